@@ -1,0 +1,132 @@
+//! What a node can be told. Complete and typed; the composition root reads it from files.
+
+use std::time::Duration;
+
+use sterna_proto::{NodeId, v1};
+
+/// Settings of the channel half and of the sessions.
+#[derive(Debug, Clone)]
+pub struct CoreConfig {
+    pub node: NodeId,
+    /// Worker number in publication ids, 0–1023; unique in the cluster.
+    pub id_worker: u16,
+    /// Tasks that own channels; a channel belongs to one of them by its key.
+    pub shards: usize,
+    /// What an acknowledged publication has survived, as the log store provides it.
+    pub durability: v1::Durability,
+    /// Whether a channel comes into being when somebody who may publish there does so first.
+    pub create_on_first_use: bool,
+    /// How long a session outlives its connection.
+    pub resume_window: Duration,
+    /// How long the members of a channel do not hear that a session's connection is gone.
+    pub presence_debounce: Duration,
+    /// Silence after which a client is to send a ping.
+    pub heartbeat: Duration,
+    /// How long an outbox may stay unwritable before its connection is closed as slow.
+    pub slow_after: Duration,
+    pub rates: Rates,
+    pub queues: QueueLimits,
+}
+
+/// Token buckets: steady events per second, and the burst on top.
+#[derive(Debug, Clone, Copy)]
+pub struct Rate {
+    pub per_second: u32,
+    pub burst: u32,
+}
+
+#[derive(Debug, Clone, Copy)]
+pub struct Rates {
+    /// Publications of one session.
+    pub publish: Rate,
+    /// All other commands of one session.
+    pub command: Rate,
+    /// Ephemerals of one session.
+    pub ephemeral: Rate,
+}
+
+/// Bounds of every queue of this crate (I12). The register in ARCHITECTURE.md repeats these
+/// numbers with the policy for a full queue, and a test compares the two.
+#[derive(Debug, Clone, Copy)]
+pub struct QueueLimits {
+    /// Commands waiting for one shard. Full: the sender waits `mailbox_patience`, then BUSY.
+    pub shard_mailbox: usize,
+    pub mailbox_patience: Duration,
+    /// Publications of one channel waiting for a commit. Full: BUSY.
+    pub channel_pending: usize,
+    /// Publications of one channel in one commit.
+    pub append_batch: usize,
+    /// Pushes on their way to one worker. Full: the channel's publications are dropped and a head
+    /// beacon follows; the worker recovers them.
+    pub link_pushes: usize,
+    /// Frames waiting for one connection. Full: ephemerals go first, then publications (lag mode).
+    pub outbox_frames: usize,
+    pub outbox_bytes: usize,
+    /// Commands of one session waiting for an answer. Full: its connection is not read.
+    pub session_calls: usize,
+    /// Of these, those whose answer is a page. Full: they wait.
+    pub session_pages: usize,
+    /// Publications held for one subscription while its page is on the way. Full: the page is
+    /// followed by another.
+    pub subscription_held: usize,
+    /// Publications kept in memory for one channel, and their bytes.
+    pub ring_publications: usize,
+    pub ring_bytes: usize,
+    /// Origins remembered for one channel before the store is asked.
+    pub dedup_window: usize,
+    /// Detached sessions of one worker. Full: the oldest ends.
+    pub detached_sessions: usize,
+    /// Channels that one shard keeps in memory. Full: the least recently used idle one is dropped.
+    pub shard_channels: usize,
+}
+
+impl Default for QueueLimits {
+    fn default() -> Self {
+        Self {
+            shard_mailbox: 1024,
+            mailbox_patience: Duration::from_millis(50),
+            channel_pending: 1024,
+            append_batch: 256,
+            link_pushes: 4096,
+            outbox_frames: 256,
+            outbox_bytes: 512 * 1024,
+            session_calls: 64,
+            session_pages: 4,
+            subscription_held: 256,
+            ring_publications: 1024,
+            ring_bytes: 1024 * 1024,
+            dedup_window: 1024,
+            detached_sessions: 100_000,
+            shard_channels: 65_536,
+        }
+    }
+}
+
+impl Default for Rates {
+    fn default() -> Self {
+        Self {
+            publish: Rate { per_second: 1000, burst: 5000 },
+            command: Rate { per_second: 500, burst: 2000 },
+            ephemeral: Rate { per_second: 50, burst: 100 },
+        }
+    }
+}
+
+impl CoreConfig {
+    /// Sensible values for one process on one machine.
+    pub fn embedded(node: NodeId, durability: v1::Durability) -> Self {
+        Self {
+            node,
+            id_worker: 0,
+            shards: 4,
+            durability,
+            create_on_first_use: true,
+            resume_window: Duration::from_secs(120),
+            presence_debounce: Duration::from_secs(15),
+            heartbeat: Duration::from_secs(25),
+            slow_after: Duration::from_secs(30),
+            rates: Rates::default(),
+            queues: QueueLimits::default(),
+        }
+    }
+}

@@ -1,0 +1,35 @@
+//! What a publication means and where it goes. Two halves meet at the [`link`]:
+//!
+//! * the **session half** runs inside an edge's workers: [`worker`] owns the sessions of one thread
+//!   and its shard of the [`fanout::hub`]; [`session`] decides what a command means;
+//! * the **channel half** runs on cores: [`channel`] sequences and stores, answers recovery, and
+//!   spreads what was committed to the links that have asked for it; [`presence`] knows who is in.
+//!
+//! Nothing here knows a client's socket, a certificate, HTTP or the name of a storage engine.
+
+pub mod authz;
+pub mod channel;
+pub mod clock;
+pub mod config;
+pub mod error;
+pub mod fanout;
+pub mod id;
+pub mod identity;
+pub mod limit;
+pub mod link;
+pub mod node;
+pub mod presence;
+pub mod push;
+pub mod session;
+pub mod tasks;
+pub mod worker;
+
+pub use clock::{Clock, ManualClock, SystemClock};
+pub use config::{CoreConfig, QueueLimits};
+pub use error::CoreError;
+pub use identity::{Action, Identity, Permission};
+pub use node::Node;
+pub use push::{EncodedPush, Encoding, SharedPush};
+pub use session::{ConnectionInfo, Lane, Outgoing, TransportKind};
+pub use tasks::Tasks;
+pub use worker::{Attachment, Worker};

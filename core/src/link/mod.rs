@@ -1,0 +1,90 @@
+//! Between an edge and the core that owns a channel. Commands go up, each with one answer; what
+//! was committed comes down as [`LinkPush`]. In one process the link is memory ([`memory`]); both
+//! ends see the same types when it is a QUIC connection to another node.
+//!
+//! A link may lose pushes (its queue is bounded) but never reorders those of one channel, and
+//! nothing depends on a push arriving: positions show what is missing, and the session half
+//! recovers it (I5).
+
+pub mod memory;
+
+use std::fmt::Debug;
+use std::sync::Arc;
+
+use futures_util::future::BoxFuture;
+use sterna_proto::{ChannelId, ChannelKey, ClientId, Offset, Position, SessionId, UserId, v1};
+
+use crate::identity::Identity;
+use crate::push::SharedPush;
+
+/// A command on its way to a channel's owner.
+#[derive(Debug, Clone)]
+pub struct LinkCommand {
+    pub identity: Arc<Identity>,
+    pub client_id: ClientId,
+    pub session: SessionId,
+    /// Checked by the sender; the verb's own text is not looked at again.
+    pub channel: ChannelId,
+    pub key: ChannelKey,
+    pub verb: Verb,
+}
+
+/// What a channel's owner can be asked.
+#[derive(Debug, Clone)]
+pub enum Verb {
+    Publish(v1::Publish),
+    /// Register this link's interest, then answer with what is missing (DESIGN.md section 5).
+    Attach(v1::Subscribe),
+    History(v1::History),
+    Presence,
+    /// Move cursors of the session's user.
+    MoveCursor {
+        delivered: Offset,
+        read: Offset,
+    },
+    Ephemeral(v1::Ephemeral),
+    CreateChannel(v1::CreateChannel),
+    SetMember(v1::SetMember),
+    RemoveMember(v1::RemoveMember),
+    Members(v1::MembersQuery),
+    Info,
+    /// The session is in the channel, with this state. `Offline`: it left.
+    SetPresence(v1::PresenceState),
+}
+
+/// The answer to a command: the reply as the client will see it, or an error.
+pub type LinkReply = Result<v1::reply::Result, v1::Error>;
+
+/// What comes down a link unasked.
+#[derive(Debug, Clone)]
+pub enum LinkPush {
+    /// Committed publications with consecutive offsets.
+    Deliver { channel: ChannelKey, epoch: u32, first: Offset, pushes: Arc<[SharedPush]> },
+    /// Something without a position: ephemerals, receipts, presence.
+    Event { channel: ChannelKey, audience: Audience, push: SharedPush },
+    /// Where a channel ends: sent in place of publications that did not fit into the link.
+    Head { channel: ChannelKey, head: Position },
+    /// A member was removed or lost the right: its subscriptions end (I11).
+    Evict { channel: ChannelKey, user: UserId, error: v1::Error },
+    /// All sessions of a user end (I11).
+    Revoke { user: UserId },
+}
+
+/// Which subscriptions of a channel an event is for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Audience {
+    /// All but the session that caused it.
+    EphemeralFrom(SessionId),
+    Presence,
+    Receipts,
+}
+
+/// The upward direction.
+pub trait Link: Send + Sync + Debug {
+    /// Sends a command and waits for its answer. Waits up to the configured patience for room in
+    /// the owner's mailbox, then answers BUSY.
+    fn call(&self, command: LinkCommand) -> BoxFuture<'static, LinkReply>;
+
+    /// Withdraws this link's interest in a channel: nobody here is subscribed any more.
+    fn detach(&self, channel: ChannelKey);
+}

@@ -1,0 +1,82 @@
+//! Every task has an owner who waits for it.
+
+use std::future::Future;
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tracing::Instrument as _;
+
+/// The tasks of one owner, and the signal that asks them to end. The one place that spawns.
+#[derive(Debug, Clone, Default)]
+pub struct Tasks {
+    tracker: TaskTracker,
+    cancelled: CancellationToken,
+}
+
+impl Tasks {
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Starts a task on the current runtime. A panic is logged with the task's name and ends that
+    /// task alone.
+    #[allow(clippy::disallowed_methods)]
+    pub fn spawn<F>(&self, name: &'static str, task: F)
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let span = tracing::debug_span!("task", name);
+        let inner = tokio::spawn(self.tracker.track_future(task.instrument(span)));
+        self.tracker.spawn(report_panic(name, inner));
+    }
+
+    /// Starts a task that stays on this thread; the caller runs inside a `LocalSet`.
+    pub fn spawn_local<F>(&self, name: &'static str, task: F)
+    where
+        F: Future<Output = ()> + 'static,
+    {
+        let span = tracing::debug_span!("task", name);
+        let inner = tokio::task::spawn_local(self.tracker.track_future(task.instrument(span)));
+        tokio::task::spawn_local(self.tracker.track_future(report_panic(name, inner)));
+    }
+
+    /// Asks all tasks to end.
+    pub fn start_shutdown(&self) {
+        self.tracker.close();
+        self.cancelled.cancel();
+    }
+
+    /// Completes when [`start_shutdown`](Self::start_shutdown) was called.
+    pub async fn shutdown_started(&self) {
+        self.cancelled.cancelled().await;
+    }
+
+    pub fn is_shutting_down(&self) -> bool {
+        self.cancelled.is_cancelled()
+    }
+
+    /// Asks all tasks to end and waits for them. False: some had not ended at the deadline.
+    pub async fn shutdown(&self, deadline: Duration) -> bool {
+        self.start_shutdown();
+        tokio::time::timeout(deadline, self.tracker.wait()).await.is_ok()
+    }
+
+    /// Tasks that have not ended; a task counts twice while its watcher runs.
+    pub fn len(&self) -> usize {
+        self.tracker.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.tracker.is_empty()
+    }
+}
+
+async fn report_panic(name: &'static str, task: tokio::task::JoinHandle<()>) {
+    if let Err(error) = task.await
+        && error.is_panic()
+    {
+        metrics::counter!("sterna_core_task_panics_total").increment(1);
+        tracing::error!(task = name, %error, "task panicked");
+    }
+}

@@ -1,0 +1,213 @@
+//! Frames to bytes and back. On streams a frame follows its length as a varint (at most 5 bytes);
+//! the length is checked against a limit before anything is allocated for it.
+
+use bytes::{Buf, BufMut, Bytes, BytesMut};
+use prost::Message as _;
+
+use crate::v1::Frame;
+
+/// Why bytes are not a frame. The peer is at fault.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum DecodeError {
+    #[error("a frame of {len} bytes is above the limit of {limit}")]
+    TooLarge { len: u64, limit: usize },
+    #[error("a frame length is not a varint of at most 5 bytes")]
+    Length,
+    #[error("not a frame: {0}")]
+    Malformed(String),
+    #[error("the frame is empty")]
+    Empty,
+    #[error("the stream ended inside a frame")]
+    Truncated,
+}
+
+/// Appends `frame` to `out` with its length in front.
+pub fn encode(frame: &Frame, out: &mut BytesMut) {
+    frame.encode_length_delimited(out).unwrap_or_else(|_| unreachable!("BytesMut grows"));
+}
+
+/// The frame with its length in front.
+pub fn encode_to_bytes(frame: &Frame) -> Bytes {
+    let mut out = BytesMut::with_capacity(frame.encoded_len() + 5);
+    encode(frame, &mut out);
+    out.freeze()
+}
+
+/// The frame alone, as a datagram carries it.
+pub fn encode_datagram(frame: &Frame) -> Bytes {
+    frame.encode_to_vec().into()
+}
+
+/// A frame without length, as a datagram carries it. Payloads share `bytes`.
+pub fn decode_datagram(bytes: Bytes) -> Result<Frame, DecodeError> {
+    decode_body(bytes)
+}
+
+/// The frame in canonical protobuf JSON.
+pub fn encode_json(frame: &Frame) -> String {
+    serde_json::to_string(frame).unwrap_or_else(|_| unreachable!("frames have string keys only"))
+}
+
+/// A frame from canonical protobuf JSON. Nesting is bounded by the parser (128 levels).
+pub fn decode_json(text: &str, limit: usize) -> Result<Frame, DecodeError> {
+    if text.len() > limit {
+        return Err(DecodeError::TooLarge { len: text.len() as u64, limit });
+    }
+    let frame: Frame =
+        serde_json::from_str(text).map_err(|error| DecodeError::Malformed(error.to_string()))?;
+    if frame.body.is_none() {
+        return Err(DecodeError::Empty);
+    }
+    Ok(frame)
+}
+
+/// Cuts a stream of bytes into frames. Feed it with [`extend`](Self::extend), drain it with
+/// [`next`](Self::next); it holds at most one unfinished frame beyond what was fed.
+#[derive(Debug)]
+pub struct FrameDecoder {
+    buffer: BytesMut,
+    limit: usize,
+}
+
+impl FrameDecoder {
+    /// `limit`: the largest frame, without its length.
+    pub fn new(limit: usize) -> Self {
+        Self { buffer: BytesMut::new(), limit }
+    }
+
+    /// Raises or lowers the limit for frames that have not been cut yet.
+    pub fn set_limit(&mut self, limit: usize) {
+        self.limit = limit;
+    }
+
+    /// Takes bytes as they came.
+    pub fn extend(&mut self, bytes: &[u8]) {
+        self.buffer.put_slice(bytes);
+    }
+
+    /// The next whole frame, `None` when more bytes are needed. After an error the stream cannot
+    /// be read on: its frame borders are lost.
+    #[allow(clippy::should_implement_trait)]
+    pub fn next(&mut self) -> Result<Option<Frame>, DecodeError> {
+        let Some((len, prefix)) = peek_length(&self.buffer)? else { return Ok(None) };
+        if len > self.limit as u64 {
+            return Err(DecodeError::TooLarge { len, limit: self.limit });
+        }
+        let total = prefix + len as usize;
+        if self.buffer.len() < total {
+            self.buffer.reserve(total - self.buffer.len());
+            return Ok(None);
+        }
+        let mut frame = self.buffer.split_to(total);
+        frame.advance(prefix);
+        if self.buffer.is_empty() {
+            // An idle stream keeps no buffer.
+            self.buffer = BytesMut::new();
+        }
+        decode_body(frame.freeze()).map(Some)
+    }
+
+    /// To be called at the end of the stream: nothing may be left over.
+    pub fn finish(&self) -> Result<(), DecodeError> {
+        if self.buffer.is_empty() { Ok(()) } else { Err(DecodeError::Truncated) }
+    }
+}
+
+fn decode_body(bytes: Bytes) -> Result<Frame, DecodeError> {
+    let frame = Frame::decode(bytes).map_err(|error| DecodeError::Malformed(error.to_string()))?;
+    if frame.body.is_none() {
+        return Err(DecodeError::Empty);
+    }
+    Ok(frame)
+}
+
+/// The length at the start of `buffer` and how many bytes it takes.
+fn peek_length(buffer: &[u8]) -> Result<Option<(u64, usize)>, DecodeError> {
+    let mut value = 0u64;
+    for (at, byte) in buffer.iter().take(5).enumerate() {
+        value |= u64::from(byte & 0x7f) << (7 * at);
+        if byte & 0x80 == 0 {
+            return Ok(Some((value, at + 1)));
+        }
+    }
+    if buffer.len() < 5 { Ok(None) } else { Err(DecodeError::Length) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::v1;
+    use proptest::prelude::*;
+
+    fn ping(time: u64) -> Frame {
+        Frame::command(1, v1::command::Verb::Ping(v1::Ping { client_time_ms: time }))
+    }
+
+    #[test]
+    fn frames_survive_any_cut() {
+        let frames: Vec<Frame> = (0..40).map(|n| ping(n * 1000)).collect();
+        let mut bytes = BytesMut::new();
+        frames.iter().for_each(|frame| encode(frame, &mut bytes));
+        for step in 1..20 {
+            let mut decoder = FrameDecoder::new(1024);
+            let mut found = Vec::new();
+            for piece in bytes.chunks(step) {
+                decoder.extend(piece);
+                while let Some(frame) = decoder.next().unwrap() {
+                    found.push(frame);
+                }
+            }
+            decoder.finish().unwrap();
+            assert_eq!(found, frames, "in pieces of {step}");
+        }
+    }
+
+    #[test]
+    fn oversize_is_refused_before_its_bytes_come() {
+        let mut decoder = FrameDecoder::new(100);
+        decoder.extend(&[0xff, 0xff, 0xff, 0xff, 0x0f]);
+        assert_eq!(
+            decoder.next(),
+            Err(DecodeError::TooLarge { len: u64::from(u32::MAX), limit: 100 })
+        );
+        let mut decoder = FrameDecoder::new(100);
+        decoder.extend(&[0xff; 5]);
+        assert_eq!(decoder.next(), Err(DecodeError::Length));
+    }
+
+    #[test]
+    fn truncated_empty_and_foreign_bytes_are_errors() {
+        let mut decoder = FrameDecoder::new(100);
+        decoder.extend(&encode_to_bytes(&ping(5))[..3]);
+        assert_eq!(decoder.next(), Ok(None));
+        assert_eq!(decoder.finish(), Err(DecodeError::Truncated));
+        assert_eq!(decode_datagram(Bytes::new()), Err(DecodeError::Empty));
+        assert!(matches!(
+            decode_datagram(Bytes::from_static(b"GET / HTTP/1.1")),
+            Err(DecodeError::Malformed(_))
+        ));
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_end_in_frames_or_a_typed_error(bytes in proptest::collection::vec(any::<u8>(), 0..512)) {
+            let mut decoder = FrameDecoder::new(256);
+            decoder.extend(&bytes);
+            for _ in 0..=bytes.len() {
+                match decoder.next() {
+                    Ok(Some(_)) => {}
+                    Ok(None) | Err(_) => break,
+                }
+            }
+        }
+
+        #[test]
+        fn json_and_protobuf_say_the_same(channel in "[a-z:]{1,20}", payload in proptest::collection::vec(any::<u8>(), 0..200), offset in any::<u64>()) {
+            let frame = Frame::push(v1::push::Event::Publication(v1::Publication {
+                channel, payload: payload.into(), offset, epoch: 3, ..Default::default()
+            }));
+            prop_assert_eq!(&decode_json(&encode_json(&frame), 4096).unwrap(), &frame);
+            prop_assert_eq!(&decode_datagram(encode_datagram(&frame)).unwrap(), &frame);
+        }
+    }
+}

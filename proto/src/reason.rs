@@ -1,0 +1,211 @@
+//! Error codes and close codes: one table for all transports and SDKs. A close code is the QUIC
+//! application error code and the WebSocket close code alike, and whether to reconnect can be told
+//! from its number alone: 3000–3499 and 4000–4499 reconnect, 3500–3999 and 4500–4999 are terminal.
+
+/// Why a command was refused. The connection goes on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum ErrorCode {
+    Internal,
+    Unauthorized,
+    PermissionDenied,
+    UnknownChannel,
+    BadRequest,
+    NotSubscribed,
+    TooLarge,
+    RateLimited,
+    Busy,
+    Unavailable,
+    Conflict,
+    TokenExpired,
+    LimitExceeded,
+    Draining,
+    ChannelExists,
+}
+
+impl ErrorCode {
+    pub const ALL: [Self; 15] = [
+        Self::Internal,
+        Self::Unauthorized,
+        Self::PermissionDenied,
+        Self::UnknownChannel,
+        Self::BadRequest,
+        Self::NotSubscribed,
+        Self::TooLarge,
+        Self::RateLimited,
+        Self::Busy,
+        Self::Unavailable,
+        Self::Conflict,
+        Self::TokenExpired,
+        Self::LimitExceeded,
+        Self::Draining,
+        Self::ChannelExists,
+    ];
+
+    /// Number, name, and whether the same command may succeed later.
+    const fn row(self) -> (u32, &'static str, bool) {
+        match self {
+            Self::Internal => (100, "INTERNAL", true),
+            Self::Unauthorized => (101, "UNAUTHORIZED", false),
+            Self::PermissionDenied => (102, "PERMISSION_DENIED", false),
+            Self::UnknownChannel => (103, "UNKNOWN_CHANNEL", false),
+            Self::BadRequest => (104, "BAD_REQUEST", false),
+            Self::NotSubscribed => (105, "NOT_SUBSCRIBED", false),
+            Self::TooLarge => (106, "TOO_LARGE", false),
+            Self::RateLimited => (107, "RATE_LIMITED", true),
+            Self::Busy => (108, "BUSY", true),
+            Self::Unavailable => (109, "UNAVAILABLE", true),
+            Self::Conflict => (110, "CONFLICT", false),
+            Self::TokenExpired => (111, "TOKEN_EXPIRED", false),
+            Self::LimitExceeded => (112, "LIMIT_EXCEEDED", false),
+            Self::Draining => (113, "DRAINING", true),
+            Self::ChannelExists => (114, "CHANNEL_EXISTS", false),
+        }
+    }
+
+    pub const fn number(self) -> u32 {
+        self.row().0
+    }
+
+    pub const fn name(self) -> &'static str {
+        self.row().1
+    }
+
+    pub const fn is_retryable(self) -> bool {
+        self.row().2
+    }
+
+    /// The code with this number; `None` for one from a newer peer.
+    pub fn from_number(number: u32) -> Option<Self> {
+        Self::ALL.into_iter().find(|code| code.number() == number)
+    }
+}
+
+/// What a close code tells the client to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Advice {
+    Reconnect,
+    Terminal,
+}
+
+/// Why a connection ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum CloseReason {
+    /// Either side was done.
+    Normal,
+    /// The node leaves; the deadline of its GoAway has passed.
+    Drained,
+    /// Not writable for too long. The session stays resumable.
+    Slow,
+    /// Nothing was heard for too long.
+    IdleTimeout,
+    /// The node cannot take this connection now.
+    Overloaded,
+    /// A fault of the server.
+    Internal,
+    /// The access token ran out; reconnect with a fresh one.
+    TokenExpired,
+    /// No Hello in time.
+    HelloTimeout,
+    /// The access token is not accepted.
+    Unauthorized,
+    /// Bytes that are no frame, or a frame that may not come here.
+    ProtocolError,
+    /// A frame above the limit.
+    FrameTooLarge,
+    /// The page's origin is not on the allow-list.
+    OriginForbidden,
+    /// The user's sessions were revoked.
+    Revoked,
+    /// The session continues on a newer connection.
+    Superseded,
+}
+
+impl CloseReason {
+    pub const ALL: [Self; 14] = [
+        Self::Normal,
+        Self::Drained,
+        Self::Slow,
+        Self::IdleTimeout,
+        Self::Overloaded,
+        Self::Internal,
+        Self::TokenExpired,
+        Self::HelloTimeout,
+        Self::Unauthorized,
+        Self::ProtocolError,
+        Self::FrameTooLarge,
+        Self::OriginForbidden,
+        Self::Revoked,
+        Self::Superseded,
+    ];
+
+    const fn row(self) -> (u16, &'static str) {
+        match self {
+            Self::Normal => (3000, "normal"),
+            Self::Drained => (3001, "drained"),
+            Self::Slow => (3002, "slow"),
+            Self::IdleTimeout => (3003, "idle timeout"),
+            Self::Overloaded => (3004, "overloaded"),
+            Self::Internal => (3005, "internal error"),
+            Self::TokenExpired => (3006, "token expired"),
+            Self::HelloTimeout => (3007, "hello timeout"),
+            Self::Unauthorized => (3500, "unauthorized"),
+            Self::ProtocolError => (3501, "protocol error"),
+            Self::FrameTooLarge => (3502, "frame too large"),
+            Self::OriginForbidden => (3503, "origin forbidden"),
+            Self::Revoked => (3504, "revoked"),
+            Self::Superseded => (3505, "superseded"),
+        }
+    }
+
+    pub const fn code(self) -> u16 {
+        self.row().0
+    }
+
+    /// The text that goes with the code; also the value of the metric label `reason`.
+    pub const fn text(self) -> &'static str {
+        self.row().1
+    }
+
+    /// The reason with this code; `None` for one from a newer peer.
+    pub fn from_code(code: u64) -> Option<Self> {
+        Self::ALL.into_iter().find(|reason| u64::from(reason.code()) == code)
+    }
+}
+
+/// What any close code tells the client, known or not. Codes outside the table's ranges (a
+/// transport's own) mean a broken connection, so: reconnect.
+pub fn advice(code: u64) -> Advice {
+    match code {
+        3500..=3999 | 4500..=4999 => Advice::Terminal,
+        _ => Advice::Reconnect,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::HashSet;
+
+    #[test]
+    fn tables_are_complete_and_without_twins() {
+        let numbers: HashSet<u32> = ErrorCode::ALL.iter().map(|c| c.number()).collect();
+        assert_eq!(numbers.len(), ErrorCode::ALL.len());
+        let codes: HashSet<u16> = CloseReason::ALL.iter().map(|c| c.code()).collect();
+        assert_eq!(codes.len(), CloseReason::ALL.len());
+        for code in ErrorCode::ALL {
+            assert_eq!(ErrorCode::from_number(code.number()), Some(code));
+        }
+        for reason in CloseReason::ALL {
+            assert_eq!(CloseReason::from_code(reason.code().into()), Some(reason));
+        }
+    }
+
+    #[test]
+    fn the_number_alone_tells_whether_to_reconnect() {
+        assert_eq!(advice(CloseReason::Drained.code().into()), Advice::Reconnect);
+        assert_eq!(advice(CloseReason::Unauthorized.code().into()), Advice::Terminal);
+        assert_eq!(advice(1006), Advice::Reconnect);
+        assert_eq!(advice(4400), Advice::Reconnect);
+        assert_eq!(advice(4500), Advice::Terminal);
+    }
+}

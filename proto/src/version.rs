@@ -1,0 +1,18 @@
+//! Protocol names as they are negotiated. A breaking change takes a new name; everything else is
+//! a new field that old peers ignore.
+
+/// ALPN of raw QUIC (RFC 7301).
+pub const ALPN: &[u8] = b"sterna/1";
+
+/// WebSocket subprotocol (RFC 6455 section 1.9) with binary protobuf messages.
+pub const SUBPROTOCOL_PROTOBUF: &str = "sterna.v1.protobuf";
+
+/// WebSocket subprotocol with text messages in canonical protobuf JSON.
+pub const SUBPROTOCOL_JSON: &str = "sterna.v1.json";
+
+/// Path of the WebSocket upgrade.
+pub const WEBSOCKET_PATH: &str = "/v1/connect";
+
+/// First byte of every unidirectional stream, both ways: what follows are length-delimited frames
+/// of one lane.
+pub const LANE_STREAM: u8 = 0x01;

@@ -1,0 +1,40 @@
+//! What can go wrong in an engine, and what the caller may do about it.
+
+use std::sync::Arc;
+
+/// What a caller may do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StorageErrorKind {
+    /// Not done, and may succeed later.
+    Unavailable,
+    /// It is not known whether it was done: look before trying again.
+    Unknown,
+    /// Stored bytes are not what was written. Never skipped silently.
+    Corrupt,
+    /// The engine must not be used any more: the process has to stop and say why (I1: a failed
+    /// fsync is never retried).
+    Fatal,
+}
+
+/// An engine's failure with its cause.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("{engine}: {message}")]
+pub struct StorageError {
+    pub kind: StorageErrorKind,
+    pub engine: &'static str,
+    pub message: String,
+    #[source]
+    pub source: Option<Arc<dyn std::error::Error + Send + Sync>>,
+}
+
+impl StorageError {
+    pub fn new(kind: StorageErrorKind, engine: &'static str, message: impl Into<String>) -> Self {
+        Self { kind, engine, message: message.into(), source: None }
+    }
+
+    #[must_use]
+    pub fn with_source(mut self, source: impl std::error::Error + Send + Sync + 'static) -> Self {
+        self.source = Some(Arc::new(source));
+        self
+    }
+}

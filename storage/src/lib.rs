@@ -1,0 +1,44 @@
+//! What is remembered. One trait per role, one reference implementation in memory, one conformance
+//! suite that every engine passes; payloads are opaque bytes here.
+//!
+//! | role | trait | embedded | cluster |
+//! |---|---|---|---|
+//! | publications, heads, dedup | [`PublicationLog`] | RocksDB | TiDB / MySQL or ScyllaDB |
+//! | channels and memberships | [`ChannelStore`] | RocksDB | TiDB / MySQL |
+//! | delivered and read cursors | [`CursorStore`] | RocksDB | TiDB / MySQL |
+//! | upper bound of issued ids | [`IdBoundStore`] | RocksDB | TiDB / MySQL |
+//!
+//! Engines live in crates of their own (`storage/rocks`), since they are heavy to build; only the
+//! composition root names one.
+
+use std::sync::Arc;
+
+pub mod channel;
+pub mod cursor;
+pub mod error;
+pub mod id_bound;
+pub mod log;
+pub mod memory;
+pub mod record;
+
+#[cfg(feature = "conformance")]
+pub mod conformance;
+
+pub use channel::{ChannelRecord, ChannelStore, Created, Membership};
+pub use cursor::{CursorMove, CursorStore, MemberCursor};
+pub use error::{StorageError, StorageErrorKind};
+pub use id_bound::IdBoundStore;
+pub use log::{Append, AppendError, Duplicate, EpochStart, Head, PageLimit, PublicationLog};
+pub use record::{NewRecord, Origin, Record};
+
+/// Re-exported so that engines name the same type as the traits.
+pub use futures_util::future::BoxFuture;
+
+/// The engines a node runs on, one per role. Several roles may share one engine.
+#[derive(Debug, Clone)]
+pub struct Stores {
+    pub log: Arc<dyn PublicationLog>,
+    pub channels: Arc<dyn ChannelStore>,
+    pub cursors: Arc<dyn CursorStore>,
+    pub id_bound: Arc<dyn IdBoundStore>,
+}

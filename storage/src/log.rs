@@ -1,0 +1,118 @@
+//! Role: the publication log. Its commit is the only authority for order, duplicates and
+//! durability (DESIGN.md section 4).
+
+use std::fmt::Debug;
+
+use futures_util::future::BoxFuture;
+use sterna_proto::{ChannelKey, Epoch, Offset, Position, PublicationId};
+
+use crate::{NewRecord, Origin, Record, StorageError};
+
+/// Where a channel's log ends, and which epochs it went through.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Head {
+    pub position: Position,
+    /// Server time of the newest record; the next one is never earlier.
+    pub last_ts_ms: u64,
+    /// Every epoch and the first offset in it, oldest first. Never empty.
+    pub epochs: Vec<EpochStart>,
+}
+
+/// An epoch begins at this offset.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct EpochStart {
+    pub epoch: Epoch,
+    pub first: Offset,
+}
+
+/// Records to be put behind a head.
+#[derive(Debug, Clone)]
+pub struct Append {
+    pub channel: ChannelKey,
+    /// The head that the caller has seen, `None` if the channel has no record yet.
+    pub expected: Option<Position>,
+    /// At least one. They take the offsets that follow, in this order.
+    pub records: Vec<NewRecord>,
+}
+
+/// Why one append of a commit did not happen. The others of the commit are not affected.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum AppendError {
+    /// The head is not the expected one: take this one and try again.
+    #[error("the head has moved")]
+    Conflict { head: Option<Head> },
+    /// Some records were stored before; nothing of this append was stored. Take them out and try
+    /// again.
+    #[error("{} records were stored before", .0.len())]
+    Duplicates(Vec<Duplicate>),
+    #[error(transparent)]
+    Storage(#[from] StorageError),
+}
+
+/// What an earlier attempt stored under the same origin.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Duplicate {
+    /// Index into `Append::records`; 0 from [`PublicationLog::find`].
+    pub index: usize,
+    pub position: Position,
+    pub id: PublicationId,
+    pub server_ts_ms: u64,
+    /// [`NewRecord::fingerprint`] of what was stored: another one is a conflict (I3).
+    pub fingerprint: u64,
+}
+
+/// How much a page may hold; reached when either is passed. The first record always fits.
+#[derive(Debug, Clone, Copy)]
+pub struct PageLimit {
+    pub records: usize,
+    pub payload_bytes: usize,
+}
+
+/// Guarantees, which the conformance suite checks:
+///
+/// * *Compare-and-append*: an append takes effect only if the head is the expected one, and then
+///   wholly: records, dedup rows and head in one atomic, durable step (I1, I2).
+/// * Offsets are dense from 1; commit order is offset order (I2).
+/// * An origin is stored at most once per channel inside the dedup horizon of 7 days (I3), also
+///   within one append.
+/// * `read` after a successful `append` sees it; nothing uncommitted is ever seen (I4).
+/// * A new channel's epoch is the store's birth in seconds since 2024-01-01 UTC, so that a client
+///   of a store that was wiped notices (I5).
+pub trait PublicationLog: Send + Sync + Debug + 'static {
+    /// Appends to several channels in one commit, each with its own verdict, in the order given.
+    /// No channel occurs twice in one call. An `Err(StorageError)` of kind `Unknown` means that
+    /// the caller must look the origins up before it tries again.
+    fn append(&self, appends: Vec<Append>) -> BoxFuture<'_, Vec<Result<Head, AppendError>>>;
+
+    /// The head, `None` for a channel without records.
+    fn head(&self, channel: ChannelKey) -> BoxFuture<'_, Result<Option<Head>, StorageError>>;
+
+    /// The records after an offset, oldest first. A hole in the answer is impossible: an engine
+    /// that finds one returns `Corrupt`.
+    fn read(
+        &self,
+        channel: ChannelKey,
+        after: Offset,
+        limit: PageLimit,
+    ) -> BoxFuture<'_, Result<Vec<Record>, StorageError>>;
+
+    /// What is stored under an origin.
+    fn find(
+        &self,
+        channel: ChannelKey,
+        origin: Origin,
+    ) -> BoxFuture<'_, Result<Option<Duplicate>, StorageError>>;
+
+    /// Opens the epoch after the expected one by appending a marker record (kind EPOCH), which
+    /// takes an offset. Only for takeover, restore and repair.
+    fn raise_epoch(
+        &self,
+        channel: ChannelKey,
+        expected: Position,
+        marker: NewRecord,
+    ) -> BoxFuture<'_, Result<Head, AppendError>>;
+
+    /// Completes when everything appended before the call is durable and closes the engine for
+    /// further appends. Called once, at shutdown.
+    fn close(&self) -> BoxFuture<'_, Result<(), StorageError>>;
+}
