@@ -1,0 +1,64 @@
+//! What an edge can be told.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Settings of an edge. Complete and typed; the composition root reads it from files.
+#[derive(Debug, Clone)]
+pub struct EdgeConfig {
+    /// UDP and TCP, the same number on both. Port 0 picks a free one.
+    pub client_address: SocketAddr,
+    /// Threads that serve clients, 1–32.
+    pub workers: usize,
+    pub tls: TlsFiles,
+    /// Origins of web pages that may connect, as in `https://app.example.com`; `*` allows all.
+    /// Connections without an Origin header (not browsers) are not concerned.
+    pub allowed_origins: Vec<String>,
+    /// Secret of the node: keys of connection ids, Retry tokens and stateless resets come from it.
+    pub node_secret: [u8; 32],
+    /// Number of the node in connection ids, 24 bits.
+    pub node_number: u32,
+    pub limits: EdgeLimits,
+}
+
+/// PEM files.
+#[derive(Debug, Clone)]
+pub struct TlsFiles {
+    pub certificate_chain: PathBuf,
+    pub private_key: PathBuf,
+}
+
+/// Bounds and deadlines (quic.md 1.6, 6 and 7.2).
+#[derive(Debug, Clone)]
+pub struct EdgeLimits {
+    pub connections: usize,
+    pub handshake_deadline: Duration,
+    pub hello_deadline: Duration,
+    /// New connections of one address (IPv4 /32, IPv6 /64), a second and on top.
+    pub address_connections_per_second: u32,
+    pub address_connection_burst: u32,
+    pub address_connections_open: u32,
+    /// Handshakes in progress on one worker above which QUIC answers Retry; at four times this
+    /// many, nothing.
+    pub handshakes_before_retry: usize,
+    /// Path changes of one connection in a minute; above, it is closed.
+    pub path_changes_per_minute: u32,
+    pub idle_timeout: Duration,
+}
+
+impl Default for EdgeLimits {
+    fn default() -> Self {
+        Self {
+            connections: 16_384,
+            handshake_deadline: Duration::from_secs(10),
+            hello_deadline: Duration::from_secs(5),
+            address_connections_per_second: 10,
+            address_connection_burst: 50,
+            address_connections_open: 2000,
+            handshakes_before_retry: 256,
+            path_changes_per_minute: 20,
+            idle_timeout: Duration::from_secs(75),
+        }
+    }
+}
