@@ -54,11 +54,14 @@ pub struct QueueLimits {
     pub mailbox_patience: Duration,
     /// Publications of one channel waiting for a commit. Full: BUSY.
     pub channel_pending: usize,
-    /// Publications of one channel in one commit.
+    /// Publications of one channel in one commit, and their bytes. Full: the rest goes with the
+    /// next one.
     pub append_batch: usize,
-    /// Pushes on their way to one worker. Full: the channel's publications are dropped and a head
+    pub append_bytes: usize,
+    /// Pushes on their way to one worker, and their bytes. Full: the channel's publications are dropped and a head
     /// beacon follows; the worker recovers them.
     pub link_pushes: usize,
+    pub link_push_bytes: usize,
     /// Frames waiting for one connection. Full: ephemerals go first, then publications (lag mode).
     pub outbox_frames: usize,
     pub outbox_bytes: usize,
@@ -87,8 +90,11 @@ impl Default for QueueLimits {
             mailbox_patience: Duration::from_millis(50),
             channel_pending: 1024,
             append_batch: 256,
+            append_bytes: 1024 * 1024,
             link_pushes: 4096,
-            outbox_frames: 256,
+            link_push_bytes: 64 * 1024 * 1024,
+            // Four of the largest commits: a burst alone does not put a session into lag mode.
+            outbox_frames: 1024,
             outbox_bytes: 512 * 1024,
             session_calls: 64,
             session_pages: 4,

@@ -1,1 +1,161 @@
+//! Publication ids: 41 bits of milliseconds since 2024-01-01 UTC, 10 bits of worker, 12 bits of
+//! sequence. They name; they never order.
+//!
+//! I10: an id never repeats, whatever the clock does. The generator issues only times below a
+//! bound that is durable before, starts at the bound that it finds, and never goes back: a clock
+//! that is set back is simply not followed until it has caught up.
 
+use std::sync::{Arc, Mutex, PoisonError};
+
+use sterna_proto::PublicationId;
+use sterna_storage::{IdBoundStore, StorageError};
+
+use crate::clock::Clock;
+
+/// 2024-01-01T00:00:00Z in Unix milliseconds.
+pub const ID_EPOCH_UNIX_MS: u64 = 1_704_067_200_000;
+
+/// Workers that can be told apart.
+pub const ID_WORKERS: u16 = 1024;
+
+/// How far ahead of the clock the bound is put: one durable write in this time.
+const BOUND_STEP_MS: u64 = 10_000;
+
+const SEQUENCE_BITS: u32 = 12;
+const WORKER_BITS: u32 = 10;
+const SEQUENCES: u64 = 1 << SEQUENCE_BITS;
+
+/// Issues ids for one worker number. Shared by all shards of a node.
+#[derive(Debug)]
+pub struct IdGenerator {
+    worker: u16,
+    clock: Arc<dyn Clock>,
+    store: Arc<dyn IdBoundStore>,
+    state: Mutex<State>,
+    raising: tokio::sync::Mutex<()>,
+}
+
+#[derive(Debug)]
+struct State {
+    /// Time and sequence of the next id.
+    time_ms: u64,
+    sequence: u64,
+    /// Times below are durable.
+    bound_ms: u64,
+}
+
+impl IdGenerator {
+    /// Continues above everything that this worker number may have issued.
+    pub async fn start(
+        worker: u16,
+        clock: Arc<dyn Clock>,
+        store: Arc<dyn IdBoundStore>,
+    ) -> Result<Self, StorageError> {
+        let bound_ms = store.id_bound(worker).await?;
+        let state = Mutex::new(State { time_ms: bound_ms, sequence: 0, bound_ms });
+        Ok(Self { worker, clock, store, state, raising: tokio::sync::Mutex::default() })
+    }
+
+    /// The next id, or the bound that has to be [raised](Self::raise) to first: that takes one
+    /// durable write in ten seconds.
+    pub fn try_next(&self) -> Result<PublicationId, u64> {
+        let now_ms = self.clock.unix_ms().saturating_sub(ID_EPOCH_UNIX_MS);
+        let mut state = self.lock();
+        if now_ms > state.time_ms {
+            state.time_ms = now_ms;
+            state.sequence = 0;
+        }
+        if state.time_ms >= state.bound_ms {
+            return Err(state.time_ms + BOUND_STEP_MS);
+        }
+        Ok(state.issue(self.worker))
+    }
+
+    /// The bound that has to be raised before the next id, if that is due.
+    pub fn wanted_bound(&self) -> Option<u64> {
+        let now_ms = self.clock.unix_ms().saturating_sub(ID_EPOCH_UNIX_MS);
+        let state = self.lock();
+        let time_ms = now_ms.max(state.time_ms);
+        (time_ms >= state.bound_ms).then_some(time_ms + BOUND_STEP_MS)
+    }
+
+    /// Makes a bound durable.
+    pub async fn raise(&self, bound_ms: u64) -> Result<(), StorageError> {
+        let _raising = self.raising.lock().await;
+        if self.lock().bound_ms < bound_ms {
+            self.store.raise_id_bound(self.worker, bound_ms).await?;
+            let mut state = self.lock();
+            state.bound_ms = state.bound_ms.max(bound_ms);
+        }
+        Ok(())
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn issue(&mut self, worker: u16) -> PublicationId {
+        let id = self.time_ms << (SEQUENCE_BITS + WORKER_BITS)
+            | u64::from(worker) << SEQUENCE_BITS
+            | self.sequence;
+        self.sequence += 1;
+        if self.sequence == SEQUENCES {
+            self.time_ms += 1;
+            self.sequence = 0;
+        }
+        PublicationId(id)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::ManualClock;
+    use std::collections::HashSet;
+    use sterna_storage::memory::MemoryStore;
+
+    async fn take(ids: &IdGenerator) -> PublicationId {
+        loop {
+            match ids.try_next() {
+                Ok(id) => return id,
+                Err(bound_ms) => ids.raise(bound_ms).await.unwrap(),
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn i10_ids_never_repeat_when_the_clock_goes_back_and_the_node_restarts() {
+        let stores = MemoryStore::new().stores();
+        let start = ID_EPOCH_UNIX_MS + 90_000_000_000;
+        let clock = ManualClock::new(start);
+        let mut seen = HashSet::new();
+        for (restart, shift_ms) in [0, -3_600_000, 5, -86_400_000, 1_000].into_iter().enumerate() {
+            clock.set_unix_ms(start.checked_add_signed(shift_ms).unwrap());
+            let ids = IdGenerator::start(3, Arc::new(clock.clone()), stores.id_bound.clone())
+                .await
+                .unwrap();
+            for round in 0..20 {
+                for _ in 0..700 {
+                    let id = take(&ids).await;
+                    assert!(seen.insert(id), "repeated after restart {restart}, round {round}");
+                    assert_eq!(id.0 >> SEQUENCE_BITS & 0x3ff, 3);
+                }
+                clock.set_unix_ms(clock.unix_ms() - 1000);
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn ids_grow_and_follow_the_clock() {
+        let stores = MemoryStore::new().stores();
+        let clock = ManualClock::new(ID_EPOCH_UNIX_MS + 1_000_000);
+        let ids = IdGenerator::start(0, Arc::new(clock.clone()), stores.id_bound).await.unwrap();
+        let first = take(&ids).await;
+        clock.set_unix_ms(ID_EPOCH_UNIX_MS + 2_000_000);
+        let second = take(&ids).await;
+        assert_eq!(first.0 >> 22, 1_000_000);
+        assert_eq!(second.0 >> 22, 2_000_000);
+    }
+}

@@ -33,6 +33,11 @@ pub fn encode_to_bytes(frame: &Frame) -> Bytes {
     out.freeze()
 }
 
+/// Length of the frame, without its length prefix.
+pub fn encoded_len(frame: &Frame) -> usize {
+    frame.encoded_len()
+}
+
 /// The frame alone, as a datagram carries it.
 pub fn encode_datagram(frame: &Frame) -> Bytes {
     frame.encode_to_vec().into()

@@ -1,1 +1,15 @@
+//! Channels as their owner sees them: [`sequence`] gives order, [`ring`] holds what is new,
+//! [`recover`] finds what a position is missing, and a [`shard`] is the task that owns a fixed
+//! share of all channels and does the waiting for them.
 
+pub mod recover;
+pub mod ring;
+pub mod sequence;
+pub mod shard;
+
+mod calls;
+mod pages;
+mod state;
+mod work;
+
+pub(crate) use calls::channel_info;

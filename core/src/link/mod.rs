@@ -8,7 +8,7 @@
 
 pub mod memory;
 
-use std::fmt::Debug;
+use std::fmt::{self, Debug};
 use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
@@ -55,6 +55,33 @@ pub enum Verb {
 /// The answer to a command: the reply as the client will see it, or an error.
 pub type LinkReply = Result<v1::reply::Result, v1::Error>;
 
+/// A command on its way.
+pub enum Calling {
+    /// In the owner's mailbox; the answer follows.
+    Sent(BoxFuture<'static, LinkReply>),
+    /// The mailbox is full: wait for room (bounded patience), then for the answer.
+    Waiting(BoxFuture<'static, Result<BoxFuture<'static, LinkReply>, v1::Error>>),
+}
+
+impl Calling {
+    /// Waits for the answer.
+    pub async fn answer(self) -> LinkReply {
+        match self {
+            Self::Sent(answer) => answer.await,
+            Self::Waiting(sent) => sent.await?.await,
+        }
+    }
+}
+
+impl Debug for Calling {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Sent(_) => "Sent",
+            Self::Waiting(_) => "Waiting",
+        })
+    }
+}
+
 /// What comes down a link unasked.
 #[derive(Debug, Clone)]
 pub enum LinkPush {
@@ -66,8 +93,6 @@ pub enum LinkPush {
     Head { channel: ChannelKey, head: Position },
     /// A member was removed or lost the right: its subscriptions end (I11).
     Evict { channel: ChannelKey, user: UserId, error: v1::Error },
-    /// All sessions of a user end (I11).
-    Revoke { user: UserId },
 }
 
 /// Which subscriptions of a channel an event is for.
@@ -81,9 +106,9 @@ pub enum Audience {
 
 /// The upward direction.
 pub trait Link: Send + Sync + Debug {
-    /// Sends a command and waits for its answer. Waits up to the configured patience for room in
-    /// the owner's mailbox, then answers BUSY.
-    fn call(&self, command: LinkCommand) -> BoxFuture<'static, LinkReply>;
+    /// Sends a command. Whoever sends several and cares for their order sends the next one only
+    /// once this one is [`Calling::Sent`].
+    fn call(&self, command: LinkCommand) -> Calling;
 
     /// Withdraws this link's interest in a channel: nobody here is subscribed any more.
     fn detach(&self, channel: ChannelKey);

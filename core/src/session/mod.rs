@@ -5,7 +5,19 @@ use std::net::SocketAddr;
 use bytes::Bytes;
 use sterna_proto::v1;
 
-use crate::push::{Encoding, SharedPush};
+use crate::push::SharedPush;
+
+mod deliver;
+pub mod directory;
+pub mod outbox;
+#[allow(clippy::module_inception)]
+mod session;
+pub mod subscription;
+mod ticket;
+
+pub use crate::push::Encoding;
+pub use session::{CallToken, Effect, Session};
+pub use ticket::ResumeTicket;
 
 /// How a client is connected. Also the value of the metric label `transport`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -55,7 +67,7 @@ pub struct Outgoing {
 /// Frames for one session are its own; pushes are shared and encoded once.
 #[derive(Debug, Clone)]
 pub enum OutgoingBody {
-    Own(v1::Frame),
+    Own(Box<v1::Frame>),
     Shared(SharedPush),
 }
 

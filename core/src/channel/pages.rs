@@ -1,0 +1,196 @@
+//! Answers that are pages: recovery and history. Chosen by offset, not by age: the ring if it
+//! reaches back far enough, else the log; one numbering, no seam (DESIGN.md section 5).
+
+use std::sync::Arc;
+
+use sterna_proto::v1::reply::Result as Reply;
+use sterna_proto::v1::{PresenceState, RecoveryOrder};
+use sterna_proto::{ChannelKey, Offset, Position, limits, v1};
+use sterna_storage::{Head, PageLimit, PublicationLog, StorageError};
+
+use crate::channel::recover::{self, Start};
+use crate::channel::shard::{Call, Shard};
+use crate::channel::work::{Done, answer, publication, unavailable};
+use crate::link::Verb;
+
+impl Shard {
+    /// Registers the link's interest first and reads the head then, so that nothing is missed in
+    /// between: what is committed from here on is pushed.
+    pub(super) fn attach(&mut self, key: ChannelKey, mut call: Call) {
+        let Verb::Attach(subscribe) = &mut call.command.verb else { return };
+        let subscribe = std::mem::take(subscribe);
+        let Some(state) = self.channels.get_mut(&key) else { return };
+        if let Some(link) = call.link
+            && !state.interest.contains(&link)
+        {
+            state.interest.push(link);
+        }
+        if subscribe.presence {
+            self.set_presence(key, &call, PresenceState::Online);
+        }
+        let Some(state) = self.channels.get(&key) else { return };
+        let head = state.sequence.head().cloned();
+        let plan = plan_recovery(&subscribe, head.as_ref());
+        let page = match plan.count {
+            0 => Some(Vec::new()),
+            count => state.ring.page(plan.start.after, count, limits::PAGE_BYTES),
+        };
+        let name = state.name.to_string();
+        if let Some(publications) = page {
+            let tier = if plan.count == 0 { "none" } else { "ring" };
+            metrics::counter!("sterna_core_pages_total", "tier" => tier).increment(1);
+            return answer(call.reply, Ok(Reply::Subscribed(plan.page(name, publications))));
+        }
+        metrics::counter!("sterna_core_pages_total", "tier" => "log").increment(1);
+        let log = self.context.stores.log.clone();
+        self.work.push(Box::pin(async move {
+            let limit = PageLimit { records: plan.count, payload_bytes: limits::PAGE_BYTES };
+            let reply = match log.read(key, plan.start.after, limit).await {
+                Ok(records) => {
+                    let page = records.iter().map(|record| publication(&name, record)).collect();
+                    Ok(Reply::Subscribed(plan.page(name, page)))
+                }
+                Err(error) => Err(unavailable(&error)),
+            };
+            answer(call.reply, reply);
+            Done::Answered
+        }));
+    }
+
+    pub(super) fn history(&mut self, key: ChannelKey, mut call: Call) {
+        let Verb::History(history) = &mut call.command.verb else { return };
+        let history = std::mem::take(history);
+        let Some(state) = self.channels.get(&key) else { return };
+        let head = state.sequence.head().cloned();
+        let name = state.name.to_string();
+        let log = self.context.stores.log.clone();
+        metrics::counter!("sterna_core_pages_total", "tier" => "history").increment(1);
+        self.work.push(Box::pin(async move {
+            let reply = match read_history(log, key, &name, &history, head).await {
+                Ok(page) => Ok(Reply::History(page)),
+                Err(error) => Err(unavailable(&error)),
+            };
+            answer(call.reply, reply);
+            Done::Answered
+        }));
+    }
+}
+
+/// What a recovery will answer, before anything is read.
+#[derive(Debug)]
+struct Plan {
+    start: Start,
+    head: Position,
+    count: usize,
+    gap: Option<(Offset, Offset)>,
+}
+
+fn plan_recovery(subscribe: &v1::Subscribe, head: Option<&Head>) -> Plan {
+    let end = head.map_or(Position::EARLIEST, |head| head.position);
+    let max = match subscribe.page_publications as usize {
+        0 => limits::PAGE_PUBLICATIONS,
+        wanted => wanted.min(limits::PAGE_PUBLICATIONS),
+    };
+    let Some(since) = subscribe.since else {
+        let start = Start { after: end.offset, epoch_change: None };
+        return Plan { start, head: end, count: 0, gap: None };
+    };
+    let mut start = recover::place(since.into(), head);
+    let missing = start.after.distance_to(end.offset);
+    let mut gap = None;
+    if subscribe.order() == RecoveryOrder::NewestFirst && missing > max as u64 {
+        let newest = Offset(end.offset.0 - max as u64);
+        gap = Some((start.after, newest));
+        start.after = newest;
+    }
+    Plan { start, head: end, count: missing.min(max as u64) as usize, gap }
+}
+
+impl Plan {
+    fn page(self, channel: String, publications: Vec<v1::Publication>) -> v1::Subscribed {
+        let reached = publications.last().map_or(self.start.after.0, |last| last.offset);
+        v1::Subscribed {
+            gap: self.gap.map(|(after, upto)| v1::Gap {
+                channel: channel.clone(),
+                epoch: self.head.epoch.0,
+                after_offset: after.0,
+                upto_offset: upto.0,
+            }),
+            channel,
+            position: Some(v1::Position { epoch: self.head.epoch.0, offset: reached }),
+            publications,
+            live: reached == self.head.offset.0,
+            head_offset: self.head.offset.0,
+            epoch_change: self.start.epoch_change,
+            error: None,
+        }
+    }
+}
+
+async fn read_history(
+    log: Arc<dyn PublicationLog>,
+    key: ChannelKey,
+    name: &str,
+    history: &v1::History,
+    head: Option<Head>,
+) -> Result<v1::HistoryPage, StorageError> {
+    let end = head.as_ref().map_or(Position::EARLIEST, |head| head.position);
+    let since: Position = history.since.unwrap_or_default().into();
+    let max = (history.limit as usize).clamp(1, limits::PAGE_PUBLICATIONS);
+    let mut page = v1::HistoryPage {
+        channel: name.to_owned(),
+        epoch: end.epoch.0,
+        head_offset: end.offset.0,
+        ..Default::default()
+    };
+    if history.backwards {
+        let before = match since.offset {
+            Offset::ZERO => end.offset.next(),
+            offset => offset.min(end.offset.next()),
+        };
+        page.publications = read_backwards(log, key, name, before, max).await?;
+        page.more = page.publications.first().is_some_and(|first| first.offset > 1);
+        return Ok(page);
+    }
+    let start = recover::place(since, head.as_ref());
+    let limit = PageLimit { records: max, payload_bytes: limits::PAGE_BYTES };
+    let records = log.read(key, start.after, limit).await?;
+    let upto = |offset: Offset| offset <= end.offset;
+    let records = records.iter().filter(|record| upto(record.position.offset));
+    page.publications = records.map(|record| publication(name, record)).collect();
+    let reached = page.publications.last().map_or(start.after.0, |last| last.offset);
+    page.more = reached < end.offset.0;
+    page.epoch_change = start.epoch_change;
+    Ok(page)
+}
+
+/// The newest publications before an offset, oldest first. Read in small steps from the end, so
+/// that the byte limit cuts off the old side.
+async fn read_backwards(
+    log: Arc<dyn PublicationLog>,
+    key: ChannelKey,
+    name: &str,
+    before: Offset,
+    max: usize,
+) -> Result<Vec<v1::Publication>, StorageError> {
+    const STEP: u64 = 32;
+    let mut newest_first: Vec<v1::Publication> = Vec::new();
+    let mut bytes = 0;
+    let mut end = before.0.saturating_sub(1);
+    while end > 0 && newest_first.len() < max {
+        let after = end.saturating_sub(STEP.min((max - newest_first.len()) as u64));
+        let limit = PageLimit { records: (end - after) as usize, payload_bytes: usize::MAX };
+        let step = log.read(key, Offset(after), limit).await?;
+        for record in step.iter().rev() {
+            bytes += record.body.payload.len();
+            if bytes > limits::PAGE_BYTES && !newest_first.is_empty() {
+                newest_first.reverse();
+                return Ok(newest_first);
+            }
+            newest_first.push(publication(name, record));
+        }
+        end = after;
+    }
+    newest_first.reverse();
+    Ok(newest_first)
+}

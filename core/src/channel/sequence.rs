@@ -1,0 +1,338 @@
+//! The order of one channel. Pure: publications in, appends out, results in, replies out. The
+//! [`shard`](super::shard) does the waiting.
+//!
+//! I2, I3: offsets are only ever taken from a head that the log store has confirmed, and what the
+//! store says about duplicates is final. I4: nothing leaves as committed before the store says so.
+
+use std::collections::{HashMap, VecDeque};
+
+use ahash::RandomState;
+use sterna_proto::{ChannelId, ChannelKey, ErrorCode, Position, v1};
+use sterna_storage::{Append, AppendError, Duplicate, Head, NewRecord, Origin, Record};
+
+/// A publication on its way into the log. `T` gets the answer.
+#[derive(Debug)]
+struct Pending<T> {
+    record: NewRecord,
+    fingerprint: u64,
+    ticket: T,
+    /// Retransmissions that came while this one was waiting; they get the same answer.
+    echoes: Vec<T>,
+}
+
+/// What becomes of a publication that was handed in.
+#[derive(Debug)]
+pub enum Verdict<T> {
+    /// The answer comes with a later outcome.
+    Waiting,
+    /// The answer is known already.
+    Answered(T, Answer),
+}
+
+/// The answer to one publication.
+pub type Answer = Result<v1::Published, v1::Error>;
+
+/// What the result of an append leads to.
+#[derive(Debug)]
+pub struct Outcome<T> {
+    pub answers: Vec<(T, Answer)>,
+    /// Newly committed, in order; to be spread.
+    pub committed: Vec<Record>,
+    pub next: Next,
+}
+
+/// What the shard has to do before the next append.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Next {
+    Append,
+    /// The log has moved without us, or may have: read the head and what lies after ours, then
+    /// call [`Sequence::handle_catch_up`].
+    CatchUp,
+}
+
+/// Sequences one channel.
+#[derive(Debug)]
+pub struct Sequence<T> {
+    name: ChannelId,
+    key: ChannelKey,
+    head: Option<Head>,
+    pending: VecDeque<Pending<T>>,
+    in_flight: Vec<Pending<T>>,
+    /// What was stored lately, by origin; the store knows the rest.
+    recent: HashMap<Origin, Duplicate, RandomState>,
+    recent_order: VecDeque<Origin>,
+    window: usize,
+    max_pending: usize,
+}
+
+impl<T> Sequence<T> {
+    /// A channel whose log ends at `head`.
+    pub fn new(
+        name: ChannelId,
+        key: ChannelKey,
+        head: Option<Head>,
+        window: usize,
+        max_pending: usize,
+    ) -> Self {
+        Self {
+            name,
+            key,
+            head,
+            pending: VecDeque::new(),
+            in_flight: Vec::new(),
+            recent: HashMap::default(),
+            recent_order: VecDeque::new(),
+            window,
+            max_pending,
+        }
+    }
+
+    pub fn head(&self) -> Option<&Head> {
+        self.head.as_ref()
+    }
+
+    /// Where the channel ends; the earliest position while it is empty.
+    pub fn position(&self) -> Position {
+        self.head.as_ref().map_or(Position::EARLIEST, |head| head.position)
+    }
+
+    /// Nothing waits and nothing is on its way.
+    pub fn is_idle(&self) -> bool {
+        self.pending.is_empty() && self.in_flight.is_empty()
+    }
+
+    /// Takes a publication.
+    pub fn handle_publish(&mut self, record: NewRecord, ticket: T) -> Verdict<T> {
+        let fingerprint = record.fingerprint();
+        if let Some(origin) = &record.origin {
+            if let Some(stored) = self.recent.get(origin) {
+                return Verdict::Answered(ticket, self.answer_duplicate(stored, fingerprint));
+            }
+            let twin = self.in_flight.iter_mut().chain(&mut self.pending);
+            let mut twin = twin.filter(|other| other.record.origin.as_ref() == Some(origin));
+            if let Some(other) = twin.next() {
+                if other.fingerprint != fingerprint {
+                    return Verdict::Answered(ticket, Err(conflict()));
+                }
+                other.echoes.push(ticket);
+                return Verdict::Waiting;
+            }
+        }
+        if self.pending.len() >= self.max_pending {
+            return Verdict::Answered(ticket, Err(busy()));
+        }
+        self.pending.push_back(Pending { record, fingerprint, ticket, echoes: Vec::new() });
+        Verdict::Waiting
+    }
+
+    /// The next append, unless one is under way or nothing waits. What gathers meanwhile goes with
+    /// the one after: batches grow by themselves under load and cost no delay without.
+    pub fn poll_append(
+        &mut self,
+        max_records: usize,
+        max_bytes: usize,
+        now_ms: u64,
+    ) -> Option<Append> {
+        if !self.in_flight.is_empty() {
+            return None;
+        }
+        let mut last_ts_ms = self.head.as_ref().map_or(0, |head| head.last_ts_ms);
+        let mut bytes = 0;
+        while self.in_flight.len() < max_records {
+            let Some(next) = self.pending.front() else { break };
+            bytes += next.record.payload.len();
+            if bytes > max_bytes && !self.in_flight.is_empty() {
+                break;
+            }
+            let Some(mut next) = self.pending.pop_front() else { break };
+            last_ts_ms = last_ts_ms.max(now_ms);
+            next.record.server_ts_ms = last_ts_ms;
+            self.in_flight.push(next);
+        }
+        if self.in_flight.is_empty() {
+            return None;
+        }
+        Some(Append {
+            channel: self.key,
+            expected: self.head.as_ref().map(|head| head.position),
+            records: self.in_flight.iter().map(|pending| pending.record.clone()).collect(),
+        })
+    }
+
+    /// Takes the result of the append under way.
+    pub fn handle_result(&mut self, result: Result<Head, AppendError>) -> Outcome<T> {
+        match result {
+            Ok(head) => self.on_committed(head),
+            Err(AppendError::Conflict { .. }) => Outcome::wait(Next::CatchUp),
+            Err(AppendError::Duplicates(found)) => self.on_duplicates(found),
+            Err(AppendError::Storage(error)) => match error.kind {
+                sterna_storage::StorageErrorKind::Unknown => Outcome::wait(Next::CatchUp),
+                _ => self.on_failed(&error),
+            },
+        }
+    }
+
+    /// Takes the head as the store has it now and the records after ours. Whatever of the append
+    /// under way is among them was committed after all; the rest is appended again.
+    pub fn handle_catch_up(&mut self, head: Option<Head>, records: Vec<Record>) -> Outcome<T> {
+        let mut outcome = Outcome::wait(Next::Append);
+        let mut mine: HashMap<u64, Pending<T>> =
+            self.in_flight.drain(..).map(|pending| (pending.record.id.0, pending)).collect();
+        for record in records {
+            if let Some(pending) = mine.remove(&record.body.id.0) {
+                self.settle(pending, &record, &mut outcome);
+            } else {
+                self.remember(&record);
+            }
+            outcome.committed.push(record);
+        }
+        let mut rest: Vec<Pending<T>> = mine.into_values().collect();
+        rest.sort_by_key(|pending| pending.record.id);
+        for pending in rest.into_iter().rev() {
+            self.pending.push_front(pending);
+        }
+        self.head = head;
+        outcome
+    }
+
+    /// Answers everything that waits with an error, for a channel that has to be dropped.
+    pub fn fail_all(&mut self, error: &v1::Error) -> Vec<(T, Answer)> {
+        let waiting = self.in_flight.drain(..).chain(self.pending.drain(..));
+        waiting.flat_map(|pending| pending.tickets()).map(|t| (t, Err(error.clone()))).collect()
+    }
+
+    fn on_committed(&mut self, head: Head) -> Outcome<T> {
+        let mut outcome = Outcome::wait(Next::Append);
+        let count = self.in_flight.len() as u64;
+        let epoch = head.position.epoch.0;
+        let first = head.position.offset.0 + 1 - count;
+        let committed: Vec<Pending<T>> = self.in_flight.drain(..).collect();
+        for (offset, pending) in (first..).zip(committed) {
+            let record =
+                Record { position: Position::new(epoch, offset), body: pending.record.clone() };
+            self.settle(pending, &record, &mut outcome);
+            outcome.committed.push(record);
+        }
+        self.head = Some(head);
+        outcome
+    }
+
+    fn on_duplicates(&mut self, found: Vec<Duplicate>) -> Outcome<T> {
+        let mut outcome = Outcome::wait(Next::Append);
+        let mut found: HashMap<usize, Duplicate> =
+            found.into_iter().map(|duplicate| (duplicate.index, duplicate)).collect();
+        let mut rest = Vec::new();
+        let in_flight: Vec<Pending<T>> = self.in_flight.drain(..).collect();
+        for (index, pending) in in_flight.into_iter().enumerate() {
+            let Some(stored) = found.remove(&index) else {
+                rest.push(pending);
+                continue;
+            };
+            let answer = self.answer_duplicate(&stored, pending.fingerprint);
+            if let Some(origin) = pending.record.origin.clone() {
+                self.remember_origin(origin, stored);
+            }
+            outcome.answers.extend(pending.tickets().map(|ticket| (ticket, answer.clone())));
+        }
+        for pending in rest.into_iter().rev() {
+            self.pending.push_front(pending);
+        }
+        outcome
+    }
+
+    fn on_failed(&mut self, error: &sterna_storage::StorageError) -> Outcome<T> {
+        let mut outcome = Outcome::wait(Next::Append);
+        let answer = v1::Error::new(
+            ErrorCode::Unavailable,
+            format!("not stored: {}; try again", error.message),
+        );
+        let failed = self.in_flight.drain(..).flat_map(Pending::tickets);
+        outcome.answers.extend(failed.map(|ticket| (ticket, Err(answer.clone()))));
+        outcome
+    }
+
+    /// A pending publication turned out to be this record.
+    fn settle(&mut self, pending: Pending<T>, record: &Record, outcome: &mut Outcome<T>) {
+        self.remember(record);
+        let published = self.published(record, false);
+        let echo = v1::Published { duplicate: true, ..published.clone() };
+        outcome.answers.push((pending.ticket, Ok(published)));
+        outcome.answers.extend(pending.echoes.into_iter().map(|ticket| (ticket, Ok(echo.clone()))));
+    }
+
+    fn remember(&mut self, record: &Record) {
+        let Some(origin) = record.body.origin.clone() else { return };
+        let stored = Duplicate {
+            index: 0,
+            position: record.position,
+            id: record.body.id,
+            server_ts_ms: record.body.server_ts_ms,
+            fingerprint: record.body.fingerprint(),
+        };
+        self.remember_origin(origin, stored);
+    }
+
+    fn remember_origin(&mut self, origin: Origin, stored: Duplicate) {
+        if self.recent.insert(origin.clone(), stored).is_none() {
+            self.recent_order.push_back(origin);
+        }
+        if self.recent_order.len() > self.window
+            && let Some(oldest) = self.recent_order.pop_front()
+        {
+            self.recent.remove(&oldest);
+        }
+    }
+
+    fn answer_duplicate(&self, stored: &Duplicate, fingerprint: u64) -> Answer {
+        if stored.fingerprint != fingerprint {
+            return Err(conflict());
+        }
+        Ok(v1::Published {
+            channel: self.name.to_string(),
+            epoch: stored.position.epoch.0,
+            offset: stored.position.offset.0,
+            id: stored.id.0,
+            server_ts_ms: stored.server_ts_ms,
+            duplicate: true,
+        })
+    }
+
+    fn published(&self, record: &Record, duplicate: bool) -> v1::Published {
+        v1::Published {
+            channel: self.name.to_string(),
+            epoch: record.position.epoch.0,
+            offset: record.position.offset.0,
+            id: record.body.id.0,
+            server_ts_ms: record.body.server_ts_ms,
+            duplicate,
+        }
+    }
+}
+
+impl<T> Pending<T> {
+    fn tickets(self) -> impl Iterator<Item = T> {
+        std::iter::once(self.ticket).chain(self.echoes)
+    }
+}
+
+impl<T> Outcome<T> {
+    fn wait(next: Next) -> Self {
+        Self { answers: Vec::new(), committed: Vec::new(), next }
+    }
+}
+
+fn conflict() -> v1::Error {
+    v1::Error::new(
+        ErrorCode::Conflict,
+        "this client_seq was used for another publication; count on",
+    )
+}
+
+fn busy() -> v1::Error {
+    v1::Error::new(ErrorCode::Busy, "too many publications wait for this channel")
+        .with_retry_after_ms(100)
+}
+
+#[cfg(test)]
+#[path = "sequence_tests.rs"]
+mod tests;

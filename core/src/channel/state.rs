@@ -1,0 +1,88 @@
+//! What an owner keeps of one channel.
+
+use std::collections::{HashMap, VecDeque};
+
+use ahash::RandomState;
+use sterna_proto::v1::Role;
+use sterna_proto::{ChannelId, ChannelKey, UserId};
+use sterna_storage::{ChannelRecord, Head};
+use tokio::sync::oneshot;
+use tokio::time::Instant;
+
+use crate::channel::ring::Ring;
+use crate::channel::sequence::Sequence;
+use crate::channel::shard::Call;
+use crate::config::QueueLimits;
+use crate::link::LinkReply;
+use crate::link::memory::LinkId;
+use crate::presence::Presence;
+
+#[derive(Debug)]
+pub(super) struct ChannelState {
+    pub name: ChannelId,
+    /// `None`: the channel does not exist.
+    pub record: Option<ChannelRecord>,
+    /// Roles that were looked up; `None` inside: not a member. Correct because every change of a
+    /// membership goes through the channel's owner.
+    pub roles: HashMap<UserId, Option<Role>, RandomState>,
+    pub sequence: Sequence<oneshot::Sender<LinkReply>>,
+    pub ring: Ring,
+    pub presence: Presence,
+    /// Links with at least one subscription.
+    pub interest: Vec<LinkId>,
+    /// Commands that wait for a look-up; in order, so that none overtakes another.
+    pub waiting: VecDeque<Call>,
+    /// A look-up (load, role, creation) is under way.
+    pub looking_up: bool,
+    /// The log is being read again after a conflict or an unknown outcome.
+    pub catching_up: bool,
+    pub used_at: Instant,
+}
+
+impl ChannelState {
+    pub fn new(name: ChannelId, key: ChannelKey, queues: &QueueLimits) -> Self {
+        Self {
+            record: None,
+            roles: HashMap::default(),
+            sequence: Self::sequence(&name, key, None, queues),
+            ring: Ring::new(queues.ring_publications, queues.ring_bytes),
+            presence: Presence::default(),
+            interest: Vec::new(),
+            waiting: VecDeque::new(),
+            looking_up: false,
+            catching_up: false,
+            used_at: Instant::now(),
+            name,
+        }
+    }
+
+    pub fn on_loaded(
+        &mut self,
+        key: ChannelKey,
+        record: Option<ChannelRecord>,
+        head: Option<Head>,
+        queues: &QueueLimits,
+    ) {
+        self.record = record;
+        self.sequence = Self::sequence(&self.name, key, head, queues);
+    }
+
+    /// Nothing would be lost by forgetting it.
+    pub fn is_idle(&self) -> bool {
+        self.sequence.is_idle()
+            && self.interest.is_empty()
+            && self.presence.is_empty()
+            && self.waiting.is_empty()
+            && !self.looking_up
+            && !self.catching_up
+    }
+
+    fn sequence(
+        name: &ChannelId,
+        key: ChannelKey,
+        head: Option<Head>,
+        queues: &QueueLimits,
+    ) -> Sequence<oneshot::Sender<LinkReply>> {
+        Sequence::new(name.clone(), key, head, queues.dedup_window, queues.channel_pending)
+    }
+}

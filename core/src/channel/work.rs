@@ -1,0 +1,343 @@
+//! What a shard waits for, and what it does when that is done.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use sterna_proto::{ChannelKey, ErrorCode, Offset, UserId, v1};
+use sterna_storage::{
+    AppendError, ChannelRecord, Head, MemberCursor, Membership, PageLimit, PublicationLog, Record,
+    StorageError,
+};
+
+use crate::channel::sequence::{Next, Outcome};
+use crate::channel::shard::{Call, Shard};
+use crate::link::{Audience, LinkPush, LinkReply};
+use crate::push::{EncodedPush, SharedPush};
+
+/// Pause before a log that could not be read is read again.
+const CATCH_UP_RETRY: Duration = Duration::from_millis(500);
+
+/// A finished piece of work.
+#[derive(Debug)]
+pub(super) enum Done {
+    Loaded {
+        key: ChannelKey,
+        result: Result<(Option<ChannelRecord>, Option<Head>), StorageError>,
+    },
+    RoleFound {
+        key: ChannelKey,
+        user: UserId,
+        result: Result<Option<Membership>, StorageError>,
+    },
+    Created {
+        key: ChannelKey,
+        result: Result<(ChannelRecord, Vec<Membership>), StorageError>,
+    },
+    /// There are ids to issue again.
+    IdsReady {
+        key: ChannelKey,
+        result: Result<(), StorageError>,
+    },
+    Appended {
+        key: ChannelKey,
+        result: Option<Result<Head, AppendError>>,
+    },
+    CaughtUp {
+        key: ChannelKey,
+        result: Result<(Option<Head>, Vec<Record>), StorageError>,
+    },
+    CursorsMoved {
+        channels: Vec<ChannelKey>,
+        result: Result<Vec<MemberCursor>, StorageError>,
+    },
+    MembersChanged {
+        key: ChannelKey,
+        call: Call,
+        change: MemberChange,
+        result: Result<bool, StorageError>,
+    },
+    /// The work has answered its call itself.
+    Answered,
+}
+
+#[derive(Debug)]
+pub(super) enum MemberChange {
+    Set(Membership),
+    Removed(UserId),
+}
+
+impl Shard {
+    pub(super) fn on_done(&mut self, done: Done) {
+        match done {
+            Done::Loaded { key, result } => self.on_loaded(key, result),
+            Done::RoleFound { key, user, result } => {
+                self.on_looked_up(key, result, |state, membership| {
+                    state.roles.insert(user, membership.map(|m| m.role));
+                });
+            }
+            Done::Created { key, result } => {
+                self.on_looked_up(key, result, |state, (record, members)| {
+                    state.record = Some(record);
+                    state.roles.extend(members.into_iter().map(|m| (m.user, Some(m.role))));
+                });
+            }
+            Done::IdsReady { key, result } => self.on_looked_up(key, result, |_, ()| {}),
+            Done::Appended { key, result } => self.on_appended(key, result),
+            Done::CaughtUp { key, result } => self.on_caught_up(key, result),
+            Done::CursorsMoved { channels, result } => self.on_cursors_moved(&channels, result),
+            Done::MembersChanged { key, call, change, result } => {
+                self.on_members_changed(key, call, change, result);
+            }
+            Done::Answered => {}
+        }
+    }
+
+    fn on_loaded(
+        &mut self,
+        key: ChannelKey,
+        result: Result<(Option<ChannelRecord>, Option<Head>), StorageError>,
+    ) {
+        let queues = self.context.config.queues;
+        self.on_looked_up(key, result, |state, (record, head)| {
+            state.on_loaded(key, record, head, &queues);
+        });
+    }
+
+    /// A look-up is over: go on with the commands that waited for it, or fail them.
+    fn on_looked_up<T>(
+        &mut self,
+        key: ChannelKey,
+        result: Result<T, StorageError>,
+        apply: impl FnOnce(&mut crate::channel::state::ChannelState, T),
+    ) {
+        let Some(state) = self.channels.get_mut(&key) else { return };
+        state.looking_up = false;
+        match result {
+            Ok(found) => {
+                apply(state, found);
+                self.resume_waiting(key);
+            }
+            Err(error) => {
+                self.note_storage_error(&error);
+                let Some(state) = self.channels.get_mut(&key) else { return };
+                for call in std::mem::take(&mut state.waiting) {
+                    answer(call.reply, Err(unavailable(&error)));
+                }
+            }
+        }
+    }
+
+    fn on_appended(&mut self, key: ChannelKey, result: Option<Result<Head, AppendError>>) {
+        let Some(state) = self.channels.get_mut(&key) else { return };
+        let result = result.unwrap_or_else(|| {
+            let missing = "the engine gave no verdict on the append";
+            Err(StorageError::new(sterna_storage::StorageErrorKind::Unknown, "core", missing)
+                .into())
+        });
+        let failed = match &result {
+            Err(AppendError::Storage(error)) => Some(error.clone()),
+            _ => None,
+        };
+        let outcome = state.sequence.handle_result(result);
+        if let Some(error) = failed {
+            self.note_storage_error(&error);
+        }
+        self.apply(key, outcome);
+    }
+
+    fn on_caught_up(
+        &mut self,
+        key: ChannelKey,
+        result: Result<(Option<Head>, Vec<Record>), StorageError>,
+    ) {
+        let Some(state) = self.channels.get_mut(&key) else { return };
+        match result {
+            Ok((head, records)) => {
+                state.catching_up = false;
+                let outcome = state.sequence.handle_catch_up(head, records);
+                self.apply(key, outcome);
+            }
+            Err(error) => {
+                // The outcome stays unknown: whoever asks again is recognised by its origin. No
+                // append happens before the log has been read.
+                self.note_storage_error(&error);
+                let Some(state) = self.channels.get_mut(&key) else { return };
+                for (to, result) in state.sequence.fail_all(&unavailable(&error)) {
+                    answer(to, result.map(v1::reply::Result::Published));
+                }
+                self.start_catch_up(key, CATCH_UP_RETRY);
+            }
+        }
+    }
+
+    /// I4: the only place from which publications reach anybody, and only committed ones.
+    fn apply(
+        &mut self,
+        key: ChannelKey,
+        outcome: Outcome<tokio::sync::oneshot::Sender<LinkReply>>,
+    ) {
+        let Some(state) = self.channels.get_mut(&key) else { return };
+        for (reply, result) in outcome.answers {
+            if let Ok(published) = &result
+                && published.duplicate
+            {
+                metrics::counter!("sterna_core_duplicates_total").increment(1);
+            }
+            answer(reply, result.map(v1::reply::Result::Published));
+        }
+        let mut pushes: Vec<SharedPush> = Vec::with_capacity(outcome.committed.len());
+        let first = outcome.committed.first().map(|record| record.position);
+        for record in &outcome.committed {
+            let push = EncodedPush::new(v1::push::Event::Publication(publication(
+                state.name.as_str(),
+                record,
+            )));
+            state.ring.push(record.position.offset, push.clone());
+            pushes.push(push);
+        }
+        if let Some(first) = first {
+            metrics::counter!("sterna_core_publications_total").increment(pushes.len() as u64);
+            let epoch = first.epoch.0;
+            let pushes: Arc<[SharedPush]> = pushes.into();
+            self.spread(
+                key,
+                &LinkPush::Deliver { channel: key, epoch, first: first.offset, pushes },
+            );
+        }
+        match outcome.next {
+            Next::Append => self.start_append(key),
+            Next::CatchUp => self.start_catch_up(key, Duration::ZERO),
+        }
+    }
+
+    fn start_catch_up(&mut self, key: ChannelKey, delay: Duration) {
+        let Some(state) = self.channels.get_mut(&key) else { return };
+        metrics::counter!("sterna_core_append_conflicts_total").increment(1);
+        state.catching_up = true;
+        let after = state.sequence.position().offset;
+        let log = self.context.stores.log.clone();
+        self.work.push(Box::pin(async move {
+            tokio::time::sleep(delay).await;
+            let result = read_to_head(log.as_ref(), key, after).await;
+            Done::CaughtUp { key, result }
+        }));
+    }
+
+    fn on_cursors_moved(
+        &mut self,
+        channels: &[ChannelKey],
+        result: Result<Vec<MemberCursor>, StorageError>,
+    ) {
+        self.on_cursors_written();
+        let cursors = match result {
+            Ok(cursors) => cursors,
+            Err(error) => return self.note_storage_error(&error),
+        };
+        for (key, cursor) in channels.iter().zip(cursors) {
+            let Some(state) = self.channels.get(key) else { continue };
+            let receipt = v1::Receipt {
+                channel: state.name.to_string(),
+                user: cursor.user.to_string(),
+                delivered_offset: cursor.delivered.0,
+                read_offset: cursor.read.0,
+            };
+            let push = EncodedPush::new(v1::push::Event::Receipt(receipt));
+            self.spread(
+                *key,
+                &LinkPush::Event { channel: *key, audience: Audience::Receipts, push },
+            );
+        }
+    }
+
+    fn on_members_changed(
+        &mut self,
+        key: ChannelKey,
+        call: Call,
+        change: MemberChange,
+        result: Result<bool, StorageError>,
+    ) {
+        let Some(state) = self.channels.get_mut(&key) else { return };
+        state.looking_up = false;
+        match result {
+            Ok(true) => {
+                match change {
+                    MemberChange::Set(member) => {
+                        state.roles.insert(member.user, Some(member.role));
+                    }
+                    MemberChange::Removed(user) => {
+                        state.roles.insert(user.clone(), None);
+                        self.evict(key, user);
+                    }
+                }
+                answer(call.reply, Ok(v1::reply::Result::Done(v1::Done {})));
+            }
+            Ok(false) => {
+                let error = v1::Error::new(ErrorCode::BadRequest, "there is no such member");
+                answer(call.reply, Err(error));
+            }
+            Err(error) => {
+                self.note_storage_error(&error);
+                answer(call.reply, Err(unavailable(&error)));
+            }
+        }
+        self.resume_waiting(key);
+    }
+
+    /// I11: a removed member hears nothing more of a channel that only members may read.
+    fn evict(&mut self, key: ChannelKey, user: UserId) {
+        let Some(state) = self.channels.get(&key) else { return };
+        let open = state.record.as_ref().is_some_and(|r| r.access == v1::ChannelAccess::Open);
+        if !open {
+            let error = v1::Error::new(ErrorCode::PermissionDenied, "no longer a member");
+            self.spread(key, &LinkPush::Evict { channel: key, user, error });
+        }
+    }
+}
+
+/// Answers a call; the asker may be gone, and then its retry finds the result.
+pub(super) fn answer(to: tokio::sync::oneshot::Sender<LinkReply>, reply: LinkReply) {
+    let _ = to.send(reply);
+}
+
+pub(super) fn unavailable(error: &StorageError) -> v1::Error {
+    let message = format!("the store does not answer ({}); try again", error.message);
+    v1::Error::new(ErrorCode::Unavailable, message).with_retry_after_ms(500)
+}
+
+/// A stored record as clients see it.
+pub(super) fn publication(channel: &str, record: &Record) -> v1::Publication {
+    let body = &record.body;
+    v1::Publication {
+        channel: channel.to_owned(),
+        epoch: record.position.epoch.0,
+        offset: record.position.offset.0,
+        id: body.id.0,
+        sender: body.sender.to_string(),
+        payload: body.payload.clone(),
+        server_ts_ms: body.server_ts_ms,
+        client_ts_ms: body.client_ts_ms,
+        kind: body.kind,
+        target_offset: body.target_offset.0,
+        client_msg_id: body.client_msg_id.clone(),
+    }
+}
+
+/// The head and every record after an offset.
+async fn read_to_head(
+    log: &dyn PublicationLog,
+    key: ChannelKey,
+    after: Offset,
+) -> Result<(Option<Head>, Vec<Record>), StorageError> {
+    let head = log.head(key).await?;
+    let end = head.as_ref().map_or(Offset::ZERO, |head| head.position.offset);
+    let mut records: Vec<Record> = Vec::new();
+    let mut at = after;
+    while at < end {
+        let limit = PageLimit { records: 500, payload_bytes: 4 << 20 };
+        let page = log.read(key, at, limit).await?;
+        let Some(last) = page.last() else { break };
+        at = last.position.offset;
+        records.extend(page.into_iter().take_while(|record| record.position.offset <= end));
+    }
+    Ok((head, records))
+}

@@ -1,0 +1,150 @@
+//! What comes down the link, as one session takes it.
+
+use std::net::SocketAddr;
+
+use sterna_proto::{ChannelKey, CloseReason, Offset, Position, UserId, limits, v1};
+
+use crate::link::Audience;
+use crate::push::SharedPush;
+use crate::session::outbox::Class;
+use crate::session::session::{Effect, Session};
+use crate::session::subscription::Delivery;
+use crate::session::{Encoding, Lane};
+
+impl Session {
+    /// Committed publications with consecutive offsets.
+    pub fn handle_delivery(
+        &mut self,
+        key: ChannelKey,
+        epoch: u32,
+        first: Offset,
+        pushes: &[SharedPush],
+    ) {
+        let mut offset = first;
+        for push in pushes {
+            let Some(subscription) = self.subscriptions.get_mut(&key) else { return };
+            let delivery = subscription.handle_delivery(epoch, offset, push);
+            let lane = subscription.lane();
+            match delivery {
+                Delivery::Push => {
+                    if !self.give(push, lane, Class::Publication { channel: key, offset }) {
+                        self.lag(key, offset);
+                    }
+                }
+                other => self.tell(key, &other),
+            }
+            offset = offset.next();
+        }
+    }
+
+    /// Where the channel ends, in place of publications that were lost on the link.
+    pub fn handle_head(&mut self, key: ChannelKey, head: Position) {
+        if let Some(subscription) = self.subscriptions.get_mut(&key) {
+            let delivery = subscription.handle_head(head);
+            self.tell(key, &delivery);
+        }
+    }
+
+    /// Something without a position.
+    pub fn handle_event(&mut self, key: ChannelKey, audience: &Audience, push: &SharedPush) {
+        let Some(subscription) = self.subscriptions.get(&key) else { return };
+        let (wanted, lane) = match audience {
+            Audience::EphemeralFrom(session) => (*session != self.id(), self.ephemeral_lane(push)),
+            Audience::Presence => (subscription.presence, subscription.lane()),
+            Audience::Receipts => (subscription.receipts, subscription.lane()),
+        };
+        if wanted {
+            // Dropped and counted when there is no room: newest wins, and a list can be asked for.
+            self.give(push, lane, Class::Ephemeral { key: event_key(push) });
+        }
+    }
+
+    /// I11: the user lost the right to the channel. Nothing more of it leaves, not even what is
+    /// queued already.
+    pub fn handle_evict(&mut self, key: ChannelKey, user: &UserId, error: &v1::Error) {
+        if self.identity.user != *user {
+            return;
+        }
+        let Some(subscription) = self.subscriptions.remove(&key) else { return };
+        self.outbox.drop_channel(key);
+        self.effects.push_back(Effect::Leave(key));
+        self.push_own(v1::push::Event::Unsubscribed(v1::Unsubscribed {
+            channel: subscription.channel.to_string(),
+            error: Some(error.clone()),
+        }));
+    }
+
+    /// I11: an identity that has run out ends its connection.
+    pub fn check_expiry(&mut self, unix_ms: u64) {
+        if self.identity.expires_at_ms.is_some_and(|at| at <= unix_ms) {
+            self.start_close(CloseReason::TokenExpired);
+        }
+    }
+
+    /// The client's address changed.
+    pub fn on_path_changed(&mut self, remote: SocketAddr) {
+        self.connection.remote = remote;
+        let observed_address = remote.to_string();
+        self.push_own(v1::push::Event::PathChanged(v1::PathChanged { observed_address }));
+    }
+
+    pub fn go_away(&mut self, go_away: &v1::GoAway) {
+        self.push_own(v1::push::Event::GoAway(go_away.clone()));
+    }
+
+    /// Lag mode: no room for this publication. All queued publications go (they are in the log),
+    /// and each channel's gap is named.
+    pub(super) fn lag(&mut self, key: ChannelKey, offset: Offset) {
+        let mut dropped = self.outbox.drop_publications();
+        dropped.entry(key).or_insert(offset);
+        metrics::counter!("sterna_core_lagged_total").increment(1);
+        for (key, first) in dropped {
+            let Some(subscription) = self.subscriptions.get_mut(&key) else { continue };
+            subscription.on_dropped(first);
+            let gap = subscription.gap();
+            self.push_own(v1::push::Event::Gap(gap));
+        }
+    }
+
+    fn tell(&mut self, key: ChannelKey, delivery: &Delivery) {
+        let Some(subscription) = self.subscriptions.get(&key) else { return };
+        match delivery {
+            Delivery::Gap => {
+                let gap = subscription.gap();
+                self.push_own(v1::push::Event::Gap(gap));
+            }
+            Delivery::Beacon => {
+                let head = v1::push::Event::Head(subscription.head());
+                let outgoing = super::Outgoing {
+                    lane: Lane::Control,
+                    body: super::OutgoingBody::Own(Box::new(v1::Frame::push(head))),
+                };
+                let class = Class::Head { channel: key };
+                // Head frames always fit: there is at most one per channel.
+                let _ = self.outbox.push(outgoing, class, self.connection.encoding);
+            }
+            Delivery::Push | Delivery::Nothing => {}
+        }
+    }
+
+    fn ephemeral_lane(&self, push: &SharedPush) -> Lane {
+        let fits = || push.encoded(Encoding::Protobuf).len() <= limits::DATAGRAM_BYTES;
+        if self.connection.datagrams && fits() { Lane::Datagram } else { Lane::Channel(0) }
+    }
+}
+
+/// What a newer event replaces.
+fn event_key(push: &SharedPush) -> u64 {
+    let hasher = ahash::RandomState::with_seeds(1, 2, 3, 4);
+    let Some(v1::frame::Body::Push(v1::Push { event: Some(event) })) = &push.frame().body else {
+        return 0;
+    };
+    match event {
+        v1::push::Event::Ephemeral(e) => hasher.hash_one((0u8, &e.channel, &e.sender, &e.key)),
+        v1::push::Event::Presence(p) => {
+            hasher.hash_one((1u8, &p.channel, p.member.as_ref().map(|m| &m.user)))
+        }
+        v1::push::Event::Receipt(r) => hasher.hash_one((2u8, &r.channel, &r.user)),
+        _ => 0,
+    }
+}

@@ -1,0 +1,46 @@
+//! Which worker of this node has a session.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use ahash::RandomState;
+use sterna_proto::SessionId;
+
+const SHARDS: usize = 16;
+
+/// Touched when sessions begin, move and end; never on the path of a publication.
+#[derive(Debug, Default)]
+pub struct SessionDirectory {
+    shards: [Mutex<HashMap<SessionId, u16, RandomState>>; SHARDS],
+}
+
+impl SessionDirectory {
+    pub fn insert(&self, session: SessionId, worker: u16) {
+        self.shard(session).insert(session, worker);
+    }
+
+    /// Removes the session if it is still this worker's.
+    pub fn remove(&self, session: SessionId, worker: u16) {
+        let mut shard = self.shard(session);
+        if shard.get(&session) == Some(&worker) {
+            shard.remove(&session);
+        }
+    }
+
+    pub fn worker(&self, session: SessionId) -> Option<u16> {
+        self.shard(session).get(&session).copied()
+    }
+
+    pub fn len(&self) -> usize {
+        self.shards.iter().map(|s| s.lock().unwrap_or_else(PoisonError::into_inner).len()).sum()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    fn shard(&self, session: SessionId) -> MutexGuard<'_, HashMap<SessionId, u16, RandomState>> {
+        let index = session.0 as usize % SHARDS;
+        self.shards[index].lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

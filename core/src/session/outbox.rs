@@ -1,0 +1,246 @@
+//! The bounded queue to one connection. Pure.
+//!
+//! I12: when it is full, ephemerals go first, then publications: they are in the log, so nothing
+//! is lost by dropping them, only named (lag mode). Replies are never dropped; their number is
+//! bounded by the commands a session may have open.
+
+use std::collections::{HashMap, VecDeque};
+
+use sterna_proto::{ChannelKey, Offset};
+
+use crate::push::Encoding;
+use crate::session::{Lane, Outgoing, OutgoingBody};
+
+/// What may happen to a frame when room is short.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Class {
+    /// Stays, whatever happens.
+    Control,
+    /// May be dropped: the log has it.
+    Publication { channel: ChannelKey, offset: Offset },
+    /// May be dropped, and a newer one of the same key replaces it.
+    Ephemeral { key: u64 },
+    /// A newer one of the same channel replaces it.
+    Head { channel: ChannelKey },
+}
+
+/// No room even without ephemerals.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Full;
+
+#[derive(Debug)]
+pub struct Outbox {
+    frames: VecDeque<Entry>,
+    bytes: usize,
+    max_frames: usize,
+    max_bytes: usize,
+}
+
+#[derive(Debug)]
+struct Entry {
+    outgoing: Outgoing,
+    class: Class,
+    bytes: usize,
+}
+
+impl Outbox {
+    pub fn new(max_frames: usize, max_bytes: usize) -> Self {
+        Self { frames: VecDeque::new(), bytes: 0, max_frames, max_bytes }
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.frames.is_empty()
+    }
+
+    /// Full as far as droppable frames are concerned.
+    pub fn is_full(&self) -> bool {
+        self.frames.len() >= self.max_frames || self.bytes >= self.max_bytes
+    }
+
+    /// Adds a frame. Publications are refused when there is no room for them, ephemerals are
+    /// dropped silently (and counted), control frames always fit.
+    pub fn push(
+        &mut self,
+        outgoing: Outgoing,
+        class: Class,
+        encoding: Encoding,
+    ) -> Result<(), Full> {
+        let bytes = encoded_len(&outgoing, encoding);
+        match class {
+            Class::Control => {}
+            Class::Head { .. } => self.remove_twin(class),
+            Class::Ephemeral { .. } => {
+                self.remove_twin(class);
+                if !self.has_room(bytes) {
+                    metrics::counter!("sterna_core_outbox_dropped_total", "class" => "ephemeral")
+                        .increment(1);
+                    return Ok(());
+                }
+            }
+            Class::Publication { .. } => {
+                if !self.has_room(bytes) {
+                    self.drop_ephemerals();
+                }
+                if !self.has_room(bytes) {
+                    return Err(Full);
+                }
+            }
+        }
+        self.bytes += bytes;
+        self.frames.push_back(Entry { outgoing, class, bytes });
+        Ok(())
+    }
+
+    /// Moves frames out, oldest first, until `max_bytes` is reached; at least one if there is one.
+    pub fn take(&mut self, out: &mut Vec<Outgoing>, max_bytes: usize) {
+        let mut bytes = 0;
+        while let Some(entry) = self.frames.front() {
+            if bytes > 0 && bytes + entry.bytes > max_bytes {
+                break;
+            }
+            bytes += entry.bytes;
+            let Some(entry) = self.frames.pop_front() else { break };
+            self.bytes -= entry.bytes;
+            out.push(entry.outgoing);
+        }
+        if self.frames.is_empty() {
+            // An idle session keeps no buffer.
+            self.frames = VecDeque::new();
+        }
+    }
+
+    /// Drops all publications and says, for each channel, which was the first.
+    pub fn drop_publications(&mut self) -> HashMap<ChannelKey, Offset> {
+        let mut first = HashMap::new();
+        let before = self.frames.len();
+        let bytes = &mut self.bytes;
+        self.frames.retain(|entry| {
+            let Class::Publication { channel, offset } = entry.class else { return true };
+            first.entry(channel).or_insert(offset);
+            *bytes -= entry.bytes;
+            false
+        });
+        let dropped = (before - self.frames.len()) as u64;
+        metrics::counter!("sterna_core_outbox_dropped_total", "class" => "publication")
+            .increment(dropped);
+        first
+    }
+
+    /// Drops the publications of one channel, for a subscription that has ended.
+    pub fn drop_channel(&mut self, gone: ChannelKey) {
+        let bytes = &mut self.bytes;
+        self.frames.retain(|entry| {
+            let of_channel = matches!(entry.class,
+                Class::Publication { channel, .. } | Class::Head { channel } if channel == gone);
+            if of_channel {
+                *bytes -= entry.bytes;
+            }
+            !of_channel
+        });
+    }
+
+    fn has_room(&self, bytes: usize) -> bool {
+        self.frames.len() < self.max_frames && self.bytes + bytes <= self.max_bytes
+    }
+
+    fn remove_twin(&mut self, class: Class) {
+        if let Some(at) = self.frames.iter().position(|entry| entry.class == class)
+            && let Some(entry) = self.frames.remove(at)
+        {
+            self.bytes -= entry.bytes;
+        }
+    }
+
+    fn drop_ephemerals(&mut self) {
+        let before = self.frames.len();
+        let bytes = &mut self.bytes;
+        self.frames.retain(|entry| {
+            let stays = !matches!(entry.class, Class::Ephemeral { .. });
+            if !stays {
+                *bytes -= entry.bytes;
+            }
+            stays
+        });
+        let dropped = (before - self.frames.len()) as u64;
+        metrics::counter!("sterna_core_outbox_dropped_total", "class" => "ephemeral")
+            .increment(dropped);
+    }
+}
+
+fn encoded_len(outgoing: &Outgoing, encoding: Encoding) -> usize {
+    match (&outgoing.body, outgoing.lane) {
+        // For JSON an estimate, which is enough for a bound.
+        (OutgoingBody::Own(frame), _) => sterna_proto::codec::encoded_len(frame),
+        (OutgoingBody::Shared(push), Lane::Datagram) => push.encoded(Encoding::Protobuf).len(),
+        (OutgoingBody::Shared(push), _) => push.encoded(encoding).len(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::push::EncodedPush;
+    use sterna_proto::{ChannelId, v1};
+
+    fn push(len: usize) -> Outgoing {
+        Outgoing {
+            lane: Lane::Channel(0),
+            body: OutgoingBody::Shared(EncodedPush::new(v1::push::Event::Publication(
+                v1::Publication { payload: vec![0; len].into(), ..Default::default() },
+            ))),
+        }
+    }
+
+    fn key(name: &str) -> ChannelKey {
+        ChannelId::new(name).unwrap().key()
+    }
+
+    fn publication(name: &str, offset: u64) -> Class {
+        Class::Publication { channel: key(name), offset: Offset(offset) }
+    }
+
+    const PROTOBUF: Encoding = Encoding::Protobuf;
+
+    #[test]
+    fn i12_ephemerals_go_first_then_publications_are_refused_and_control_fits() {
+        let mut outbox = Outbox::new(4, 10_000);
+        outbox.push(push(10), Class::Ephemeral { key: 1 }, PROTOBUF).unwrap();
+        for offset in 1..=3 {
+            outbox.push(push(10), publication("a", offset), PROTOBUF).unwrap();
+        }
+        outbox.push(push(10), publication("b", 9), PROTOBUF).unwrap();
+        assert_eq!(outbox.push(push(10), publication("a", 4), PROTOBUF), Err(Full));
+        outbox.push(push(10), Class::Control, PROTOBUF).unwrap();
+        outbox.push(push(10), Class::Ephemeral { key: 2 }, PROTOBUF).unwrap();
+        let first = outbox.drop_publications();
+        assert_eq!(first[&key("a")], Offset(1));
+        assert_eq!(first[&key("b")], Offset(9));
+        let mut out = Vec::new();
+        outbox.take(&mut out, usize::MAX);
+        assert_eq!(out.len(), 1, "only control is left");
+        assert_eq!(outbox.bytes, 0);
+    }
+
+    #[test]
+    fn newest_wins_per_key_and_bytes_are_counted() {
+        let mut outbox = Outbox::new(100, 250);
+        outbox.push(push(100), Class::Ephemeral { key: 1 }, PROTOBUF).unwrap();
+        outbox.push(push(50), Class::Ephemeral { key: 1 }, PROTOBUF).unwrap();
+        assert_eq!(outbox.frames.len(), 1);
+        outbox.push(push(150), publication("a", 1), PROTOBUF).unwrap();
+        assert_eq!(outbox.push(push(150), publication("a", 2), PROTOBUF), Err(Full));
+        let mut out = Vec::new();
+        outbox.take(&mut out, 1);
+        assert_eq!(out.len(), 1);
+    }
+
+    #[test]
+    fn a_subscription_that_ended_leaves_nothing_behind() {
+        let mut outbox = Outbox::new(100, 10_000);
+        outbox.push(push(10), publication("a", 1), PROTOBUF).unwrap();
+        outbox.push(push(10), publication("b", 1), PROTOBUF).unwrap();
+        outbox.push(push(10), Class::Head { channel: key("a") }, PROTOBUF).unwrap();
+        outbox.drop_channel(key("a"));
+        assert_eq!(outbox.frames.len(), 1);
+    }
+}

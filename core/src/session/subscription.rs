@@ -1,0 +1,292 @@
+//! One session's place in one channel. Pure.
+//!
+//! I5, I13: what is pushed is contiguous. A publication that does not follow the last one is
+//! never passed on; the subscription falls behind instead and the client, told where, asks.
+
+use std::collections::VecDeque;
+
+use sterna_proto::{ChannelId, ChannelKey, Offset, Position, limits, v1};
+
+use crate::push::SharedPush;
+use crate::session::Lane;
+
+#[derive(Debug)]
+pub struct Subscription {
+    pub channel: ChannelId,
+    pub presence: bool,
+    pub receipts: bool,
+    key: ChannelKey,
+    mode: Mode,
+    /// The last publication given to the connection.
+    position: Position,
+    /// The newest offset heard of.
+    head_seen: Offset,
+    held: VecDeque<(Offset, SharedPush)>,
+    max_held: usize,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Mode {
+    /// The page of this call is on its way; pushes are held.
+    Attaching {
+        call: u32,
+    },
+    Live,
+    /// Lag mode: the client knows the gap and will ask.
+    Behind,
+}
+
+/// What to do with a publication.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Delivery {
+    /// Give it to the connection.
+    Push,
+    /// The client has it, or it is held for later.
+    Nothing,
+    /// It does not follow: the subscription has fallen behind.
+    Gap,
+    /// Behind already: let the client know how far.
+    Beacon,
+}
+
+impl Subscription {
+    pub fn new(channel: ChannelId, key: ChannelKey, max_held: usize) -> Self {
+        Self {
+            channel,
+            presence: false,
+            receipts: false,
+            key,
+            mode: Mode::Behind,
+            position: Position::EARLIEST,
+            head_seen: Offset::ZERO,
+            held: VecDeque::new(),
+            max_held,
+        }
+    }
+
+    /// The lane of the channel: the same for every session.
+    pub fn lane(&self) -> Lane {
+        Lane::Channel(self.key.0[15] % limits::LANES as u8)
+    }
+
+    /// A page was asked for; what is pushed meanwhile is held.
+    pub fn on_attach_started(&mut self, call: u32) {
+        self.mode = Mode::Attaching { call };
+        self.held.clear();
+    }
+
+    /// Takes a publication from the hub.
+    pub fn handle_delivery(&mut self, epoch: u32, offset: Offset, push: &SharedPush) -> Delivery {
+        self.head_seen = self.head_seen.max(offset);
+        match self.mode {
+            Mode::Attaching { .. } => {
+                self.hold(offset, push);
+                Delivery::Nothing
+            }
+            Mode::Behind => Delivery::Beacon,
+            Mode::Live if offset <= self.position.offset => Delivery::Nothing,
+            Mode::Live if offset == self.position.offset.next() => {
+                self.position = Position { epoch: sterna_proto::Epoch(epoch), offset };
+                Delivery::Push
+            }
+            Mode::Live => {
+                self.mode = Mode::Behind;
+                Delivery::Gap
+            }
+        }
+    }
+
+    /// Takes a head beacon from the link.
+    pub fn handle_head(&mut self, head: Position) -> Delivery {
+        self.head_seen = self.head_seen.max(head.offset);
+        match self.mode {
+            Mode::Live if head.offset > self.position.offset => {
+                self.mode = Mode::Behind;
+                Delivery::Gap
+            }
+            Mode::Behind => Delivery::Beacon,
+            Mode::Attaching { .. } | Mode::Live => Delivery::Nothing,
+        }
+    }
+
+    /// Takes the page of `call`, decides whether pushes follow it (and says so in the page), and
+    /// returns those that were held.
+    pub fn handle_page(&mut self, call: u32, page: &mut v1::Subscribed) -> Vec<SharedPush> {
+        let expected = self.mode == Mode::Attaching { call };
+        if !expected {
+            // An older page: a newer one is on its way.
+            page.live = false;
+            return Vec::new();
+        }
+        self.position = page.position.unwrap_or_default().into();
+        self.head_seen = self.head_seen.max(Offset(page.head_offset));
+        let mut follow = Vec::new();
+        for (offset, push) in std::mem::take(&mut self.held) {
+            if offset == self.position.offset.next() {
+                self.position.offset = offset;
+                follow.push(push);
+            }
+        }
+        page.live = self.position.offset >= self.head_seen;
+        page.head_offset = self.head_seen.0;
+        if page.live {
+            self.mode = Mode::Live;
+            return follow;
+        }
+        self.position = page.position.unwrap_or_default().into();
+        self.mode = Mode::Behind;
+        Vec::new()
+    }
+
+    /// Publications from this one on were dropped from the outbox.
+    pub fn on_dropped(&mut self, first: Offset) {
+        self.position.offset = Offset(first.0.saturating_sub(1)).min(self.position.offset);
+        self.mode = Mode::Behind;
+        self.held.clear();
+    }
+
+    /// What the client is missing, to be told with lag mode.
+    pub fn gap(&self) -> v1::Gap {
+        v1::Gap {
+            channel: self.channel.to_string(),
+            epoch: self.position.epoch.0,
+            after_offset: self.position.offset.0,
+            upto_offset: self.head_seen.0,
+        }
+    }
+
+    pub fn head(&self) -> v1::Head {
+        v1::Head {
+            channel: self.channel.to_string(),
+            epoch: self.position.epoch.0,
+            offset: self.head_seen.0,
+        }
+    }
+
+    fn hold(&mut self, offset: Offset, push: &SharedPush) {
+        let follows = self.held.back().is_none_or(|(last, _)| offset == last.next());
+        if follows && self.held.len() < self.max_held {
+            self.held.push_back((offset, push.clone()));
+        }
+        // Otherwise head_seen alone keeps the page from being taken for the end.
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::push::EncodedPush;
+    use proptest::prelude::*;
+
+    fn subscription(max_held: usize) -> Subscription {
+        let channel = ChannelId::new("room:1").unwrap();
+        let key = channel.key();
+        Subscription::new(channel, key, max_held)
+    }
+
+    fn push(offset: u64) -> SharedPush {
+        EncodedPush::new(v1::push::Event::Publication(v1::Publication {
+            offset,
+            ..Default::default()
+        }))
+    }
+
+    fn page(position: u64, head: u64) -> v1::Subscribed {
+        v1::Subscribed {
+            position: Some(v1::Position { epoch: 1, offset: position }),
+            head_offset: head,
+            ..Default::default()
+        }
+    }
+
+    #[test]
+    fn pushes_that_overtake_the_page_follow_it() {
+        let mut subscription = subscription(8);
+        subscription.on_attach_started(1);
+        for offset in [11, 12] {
+            let delivery = subscription.handle_delivery(1, Offset(offset), &push(offset));
+            assert_eq!(delivery, Delivery::Nothing);
+        }
+        let mut page = page(10, 10);
+        let follow = subscription.handle_page(1, &mut page);
+        assert!(page.live);
+        assert_eq!(follow.len(), 2);
+        assert_eq!(subscription.handle_delivery(1, Offset(12), &push(12)), Delivery::Nothing);
+        assert_eq!(subscription.handle_delivery(1, Offset(13), &push(13)), Delivery::Push);
+    }
+
+    #[test]
+    fn i12_what_cannot_be_held_makes_another_page() {
+        let mut subscription = subscription(2);
+        subscription.on_attach_started(1);
+        for offset in 11..=14 {
+            subscription.handle_delivery(1, Offset(offset), &push(offset));
+        }
+        let mut first = page(10, 10);
+        assert!(subscription.handle_page(1, &mut first).is_empty());
+        assert_eq!((first.live, first.head_offset), (false, 14));
+        subscription.on_attach_started(2);
+        let mut second = page(14, 14);
+        subscription.handle_page(2, &mut second);
+        assert!(second.live);
+    }
+
+    proptest! {
+        /// I5, I13: however deliveries, losses and pages interleave, what reaches the connection
+        /// while live is contiguous, and after the last page nothing is missing.
+        #[test]
+        fn i13_what_is_pushed_is_contiguous(steps in proptest::collection::vec(0u8..10, 1..200)) {
+            let mut subscription = subscription(4);
+            let (mut head, mut client, mut call) = (0u64, 0u64, 0u32);
+            let mut asked: Option<(u32, u64)> = None;
+            let mut recovering = true;
+            let settle = |subscription: &mut Subscription, client: &mut u64, (call, upto): (u32, u64)| {
+                let mut page = page((*client + 3).min(upto).max(*client), upto);
+                let follow = subscription.handle_page(call, &mut page);
+                *client = page.position.unwrap().offset + follow.len() as u64;
+                !page.live
+            };
+            for step in steps {
+                match step {
+                    // Committed and delivered, committed and lost on the link, head beacon.
+                    0..=4 => {
+                        head += 1;
+                        match subscription.handle_delivery(1, Offset(head), &push(head)) {
+                            Delivery::Push => {
+                                prop_assert_eq!(head, client + 1);
+                                client = head;
+                            }
+                            Delivery::Gap => recovering = true,
+                            Delivery::Nothing | Delivery::Beacon => {}
+                        }
+                    }
+                    5 => head += 1,
+                    6 => {
+                        if subscription.handle_head(Position::new(1, head)) == Delivery::Gap {
+                            recovering = true;
+                        }
+                    }
+                    7..=8 if recovering && asked.is_none() => {
+                        call += 1;
+                        subscription.on_attach_started(call);
+                        asked = Some((call, head));
+                    }
+                    _ => if let Some(page) = asked.take() {
+                        recovering = settle(&mut subscription, &mut client, page);
+                    },
+                }
+            }
+            if let Some(page) = asked.take() {
+                settle(&mut subscription, &mut client, page);
+            }
+            subscription.handle_head(Position::new(1, head));
+            for _ in 0..=head {
+                if subscription.mode == Mode::Live { break }
+                call += 1;
+                subscription.on_attach_started(call);
+                settle(&mut subscription, &mut client, (call, head));
+            }
+            prop_assert_eq!(client, head);
+        }
+    }
+}

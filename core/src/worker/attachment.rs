@@ -1,0 +1,199 @@
+//! A session while it has a connection.
+
+use std::net::SocketAddr;
+use std::rc::Rc;
+
+use futures_util::StreamExt as _;
+use futures_util::future::BoxFuture;
+use futures_util::stream::FuturesUnordered;
+use sterna_proto::{CloseReason, SessionId, v1};
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+use crate::fanout::hub::{Interest, Slot};
+use crate::identity::Identity;
+use crate::link::{Calling, LinkReply};
+use crate::session::{CallToken, Effect, Outgoing, Session};
+use crate::worker::Worker;
+
+/// Bytes given to the connection at once: enough to coalesce writes, little enough that control
+/// frames do not wait long behind.
+const BATCH_BYTES: usize = 64 * 1024;
+
+/// Dropping it detaches the session, which stays resumable.
+#[derive(Debug)]
+pub struct Attachment {
+    worker: Worker,
+    slot: Slot,
+    generation: u64,
+    id: SessionId,
+    wake: Rc<Notify>,
+    calls: FuturesUnordered<BoxFuture<'static, (CallToken, LinkReply)>>,
+    /// A call for which the owner's mailbox has no room; no other starts before, so that commands
+    /// keep their order.
+    waiting: Option<WaitingCall>,
+}
+
+type SentCall = Result<BoxFuture<'static, LinkReply>, v1::Error>;
+
+struct WaitingCall {
+    token: CallToken,
+    sent: BoxFuture<'static, SentCall>,
+}
+
+impl Attachment {
+    pub(super) fn new(worker: Worker, slot: Slot, generation: u64, wake: Rc<Notify>) -> Self {
+        let calls = FuturesUnordered::new();
+        let mut attachment =
+            Self { worker, slot, generation, id: SessionId(0), wake, calls, waiting: None };
+        attachment.id = attachment.with_session(|session| session.id()).unwrap_or(SessionId(0));
+        attachment
+    }
+
+    /// Whether another command may be given: false while too many wait for an answer or the
+    /// outbox is full, and then the connection must not be read.
+    pub fn is_ready(&self) -> bool {
+        self.waiting.is_none() && self.with_session(|session| session.is_ready()).unwrap_or(false)
+    }
+
+    /// Takes a command. Never waits; answers come out of [`next_batch`](Self::next_batch). An
+    /// error is a violation of the protocol that ends the connection.
+    pub fn handle(&mut self, command: v1::Command) -> Result<(), CloseReason> {
+        let unix_ms = self.worker.inner.node.clock().unix_ms();
+        let handled =
+            self.with_session(|session| session.handle_command(command, Instant::now(), unix_ms));
+        self.pump();
+        self.wake.notify_one();
+        handled.unwrap_or(Err(CloseReason::Superseded))
+    }
+
+    /// Waits for frames and moves up to a batch of them into `out`. Also drives the session's
+    /// commands, so it has to be polled all the time. Cancel-safe. `Ok` with nothing in `out`: it
+    /// has become [ready](Self::is_ready). `Err`: close the connection with this reason after what
+    /// is in `out` has been written.
+    pub async fn next_batch(&mut self, out: &mut Vec<Outgoing>) -> Result<(), CloseReason> {
+        let was_ready = self.is_ready();
+        loop {
+            self.pump();
+            let taken = self.with_session(|session| {
+                session.take_frames(out, BATCH_BYTES);
+                session.close_reason()
+            });
+            match taken {
+                None => return Err(CloseReason::Superseded),
+                Some(_) if !out.is_empty() => return Ok(()),
+                Some(Some(reason)) => return Err(reason),
+                Some(None) => {}
+            }
+            if self.with_session(|session| session.has_effects()).unwrap_or(false)
+                && self.waiting.is_none()
+            {
+                continue;
+            }
+            tokio::select! {
+                Some((token, reply)) = self.calls.next() => self.on_reply(token, reply),
+                (token, sent) = wait(&mut self.waiting) => self.on_sent(token, sent),
+                () = self.wake.notified() => {}
+            }
+            if !was_ready && self.is_ready() {
+                return Ok(());
+            }
+        }
+    }
+
+    /// The client's address changed and the new path is validated: tells the client, counts.
+    pub fn on_path_changed(&mut self, remote: SocketAddr) {
+        self.with_session(|session| session.on_path_changed(remote));
+        metrics::counter!("sterna_core_path_changes_total").increment(1);
+        self.wake.notify_one();
+    }
+
+    /// A fresh token of the same user was checked.
+    pub fn refresh(&mut self, id: u32, identity: Identity) -> Result<(), CloseReason> {
+        let refreshed = self.with_session(|session| session.refresh(id, identity));
+        self.wake.notify_one();
+        refreshed.unwrap_or(Err(CloseReason::Superseded))
+    }
+
+    /// Answers command `id` with an error found by the edge.
+    pub fn reject(&mut self, id: u32, error: v1::Error) {
+        self.with_session(|session| session.reply_error(id, error));
+        self.wake.notify_one();
+    }
+
+    /// For logs.
+    pub fn session_id(&self) -> SessionId {
+        self.id
+    }
+
+    /// Carries out what the session has decided.
+    fn pump(&mut self) {
+        while self.waiting.is_none() {
+            let Some(effect) = self.with_session(|session| session.poll_effect()).flatten() else {
+                return;
+            };
+            match effect {
+                Effect::Join(channel) => {
+                    self.worker.inner.table.borrow_mut().join(channel, self.slot);
+                }
+                Effect::Leave(channel) => {
+                    let interest = self.worker.inner.table.borrow_mut().leave(channel, self.slot);
+                    if interest == Interest::Lost {
+                        self.worker.inner.link.detach(channel);
+                    }
+                }
+                Effect::Call { token, command } => match self.worker.inner.link.call(command) {
+                    Calling::Sent(answer) => self.expect(token, answer),
+                    Calling::Waiting(sent) => self.waiting = Some(WaitingCall { token, sent }),
+                },
+            }
+        }
+    }
+
+    fn expect(&self, token: CallToken, answer: BoxFuture<'static, LinkReply>) {
+        self.calls.push(Box::pin(async move { (token, answer.await) }));
+    }
+
+    fn on_sent(&mut self, token: CallToken, sent: SentCall) {
+        self.waiting = None;
+        match sent {
+            Ok(answer) => self.expect(token, answer),
+            Err(error) => self.on_reply(token, Err(error)),
+        }
+    }
+
+    fn on_reply(&mut self, token: CallToken, reply: LinkReply) {
+        self.with_session(|session| session.handle_reply(token, reply));
+    }
+
+    /// `None` when the session has been taken over by another connection.
+    fn with_session<T>(&self, act: impl FnOnce(&mut Session) -> T) -> Option<T> {
+        let mut table = self.worker.inner.table.borrow_mut();
+        table.session(self.slot, self.generation).map(act)
+    }
+}
+
+impl Drop for Attachment {
+    fn drop(&mut self) {
+        let inner = &self.worker.inner;
+        let (lost, ended) = inner.table.borrow_mut().detach(self.slot, self.generation);
+        lost.into_iter().for_each(|channel| inner.link.detach(channel));
+        if let Some(session) = ended {
+            inner.node.directory().remove(session, inner.index);
+        }
+    }
+}
+
+impl std::fmt::Debug for WaitingCall {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("WaitingCall").field("token", &self.token).finish_non_exhaustive()
+    }
+}
+
+/// Never completes while no call waits.
+async fn wait(waiting: &mut Option<WaitingCall>) -> (CallToken, SentCall) {
+    match waiting {
+        Some(call) => (call.token, (&mut call.sent).await),
+        None => std::future::pending().await,
+    }
+}

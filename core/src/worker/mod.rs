@@ -1,0 +1,267 @@
+//! The session half of one thread: its sessions, its shard of the hub, and the loop that carries
+//! pushes from the link to them. Everything here stays on the worker's thread (`Rc`, no locks).
+//!
+//! The edge runs [`Worker::run`] as one local task and calls [`Worker::open`] for each connection
+//! that has said Hello; it then drives the [`Attachment`] until either side is done.
+
+mod attachment;
+mod table;
+
+pub use attachment::Attachment;
+
+use std::cell::RefCell;
+use std::collections::HashSet;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::StreamExt as _;
+use futures_util::stream::FuturesUnordered;
+use sterna_proto::{ClientId, CloseReason, UserId, v1};
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
+
+use crate::identity::Identity;
+use crate::link::memory::LinkReceiver;
+use crate::link::{Calling, Link, LinkPush, Verb};
+use crate::node::Node;
+use crate::session::{ConnectionInfo, ResumeTicket, Session};
+use table::{Departed, Table};
+
+/// What other threads ask of a worker.
+#[derive(Debug)]
+pub enum WorkerControl {
+    /// A session continues on another worker: give it up.
+    TakeOver { ticket: ResumeTicket, user: UserId, reply: oneshot::Sender<Option<Departed>> },
+    /// All sessions are to move to another node.
+    GoAway(v1::GoAway),
+    /// All sessions of a user end.
+    Revoke(UserId),
+}
+
+/// Requests of other threads that wait for one worker.
+pub const CONTROL_QUEUE: usize = 1024;
+
+/// How long another worker may take to give up a session before the client gets a new one.
+const TAKE_OVER_PATIENCE: Duration = Duration::from_secs(2);
+
+/// Beat at which detached sessions and expired tokens are looked at.
+const TICK: Duration = Duration::from_millis(500);
+
+/// One edge worker's share of the core. Cheap to clone; must not leave its thread.
+#[derive(Debug, Clone)]
+pub struct Worker {
+    inner: Rc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    node: Node,
+    index: u16,
+    link: Arc<dyn Link>,
+    table: RefCell<Table>,
+    /// Taken by `run`.
+    inputs: RefCell<Option<Inputs>>,
+}
+
+#[derive(Debug)]
+struct Inputs {
+    pushes: LinkReceiver,
+    control: mpsc::Receiver<WorkerControl>,
+}
+
+impl Worker {
+    /// `index` is the edge worker's number, from 0; each number is used once per node.
+    pub fn new(node: &Node, index: u16) -> Self {
+        let (link, pushes, control) = node.open_worker(index);
+        let table = RefCell::new(Table::new(node.config().queues.detached_sessions));
+        let inputs = RefCell::new(Some(Inputs { pushes, control }));
+        Self { inner: Rc::new(Inner { node: node.clone(), index, link, table, inputs }) }
+    }
+
+    /// Carries pushes to sessions and ends detached ones in time, until the node shuts down. To be
+    /// run as one local task of the worker.
+    pub async fn run(&self) {
+        let Some(mut inputs) = self.inner.inputs.borrow_mut().take() else { return };
+        let mut pushes = Vec::new();
+        let mut background: FuturesUnordered<_> = FuturesUnordered::new();
+        let mut tick = tokio::time::interval(TICK);
+        loop {
+            tokio::select! {
+                count = inputs.pushes.receive(&mut pushes, 64) => {
+                    if count == 0 {
+                        break;
+                    }
+                    for push in pushes.drain(..) {
+                        self.deliver(&push);
+                        // Connections write before the next commit comes: a burst alone fills no
+                        // outbox.
+                        tokio::task::yield_now().await;
+                    }
+                }
+                Some(control) = inputs.control.recv() => self.handle_control(control),
+                Some(_) = background.next() => {}
+                _ = tick.tick() => {
+                    self.sweep();
+                    for command in self.inner.table.borrow_mut().take_background() {
+                        background.push(Calling::answer(self.inner.link.call(command)));
+                    }
+                }
+                () = self.inner.node.shutdown_started() => break,
+            }
+        }
+    }
+
+    /// Makes or resumes a session after its connection's Hello (command `id`) was read and its
+    /// token checked. The Welcome is the first frame that [`Attachment::next_batch`] gives out.
+    /// An error closes the connection.
+    pub async fn open(
+        &self,
+        id: u32,
+        hello: v1::Hello,
+        identity: Identity,
+        connection: ConnectionInfo,
+    ) -> Result<Attachment, CloseReason> {
+        let node = &self.inner.node;
+        if node.is_draining() {
+            return Err(CloseReason::Drained);
+        }
+        let client_id = match hello.client_id.as_str() {
+            "" => format!("anonymous-{:016x}", rand::random::<u64>()),
+            named => named.to_owned(),
+        };
+        let client_id = ClientId::new(&client_id).map_err(|_| CloseReason::ProtocolError)?;
+        let ticket = ResumeTicket::from_bytes(&hello.resume_ticket);
+        let departed = match ticket {
+            Some(ticket) => self.take_over(ticket, &identity.user).await,
+            None => None,
+        };
+        let resumed = departed.is_some();
+        let ticket = match (ticket, &departed) {
+            (Some(ticket), Some(_)) => ticket,
+            _ => ResumeTicket::random(),
+        };
+        let config = node.config_arc();
+        let now = Instant::now();
+        let mut session = Session::new(ticket, identity, client_id, connection, config, now);
+        session.welcome(id, resumed, node.clock().unix_ms());
+        let mut table = self.inner.table.borrow_mut();
+        table.leave_presence(&session, departed, &hello.subscriptions);
+        session.handle_hello(hello.subscriptions);
+        node.directory().insert(session.id(), self.inner.index);
+        count_opened(resumed);
+        let (slot, generation, wake) = table.insert(session);
+        drop(table);
+        Ok(Attachment::new(self.clone(), slot, generation, wake))
+    }
+
+    /// Sessions on this worker, attached and detached.
+    pub fn session_count(&self) -> usize {
+        self.inner.table.borrow().len()
+    }
+
+    /// Finds the session of a ticket on this or another worker and takes it from its connection.
+    async fn take_over(&self, ticket: ResumeTicket, user: &UserId) -> Option<Departed> {
+        let node = &self.inner.node;
+        let worker = node.directory().worker(ticket.session)?;
+        if worker == self.inner.index {
+            return self.depart(&ticket, user);
+        }
+        let (reply, answer) = oneshot::channel();
+        let control = WorkerControl::TakeOver { ticket, user: user.clone(), reply };
+        let taken = async {
+            node.control(worker)?.send(control).await.ok()?;
+            answer.await.ok()?
+        };
+        tokio::time::timeout(TAKE_OVER_PATIENCE, taken).await.ok().flatten()
+    }
+
+    fn depart(&self, ticket: &ResumeTicket, user: &UserId) -> Option<Departed> {
+        let (departed, lost) = self.inner.table.borrow_mut().depart(ticket, user)?;
+        lost.into_iter().for_each(|channel| self.inner.link.detach(channel));
+        self.inner.node.directory().remove(ticket.session, self.inner.index);
+        Some(departed)
+    }
+
+    fn handle_control(&self, control: WorkerControl) {
+        match control {
+            WorkerControl::TakeOver { ticket, user, reply } => {
+                // The asker may have given up: then the session has ended.
+                let _ = reply.send(self.depart(&ticket, &user));
+            }
+            WorkerControl::GoAway(go_away) => {
+                self.inner.table.borrow_mut().for_attached(|session| session.go_away(&go_away));
+            }
+            WorkerControl::Revoke(user) => {
+                self.inner.table.borrow_mut().revoke(&user);
+            }
+        }
+    }
+
+    fn deliver(&self, push: &LinkPush) {
+        let mut table = self.inner.table.borrow_mut();
+        let reached = match push {
+            LinkPush::Deliver { channel, epoch, first, pushes } => {
+                let reached = table.for_subscribed(channel, |session| {
+                    session.handle_delivery(*channel, *epoch, *first, pushes);
+                });
+                let deliveries = (reached * pushes.len()) as u64;
+                metrics::counter!("sterna_core_deliveries_total").increment(deliveries);
+                reached
+            }
+            LinkPush::Event { channel, audience, push } => table
+                .for_subscribed(channel, |session| session.handle_event(*channel, audience, push)),
+            LinkPush::Head { channel, head } => {
+                table.for_subscribed(channel, |session| session.handle_head(*channel, *head))
+            }
+            LinkPush::Evict { channel, user, error } => {
+                table.for_subscribed(channel, |session| session.handle_evict(*channel, user, error))
+            }
+        };
+        let channel = match push {
+            LinkPush::Deliver { channel, .. }
+            | LinkPush::Event { channel, .. }
+            | LinkPush::Head { channel, .. }
+            | LinkPush::Evict { channel, .. } => *channel,
+        };
+        if reached == 0 {
+            self.inner.link.detach(channel);
+        }
+    }
+
+    /// Ends what has been detached for too long, lets others know of it, closes what has expired.
+    fn sweep(&self) {
+        let (node, now) = (&self.inner.node, Instant::now());
+        let mut table = self.inner.table.borrow_mut();
+        let (debounce, window) = (node.config().presence_debounce, node.config().resume_window);
+        for ended in table.sweep(now, debounce, window) {
+            node.directory().remove(ended, self.inner.index);
+        }
+        let unix_ms = node.clock().unix_ms();
+        table.for_attached(|session| session.check_expiry(unix_ms));
+    }
+}
+
+fn count_opened(resumed: bool) {
+    let how = if resumed { "resumed" } else { "new" };
+    metrics::counter!("sterna_core_sessions_opened_total", "how" => how).increment(1);
+}
+
+impl Table {
+    /// A session that continues elsewhere leaves the channels that it does not name again.
+    fn leave_presence(
+        &mut self,
+        session: &Session,
+        departed: Option<Departed>,
+        subscriptions: &[v1::Subscribe],
+    ) {
+        let named: HashSet<&str> =
+            subscriptions.iter().filter(|s| s.presence).map(|s| s.channel.as_str()).collect();
+        let left = departed.into_iter().flat_map(|departed| departed.present_in);
+        for channel in left.filter(|channel| !named.contains(channel.as_str())) {
+            let key = channel.key();
+            let leave = Verb::SetPresence(v1::PresenceState::Offline);
+            self.push_background(session.command(channel, key, leave));
+        }
+    }
+}

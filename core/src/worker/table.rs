@@ -1,0 +1,283 @@
+//! The sessions of one worker. Synchronous; the worker's tasks borrow it for moments.
+
+use std::collections::{HashMap, VecDeque};
+use std::rc::Rc;
+use std::time::Duration;
+
+use ahash::RandomState;
+use sterna_proto::{ChannelId, ChannelKey, CloseReason, SessionId, UserId, v1};
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+use crate::fanout::hub::{Hub, Interest, Slot};
+use crate::link::{LinkCommand, Verb};
+use crate::session::{ResumeTicket, Session};
+
+#[derive(Debug)]
+pub struct Table {
+    sessions: Vec<Option<Entry>>,
+    free: Vec<Slot>,
+    by_id: HashMap<SessionId, Slot, RandomState>,
+    hub: Hub,
+    /// Detached sessions, oldest first; entries that were attached again are skipped.
+    detached: VecDeque<Detached>,
+    max_detached: usize,
+    /// Commands for which no connection waits.
+    background: VecDeque<LinkCommand>,
+    next_generation: u64,
+}
+
+#[derive(Debug)]
+struct Entry {
+    session: Session,
+    /// Distinguishes this use of the slot from every other.
+    generation: u64,
+    attached: bool,
+    /// Wakes the attachment.
+    wake: Rc<Notify>,
+}
+
+#[derive(Debug)]
+struct Detached {
+    slot: Slot,
+    generation: u64,
+    at: Instant,
+    /// Others have been told that the session is detached.
+    told: bool,
+}
+
+/// What a session leaves behind for the worker on which it continues.
+#[derive(Debug)]
+pub struct Departed {
+    pub present_in: Vec<ChannelId>,
+}
+
+impl Table {
+    pub fn new(max_detached: usize) -> Self {
+        Self {
+            sessions: Vec::new(),
+            free: Vec::new(),
+            by_id: HashMap::default(),
+            hub: Hub::default(),
+            detached: VecDeque::new(),
+            max_detached,
+            background: VecDeque::new(),
+            next_generation: 0,
+        }
+    }
+
+    pub fn len(&self) -> usize {
+        self.by_id.len()
+    }
+
+    /// Adds an attached session.
+    pub fn insert(&mut self, session: Session) -> (Slot, u64, Rc<Notify>) {
+        self.next_generation += 1;
+        let wake = Rc::new(Notify::new());
+        let id = session.id();
+        let generation = self.next_generation;
+        let entry = Entry { session, generation, attached: true, wake: wake.clone() };
+        let slot = match self.free.pop() {
+            Some(slot) => {
+                self.sessions[slot as usize] = Some(entry);
+                slot
+            }
+            None => {
+                self.sessions.push(Some(entry));
+                (self.sessions.len() - 1) as Slot
+            }
+        };
+        self.by_id.insert(id, slot);
+        (slot, generation, wake)
+    }
+
+    /// The session, if the slot is still that use of it.
+    pub fn session(&mut self, slot: Slot, generation: u64) -> Option<&mut Session> {
+        self.entry(slot, generation).map(|entry| &mut entry.session)
+    }
+
+    pub fn join(&mut self, channel: ChannelKey, slot: Slot) {
+        self.hub.join(channel, slot);
+    }
+
+    pub fn leave(&mut self, channel: ChannelKey, slot: Slot) -> Interest {
+        self.hub.leave(channel, slot)
+    }
+
+    /// The connection is gone. Returns the channels in which nobody here is interested any more,
+    /// and the session's id if nothing is kept of it.
+    pub fn detach(&mut self, slot: Slot, generation: u64) -> (Vec<ChannelKey>, Option<SessionId>) {
+        let Some(entry) = self.entry(slot, generation) else { return (Vec::new(), None) };
+        entry.attached = false;
+        let id = entry.session.id();
+        let forget = entry.session.is_forgotten();
+        let lost = self.leave_all(slot);
+        if forget {
+            self.end(slot);
+            return (lost, Some(id));
+        }
+        self.detached.push_back(Detached { slot, generation, at: Instant::now(), told: false });
+        (lost, None)
+    }
+
+    /// Gives a session up for another connection, if the ticket proves the right to it.
+    pub fn depart(
+        &mut self,
+        ticket: &ResumeTicket,
+        user: &UserId,
+    ) -> Option<(Departed, Vec<ChannelKey>)> {
+        let slot = *self.by_id.get(&ticket.session)?;
+        let entry = self.sessions.get(slot as usize)?.as_ref()?;
+        let session = &entry.session;
+        let proved = session.resume_ticket().proves(ticket) && session.identity().user == *user;
+        if !proved || session.is_forgotten() {
+            return None;
+        }
+        let present_in = session.present_in().cloned().collect();
+        let lost = self.leave_all(slot);
+        if let Some(entry) = self.remove(slot) {
+            entry.wake.notify_one();
+        }
+        Some((Departed { present_in }, lost))
+    }
+
+    /// Gives a push to every session subscribed to the channel and wakes it; how many there are.
+    pub fn for_subscribed(
+        &mut self,
+        channel: &ChannelKey,
+        mut give: impl FnMut(&mut Session),
+    ) -> usize {
+        let (hub, sessions) = (&self.hub, &mut self.sessions);
+        let slots = hub.sessions(channel);
+        for slot in slots {
+            if let Some(Some(entry)) = sessions.get_mut(*slot as usize) {
+                give(&mut entry.session);
+                entry.wake.notify_one();
+            }
+        }
+        slots.len()
+    }
+
+    /// Does something with every attached session and wakes those that have something to say.
+    pub fn for_attached(&mut self, mut act: impl FnMut(&mut Session)) {
+        for entry in self.sessions.iter_mut().flatten().filter(|entry| entry.attached) {
+            act(&mut entry.session);
+            if entry.session.has_output() {
+                entry.wake.notify_one();
+            }
+        }
+    }
+
+    /// I11: ends all sessions of a user; nothing of them can be resumed.
+    pub fn revoke(&mut self, user: &UserId) {
+        for entry in self.sessions.iter_mut().flatten() {
+            if entry.session.identity().user == *user {
+                entry.session.revoke();
+                entry.wake.notify_one();
+            }
+        }
+    }
+
+    /// Ends sessions that were detached for longer than `window` or do not fit, and lets others
+    /// know of those detached for longer than `debounce`. Returns the ended ones.
+    pub fn sweep(&mut self, now: Instant, debounce: Duration, window: Duration) -> Vec<SessionId> {
+        let mut ended = Vec::new();
+        let mut surplus = self.detached.len().saturating_sub(self.max_detached);
+        while let Some(oldest) = self.detached.front() {
+            let (slot, generation) = (oldest.slot, oldest.generation);
+            let forgotten = self
+                .entry(slot, generation)
+                .is_none_or(|entry| entry.attached || entry.session.is_forgotten());
+            let over = self.detached.front().is_some_and(|d| now - d.at >= window);
+            if !forgotten && !over && surplus == 0 {
+                break;
+            }
+            self.detached.pop_front();
+            surplus = surplus.saturating_sub(1);
+            if let Some(entry) = self.entry(slot, generation).filter(|entry| !entry.attached) {
+                ended.push(entry.session.id());
+                self.end(slot);
+            }
+        }
+        self.tell_detached(now, debounce);
+        self.record_sizes();
+        ended
+    }
+
+    pub fn push_background(&mut self, command: LinkCommand) {
+        self.background.push_back(command);
+    }
+
+    pub fn take_background(&mut self) -> VecDeque<LinkCommand> {
+        std::mem::take(&mut self.background)
+    }
+
+    fn tell_detached(&mut self, now: Instant, debounce: Duration) {
+        let due: Vec<(Slot, u64)> = self
+            .detached
+            .iter_mut()
+            .take_while(|detached| now - detached.at >= debounce)
+            .filter_map(|detached| {
+                let told = std::mem::replace(&mut detached.told, true);
+                (!told).then_some((detached.slot, detached.generation))
+            })
+            .collect();
+        for (slot, generation) in due {
+            if self.entry(slot, generation).is_some_and(|entry| !entry.attached) {
+                self.set_presence(slot, v1::PresenceState::Detached);
+            }
+        }
+    }
+
+    /// Forgets a session and lets others know.
+    fn end(&mut self, slot: Slot) {
+        self.set_presence(slot, v1::PresenceState::Offline);
+        self.remove(slot);
+    }
+
+    fn set_presence(&mut self, slot: Slot, state: v1::PresenceState) {
+        let Some(Some(entry)) = self.sessions.get(slot as usize) else { return };
+        let session = &entry.session;
+        let commands: Vec<LinkCommand> = session
+            .present_in()
+            .map(|channel| {
+                session.command(channel.clone(), channel.key(), Verb::SetPresence(state))
+            })
+            .collect();
+        self.background.extend(commands);
+    }
+
+    fn leave_all(&mut self, slot: Slot) -> Vec<ChannelKey> {
+        let Some(Some(entry)) = self.sessions.get(slot as usize) else { return Vec::new() };
+        let hub = &mut self.hub;
+        let channels = entry.session.channels();
+        channels.filter(|channel| hub.leave(*channel, slot) == Interest::Lost).collect()
+    }
+
+    fn remove(&mut self, slot: Slot) -> Option<Entry> {
+        let entry = self.sessions.get_mut(slot as usize)?.take()?;
+        self.by_id.remove(&entry.session.id());
+        self.free.push(slot);
+        Some(entry)
+    }
+
+    fn entry(&mut self, slot: Slot, generation: u64) -> Option<&mut Entry> {
+        let entry = self.sessions.get_mut(slot as usize)?.as_mut()?;
+        (entry.generation == generation).then_some(entry)
+    }
+
+    fn record_sizes(&self) {
+        let detached = self.detached.len();
+        let attached = self.len().saturating_sub(detached);
+        metrics::gauge!("sterna_core_sessions", "state" => "attached").set(attached as f64);
+        metrics::gauge!("sterna_core_sessions", "state" => "detached").set(detached as f64);
+    }
+}
+
+impl Session {
+    /// I11: the user's right has been taken away.
+    fn revoke(&mut self) {
+        self.forget();
+        self.start_close(CloseReason::Revoked);
+    }
+}

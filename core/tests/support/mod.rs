@@ -1,0 +1,201 @@
+//! A node in memory and clients that speak to it without a transport.
+
+#![allow(dead_code, clippy::unwrap_used)]
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use sterna_core::session::{Outgoing, OutgoingBody};
+use sterna_core::{
+    Attachment, ConnectionInfo, CoreConfig, Encoding, Identity, Node, Permission, SystemClock,
+    TransportKind, Worker,
+};
+use sterna_proto::v1::{self, command::Verb, push::Event, reply::Result as Reply};
+use sterna_proto::{CloseReason, NodeId, UserId};
+use sterna_storage::Stores;
+use sterna_storage::memory::MemoryStore;
+
+pub fn config() -> CoreConfig {
+    CoreConfig::embedded(NodeId::new("test").unwrap(), v1::Durability::Memory)
+}
+
+pub async fn node(config: CoreConfig, stores: Stores) -> Node {
+    Node::start(config, stores, Arc::new(SystemClock)).await.unwrap()
+}
+
+/// Runs a test with one node and one worker on this thread.
+pub fn with_worker<F: Future<Output = ()>>(test: impl FnOnce(Node, Worker) -> F) {
+    with_workers(config(), MemoryStore::new().stores(), 1, |node, mut workers| {
+        let worker = workers.remove(0);
+        test(node, worker)
+    });
+}
+
+pub fn with_workers<F: Future<Output = ()>>(
+    config: CoreConfig,
+    stores: Stores,
+    count: u16,
+    test: impl FnOnce(Node, Vec<Worker>) -> F,
+) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    tokio::task::LocalSet::new().block_on(&runtime, async {
+        let node = node(config, stores).await;
+        let workers: Vec<Worker> = (0..count).map(|index| Worker::new(&node, index)).collect();
+        let loops: Vec<_> = workers
+            .iter()
+            .cloned()
+            .map(|worker| tokio::task::spawn_local(async move { worker.run().await }))
+            .collect();
+        tokio::time::timeout(Duration::from_secs(60), test(node.clone(), workers)).await.unwrap();
+        assert!(node.shutdown(Duration::from_secs(10)).await);
+        for task in loops {
+            task.await.unwrap();
+        }
+    });
+}
+
+pub fn identity(user: &str) -> Identity {
+    Identity {
+        user: UserId::new(user).unwrap(),
+        permissions: vec![Permission::all("*")],
+        expires_at_ms: None,
+        operator: false,
+    }
+}
+
+/// One connection; keeps what it has received.
+pub struct TestClient {
+    pub attachment: Attachment,
+    pub welcome: v1::Welcome,
+    inbox: std::collections::VecDeque<v1::Frame>,
+    next_id: u32,
+}
+
+pub fn connection() -> ConnectionInfo {
+    ConnectionInfo {
+        transport: TransportKind::Quic,
+        remote: "127.0.0.1:1000".parse().unwrap(),
+        encoding: Encoding::Protobuf,
+        datagrams: true,
+    }
+}
+
+impl TestClient {
+    pub async fn connect(worker: &Worker, user: &str) -> Self {
+        let hello = v1::Hello { client_id: format!("{user}-phone"), ..Default::default() };
+        Self::hello(worker, user, hello).await.unwrap()
+    }
+
+    pub async fn hello(worker: &Worker, user: &str, hello: v1::Hello) -> Result<Self, CloseReason> {
+        let attachment = worker.open(1, hello, identity(user), connection()).await?;
+        let mut client = Self {
+            attachment,
+            welcome: v1::Welcome::default(),
+            inbox: Default::default(),
+            next_id: 1,
+        };
+        match client.reply(1).await {
+            Reply::Welcome(welcome) => client.welcome = welcome,
+            other => panic!("{other:?}"),
+        }
+        Ok(client)
+    }
+
+    pub fn send(&mut self, verb: Verb) -> u32 {
+        self.next_id += 1;
+        let id = self.next_id;
+        self.attachment.handle(v1::Command { id, verb: Some(verb) }).unwrap();
+        id
+    }
+
+    pub async fn ask(&mut self, verb: Verb) -> Reply {
+        let id = self.send(verb);
+        self.reply(id).await
+    }
+
+    pub async fn reply(&mut self, id: u32) -> Reply {
+        loop {
+            let at = self.inbox.iter().position(|frame| {
+                matches!(&frame.body, Some(v1::frame::Body::Reply(reply)) if reply.id == id)
+            });
+            if let Some(at) = at
+                && let Some(v1::frame::Body::Reply(reply)) = self.inbox.remove(at).unwrap().body
+            {
+                return reply.result.unwrap();
+            }
+            self.receive().await.unwrap();
+        }
+    }
+
+    /// The next push, in order.
+    pub async fn push(&mut self) -> Event {
+        loop {
+            let at = self
+                .inbox
+                .iter()
+                .position(|frame| matches!(&frame.body, Some(v1::frame::Body::Push(_))));
+            if let Some(at) = at
+                && let Some(v1::frame::Body::Push(push)) = self.inbox.remove(at).unwrap().body
+            {
+                return push.event.unwrap();
+            }
+            self.receive().await.unwrap();
+        }
+    }
+
+    pub async fn publication(&mut self) -> v1::Publication {
+        match self.push().await {
+            Event::Publication(publication) => publication,
+            other => panic!("expected a publication, got {other:?}"),
+        }
+    }
+
+    pub async fn receive(&mut self) -> Result<(), CloseReason> {
+        let mut batch: Vec<Outgoing> = Vec::new();
+        let result = self.attachment.next_batch(&mut batch).await;
+        self.inbox.extend(batch.into_iter().map(|outgoing| match outgoing.body {
+            OutgoingBody::Own(frame) => *frame,
+            OutgoingBody::Shared(push) => push.frame().clone(),
+        }));
+        result
+    }
+
+    pub async fn subscribe(
+        &mut self,
+        channel: &str,
+        since: Option<v1::Position>,
+    ) -> v1::Subscribed {
+        match self.ask(subscribe(channel, since)).await {
+            Reply::Subscribed(subscribed) => subscribed,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    pub async fn publish(&mut self, channel: &str, seq: u64, text: &str) -> v1::Published {
+        match self.ask(publish(channel, seq, text)).await {
+            Reply::Published(published) => published,
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+pub fn subscribe(channel: &str, since: Option<v1::Position>) -> Verb {
+    Verb::Subscribe(v1::Subscribe { channel: channel.into(), since, ..Default::default() })
+}
+
+pub fn publish(channel: &str, client_seq: u64, text: &str) -> Verb {
+    Verb::Publish(v1::Publish {
+        channel: channel.into(),
+        payload: text.to_owned().into(),
+        client_seq,
+        ..Default::default()
+    })
+}
+
+pub fn error(reply: Reply) -> v1::Error {
+    match reply {
+        Reply::Error(error) => error,
+        other => panic!("expected an error, got {other:?}"),
+    }
+}
