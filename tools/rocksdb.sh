@@ -22,7 +22,7 @@ archive=$cache/librocksdb.a
 
 build() {
     local lz4 zstd jobs
-    lz4=$(crate_dir lz4-sys)/liblz4
+    lz4=$(crate_dir lz4-sys)/liblz4/lib
     zstd=$(crate_dir zstd-sys)/zstd/lib
     mkdir -p "$cache"
     work=$(mktemp -d "$cache/build.XXXXXX")
@@ -60,7 +60,7 @@ PY
     export done_file total
     printf '%s\0' "$work"/*.cc | xargs -0 -P "$jobs" -I{} bash -c '
         unit=$1; shift
-        "${CXX:-g++}" "$@" -c "$unit" -o "${unit%.cc}.o"
+        "${CXX:-g++}" "$@" -c "$unit" -o "${unit%.cc}.o" || exit 255
         echo >>"$done_file"; printf "\r  %s of %s units" "$(wc -l <"$done_file")" "$total" >&2
     ' _ {} "${flags[@]}"
     echo >&2

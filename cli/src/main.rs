@@ -1,1 +1,50 @@
-fn main() {}
+//! The `sterna` binary: the one place that knows concrete engines, certificates and environment.
+//! Parses arguments, hands over to one verb, and turns its outcome into an exit code.
+
+mod args;
+mod config;
+#[cfg(test)]
+mod config_tests;
+mod dev;
+mod keys;
+mod output;
+mod raw_config;
+mod serve;
+mod settings;
+mod telemetry;
+mod verbs;
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+use args::{Args, Verb};
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    // A second provider in the process is no harm: this one is only a default.
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    let outcome = match Args::parse().verb {
+        Verb::Dev(args) => dev::run(&args),
+        Verb::Serve(args) => serve::run_configured(&args),
+        Verb::Check(args) => verbs::check::run(&args),
+        Verb::Token(args) => verbs::token::run(&args),
+        Verb::Pub(args) => verbs::publish::run(&args),
+        Verb::Sub(args) => verbs::subscribe::run(&args),
+        Verb::History(args) => verbs::history::run(&args),
+        Verb::Presence(args) => verbs::presence::run(&args),
+        Verb::Doctor(args) => verbs::doctor::run(&args),
+        Verb::Drain(args) => verbs::drain::run(&args),
+    };
+    match outcome {
+        Ok(code) => code,
+        // Whoever read the output has had enough of it.
+        Err(error) if output::is_broken_pipe(&error) => ExitCode::SUCCESS,
+        Err(error) => {
+            output::complain(&error);
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -35,12 +35,13 @@ pub struct EdgeLimits {
     pub connections: usize,
     pub handshake_deadline: Duration,
     pub hello_deadline: Duration,
-    /// New connections of one address (IPv4 /32, IPv6 /64), a second and on top.
+    /// New connections of one address (IPv4 /32, IPv6 /64), a second and on top. QUIC clients that
+    /// have not proved their address have a budget of the same size for themselves.
     pub address_connections_per_second: u32,
     pub address_connection_burst: u32,
     pub address_connections_open: u32,
-    /// Handshakes in progress on one worker above which QUIC answers Retry; at four times this
-    /// many, nothing.
+    /// Handshakes in progress on one worker from which on QUIC answers Retry; at four times this
+    /// many (at least 16), nothing. 0: every client has to prove its address.
     pub handshakes_before_retry: usize,
     /// Path changes of one connection in a minute; above, it is closed.
     pub path_changes_per_minute: u32,

@@ -15,6 +15,19 @@ pub struct MemberCursor {
     pub read: Offset,
 }
 
+impl MemberCursor {
+    /// A user who has got nothing yet.
+    pub fn new(user: UserId) -> Self {
+        Self { user, delivered: Offset::ZERO, read: Offset::ZERO }
+    }
+
+    /// Moves forward, never back (I8).
+    pub fn merge(&mut self, wish: &CursorMove) {
+        self.read = self.read.max(wish.read);
+        self.delivered = self.delivered.max(wish.delivered).max(self.read);
+    }
+}
+
 /// A wish to move cursors forward. Reading implies delivery.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CursorMove {

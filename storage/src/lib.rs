@@ -20,15 +20,21 @@ pub mod id_bound;
 pub mod log;
 pub mod memory;
 pub mod record;
+pub mod sequence;
 
-#[cfg(feature = "conformance")]
+#[cfg(any(test, feature = "conformance"))]
 pub mod conformance;
+#[cfg(any(test, feature = "conformance"))]
+pub mod fault;
 
 pub use channel::{ChannelRecord, ChannelStore, Created, Membership};
 pub use cursor::{CursorMove, CursorStore, MemberCursor};
 pub use error::{StorageError, StorageErrorKind};
 pub use id_bound::IdBoundStore;
-pub use log::{Append, AppendError, Duplicate, EpochStart, Head, PageLimit, PublicationLog};
+pub use log::{
+    Append, AppendError, Duplicate, EpochStart, Head, PageLimit, PageRoom, PublicationLog,
+};
+pub use memory::MemoryStore;
 pub use record::{NewRecord, Origin, Record};
 
 /// Re-exported so that engines name the same type as the traits.

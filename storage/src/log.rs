@@ -12,7 +12,8 @@ use crate::{NewRecord, Origin, Record, StorageError};
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Head {
     pub position: Position,
-    /// Server time of the newest record; the next one is never earlier.
+    /// The highest server time of any record. The caller makes no record earlier than that; an
+    /// engine stores the time that it is given.
     pub last_ts_ms: u64,
     /// Every epoch and the first offset in it, oldest first. Never empty.
     pub epochs: Vec<EpochStart>,
@@ -54,6 +55,8 @@ pub enum AppendError {
 pub struct Duplicate {
     /// Index into `Append::records`; 0 from [`PublicationLog::find`].
     pub index: usize,
+    /// Offset 0 if nothing is stored yet and the twin stands earlier in the same append: the
+    /// answer is then the one that its twin will get.
     pub position: Position,
     pub id: PublicationId,
     pub server_ts_ms: u64,
@@ -61,11 +64,45 @@ pub struct Duplicate {
     pub fingerprint: u64,
 }
 
-/// How much a page may hold; reached when either is passed. The first record always fits.
+/// How much a page may hold. It ends before the record that would pass either number; the first
+/// record always fits, whatever the limit, so that a reader always gets on.
 #[derive(Debug, Clone, Copy)]
 pub struct PageLimit {
     pub records: usize,
     pub payload_bytes: usize,
+}
+
+impl PageLimit {
+    /// Room for one page.
+    pub fn start(self) -> PageRoom {
+        PageRoom { left: self, empty: true }
+    }
+}
+
+/// What is left of a page while it fills, the same arithmetic for every engine.
+#[derive(Debug)]
+pub struct PageRoom {
+    left: PageLimit,
+    empty: bool,
+}
+
+impl PageRoom {
+    /// True when no further record of any size belongs to the page.
+    pub fn is_full(&self) -> bool {
+        !self.empty && self.left.records == 0
+    }
+
+    /// True when a record of this size still belongs to the page.
+    pub fn take(&mut self, payload_bytes: usize) -> bool {
+        let fits = self.left.records > 0 && self.left.payload_bytes >= payload_bytes;
+        if !fits && !self.empty {
+            return false;
+        }
+        self.empty = false;
+        self.left.records = self.left.records.saturating_sub(1);
+        self.left.payload_bytes = self.left.payload_bytes.saturating_sub(payload_bytes);
+        true
+    }
 }
 
 /// Guarantees, which the conformance suite checks:
@@ -80,8 +117,9 @@ pub struct PageLimit {
 ///   of a store that was wiped notices (I5).
 pub trait PublicationLog: Send + Sync + Debug + 'static {
     /// Appends to several channels in one commit, each with its own verdict, in the order given.
-    /// No channel occurs twice in one call. An `Err(StorageError)` of kind `Unknown` means that
-    /// the caller must look the origins up before it tries again.
+    /// No channel occurs twice in one call, and no append is without records. An
+    /// `Err(StorageError)` of kind `Unknown` means that the caller must look the origins up before
+    /// it tries again. What was asked for may still take effect when the future is dropped.
     fn append(&self, appends: Vec<Append>) -> BoxFuture<'_, Vec<Result<Head, AppendError>>>;
 
     /// The head, `None` for a channel without records.
@@ -113,6 +151,7 @@ pub trait PublicationLog: Send + Sync + Debug + 'static {
     ) -> BoxFuture<'_, Result<Head, AppendError>>;
 
     /// Completes when everything appended before the call is durable and closes the engine for
-    /// further appends. Called once, at shutdown.
+    /// further appends, which are then answered with `Unavailable`. Called at shutdown; a second
+    /// call changes nothing.
     fn close(&self) -> BoxFuture<'_, Result<(), StorageError>>;
 }

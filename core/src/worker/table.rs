@@ -13,6 +13,9 @@ use crate::fanout::hub::{Hub, Interest, Slot};
 use crate::link::{LinkCommand, Verb};
 use crate::session::{ResumeTicket, Session};
 
+/// Commands for which no connection waits.
+const BACKGROUND_COMMANDS: usize = 65_536;
+
 #[derive(Debug)]
 pub struct Table {
     sessions: Vec<Option<Entry>>,
@@ -204,7 +207,13 @@ impl Table {
         ended
     }
 
+    /// Adds a command for which no connection waits. When too many wait, the oldest is dropped:
+    /// they are about presence, which a newer one or the session's end puts right.
     pub fn push_background(&mut self, command: LinkCommand) {
+        if self.background.len() >= BACKGROUND_COMMANDS {
+            self.background.pop_front();
+            metrics::counter!("sterna_core_background_dropped_total").increment(1);
+        }
         self.background.push_back(command);
     }
 
@@ -244,7 +253,7 @@ impl Table {
                 session.command(channel.clone(), channel.key(), Verb::SetPresence(state))
             })
             .collect();
-        self.background.extend(commands);
+        commands.into_iter().for_each(|command| self.push_background(command));
     }
 
     fn leave_all(&mut self, slot: Slot) -> Vec<ChannelKey> {

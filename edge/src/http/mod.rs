@@ -1,1 +1,202 @@
-//! HTTP API and operations.
+//! The HTTP API for backends and the operations surface, on a listener of their own.
+//!
+//! Owns its listener, the API keys and the answers' shapes; started and drained by the composition
+//! root. Talks to the core through [`Node::call`] alone and never touches storage. Every request
+//! is bounded in size and time, and so is the number of connections, hence of requests at a time.
+//!
+//! | path | who | what |
+//! |---|---|---|
+//! | `POST /api/v1/…` | API key or access token | see `openapi.json` |
+//! | `POST /api/v1/drain` | API key | asks the composition root to drain the node |
+//! | `/livez`, `/healthz`, `/readyz`, `/metrics`, `/api/v1/openapi.json` | anybody who can connect | |
+
+mod answer;
+mod caller;
+mod channels;
+mod input;
+mod listen;
+mod operate;
+mod publish;
+mod read;
+mod ready;
+
+#[cfg(test)]
+mod tests;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::{DefaultBodyLimit, Request, State};
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use metrics_exporter_prometheus::PrometheusHandle;
+use sterna_core::{Node, Tasks};
+use sterna_proto::{ErrorCode, v1};
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+
+use crate::auth::Authenticator;
+use crate::error::EdgeError;
+
+pub use caller::{ApiKey, ApiKeyError};
+pub use ready::ReadyProbe;
+
+/// Largest body of a request.
+pub const BODY_BYTES: usize = 256 * 1024;
+
+/// Settings of the HTTP surface.
+#[derive(Debug, Clone)]
+pub struct HttpConfig {
+    /// Port 0 picks a free one.
+    pub address: SocketAddr,
+    pub api_keys: Vec<ApiKey>,
+    /// How long a request may take from its last header to its answer.
+    pub request_deadline: Duration,
+    /// How long a request may take to arrive, and an idle connection may stay.
+    pub read_deadline: Duration,
+    /// Connections at a time. Full: further ones wait in the kernel's backlog.
+    pub connections: usize,
+}
+
+impl HttpConfig {
+    /// The defaults at this address: 256 connections, 30 seconds.
+    pub fn new(address: SocketAddr, api_keys: Vec<ApiKey>) -> Self {
+        Self {
+            address,
+            api_keys,
+            request_deadline: Duration::from_secs(30),
+            read_deadline: Duration::from_secs(30),
+            connections: 256,
+        }
+    }
+}
+
+/// Whether a surface could be started with these keys.
+pub fn check_api_keys(keys: &[ApiKey]) -> Result<(), ApiKeyError> {
+    caller::ApiKeys::new(keys).map(drop)
+}
+
+/// What the surface needs of the rest of the process.
+#[derive(Debug, Clone)]
+pub struct HttpParts {
+    pub node: Node,
+    pub auth: Arc<Authenticator>,
+    pub metrics: PrometheusHandle,
+    pub ready: ReadyProbe,
+    /// Where `POST /api/v1/drain` leaves its order; the composition root watches it.
+    pub drain: watch::Sender<Option<DrainOrder>>,
+}
+
+/// What somebody asked of the node through `POST /api/v1/drain`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DrainOrder {
+    pub deadline: Duration,
+    /// `host:port`; empty: clients go where they connected in the first place.
+    pub successor: String,
+}
+
+/// The running HTTP surface.
+#[derive(Debug)]
+pub struct HttpSurface {
+    local_address: SocketAddr,
+    tasks: Tasks,
+}
+
+impl HttpSurface {
+    /// Binds the listener and serves on the current runtime.
+    pub async fn start(config: HttpConfig, parts: HttpParts) -> Result<Self, EdgeError> {
+        let address = config.address;
+        let bind = |source| EdgeError::Bind { address, source };
+        let listener = TcpListener::bind(address).await.map_err(bind)?;
+        let local_address = listener.local_addr().map_err(bind)?;
+        let listener = listen::Bounded::new(listener, config.connections, config.read_deadline);
+        let router = router(&config, parts)?;
+        let tasks = Tasks::new();
+        let stopping = tasks.clone();
+        tasks.spawn("http", async move {
+            let serving = axum::serve(listener, router)
+                .with_graceful_shutdown(async move { stopping.shutdown_started().await });
+            if let Err(error) = serving.await {
+                tracing::error!(%error, "HTTP surface ended");
+            }
+        });
+        Ok(Self { local_address, tasks })
+    }
+
+    pub fn local_address(&self) -> SocketAddr {
+        self.local_address
+    }
+
+    /// Accepts nothing new, answers what has begun. False: something had not ended in time.
+    pub async fn shutdown(self, deadline: Duration) -> bool {
+        self.tasks.shutdown(deadline).await
+    }
+}
+
+/// All that handlers share.
+#[derive(Debug)]
+struct Surface {
+    parts: HttpParts,
+    keys: caller::ApiKeys,
+    rates: caller::Rates,
+    ready: ready::Readiness,
+    request_deadline: Duration,
+}
+
+type Shared = State<Arc<Surface>>;
+
+/// The routes without a listener, as tests drive them.
+fn router(config: &HttpConfig, parts: HttpParts) -> Result<Router, EdgeError> {
+    let keys = caller::ApiKeys::new(&config.api_keys)
+        .map_err(|error| EdgeError::Config(error.to_string()))?;
+    let surface = Arc::new(Surface {
+        keys,
+        rates: caller::Rates::new(parts.node.config().rates.publish),
+        ready: ready::Readiness::new(parts.ready.clone()),
+        request_deadline: config.request_deadline,
+        parts,
+    });
+    let router = Router::new()
+        .route("/api/v1/publish", post(publish::publish))
+        .route("/api/v1/broadcast", post(publish::broadcast))
+        .route("/api/v1/history", post(read::history))
+        .route("/api/v1/presence", post(read::presence))
+        .route("/api/v1/channels", post(channels::list))
+        .route("/api/v1/channels/create", post(channels::create))
+        .route("/api/v1/members", post(channels::members))
+        .route("/api/v1/members/set", post(channels::set_member))
+        .route("/api/v1/members/remove", post(channels::remove_member))
+        .route("/api/v1/revoke", post(operate::revoke))
+        .route("/api/v1/drain", post(operate::drain))
+        .route("/api/v1/openapi.json", get(operate::openapi))
+        .route("/livez", get(operate::livez))
+        .route("/healthz", get(operate::healthz))
+        .route("/readyz", get(operate::readyz))
+        .route("/metrics", get(operate::metrics))
+        .fallback(operate::unknown_path)
+        .method_not_allowed_fallback(operate::wrong_method)
+        .layer(DefaultBodyLimit::max(BODY_BYTES))
+        .layer(middleware::from_fn_with_state(surface.clone(), guard))
+        .with_state(surface);
+    Ok(router)
+}
+
+/// Bounds the time of a request and counts it.
+async fn guard(State(surface): Shared, request: Request, next: Next) -> Response {
+    let answer = tokio::time::timeout(surface.request_deadline, next.run(request)).await;
+    let response = answer.unwrap_or_else(|_| {
+        let message = "not done in time and perhaps carried out; repeat it with the same \
+                       Idempotency-Key";
+        answer::ApiError(v1::Error::new(ErrorCode::Unavailable, message)).into_response()
+    });
+    let class = match response.status().as_u16() {
+        200..=299 => "2xx",
+        400..=499 => "4xx",
+        _ => "5xx",
+    };
+    metrics::counter!("sterna_edge_http_requests_total", "result" => class).increment(1);
+    response
+}

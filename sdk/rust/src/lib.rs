@@ -1,1 +1,65 @@
+//! Client for Sterna, the real-time messaging gateway.
+//!
+//! A [`Client`] keeps one session with a cluster over whichever transport works (QUIC first,
+//! WebSocket beside it) and moves that session between connections without the application
+//! noticing: publications arrive exactly once and in order per channel, and what is published is
+//! kept and sent again until the server has answered for it.
+//!
+//! ```no_run
+//! use std::time::Duration;
+//! use sterna_client::{ChannelId, Client, Event, Subscribe};
+//!
+//! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+//! let client = Client::builder("sterna://edge.example.com")
+//!     .token("an access token")
+//!     .build()?;
+//! client.connect();
+//! client.ready(Duration::from_secs(5)).await?;
+//!
+//! let channel = ChannelId::new("room:42")?;
+//! let mut subscription = client.subscribe(&channel, Subscribe::latest())?;
+//! let ack = client.publish(&channel, "hello").await?;
+//! println!("stored at {}", ack.position);
+//!
+//! while let Some(event) = subscription.next().await {
+//!     if let Event::Publication(publication) = event {
+//!         println!("{}: {:?}", publication.sender, publication.payload);
+//!         break;
+//!     }
+//! }
+//! client.close().await;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! Decisions live in plain state machines that know neither sockets nor clocks (the private module
+//! `session`); one driver task per client moves bytes and time for them and is awaited by
+//! [`Client::close`].
 
+mod builder;
+mod client;
+mod driver;
+mod error;
+mod event;
+mod mailbox;
+mod options;
+mod send;
+mod session;
+mod shared;
+mod subscribe;
+mod transport;
+
+pub use builder::ClientBuilder;
+pub use client::{Client, States};
+pub use error::Error;
+pub use event::{
+    Ack, ClientState, Connected, Event, MessageId, Page, Publication, SendState, Statistics,
+    SubscriptionEvent, SubscriptionState,
+};
+pub use options::{
+    CreateChannel, History, NetworkChange, Order, OutboxLimits, OutboxPolicy, StartFrom, Subscribe,
+    TokenError, TokenReason, TokenRequest, Transport,
+};
+pub use send::{Publish, Send, SendStates};
+pub use sterna_proto::{ChannelId, ClientId, Epoch, InvalidId, Offset, Position, UserId, v1};
+pub use subscribe::Subscription;

@@ -1,1 +1,11 @@
+//! What the tests of the whole share: reading the repository's own source ([`source`]), running the
+//! real node as a process ([`node`]) and its verbs beside it ([`process`]), realistic conversations ([`text`]), and judging what
+//! subscribers saw ([`checker`]). Used by `tests/*.rs` beside it and by nothing else.
 
+#![allow(clippy::unwrap_used)] // Everything here is test code: a failure is a panic that tells.
+
+pub mod checker;
+pub mod node;
+pub mod process;
+pub mod source;
+pub mod text;

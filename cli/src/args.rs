@@ -1,0 +1,312 @@
+//! Verbs and flags. Shapes are a promise: scripts depend on them.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
+use sterna_client::Position;
+use sterna_proto::{ChannelId, UserId};
+
+/// Real-time messaging gateway: durable, ordered channels over QUIC and WebSocket.
+#[derive(Debug, Parser)]
+#[command(name = "sterna", version, about, max_term_width = 100)]
+pub(crate) struct Args {
+    #[command(subcommand)]
+    pub(crate) verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Verb {
+    /// Run a node for development: no configuration, keys and store in a local directory
+    Dev(DevArgs),
+    /// Run a node from a configuration file
+    Serve(ConfigArgs),
+    /// Check a configuration without binding or changing anything; exit code 0 or 1
+    Check(ConfigArgs),
+    /// Print an access token
+    Token(TokenArgs),
+    /// Publish text, or one publication a line with --stdin
+    Pub(PubArgs),
+    /// Receive a channel and print each publication
+    Sub(SubArgs),
+    /// Print what a channel holds
+    History(HistoryArgs),
+    /// Print who is in a channel
+    Presence(PresenceArgs),
+    /// Find out what is wrong, and how to put it right
+    Doctor(DoctorArgs),
+    /// Ask the local node to leave: clients move, then it ends
+    Drain(DrainArgs),
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct DevArgs {
+    /// Where keys and the store live; made if missing
+    #[arg(long, default_value = ".sterna", value_name = "DIR")]
+    pub(crate) data_dir: PathBuf,
+    /// UDP and TCP port for clients; 0 picks a free one
+    #[arg(long, default_value_t = 4443, value_name = "PORT")]
+    pub(crate) client_port: u16,
+    /// TCP port of the HTTP API; 0 picks a free one
+    #[arg(long, default_value_t = 4480, value_name = "PORT")]
+    pub(crate) http_port: u16,
+    /// Threads that serve clients
+    #[arg(long, default_value_t = 2, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=32))]
+    pub(crate) workers: u8,
+    /// What to log, as in `info` or `sterna_edge=debug`
+    #[arg(long, default_value = "warn", value_name = "FILTER")]
+    pub(crate) log: String,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct ConfigArgs {
+    /// The configuration file
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: PathBuf,
+    /// Override one key, as in `--set node.name=a`; wins over the environment and the file
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    pub(crate) overrides: Vec<String>,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct TokenArgs {
+    /// Whom the token names
+    #[arg(long)]
+    pub(crate) user: UserId,
+    /// How long it is valid, as in 90s, 15m, 1h or 7d
+    #[arg(long, default_value = "1h", value_parser = parse_duration)]
+    pub(crate) ttl: Duration,
+    /// A channel it opens, or a prefix with *; may be repeated. Default: all channels, all actions
+    #[arg(long = "channel", value_name = "PATTERN")]
+    pub(crate) channels: Vec<String>,
+    /// Directory of the dev node
+    #[arg(long, default_value = ".sterna", value_name = "DIR")]
+    pub(crate) data_dir: PathBuf,
+    /// File with the HS256 secret to sign with, in place of the dev node's
+    #[arg(long, value_name = "FILE")]
+    pub(crate) secret_file: Option<PathBuf>,
+    /// Key id to name in the token's header
+    #[arg(long)]
+    pub(crate) kid: Option<String>,
+}
+
+/// How a client verb finds its node and who it is there.
+#[derive(Debug, Clone, ClapArgs)]
+pub(crate) struct ConnectArgs {
+    /// Node to connect to; default: the dev node of --data-dir
+    #[arg(long, value_name = "HOST:PORT")]
+    pub(crate) server: Option<String>,
+    /// PEM certificates to trust; default: the dev node's
+    #[arg(long, value_name = "FILE")]
+    pub(crate) ca: Option<PathBuf>,
+    /// Access token; default: one made with the dev node's secret
+    #[arg(long, value_name = "JWT", conflicts_with = "user")]
+    pub(crate) token: Option<String>,
+    /// Whom the made token names
+    #[arg(long, default_value = "dev")]
+    pub(crate) user: UserId,
+    /// Directory of the dev node
+    #[arg(long, default_value = ".sterna", value_name = "DIR")]
+    pub(crate) data_dir: PathBuf,
+    /// Transport to use
+    #[arg(long, value_enum, default_value_t = TransportArg::Auto)]
+    pub(crate) transport: TransportArg,
+    /// How long to wait for the node before giving up
+    #[arg(long, default_value = "10s", value_name = "DURATION", value_parser = parse_duration)]
+    pub(crate) timeout: Duration,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum TransportArg {
+    /// QUIC first, WebSocket beside it
+    Auto,
+    Quic,
+    Wss,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct PubArgs {
+    pub(crate) channel: ChannelId,
+    /// What to publish
+    #[arg(required_unless_present = "stdin", conflicts_with = "stdin")]
+    pub(crate) text: Option<String>,
+    /// Publish each line of standard input
+    #[arg(long)]
+    pub(crate) stdin: bool,
+    /// One JSON object a publication, in the order of the input
+    #[arg(long)]
+    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) connect: ConnectArgs,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct SubArgs {
+    pub(crate) channel: ChannelId,
+    /// Where to start: earliest, latest, or after EPOCH:OFFSET
+    #[arg(long, default_value = "latest", value_parser = parse_from)]
+    pub(crate) from: FromArg,
+    /// End after this many publications
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) count: Option<u64>,
+    /// One JSON object a publication
+    #[arg(long)]
+    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) connect: ConnectArgs,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct HistoryArgs {
+    pub(crate) channel: ChannelId,
+    /// Where to start: earliest, or after EPOCH:OFFSET
+    #[arg(long, default_value = "earliest", value_parser = parse_history_from)]
+    pub(crate) from: FromArg,
+    /// Most publications to print
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) limit: Option<u64>,
+    /// One JSON object a publication
+    #[arg(long)]
+    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) connect: ConnectArgs,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct PresenceArgs {
+    pub(crate) channel: ChannelId,
+    /// One JSON object
+    #[arg(long)]
+    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) connect: ConnectArgs,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct DoctorArgs {
+    /// One JSON object
+    #[arg(long)]
+    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) connect: ConnectArgs,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct DrainArgs {
+    /// Where clients are to go; default: where they connected in the first place
+    #[arg(long, value_name = "HOST:PORT")]
+    pub(crate) successor: Option<String>,
+    /// How long clients may take to leave
+    #[arg(long, default_value = "10s", value_parser = parse_duration)]
+    pub(crate) deadline: Duration,
+    /// The node's HTTP address; default: the dev node's
+    #[arg(long, value_name = "HOST:PORT")]
+    pub(crate) http: Option<String>,
+    /// File with the API key; default: the dev node's
+    #[arg(long, value_name = "FILE")]
+    pub(crate) api_key_file: Option<PathBuf>,
+    /// Directory of the dev node
+    #[arg(long, default_value = ".sterna", value_name = "DIR")]
+    pub(crate) data_dir: PathBuf,
+    /// One JSON object
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// Where reading starts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum FromArg {
+    Earliest,
+    Latest,
+    After(Position),
+}
+
+fn parse_from(text: &str) -> Result<FromArg, String> {
+    match text {
+        "earliest" => Ok(FromArg::Earliest),
+        "latest" => Ok(FromArg::Latest),
+        _ => text
+            .parse()
+            .map(FromArg::After)
+            .map_err(|error| format!("neither earliest nor latest, and {error}")),
+    }
+}
+
+fn parse_history_from(text: &str) -> Result<FromArg, String> {
+    match parse_from(text)? {
+        FromArg::Latest => Err("nothing follows the latest; use earliest or EPOCH:OFFSET".into()),
+        from => Ok(from),
+    }
+}
+
+/// A whole number with a unit: ms, s, m, h or d.
+pub(crate) fn parse_duration(text: &str) -> Result<Duration, String> {
+    let refuse = || {
+        format!("`{text}` is not a duration; write a whole number and ms, s, m, h or d, as in 10s")
+    };
+    let split = text.find(|c: char| !c.is_ascii_digit()).ok_or_else(refuse)?;
+    let count: u64 = text[..split].parse().map_err(|_| refuse())?;
+    let unit_ms: u64 = match &text[split..] {
+        "ms" => 1,
+        "s" => 1000,
+        "m" => 60_000,
+        "h" => 3_600_000,
+        "d" => 86_400_000,
+        _ => return Err(refuse()),
+    };
+    count.checked_mul(unit_ms).map(Duration::from_millis).ok_or_else(refuse)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Args::command().debug_assert();
+    }
+
+    #[test]
+    fn promised_shapes_parse() {
+        for line in [
+            "sterna dev",
+            "sterna dev --data-dir .sterna --client-port 0 --http-port 0 --workers 4",
+            "sterna serve --config sterna.toml",
+            "sterna check --config sterna.toml --set node.name=a",
+            "sterna token --user alice --ttl 1h --channel room:* --channel lobby",
+            "sterna pub room:1 hello",
+            "sterna pub room:1 --stdin --transport wss --json",
+            "sterna sub room:1 --from earliest --count 3 --transport quic --json",
+            "sterna sub room:1 --from 7:42 --server 127.0.0.1:4443 --ca ca.pem --token t",
+            "sterna history room:1 --from 1:5 --limit 10 --json --user bob",
+            "sterna presence room:1 --json --data-dir d",
+            "sterna doctor --json",
+            "sterna drain --successor host:4443 --deadline 10s",
+        ] {
+            Args::try_parse_from(line.split(' ')).unwrap_or_else(|error| panic!("{line}: {error}"));
+        }
+        for line in [
+            "sterna",
+            "sterna pub room:1",
+            "sterna pub room:1 text --stdin",
+            "sterna sub room:1 --from sometime",
+            "sterna sub room:1 --count 0",
+            "sterna history room:1 --from latest",
+            "sterna dev --workers 33",
+            "sterna token",
+            "sterna token --user al/ice",
+        ] {
+            assert!(Args::try_parse_from(line.split(' ')).is_err(), "{line}");
+        }
+    }
+
+    #[test]
+    fn durations_have_a_unit() {
+        assert_eq!(parse_duration("90s"), Ok(Duration::from_secs(90)));
+        assert_eq!(parse_duration("7d"), Ok(Duration::from_secs(7 * 86_400)));
+        for bad in ["", "5", "s", "1.5s", "-1s", "5 s", "99999999999999999d"] {
+            assert!(parse_duration(bad).is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,258 @@
+//! What an operator sees of a configuration that is wrong, and which of three origins wins.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+use std::time::Duration;
+
+use sterna_proto::v1;
+
+use crate::config::{Config, StoreConfig};
+use crate::keys::DevKeys;
+use crate::raw_config::RawConfig;
+
+/// A directory with usable keys, and the configuration that names them.
+struct Place {
+    directory: tempfile::TempDir,
+    keys: DevKeys,
+}
+
+impl Place {
+    fn new() -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let keys = DevKeys::ensure(directory.path()).unwrap();
+        Self { directory, keys }
+    }
+
+    fn good(&self) -> String {
+        format!(
+            "[node]\ndata_dir = {:?}\n[client]\ncertificate = {:?}\nprivate_key = {:?}\n\
+             [[auth.keys]]\nalgorithm = \"HS256\"\nfile = {:?}\n",
+            self.directory.path(),
+            self.keys.tls.certificate_chain,
+            self.keys.tls.private_key,
+            self.keys.token_secret,
+        )
+    }
+
+    fn load(
+        &self,
+        text: &str,
+        environment: &[(&str, &str)],
+        overrides: &[&str],
+    ) -> Result<Config, Vec<String>> {
+        let file = self.directory.path().join("sterna.toml");
+        fs::write(&file, text).unwrap();
+        let environment =
+            environment.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        let overrides: Vec<String> = overrides.iter().map(|pair| (*pair).to_owned()).collect();
+        let raw = RawConfig::gather(&file, environment, &overrides);
+        Config::from_raw(raw).map_err(|complaints| {
+            let directory = format!("{}/", self.directory.path().display());
+            complaints.iter().map(|it| it.to_string().replace(&directory, "")).collect()
+        })
+    }
+
+    /// The complaints about the good configuration with `text` behind it (from line 9 on).
+    fn complaints(&self, text: &str) -> Vec<String> {
+        self.load(&(self.good() + text), &[], &[]).map(drop).expect_err(text)
+    }
+}
+
+#[test]
+fn the_least_configuration_is_enough_and_gets_the_defaults() {
+    let place = Place::new();
+    let config = place.load(&place.good(), &[], &[]).unwrap();
+    assert_eq!(config.client_address.to_string(), "0.0.0.0:4443");
+    assert_eq!(config.http.address.to_string(), "127.0.0.1:4480");
+    assert_eq!(config.core.durability, v1::Durability::Fsync);
+    assert!(!config.core.create_on_first_use);
+    let StoreConfig::Rocks { directory, .. } = config.store else { panic!("RocksDB") };
+    assert_eq!(directory, place.directory.path().join("store"));
+}
+
+#[test]
+fn mistakes_are_named_with_file_line_key_and_nearest_key() {
+    let place = Place::new();
+    let rows = [
+        (
+            "[http]\nadress = \"127.0.0.1:1\"\n",
+            "sterna.toml:10: `http.adress` is not a key; did you mean `http.address`?",
+        ),
+        (
+            "\n[sesions]\nheartbeat = \"5s\"\n",
+            "sterna.toml:10: `sesions` is not a key; did you mean `sessions.heartbeat`?",
+        ),
+        ("zzz = 1\n", "sterna.toml:9: `auth.keys.zzz` is not a key"),
+        (
+            "[http]\nconnections = \"many\"\n",
+            "sterna.toml:10: `http.connections` is a whole number, 0 or more, not this string",
+        ),
+        (
+            "[http]\nconnections = -1\n",
+            "sterna.toml:10: `http.connections` is a whole number, 0 or more, not this integer",
+        ),
+        (
+            "[http]\nconnections = 0\n",
+            "sterna.toml:10: `http.connections`: 0 is not between 1 and 100000",
+        ),
+        (
+            "[http]\naddress = \"localhost:80\"\n",
+            "sterna.toml:10: `http.address`: `localhost:80` is not address:port; write \
+             127.0.0.1:4443 or [::]:4443",
+        ),
+        (
+            "[sessions]\nheartbeat = \"25\"\n",
+            "sterna.toml:10: `sessions.heartbeat`: `25` is not a duration; write a whole number \
+             and ms, s, m, h or d, as in 10s",
+        ),
+        (
+            "[sessions]\nheartbeat = \"1ms\"\n",
+            "sterna.toml:10: `sessions.heartbeat`: 1ms is not between 1s and 10m",
+        ),
+        (
+            "[store]\ndurability = \"maybe\"\n",
+            "sterna.toml:10: `store.durability`: `maybe` is none of fsync, os",
+        ),
+        (
+            "[store]\naccept_truncated = 1\n",
+            "sterna.toml:10: `store.accept_truncated` is true or false, not this integer",
+        ),
+        (
+            "[log]\notlp_endpoint = \"collector:4318\"\n",
+            "sterna.toml:10: `log.otlp_endpoint`: write http://host:port or https://host:port",
+        ),
+        (
+            "[[auth.keys]]\nalgorithm = \"none\"\nfile = \"x\"\n",
+            "sterna.toml:10: `auth.keys.algorithm`: `none` is not an algorithm; use one of HS256, \
+             RS256, ES256, EdDSA",
+        ),
+        (
+            "[[auth.keys]]\nalgoritm = \"HS256\"\nfile = \"x\"\n",
+            "sterna.toml:10: `auth.keys.algoritm` is not a key; did you mean \
+             `auth.keys.algorithm`?",
+        ),
+        (
+            "[[http.api_keys]]\nid = \"a\"\n",
+            "sterna.toml:9: `http.api_keys.secret_file` is missing and has no default",
+        ),
+    ];
+    for (text, wanted) in rows {
+        let complaints = place.complaints(text);
+        assert!(complaints.iter().any(|it| it == wanted), "{text}\n{complaints:#?}\n{wanted}");
+    }
+    let broken = place.complaints("[http]\naddress = \n");
+    assert!(broken[0].starts_with("sterna.toml:10: "), "{broken:?}");
+    let twice = place.complaints("[http]\nconnections = 1\nconnections = 2\n");
+    assert!(twice[0].starts_with("sterna.toml:11: "), "{twice:?}");
+}
+
+#[test]
+fn all_mistakes_come_at_once() {
+    let place = Place::new();
+    let complaints = place
+        .load("[client]\nworkers = 99\nbogus = 1\n[log]\nformat = \"xml\"\n", &[], &[])
+        .map(drop)
+        .unwrap_err();
+    let text = complaints.join("\n");
+    for needed in [
+        "`client.bogus` is not a key",
+        "99 is not between 1 and 32",
+        "`xml` is none of human, json",
+        "`node.data_dir` is missing",
+        "`client.certificate` is missing",
+        "`client.private_key` is missing",
+        "`auth.keys` is missing",
+    ] {
+        assert!(text.contains(needed), "{needed} is missing in\n{text}");
+    }
+}
+
+#[test]
+fn flags_win_over_the_environment_and_that_over_the_file() {
+    let place = Place::new();
+    let text = place.good() + "[sessions]\nheartbeat = \"20s\"\nslow_after = \"20s\"\n";
+    let environment = [
+        ("STERNA_SESSIONS_HEARTBEAT", "21s"),
+        ("STERNA_CLIENT_WORKERS", "3"),
+        ("STERNA_CLIENT_ALLOWED_ORIGINS", "https://a.example, https://b.example"),
+        ("HOME", "/elsewhere"),
+    ];
+    let config = place.load(&text, &environment, &["client.workers=4"]).unwrap();
+    assert_eq!(config.core.slow_after, Duration::from_secs(20), "file");
+    assert_eq!(config.core.heartbeat, Duration::from_secs(21), "environment");
+    assert_eq!(config.workers, 4, "flag");
+    assert_eq!(config.allowed_origins, ["https://a.example", "https://b.example"]);
+}
+
+#[test]
+fn mistakes_outside_the_file_name_their_origin() {
+    let place = Place::new();
+    let environment = [
+        ("STERNA_CLIENT_WORKERS", "99"),
+        ("STERNA_CLIENT_ADRESS", "127.0.0.1:1"),
+        ("STERNA_SESSIONS_HEARTBEAT", "soon"),
+    ];
+    let complaints = place
+        .load(&place.good(), &environment, &["store.engine=tape", "nonsense"])
+        .map(drop)
+        .unwrap_err();
+    for wanted in [
+        "environment variable STERNA_CLIENT_WORKERS: `client.workers`: 99 is not between 1 and 32",
+        "environment variable STERNA_CLIENT_ADRESS: not a key; did you mean STERNA_CLIENT_ADDRESS?",
+        "--set: `store.engine`: `tape` is none of rocksdb, memory",
+        "--set: `nonsense` is not KEY=VALUE",
+    ] {
+        assert!(complaints.iter().any(|it| it == wanted), "{complaints:#?}\n{wanted}");
+    }
+}
+
+#[test]
+fn key_files_are_looked_at() {
+    let place = Place::new();
+    fs::set_permissions(&place.keys.token_secret, fs::Permissions::from_mode(0o644)).unwrap();
+    let complaints = place.load(&place.good(), &[], &[]).map(drop).unwrap_err();
+    assert!(complaints[0].contains("chmod 600"), "{complaints:?}");
+    assert!(complaints[0].starts_with("sterna.toml:8: `auth.keys.file`"), "{complaints:?}");
+    fs::set_permissions(&place.keys.token_secret, fs::Permissions::from_mode(0o600)).unwrap();
+    let other = Place::new();
+    fs::copy(&other.keys.tls.private_key, &place.keys.tls.private_key).unwrap();
+    let complaints = place.load(&place.good(), &[], &[]).map(drop).unwrap_err();
+    assert!(complaints[0].contains("cannot be used together"), "{complaints:?}");
+    assert!(complaints[0].starts_with("sterna.toml:4: "), "{complaints:?}");
+}
+
+#[test]
+fn example_configurations_hold_known_keys_and_nothing_else_to_complain_about_than_files() {
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/config");
+    let mut examples = 0;
+    for entry in fs::read_dir(directory).unwrap() {
+        let path = entry.unwrap().path();
+        if path.extension().is_none_or(|extension| extension != "toml") {
+            continue;
+        }
+        examples += 1;
+        let raw = RawConfig::gather(&path, std::iter::empty(), &[]);
+        let complaints = match Config::from_raw(raw) {
+            Ok(_) => continue,
+            Err(complaints) => complaints,
+        };
+        for complaint in complaints {
+            let text = complaint.to_string();
+            assert!(text.contains("/etc/sterna/"), "only the key files are missing: {text}");
+        }
+    }
+    assert!(examples >= 2);
+}
+
+#[test]
+fn the_full_example_shows_every_key() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/config/sterna.toml");
+    let text = fs::read_to_string(path).unwrap();
+    for setting in crate::settings::SETTINGS {
+        let name = setting.path.rsplit('.').next().unwrap();
+        let shown =
+            text.contains(&format!("{name} = ")) || text.contains(&format!("[[{}]]", setting.path));
+        assert!(shown, "{} is not in the example", setting.path);
+    }
+}

@@ -1,0 +1,168 @@
+//! `sterna dev`: the node of `serve` with everything chosen: loopback, keys of its own, RocksDB
+//! with fsync, channels made by use. Leaves `dev.json` in its directory so that the other verbs
+//! find it.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use serde::{Deserialize, Serialize};
+use sterna_core::CoreConfig;
+use sterna_edge::EdgeLimits;
+use sterna_edge::auth::{AuthConfig, AuthKey, KeyAlgorithm};
+use sterna_edge::http::{ApiKey, HttpConfig};
+use sterna_proto::{NodeId, v1};
+use sterna_storage_rocks::Durability;
+
+use crate::args::DevArgs;
+use crate::config::{Config, LogConfig, LogFormat, StoreConfig};
+use crate::keys::{self, DevKeys};
+use crate::output;
+use crate::serve::{self, Addresses};
+use crate::verbs::token::{self, Grant};
+
+/// How long the printed token is valid.
+const TOKEN_LIFE: Duration = Duration::from_secs(24 * 3600);
+
+/// What the other verbs read.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct DevNode {
+    /// `host:port` for clients, UDP and TCP.
+    pub(crate) client: SocketAddr,
+    pub(crate) http: SocketAddr,
+    pub(crate) ca: PathBuf,
+    pub(crate) pid: u32,
+}
+
+impl DevNode {
+    pub(crate) fn path(data_dir: &Path) -> PathBuf {
+        data_dir.join("dev.json")
+    }
+
+    /// The dev node of this directory, running or not.
+    pub(crate) fn find(data_dir: &Path) -> Result<Self> {
+        let path = Self::path(data_dir);
+        let text = std::fs::read_to_string(&path).with_context(|| {
+            format!(
+                "there is no dev node in {}: run `sterna dev --data-dir {0}`, or name a node with \
+                 --server",
+                data_dir.display()
+            )
+        })?;
+        serde_json::from_str(&text).with_context(|| {
+            format!("{} is damaged; remove it and run `sterna dev` again", path.display())
+        })
+    }
+}
+
+pub(crate) fn run(args: &DevArgs) -> Result<ExitCode> {
+    std::fs::create_dir_all(&args.data_dir)
+        .with_context(|| format!("cannot make {}", args.data_dir.display()))?;
+    let keys = DevKeys::ensure(&args.data_dir)?;
+    let config = config(args, &keys)?;
+    serve::run(config, |addresses| announce(args, &keys, addresses))
+}
+
+fn config(args: &DevArgs, keys: &DevKeys) -> Result<Config> {
+    let secret = |path: &Path| keys::read_secret(path).map_err(anyhow::Error::msg);
+    let store = StoreConfig::Rocks {
+        directory: args.data_dir.join("store"),
+        durability: Durability::Fsync,
+        accept_truncated: false,
+    };
+    let token_key = AuthKey {
+        kid: None,
+        algorithm: KeyAlgorithm::Hs256,
+        material: secret(&keys.token_secret)?.into_bytes(),
+    };
+    let api_key = ApiKey { id: "dev".into(), secret: secret(&keys.api_key)? };
+    let loopback = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+    Ok(Config {
+        data_dir: args.data_dir.clone(),
+        node_number: 1,
+        drain_deadline: Duration::from_secs(5),
+        core: CoreConfig::embedded(NodeId::new("dev")?, v1::Durability::Fsync),
+        store,
+        client_address: loopback(args.client_port),
+        workers: args.workers.into(),
+        tls: keys.tls.clone(),
+        allowed_origins: vec!["*".into()],
+        limits: loopback_limits(),
+        auth: AuthConfig::new(vec![token_key]),
+        http: HttpConfig::new(loopback(args.http_port), vec![api_key]),
+        log: LogConfig { format: LogFormat::Human, filter: args.log.clone(), otlp_endpoint: None },
+    })
+}
+
+/// On one machine all clients have one address, so a limit per address would be a limit for all.
+fn loopback_limits() -> EdgeLimits {
+    EdgeLimits {
+        address_connections_per_second: 10_000,
+        address_connection_burst: 10_000,
+        address_connections_open: 16_384,
+        ..EdgeLimits::default()
+    }
+}
+
+fn announce(args: &DevArgs, keys: &DevKeys, addresses: Addresses) -> Result<()> {
+    let node = DevNode {
+        client: addresses.client,
+        http: addresses.http,
+        ca: std::path::absolute(&keys.ca)?,
+        pid: std::process::id(),
+    };
+    keys::replace(&DevNode::path(&args.data_dir), &serde_json::to_string_pretty(&node)?, 0o644)?;
+    let secret = keys::read_secret(&keys.token_secret).map_err(anyhow::Error::msg)?;
+    let token = token::sign(&Grant::everything("dev", TOKEN_LIFE), secret.as_bytes(), None)?;
+    for line in banner(&args.data_dir, &node, &token) {
+        output::line(&line)?;
+    }
+    Ok(())
+}
+
+/// Ten lines or fewer: the next commands must stay in sight.
+fn banner(data_dir: &Path, node: &DevNode, token: &str) -> Vec<String> {
+    let flag = match data_dir == Path::new(".sterna") {
+        true => String::new(),
+        false => format!(" --data-dir {}", data_dir.display()),
+    };
+    vec![
+        format!("Sterna {} is up. Ctrl-C ends it.", env!("CARGO_PKG_VERSION")),
+        format!(
+            "  clients  {} (QUIC and wss://localhost:{}/v1/connect)",
+            node.client,
+            node.client.port()
+        ),
+        format!("  HTTP     http://{}/api/v1/openapi.json", node.http),
+        format!("  CA       {}", node.ca.display()),
+        format!("  token    {token}"),
+        "Now type, in two other terminals:".to_owned(),
+        format!("  sterna sub room:1{flag} --from earliest"),
+        format!("  sterna pub room:1 'Hello'{flag}"),
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_banner_has_ten_lines_at_most_and_says_what_to_type() {
+        let node = DevNode {
+            client: "127.0.0.1:4443".parse().unwrap(),
+            http: "127.0.0.1:4480".parse().unwrap(),
+            ca: "/tmp/x/ca.pem".into(),
+            pid: 7,
+        };
+        let lines = banner(Path::new("elsewhere"), &node, "a.b.c");
+        assert!(lines.len() <= 10, "{lines:#?}");
+        assert!(lines.iter().all(|line| !line.contains('\n')));
+        let text = lines.join("\n");
+        for needed in ["127.0.0.1:4443", "127.0.0.1:4480", "a.b.c", "--data-dir elsewhere"] {
+            assert!(text.contains(needed), "{needed} is missing in\n{text}");
+        }
+        assert!(!banner(Path::new(".sterna"), &node, "t").join(" ").contains("--data-dir"));
+    }
+}

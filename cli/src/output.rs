@@ -1,0 +1,160 @@
+//! What verbs print: for people, or one JSON object a line. Publication ids are JSON texts because
+//! JavaScript cannot hold 64 bits; epochs and offsets are numbers.
+
+use std::io::{self, Write as _};
+
+use anyhow::Result;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde_json::{Value, json};
+use sterna_client::{Ack, Publication, v1};
+
+/// How a verb prints.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Format {
+    Human,
+    Json,
+}
+
+impl Format {
+    pub(crate) fn of(json: bool) -> Self {
+        if json { Self::Json } else { Self::Human }
+    }
+}
+
+/// One line on standard output, at once: whoever reads it may be waiting.
+pub(crate) fn line(text: &str) -> Result<()> {
+    let mut out = io::stdout().lock();
+    writeln!(out, "{text}")?;
+    out.flush()?;
+    Ok(())
+}
+
+pub(crate) fn complain(error: &anyhow::Error) {
+    // Nobody can be told when standard error is gone, too.
+    let _ = writeln!(io::stderr(), "sterna: {error:#}");
+}
+
+pub(crate) fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    error.chain().any(|cause| {
+        cause.downcast_ref::<io::Error>().is_some_and(|e| e.kind() == io::ErrorKind::BrokenPipe)
+    })
+}
+
+pub(crate) fn acked(format: Format, channel: &str, ack: &Ack) -> String {
+    match format {
+        Format::Json => acked_json(channel, ack).to_string(),
+        Format::Human => {
+            let twice = if ack.duplicate { ", stored by an earlier attempt" } else { "" };
+            format!("{channel} {}{twice}", ack.position)
+        }
+    }
+}
+
+fn acked_json(channel: &str, ack: &Ack) -> Value {
+    json!({
+        "channel": channel,
+        "epoch": ack.position.epoch.0,
+        "offset": ack.position.offset.0,
+        "id": ack.id.to_string(),
+        "duplicate": ack.duplicate,
+    })
+}
+
+pub(crate) fn publication(format: Format, publication: &Publication) -> String {
+    match format {
+        Format::Json => publication_json(publication).to_string(),
+        Format::Human => {
+            let text = match std::str::from_utf8(&publication.payload) {
+                Ok(text) => printable(text),
+                Err(_) => format!("({} bytes)", publication.payload.len()),
+            };
+            format!("{} {}: {text}", publication.position, printable(&publication.sender))
+        }
+    }
+}
+
+fn publication_json(publication: &Publication) -> Value {
+    let mut object = json!({
+        "channel": publication.channel,
+        "epoch": publication.position.epoch.0,
+        "offset": publication.position.offset.0,
+        "id": publication.id.to_string(),
+        "sender": publication.sender,
+        "server_ts_ms": publication.server_ts_ms,
+    });
+    match std::str::from_utf8(&publication.payload) {
+        Ok(text) => object["text"] = text.into(),
+        Err(_) => object["base64"] = STANDARD.encode(&publication.payload).into(),
+    }
+    object
+}
+
+/// Text from elsewhere must not drive the terminal.
+pub(crate) fn printable(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c }).collect()
+}
+
+pub(crate) fn state_name(state: v1::PresenceState) -> &'static str {
+    match state {
+        v1::PresenceState::Offline => "offline",
+        v1::PresenceState::Online => "online",
+        v1::PresenceState::Roaming => "roaming",
+        v1::PresenceState::Detached => "detached",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use sterna_client::Position;
+
+    fn example(payload: &'static [u8]) -> Publication {
+        Publication::from(v1::Publication {
+            channel: "room:1".into(),
+            epoch: 3,
+            offset: 42,
+            id: u64::MAX,
+            sender: "alice".into(),
+            payload: payload.into(),
+            server_ts_ms: 1_800_000_000_123,
+            ..Default::default()
+        })
+    }
+
+    #[test]
+    fn shapes_that_scripts_depend_on() {
+        assert_eq!(
+            publication_json(&example(b"hi")),
+            json!({
+                "channel": "room:1", "epoch": 3, "offset": 42, "id": "18446744073709551615",
+                "sender": "alice", "text": "hi", "server_ts_ms": 1_800_000_000_123_u64,
+            })
+        );
+        assert_eq!(publication_json(&example(b"\xff\x00"))["base64"], "/wA=");
+        assert!(publication_json(&example(b"\xff\x00")).get("text").is_none());
+        let ack =
+            Ack { position: Position::new(3, 42), id: u64::MAX, duplicate: false, server_ts_ms: 1 };
+        assert_eq!(
+            acked_json("room:1", &ack),
+            json!({
+                "channel": "room:1", "epoch": 3, "offset": 42, "id": "18446744073709551615",
+                "duplicate": false,
+            })
+        );
+        assert_eq!(acked(Format::Human, "room:1", &ack), "room:1 3:42");
+    }
+
+    #[test]
+    fn foreign_text_cannot_drive_the_terminal() {
+        let line = publication(Format::Human, &example(b"\x1b[2Jboo\r\n"));
+        assert!(!line.contains('\x1b') && !line.contains('\n'), "{line:?}");
+    }
+
+    #[test]
+    fn a_broken_pipe_is_recognised_through_its_context() {
+        let error = anyhow::Error::from(io::Error::from(io::ErrorKind::BrokenPipe));
+        assert!(is_broken_pipe(&error.context("printing")));
+        assert!(!is_broken_pipe(&anyhow::anyhow!("something else")));
+    }
+}

@@ -1,0 +1,289 @@
+//! Assembles a node from its parts, waits for a reason to end, and takes it apart in order:
+//! clients move away, the HTTP surface answers what it has begun, the shards commit, the store
+//! closes.
+//!
+//! Exit codes: 0 drained, 1 could not start, 3 something did not end in time, 4 storage failed
+//! for good, 130 told to end twice.
+
+use std::net::SocketAddr;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail};
+use metrics_exporter_prometheus::PrometheusHandle;
+use sterna_core::{Node, SystemClock, Tasks};
+use sterna_edge::auth::Authenticator;
+use sterna_edge::http::{DrainOrder, HttpParts, HttpSurface, ReadyProbe};
+use sterna_edge::{Edge, EdgeConfig};
+use sterna_storage::Stores;
+use sterna_storage::memory::MemoryStore;
+use sterna_storage_rocks::{RocksConfig, RocksStore};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::watch;
+
+use crate::args::ConfigArgs;
+use crate::config::{Config, StoreConfig};
+use crate::raw_config::RawConfig;
+use crate::telemetry::Telemetry;
+use crate::{keys, output};
+
+/// How long shards and store may take once the clients are gone.
+const SHUTDOWN: Duration = Duration::from_secs(10);
+
+/// How often old metrics make room.
+const METRICS_UPKEEP: Duration = Duration::from_secs(5);
+
+const LATE: u8 = 3;
+const STORAGE_FAILED: u8 = 4;
+const INTERRUPTED: u8 = 130;
+
+/// Where a started node can be found.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Addresses {
+    pub(crate) client: SocketAddr,
+    pub(crate) http: SocketAddr,
+}
+
+/// The verb `serve`.
+pub(crate) fn run_configured(args: &ConfigArgs) -> Result<ExitCode> {
+    let raw = RawConfig::gather(&args.config, std::env::vars(), &args.overrides);
+    match Config::from_raw(raw) {
+        Ok(config) => run(config, |addresses| {
+            tracing::info!(client = %addresses.client, http = %addresses.http, "node is up");
+            Ok(())
+        }),
+        Err(complaints) => {
+            complaints.iter().for_each(|it| output::complain(&anyhow::anyhow!("{it}")));
+            bail!("the configuration has {} errors; nothing was started", complaints.len());
+        }
+    }
+}
+
+/// Runs a node until somebody or something ends it. `announce` hears when clients can come.
+pub(crate) fn run(
+    config: Config,
+    announce: impl FnOnce(Addresses) -> Result<()>,
+) -> Result<ExitCode> {
+    let telemetry = Telemetry::start(&config.log)?;
+    let stores = open_stores(&config.store)?;
+    let node_secret = keys::node_secret(&config.data_dir)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .thread_name("sterna-core")
+        .build()
+        .context("cannot start the runtime")?;
+    let code = runtime.block_on(async {
+        let mut signals = Signals::listen()?;
+        let running =
+            Running::start(config, stores, node_secret, telemetry.metrics.clone()).await?;
+        if let Err(error) = announce(running.addresses()) {
+            running.stop(Duration::ZERO, String::new()).await;
+            return Err(error);
+        }
+        let ending = running.wait(&mut signals).await;
+        tracing::info!(?ending, "node is leaving");
+        // A second signal means now, whatever is still open.
+        tokio::select! {
+            code = running.end(ending) => Ok(code),
+            () = signals.end() => Ok(ExitCode::from(INTERRUPTED)),
+        }
+    });
+    runtime.shutdown_timeout(Duration::from_secs(1));
+    drop(telemetry);
+    code
+}
+
+fn open_stores(config: &StoreConfig) -> Result<Stores> {
+    let StoreConfig::Rocks { directory, durability, accept_truncated } = config else {
+        return Ok(MemoryStore::new().stores());
+    };
+    let mut rocks = RocksConfig::new(directory);
+    rocks.durability = *durability;
+    rocks.accept_truncated = *accept_truncated;
+    let store = RocksStore::open(rocks).with_context(|| {
+        format!("cannot open the store in {}; `sterna doctor` may know why", directory.display())
+    })?;
+    Ok(store.stores())
+}
+
+/// Why a node ends.
+#[derive(Debug)]
+enum Ending {
+    Signal,
+    Ordered(DrainOrder),
+    StorageFailed(String),
+}
+
+/// A node with everything around it.
+struct Running {
+    node: Node,
+    edge: Edge,
+    http: HttpSurface,
+    orders: watch::Receiver<Option<DrainOrder>>,
+    /// Upkeep of this process itself.
+    tasks: Tasks,
+    drain_deadline: Duration,
+}
+
+impl Running {
+    async fn start(
+        config: Config,
+        stores: Stores,
+        node_secret: [u8; 32],
+        metrics: PrometheusHandle,
+    ) -> Result<Self> {
+        let auth = Arc::new(Authenticator::new(config.auth)?);
+        let node = Node::start(config.core, stores, Arc::new(SystemClock)).await?;
+        let edge_config = EdgeConfig {
+            client_address: config.client_address,
+            workers: config.workers,
+            tls: config.tls.clone(),
+            allowed_origins: config.allowed_origins,
+            node_secret,
+            node_number: config.node_number,
+            limits: config.limits,
+        };
+        let started = Edge::start(edge_config, node.clone(), Arc::clone(&auth)).await;
+        let edge = match started {
+            Ok(edge) => edge,
+            Err(error) => {
+                node.shutdown(SHUTDOWN).await;
+                return Err(error.into());
+            }
+        };
+        let (drain, orders) = watch::channel(None);
+        let ready = ReadyProbe {
+            client_address: edge.local_address(),
+            certificate_chain: config.tls.certificate_chain,
+        };
+        let tasks = Tasks::new();
+        tasks.spawn("metrics upkeep", upkeep(tasks.clone(), metrics.clone()));
+        let parts = HttpParts { node: node.clone(), auth, metrics, ready, drain };
+        match HttpSurface::start(config.http, parts).await {
+            Ok(http) => {
+                let drain_deadline = config.drain_deadline;
+                Ok(Self { node, edge, http, orders, tasks, drain_deadline })
+            }
+            Err(error) => {
+                edge.drain(Duration::ZERO, String::new()).await;
+                tasks.shutdown(SHUTDOWN).await;
+                node.shutdown(SHUTDOWN).await;
+                Err(error.into())
+            }
+        }
+    }
+
+    fn addresses(&self) -> Addresses {
+        Addresses { client: self.edge.local_address(), http: self.http.local_address() }
+    }
+
+    async fn wait(&self, signals: &mut Signals) -> Ending {
+        let mut orders = self.orders.clone();
+        let ordered = async move {
+            match orders.wait_for(Option::is_some).await.map(|order| order.clone()) {
+                Ok(Some(order)) => order,
+                // The surface that takes orders is gone; nobody can give one.
+                _ => std::future::pending().await,
+            }
+        };
+        tokio::pin!(ordered);
+        loop {
+            tokio::select! {
+                order = &mut ordered => return Ending::Ordered(order),
+                reason = self.node.failed() => return Ending::StorageFailed(reason),
+                word = signals.next() => match word {
+                    Word::End => return Ending::Signal,
+                    Word::Reload => self.reload(),
+                },
+            }
+        }
+    }
+
+    fn reload(&self) {
+        match self.edge.reload_certificate() {
+            Ok(()) => tracing::info!("certificate read again"),
+            Err(error) => tracing::error!(%error, "the old certificate stays in use"),
+        }
+    }
+
+    async fn end(self, ending: Ending) -> ExitCode {
+        let deadline = self.drain_deadline;
+        match ending {
+            Ending::Signal => ended(self.stop(deadline, String::new()).await),
+            Ending::Ordered(order) => ended(self.stop(order.deadline, order.successor).await),
+            Ending::StorageFailed(reason) => {
+                tracing::error!(
+                    reason,
+                    "storage failed for good; acknowledged publications are safe"
+                );
+                self.stop(Duration::from_secs(1), String::new()).await;
+                ExitCode::from(STORAGE_FAILED)
+            }
+        }
+    }
+
+    /// In the order in which the parts depend on each other. False: something was late.
+    async fn stop(self, deadline: Duration, successor: String) -> bool {
+        self.node.start_drain(deadline, successor.clone()).await;
+        let edge = self.edge.drain(deadline, successor).await;
+        let http = self.http.shutdown(SHUTDOWN).await;
+        let tasks = self.tasks.shutdown(SHUTDOWN).await;
+        let node = self.node.shutdown(SHUTDOWN).await;
+        if !(edge && http && tasks && node) {
+            tracing::warn!(edge, http, tasks, node, "not everything ended in time");
+        }
+        edge && http && tasks && node
+    }
+}
+
+fn ended(in_time: bool) -> ExitCode {
+    if in_time { ExitCode::SUCCESS } else { ExitCode::from(LATE) }
+}
+
+async fn upkeep(tasks: Tasks, metrics: PrometheusHandle) {
+    let mut ticks = tokio::time::interval(METRICS_UPKEEP);
+    loop {
+        tokio::select! {
+            () = tasks.shutdown_started() => return,
+            _ = ticks.tick() => metrics.run_upkeep(),
+        }
+    }
+}
+
+enum Word {
+    /// SIGTERM, SIGINT.
+    End,
+    /// SIGHUP: read the certificate again.
+    Reload,
+}
+
+/// What the operating system and the terminal say.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    hang_up: Signal,
+}
+
+impl Signals {
+    fn listen() -> Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            hang_up: signal(SignalKind::hangup())?,
+        })
+    }
+
+    async fn next(&mut self) -> Word {
+        tokio::select! {
+            _ = self.terminate.recv() => Word::End,
+            _ = self.interrupt.recv() => Word::End,
+            _ = self.hang_up.recv() => Word::Reload,
+        }
+    }
+
+    /// Asked to end once more.
+    async fn end(&mut self) {
+        while !matches!(self.next().await, Word::End) {}
+    }
+}

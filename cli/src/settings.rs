@@ -1,0 +1,101 @@
+//! Every key of the configuration, in one table. The file, the environment and `--set` know the
+//! same keys; the environment variable of a key is `STERNA_` and its path in capitals with `_`.
+
+/// What a key holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Text,
+    Bool,
+    Integer,
+    /// Text such as `10s`.
+    Duration,
+    /// Texts; in the environment separated by commas.
+    Texts,
+    /// `[[tables]]` with these keys, all texts. From the file only.
+    Tables(&'static [&'static str]),
+}
+
+/// One key.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Setting {
+    pub(crate) path: &'static str,
+    pub(crate) kind: Kind,
+}
+
+const fn key(path: &'static str, kind: Kind) -> Setting {
+    Setting { path, kind }
+}
+
+pub(crate) const SETTINGS: &[Setting] = &[
+    key("node.name", Kind::Text),
+    key("node.number", Kind::Integer),
+    key("node.data_dir", Kind::Text),
+    key("node.drain_deadline", Kind::Duration),
+    key("client.address", Kind::Text),
+    key("client.workers", Kind::Integer),
+    key("client.certificate", Kind::Text),
+    key("client.private_key", Kind::Text),
+    key("client.allowed_origins", Kind::Texts),
+    key("client.connections", Kind::Integer),
+    key("client.address_connections_per_second", Kind::Integer),
+    key("client.address_connection_burst", Kind::Integer),
+    key("client.address_connections_open", Kind::Integer),
+    key("client.idle_timeout", Kind::Duration),
+    key("http.address", Kind::Text),
+    key("http.connections", Kind::Integer),
+    key("http.request_deadline", Kind::Duration),
+    key("http.api_keys", Kind::Tables(&["id", "secret_file"])),
+    key("auth.audience", Kind::Text),
+    key("auth.issuer", Kind::Text),
+    key("auth.leeway", Kind::Duration),
+    key("auth.require_expiry", Kind::Bool),
+    key("auth.keys", Kind::Tables(&["kid", "algorithm", "file"])),
+    key("store.engine", Kind::Text),
+    key("store.directory", Kind::Text),
+    key("store.durability", Kind::Text),
+    key("store.accept_truncated", Kind::Bool),
+    key("channels.create_on_first_use", Kind::Bool),
+    key("channels.shards", Kind::Integer),
+    key("sessions.resume_window", Kind::Duration),
+    key("sessions.presence_debounce", Kind::Duration),
+    key("sessions.heartbeat", Kind::Duration),
+    key("sessions.slow_after", Kind::Duration),
+    key("sessions.publish_per_second", Kind::Integer),
+    key("sessions.publish_burst", Kind::Integer),
+    key("log.format", Kind::Text),
+    key("log.filter", Kind::Text),
+    key("log.otlp_endpoint", Kind::Text),
+];
+
+impl Setting {
+    pub(crate) fn find(path: &str) -> Option<&'static Self> {
+        SETTINGS.iter().find(|setting| setting.path == path)
+    }
+
+    /// The environment variable of this key; `None` where there is none.
+    pub(crate) fn variable(&self) -> Option<String> {
+        match self.kind {
+            Kind::Tables(_) => None,
+            _ => Some(format!("STERNA_{}", self.path.replace('.', "_").to_uppercase())),
+        }
+    }
+}
+
+/// Whether keys begin with this table.
+pub(crate) fn is_table(path: &str) -> bool {
+    SETTINGS
+        .iter()
+        .any(|setting| setting.path.strip_prefix(path).is_some_and(|rest| rest.starts_with('.')))
+}
+
+/// The candidate that looks most like `text`, if any does.
+pub(crate) fn nearest<'a>(
+    text: &str,
+    candidates: impl Iterator<Item = &'a str>,
+) -> Option<&'a str> {
+    candidates
+        .map(|candidate| (strsim::jaro_winkler(text, candidate), candidate))
+        .filter(|(likeness, _)| *likeness > 0.7)
+        .max_by(|one, other| one.0.total_cmp(&other.0))
+        .map(|(_, candidate)| candidate)
+}

@@ -1,0 +1,110 @@
+//! How client verbs find their node, and the runtime they share.
+
+use std::future::Future;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use sterna_client::{Client, ClientBuilder, OutboxLimits, TokenError, Transport};
+
+use super::token::{self, Grant};
+use crate::args::{ConnectArgs, TransportArg};
+use crate::dev::DevNode;
+use crate::keys::{self, DevKeys};
+
+/// How long a made token is valid; the client asks for a fresh one before it ends.
+const TOKEN_LIFE: Duration = Duration::from_secs(3600);
+
+/// Publications of one channel on their way at a time. Order holds unless the node answers BUSY,
+/// which takes many more.
+const CHANNEL_WINDOW: usize = 32;
+
+/// How long a verb that is done waits for its connection to close.
+const CLOSE: Duration = Duration::from_secs(2);
+
+/// Where to connect, and whom to trust there.
+#[derive(Debug)]
+pub(crate) struct Target {
+    pub(crate) server: String,
+    /// `None`: the roots that the SDK brings.
+    pub(crate) ca: Option<PathBuf>,
+}
+
+impl Target {
+    pub(crate) fn find(args: &ConnectArgs) -> Result<Self> {
+        let dev_ca = DevKeys::locate(&args.data_dir).ca;
+        let dev_ca = dev_ca.exists().then_some(dev_ca);
+        let server = match &args.server {
+            Some(server) => server.clone(),
+            None => DevNode::find(&args.data_dir)?.client.to_string(),
+        };
+        Ok(Self { server, ca: args.ca.clone().or(dev_ca) })
+    }
+}
+
+/// A client that has not been told to connect yet.
+pub(crate) fn client(args: &ConnectArgs, transport: TransportArg) -> Result<Client> {
+    let target = Target::find(args)?;
+    let mut builder = Client::builder(target.server)
+        .user_agent(concat!("sterna-cli/", env!("CARGO_PKG_VERSION")))
+        .command_timeout(args.timeout)
+        .outbox(OutboxLimits { channel_window: CHANNEL_WINDOW, ..OutboxLimits::default() });
+    if let Some(path) = target.ca {
+        builder = builder.root_certificates_file(path);
+    }
+    builder = match transport {
+        TransportArg::Auto => builder,
+        TransportArg::Quic => builder.transports([Transport::Quic]),
+        TransportArg::Wss => builder.transports([Transport::WebSocket]),
+    };
+    Ok(with_token(builder, args)?.build()?)
+}
+
+fn with_token(builder: ClientBuilder, args: &ConnectArgs) -> Result<ClientBuilder> {
+    if let Some(token) = &args.token {
+        return Ok(builder.token(token));
+    }
+    let path = DevKeys::locate(&args.data_dir).token_secret;
+    let secret = keys::read_secret(&path)
+        .map_err(anyhow::Error::msg)
+        .context("no secret to make a token with; give one with --token")?;
+    let grant = Grant::everything(args.user.as_str(), TOKEN_LIFE);
+    // Asked again before a token expires, so that `sub` can run for ever.
+    Ok(builder.token_provider(move |_| {
+        let token = token::sign(&grant, secret.as_bytes(), None);
+        std::future::ready(token.map_err(|error| TokenError::Unavailable(error.to_string())))
+    }))
+}
+
+/// Connects, runs a verb, and takes leave of the node.
+pub(crate) async fn with_client<T>(
+    args: &ConnectArgs,
+    verb: impl AsyncFnOnce(&Client) -> Result<T>,
+) -> Result<T> {
+    let client = client(args, args.transport)?;
+    client.connect();
+    let ready = client.ready(args.timeout).await;
+    let outcome = match ready {
+        Ok(()) => verb(&client).await,
+        Err(error) => Err(anyhow::Error::from(error).context("the node cannot be reached")),
+    };
+    close(&client).await;
+    outcome
+}
+
+pub(crate) async fn close(client: &Client) {
+    // Bounded, because the verb's outcome stands whatever the node says to the farewell.
+    let _ = tokio::time::timeout(CLOSE, client.close()).await;
+}
+
+/// Runs a verb on a runtime of its own.
+pub(crate) fn block_on<T>(verb: impl Future<Output = Result<T>>) -> Result<T> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("cannot start the runtime")?;
+    let outcome = runtime.block_on(verb);
+    // A read of standard input that nobody needs any more cannot be cancelled.
+    runtime.shutdown_background();
+    outcome
+}

@@ -1,0 +1,13 @@
+//! The verbs beside `serve` and `dev`, one file each.
+
+pub(crate) mod check;
+pub(crate) mod doctor;
+pub(crate) mod drain;
+pub(crate) mod history;
+pub(crate) mod presence;
+pub(crate) mod publish;
+pub(crate) mod subscribe;
+pub(crate) mod token;
+
+mod connect;
+mod machine;

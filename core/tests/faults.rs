@@ -1,0 +1,226 @@
+//! A node over a log that fails, waits and forgets to answer.
+
+#![allow(clippy::unwrap_used)]
+
+mod support;
+
+use std::sync::Arc;
+
+use sterna_proto::v1::{self, command::Verb, reply::Result as Reply};
+use sterna_proto::{ChannelId, ErrorCode, Offset};
+use sterna_storage::fault::{FaultPoint, FaultyLog};
+use sterna_storage::memory::MemoryStore;
+use sterna_storage::{PageLimit, StorageErrorKind, Stores};
+use support::{TestClient, config, error, publish, with_workers};
+
+fn faulty() -> (Arc<FaultyLog>, Stores) {
+    let mut stores = MemoryStore::new().stores();
+    let log = Arc::new(FaultyLog::new(stores.log.clone()));
+    stores.log = log.clone();
+    (log, stores)
+}
+
+async fn stored(stores: &Stores, channel: &str) -> Vec<(u64, String)> {
+    let key = ChannelId::new(channel).unwrap().key();
+    let limit = PageLimit { records: 100_000, payload_bytes: usize::MAX };
+    let records = stores.log.read(key, Offset::ZERO, limit).await.unwrap();
+    let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
+    records.iter().map(|r| (r.position.offset.0, text(&r.body.payload))).collect()
+}
+
+#[test]
+fn i1_i2_i3_lost_answers_and_refusals_neither_lose_nor_double() {
+    let (log, stores) = faulty();
+    let check = stores.clone();
+    with_workers(config(), stores, 1, |_, workers| async move {
+        let mut alice = TestClient::connect(&workers[0], "alice").await;
+        let mut bob = TestClient::connect(&workers[0], "bob").await;
+        alice.publish("room:1", 1, "text 1").await;
+        bob.subscribe("room:1", Some(v1::Position::default())).await;
+        for seq in 2..=200u64 {
+            match seq % 5 {
+                0 => log.fail_appends(1, FaultPoint::AfterAppend, StorageErrorKind::Unknown),
+                1 => log.fail_appends(1, FaultPoint::BeforeAppend, StorageErrorKind::Unknown),
+                2 => log.fail_appends(1, FaultPoint::BeforeAppend, StorageErrorKind::Unavailable),
+                _ => {}
+            }
+            // What the SDK does: ask again until it is acked.
+            loop {
+                match alice.ask(publish("room:1", seq, &format!("text {seq}"))).await {
+                    Reply::Published(published) => {
+                        assert_eq!(published.offset, seq);
+                        break;
+                    }
+                    other => assert!(error(other).retryable),
+                }
+            }
+        }
+        let expected: Vec<(u64, String)> = (1..=200).map(|n| (n, format!("text {n}"))).collect();
+        assert_eq!(stored(&check, "room:1").await, expected);
+        for offset in 2..=200 {
+            assert_eq!(bob.publication().await.offset, offset);
+        }
+    });
+}
+
+#[test]
+fn i4_nobody_sees_a_publication_before_its_commit() {
+    let (log, stores) = faulty();
+    with_workers(config(), stores, 1, |_, workers| async move {
+        let mut alice = TestClient::connect(&workers[0], "alice").await;
+        let mut bob = TestClient::connect(&workers[0], "bob").await;
+        bob.subscribe("room:1", None).await;
+        log.hold_appends();
+        let id = alice.send(publish("room:1", 1, "early"));
+        // The append waits; whatever bob asks for meanwhile does not show it.
+        while log.appends_waiting() == 0 {
+            tokio::task::yield_now().await;
+        }
+        let page = bob.subscribe("room:1", Some(v1::Position::default())).await;
+        assert_eq!((page.publications.len(), page.head_offset), (0, 0));
+        let history = v1::History { channel: "room:1".into(), limit: 10, ..Default::default() };
+        let Reply::History(page) = bob.ask(Verb::History(history)).await else { panic!() };
+        assert!(page.publications.is_empty());
+        log.release_appends();
+        assert!(matches!(alice.reply(id).await, Reply::Published(_)));
+        assert_eq!(bob.publication().await.offset, 1);
+    });
+}
+
+#[test]
+fn i1_a_fatal_store_acks_nothing_and_stops_the_node() {
+    let (log, stores) = faulty();
+    with_workers(config(), stores, 1, |node, workers| async move {
+        let mut alice = TestClient::connect(&workers[0], "alice").await;
+        alice.publish("room:1", 1, "x").await;
+        log.fail_appends(1, FaultPoint::BeforeAppend, StorageErrorKind::Fatal);
+        let refused = error(alice.ask(publish("room:1", 2, "x")).await);
+        assert_eq!(refused.code, ErrorCode::Unavailable.number());
+        assert!(!node.failed().await.is_empty());
+    });
+}
+
+#[test]
+fn i12_a_channel_whose_commits_hang_answers_busy_and_others_go_on() {
+    let (log, stores) = faulty();
+    let mut config = config();
+    config.queues.channel_pending = 8;
+    with_workers(config, stores, 1, |_, workers| async move {
+        let mut alice = TestClient::connect(&workers[0], "alice").await;
+        log.hold_appends();
+        let ids: Vec<u32> = (1..=40).map(|seq| alice.send(publish("room:1", seq, "x"))).collect();
+        // One is being stored, eight wait, the rest hear BUSY at once.
+        let busy = error(alice.reply(ids[39]).await);
+        assert_eq!((busy.code, busy.retryable), (ErrorCode::Busy.number(), true));
+        let Reply::Pong(pong) = alice.ask(Verb::Ping(v1::Ping { client_time_ms: 7 })).await else {
+            panic!()
+        };
+        assert_eq!(pong.client_time_ms, 7);
+        log.release_appends();
+        assert!(matches!(alice.reply(ids[0]).await, Reply::Published(_)));
+    });
+}
+
+#[test]
+fn i8_cursors_only_move_forward() {
+    let stores = MemoryStore::new().stores();
+    let check = stores.clone();
+    with_workers(config(), stores, 1, |_, workers| async move {
+        let mut alice = TestClient::connect(&workers[0], "alice").await;
+        for seq in 1..=10 {
+            alice.publish("room:1", seq, "x").await;
+        }
+        let receipts =
+            v1::Subscribe { channel: "room:1".into(), receipts: true, ..Default::default() };
+        alice.ask(Verb::Subscribe(receipts)).await;
+        let mut last = 0;
+        for offset in [4, 2, 9, 1, 10, 3] {
+            let mark = v1::MarkRead { channel: "room:1".into(), offset };
+            alice.ask(Verb::MarkRead(mark)).await;
+            let v1::push::Event::Receipt(receipt) = alice.push().await else { panic!() };
+            assert!(receipt.read_offset >= last);
+            last = receipt.read_offset;
+        }
+        let key = ChannelId::new("room:1").unwrap().key();
+        let user = sterna_proto::UserId::new("alice").unwrap();
+        let cursor = check.cursors.cursor(key, user).await.unwrap().unwrap();
+        assert_eq!((cursor.delivered, cursor.read), (Offset(10), Offset(10)));
+    });
+}
+
+#[test]
+fn i13_a_thousand_sessions_reconnect_at_once_and_miss_nothing() {
+    with_workers(config(), MemoryStore::new().stores(), 2, |node, workers| async move {
+        let mut alice = TestClient::connect(&workers[0], "alice").await;
+        for seq in 1..=20 {
+            alice.publish("room:1", seq, "before").await;
+        }
+        let hello = |ticket, offset| v1::Hello {
+            client_id: "phone".into(),
+            resume_ticket: ticket,
+            subscriptions: vec![v1::Subscribe {
+                channel: "room:1".into(),
+                since: Some(v1::Position { epoch: 0, offset }),
+                ..Default::default()
+            }],
+            ..Default::default()
+        };
+        let mut clients = Vec::new();
+        for n in 0..1000 {
+            let user = format!("user{n}");
+            let worker = &workers[n % 2];
+            clients.push(
+                TestClient::hello(worker, &user, hello(Default::default(), 0)).await.unwrap(),
+            );
+        }
+        let mut cut = Vec::new();
+        for mut client in clients {
+            let v1::push::Event::Subscribed(page) = client.push().await else { panic!() };
+            assert_eq!(page.publications.len(), 20);
+            cut.push((client.welcome.resume_ticket.clone(), page.position.unwrap()));
+        }
+        for seq in 21..=25 {
+            alice.publish("room:1", seq, "while away").await;
+        }
+        let mut back = Vec::new();
+        for (n, (ticket, position)) in cut.into_iter().enumerate() {
+            let mut again = hello(ticket, 0);
+            again.subscriptions[0].since = Some(position);
+            // On the other worker, as after a reconnect through the kernel's hash.
+            let worker = &workers[(n + 1) % 2];
+            let client = TestClient::hello(worker, &format!("user{n}"), again).await.unwrap();
+            assert!(client.welcome.resumed);
+            back.push(client);
+        }
+        alice.publish("room:1", 26, "live").await;
+        for mut client in back {
+            let v1::push::Event::Subscribed(page) = client.push().await else { panic!() };
+            let mut offsets: Vec<u64> = page.publications.iter().map(|p| p.offset).collect();
+            while offsets.last() != Some(&26) {
+                offsets.push(client.publication().await.offset);
+            }
+            assert_eq!(offsets, (21..=26).collect::<Vec<_>>());
+        }
+        assert_eq!(node.session_count(), 1001);
+    });
+}
+
+#[test]
+fn an_expired_identity_ends_its_connection() {
+    let stores = MemoryStore::new().stores();
+    with_workers(config(), stores, 1, |node, workers| async move {
+        let mut identity = support::identity("alice");
+        identity.expires_at_ms = Some(node.clock().unix_ms() + 1);
+        let hello = v1::Hello::default();
+        let mut attachment =
+            workers[0].open(1, hello, identity, support::connection()).await.unwrap();
+        let mut batch = Vec::new();
+        let reason = loop {
+            batch.clear();
+            if let Err(reason) = attachment.next_batch(&mut batch).await {
+                break reason;
+            }
+        };
+        assert_eq!(reason, sterna_proto::CloseReason::TokenExpired);
+    });
+}

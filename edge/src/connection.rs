@@ -1,0 +1,288 @@
+//! One connection from its first frame to its end. One local task each, started by the listeners;
+//! joins a transport to a session of the core and decides nothing about a frame, except that access
+//! tokens are checked here. Ends with a [`CloseReason`] that the client hears, or when the client or
+//! its path has gone; the session then stays resumable.
+
+use std::pin::pin;
+use std::rc::Rc;
+use std::time::Duration;
+
+use sterna_core::{Attachment, ConnectionInfo, Outgoing};
+use sterna_proto::{CloseReason, ErrorCode, v1};
+use tokio::time::{Instant, Sleep, sleep_until, timeout_at};
+
+use crate::auth::AuthError;
+use crate::listen::Admitted;
+use crate::metrics::{self, Meter};
+use crate::path::{PathVerdict, PathWatch};
+use crate::transport::{End, Received, Transport};
+use crate::worker::WorkerContext;
+
+/// Serves a connection whose Hello has to come before `hello_by`.
+pub(crate) async fn serve(
+    context: Rc<WorkerContext>,
+    mut transport: Transport,
+    admitted: Admitted,
+    hello_by: Instant,
+) {
+    let meter = context.meter(transport.kind).clone();
+    let _active = Active::begin(&meter);
+    let end = match open_session(&context, &mut transport, hello_by, &meter).await {
+        Ok(attachment) => {
+            let session = attachment.session_id();
+            tracing::debug!(%session, transport = transport.kind.name(), "session attached");
+            let end = Serving::new(&context, attachment, &mut transport, admitted, meter.clone())
+                .run()
+                .await;
+            tracing::debug!(%session, reason = end.name(), "session detached");
+            end
+        }
+        Err(end) => end,
+    };
+    meter.closed(end.name());
+    match end {
+        End::Close(reason) => transport.close(reason).await,
+        End::ByClient => transport.close(CloseReason::Normal).await,
+        End::Idle | End::Lost => {}
+    }
+}
+
+async fn open_session(
+    context: &WorkerContext,
+    transport: &mut Transport,
+    hello_by: Instant,
+    meter: &Meter,
+) -> Result<Attachment, End> {
+    let received = timeout_at(hello_by, transport.receiver.receive(meter))
+        .await
+        .map_err(|_| CloseReason::HelloTimeout)??;
+    let (id, hello) = hello_of(received.frame)?;
+    let identity = context.check(&hello.access_token).map_err(|error| match error {
+        AuthError::Expired => CloseReason::TokenExpired,
+        AuthError::Invalid => CloseReason::Unauthorized,
+    })?;
+    let info = ConnectionInfo {
+        transport: transport.kind,
+        remote: transport.receiver.path().0,
+        encoding: transport.encoding,
+        datagrams: transport.has_datagrams(),
+    };
+    let attachment = context.sessions.open(id, hello, identity, info).await?;
+    transport.receiver.on_session_open();
+    Ok(attachment)
+}
+
+fn hello_of(frame: v1::Frame) -> Result<(u32, v1::Hello), CloseReason> {
+    match frame.body {
+        Some(v1::frame::Body::Command(v1::Command {
+            id,
+            verb: Some(v1::command::Verb::Hello(hello)),
+        })) => Ok((id, hello)),
+        _ => Err(CloseReason::ProtocolError),
+    }
+}
+
+/// A connection with a session.
+struct Serving<'a> {
+    context: &'a WorkerContext,
+    attachment: Attachment,
+    transport: &'a mut Transport,
+    admitted: Admitted,
+    meter: Meter,
+    path: PathWatch,
+    batch: Vec<Outgoing>,
+    /// Since when something has been waiting to be written.
+    unwritten_since: Option<Instant>,
+}
+
+// Lives for one turn of the loop, on the stack: a box would cost more than it saves.
+#[allow(clippy::large_enum_variant)]
+enum Event {
+    Received(Received),
+    Batch(Result<(), CloseReason>),
+    Written,
+    Tick,
+    Closing,
+}
+
+impl<'a> Serving<'a> {
+    fn new(
+        context: &'a WorkerContext,
+        attachment: Attachment,
+        transport: &'a mut Transport,
+        admitted: Admitted,
+        meter: Meter,
+    ) -> Self {
+        let remote = transport.receiver.path().0;
+        let changes = context.config.limits.path_changes_per_minute;
+        let path = PathWatch::new(remote, changes, Instant::now());
+        let batch = Vec::new();
+        Self { context, attachment, transport, admitted, meter, path, batch, unwritten_since: None }
+    }
+
+    async fn run(mut self) -> End {
+        let context = self.context;
+        let mut closing = pin!(context.tasks.shutdown_started());
+        let mut timer = pin!(sleep_until(Instant::now() + self.tick()));
+        loop {
+            let (ready, unwritten) = (self.is_ready(), self.transport.sender.pending_bytes());
+            let Self { attachment, transport, batch, meter, .. } = &mut self;
+            let event = tokio::select! {
+                received = transport.receiver.receive(meter), if ready => {
+                    received.map(Event::Received)
+                }
+                given = attachment.next_batch(batch), if unwritten < WRITE_AHEAD_BYTES => {
+                    Ok(Event::Batch(given))
+                }
+                written = transport.sender.flush(), if unwritten > 0 => {
+                    written.map(|()| Event::Written)
+                }
+                () = &mut timer => Ok(Event::Tick),
+                () = &mut closing => Ok(Event::Closing),
+            };
+            if let Err(end) = event.and_then(|event| self.on_event(event, timer.as_mut())) {
+                return end;
+            }
+        }
+    }
+
+    fn on_event(&mut self, event: Event, timer: std::pin::Pin<&mut Sleep>) -> Result<(), End> {
+        match event {
+            Event::Received(received) => {
+                self.handle_all(received)?;
+                self.watch_path(timer)
+            }
+            Event::Batch(given) => {
+                self.transport.sender.queue(&mut self.batch, &self.meter);
+                if self.transport.sender.pending_bytes() > 0 {
+                    self.unwritten_since.get_or_insert_with(Instant::now);
+                }
+                given.map_err(End::Close)
+            }
+            Event::Written => {
+                self.unwritten_since = None;
+                Ok(())
+            }
+            Event::Tick => self.on_tick(timer),
+            Event::Closing => Err(CloseReason::Drained.into()),
+        }
+    }
+
+    /// The frame, and those whose bytes came with it.
+    fn handle_all(&mut self, first: Received) -> Result<(), End> {
+        let mut next = Some(first);
+        for _ in 0..FRAMES_A_TURN {
+            let Some(received) = next else { break };
+            self.meter.frames_in.increment(1);
+            self.handle(received)?;
+            if !self.is_ready() {
+                break;
+            }
+            next = self.transport.receiver.take_received()?;
+        }
+        Ok(())
+    }
+
+    fn handle(&mut self, received: Received) -> Result<(), End> {
+        let Some(v1::frame::Body::Command(command)) = received.frame.body else {
+            return Err(CloseReason::ProtocolError.into());
+        };
+        if let Some(stream) = received.reply_on
+            && command.id != 0
+        {
+            self.transport.sender.expect_bulk_reply(command.id, stream);
+        }
+        match command.verb {
+            Some(v1::command::Verb::Refresh(refresh)) => self.refresh(command.id, &refresh),
+            _ => self.attachment.handle(command).map_err(End::Close),
+        }
+    }
+
+    fn refresh(&mut self, id: u32, refresh: &v1::Refresh) -> Result<(), End> {
+        match self.context.check(&refresh.access_token) {
+            Ok(identity) => self.attachment.refresh(id, identity).map_err(End::Close),
+            Err(error) => {
+                let code = match error {
+                    AuthError::Expired => ErrorCode::TokenExpired,
+                    AuthError::Invalid => ErrorCode::Unauthorized,
+                };
+                self.attachment.reject(id, v1::Error::new(code, error.to_string()));
+                Ok(())
+            }
+        }
+    }
+
+    fn is_ready(&self) -> bool {
+        self.attachment.is_ready()
+    }
+
+    fn on_tick(&mut self, mut timer: std::pin::Pin<&mut Sleep>) -> Result<(), End> {
+        let now = Instant::now();
+        timer.as_mut().reset(now + self.tick());
+        let slow_after = self.context.node.config().slow_after;
+        if self.unwritten_since.is_some_and(|since| now - since >= slow_after) {
+            return Err(CloseReason::Slow.into());
+        }
+        let idle_timeout = self.context.config.limits.idle_timeout;
+        let heard = self.transport.receiver.last_heard();
+        if heard.is_some_and(|heard| now - heard >= idle_timeout) {
+            return Err(CloseReason::IdleTimeout.into());
+        }
+        self.watch_path(timer)
+    }
+
+    fn watch_path(&mut self, timer: std::pin::Pin<&mut Sleep>) -> Result<(), End> {
+        let (remote, rtt) = self.transport.receiver.path();
+        match self.path.look(remote, rtt, Instant::now()) {
+            PathVerdict::Unchanged => Ok(()),
+            PathVerdict::Unconfirmed(look_again) => {
+                if look_again < timer.deadline() {
+                    timer.reset(look_again);
+                }
+                Ok(())
+            }
+            PathVerdict::TooOften => Err(CloseReason::Overloaded.into()),
+            PathVerdict::Changed(remote) => {
+                let session = self.attachment.session_id();
+                tracing::info!(?session, "the client's path has changed");
+                metrics::path_changed();
+                self.admitted
+                    .move_to(remote.ip(), std::time::Instant::now())
+                    .map_err(|_| CloseReason::Overloaded)?;
+                self.attachment.on_path_changed(remote);
+                Ok(())
+            }
+        }
+    }
+
+    /// How often slowness, silence and the path are looked at.
+    fn tick(&self) -> Duration {
+        let slow_after = self.context.node.config().slow_after;
+        TICK.min(slow_after / 4).min(self.context.config.limits.idle_timeout / 4)
+    }
+}
+
+/// Counts a connection while it lives.
+struct Active(::metrics::Gauge);
+
+impl Active {
+    fn begin(meter: &Meter) -> Self {
+        meter.connections.increment(1);
+        Self(meter.connections.clone())
+    }
+}
+
+impl Drop for Active {
+    fn drop(&mut self) {
+        self.0.decrement(1);
+    }
+}
+
+/// Frames handled before the connection looks at its other duties.
+const FRAMES_A_TURN: usize = 256;
+
+/// More is not taken from the outbox while this much waits to be written: in the outbox, what is
+/// stale can still be replaced.
+const WRITE_AHEAD_BYTES: usize = 64 * 1024;
+
+const TICK: Duration = Duration::from_secs(5);

@@ -1,0 +1,204 @@
+//! Who calls: an API key acts for the operator, an access token for its user.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::{Arc, Mutex};
+
+use axum::extract::FromRequestParts;
+use axum::http::header;
+use axum::http::request::Parts;
+use sha2::{Digest as _, Sha256};
+use sterna_core::config::Rate;
+use sterna_core::limit::TokenBucket;
+use sterna_core::{Identity, Permission};
+use sterna_proto::{ClientId, ErrorCode, UserId, v1};
+use tokio::time::Instant;
+
+use super::Surface;
+use super::answer::ApiError;
+use crate::auth::AuthError;
+
+/// Most configured API keys: each is compared with every request's.
+const API_KEYS: usize = 64;
+
+/// Shortest secret of an API key.
+const SECRET_BYTES: usize = 24;
+
+/// Longest id of an API key.
+const ID_BYTES: usize = 32;
+
+/// Users whose rate is remembered. Full: all start afresh, which is counted.
+const RATED_USERS: usize = 10_000;
+
+/// A key that acts for the operator in every channel.
+#[derive(Clone, PartialEq, Eq)]
+pub struct ApiKey {
+    /// Names the key in logs and as the sender of its publications (`api.ID`).
+    pub id: String,
+    pub secret: String,
+}
+
+impl fmt::Debug for ApiKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ApiKey").field("id", &self.id).finish_non_exhaustive()
+    }
+}
+
+/// Why configured API keys cannot be used.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ApiKeyError {
+    #[error("{0} API keys are configured; at most {API_KEYS} are allowed")]
+    TooMany(usize),
+    #[error("`{0}` cannot name an API key; use up to {ID_BYTES} of a-z, A-Z, 0-9, - and _")]
+    Id(String),
+    #[error("the API key id `{0}` is used twice; give every key its own")]
+    Twice(String),
+    #[error("the secret of API key `{0}` is shorter than {SECRET_BYTES} bytes; make a longer one")]
+    Short(String),
+}
+
+/// The configured keys. Secrets are kept and compared as hashes, so that the time of a comparison
+/// tells nothing about them.
+#[derive(Debug)]
+pub(super) struct ApiKeys(Vec<(Arc<Principal>, [u8; 32])>);
+
+impl ApiKeys {
+    pub(super) fn new(keys: &[ApiKey]) -> Result<Self, ApiKeyError> {
+        if keys.len() > API_KEYS {
+            return Err(ApiKeyError::TooMany(keys.len()));
+        }
+        let mut known = Vec::with_capacity(keys.len());
+        for (at, key) in keys.iter().enumerate() {
+            if keys[..at].iter().any(|earlier| earlier.id == key.id) {
+                return Err(ApiKeyError::Twice(key.id.clone()));
+            }
+            if key.secret.len() < SECRET_BYTES {
+                return Err(ApiKeyError::Short(key.id.clone()));
+            }
+            known.push((Arc::new(operator(&key.id)?), Sha256::digest(&key.secret).into()));
+        }
+        Ok(Self(known))
+    }
+
+    fn find(&self, secret: &str) -> Option<Arc<Principal>> {
+        let hash: [u8; 32] = Sha256::digest(secret).into();
+        self.0.iter().find(|(_, known)| *known == hash).map(|(principal, _)| principal.clone())
+    }
+}
+
+fn operator(id: &str) -> Result<Principal, ApiKeyError> {
+    let invalid = || ApiKeyError::Id(id.chars().take(40).collect());
+    let plain = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
+    if id.is_empty() || id.len() > ID_BYTES || !id.chars().all(plain) {
+        return Err(invalid());
+    }
+    let identity = Identity {
+        user: UserId::new(&format!("api.{id}")).map_err(|_| invalid())?,
+        permissions: vec![Permission::all("*")],
+        expires_at_ms: None,
+        operator: true,
+    };
+    let client_id = ClientId::new(&format!("http:{id}")).map_err(|_| invalid())?;
+    Ok(Principal { identity: Arc::new(identity), client_id })
+}
+
+#[derive(Debug)]
+struct Principal {
+    identity: Arc<Identity>,
+    client_id: ClientId,
+}
+
+/// Whoever sent the request, checked.
+#[derive(Debug)]
+pub(super) struct Caller {
+    pub(super) identity: Arc<Identity>,
+    /// With a hash of the Idempotency-Key the key of a publication (I3).
+    pub(super) client_id: ClientId,
+}
+
+impl FromRequestParts<Arc<Surface>> for Caller {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(
+        parts: &mut Parts,
+        surface: &Arc<Surface>,
+    ) -> Result<Self, ApiError> {
+        identify(parts, surface).map_err(ApiError)
+    }
+}
+
+fn identify(parts: &Parts, surface: &Surface) -> Result<Caller, v1::Error> {
+    let secret = presented(parts).ok_or_else(|| {
+        unauthorized("send `Authorization: Bearer` with an access token or an API key")
+    })?;
+    if let Some(principal) = surface.keys.find(secret) {
+        let identity = principal.identity.clone();
+        return Ok(Caller { identity, client_id: principal.client_id.clone() });
+    }
+    let now_ms = surface.parts.node.clock().unix_ms();
+    let identity = surface.parts.auth.check(secret, now_ms).map_err(|error| match error {
+        AuthError::Expired => v1::Error::new(ErrorCode::TokenExpired, error.to_string()),
+        AuthError::Invalid => unauthorized("neither an access token nor an API key of this node"),
+    })?;
+    Ok(Caller { client_id: client_id_of(&identity.user)?, identity: Arc::new(identity) })
+}
+
+fn presented(parts: &Parts) -> Option<&str> {
+    let mut keys = parts.headers.get_all("x-api-key").iter();
+    let mut authorizations = parts.headers.get_all(header::AUTHORIZATION).iter();
+    match (authorizations.next(), authorizations.next(), keys.next(), keys.next()) {
+        (None, None, Some(key), None) => key.to_str().ok(),
+        (Some(authorization), None, None, None) => {
+            let (scheme, secret) = authorization.to_str().ok()?.split_once(' ')?;
+            scheme.eq_ignore_ascii_case("bearer").then(|| secret.trim())
+        }
+        // Two answers to one question: neither counts.
+        _ => None,
+    }
+}
+
+/// A user name can be as long as a client id, so its hash stands for it.
+fn client_id_of(user: &UserId) -> Result<ClientId, v1::Error> {
+    let hash = Sha256::digest(user.as_str());
+    let name = format!("http:user:{}", super::input::uuid_text(&hash[..20]));
+    ClientId::new(&name).map_err(|error| v1::Error::new(ErrorCode::Internal, error.to_string()))
+}
+
+fn unauthorized(message: &str) -> v1::Error {
+    v1::Error::new(ErrorCode::Unauthorized, message)
+}
+
+/// What users may publish over HTTP: as much as one session. API keys are not limited.
+#[derive(Debug)]
+pub(super) struct Rates {
+    rate: Rate,
+    buckets: Mutex<HashMap<UserId, TokenBucket>>,
+}
+
+impl Rates {
+    pub(super) fn new(rate: Rate) -> Self {
+        Self { rate, buckets: Mutex::default() }
+    }
+
+    /// Takes one publication from the caller's bucket.
+    pub(super) fn take(&self, caller: &Caller) -> Result<(), v1::Error> {
+        if caller.identity.operator {
+            return Ok(());
+        }
+        let now = Instant::now();
+        let mut buckets = self.buckets.lock().unwrap_or_else(|held| held.into_inner());
+        if buckets.len() >= RATED_USERS && !buckets.contains_key(&caller.identity.user) {
+            metrics::counter!("sterna_edge_http_rates_forgotten_total")
+                .increment(buckets.len() as u64);
+            buckets.clear();
+        }
+        let bucket = buckets
+            .entry(caller.identity.user.clone())
+            .or_insert_with(|| TokenBucket::new(self.rate, now));
+        bucket.try_take(now).map_err(|wait| {
+            let wait_ms = u32::try_from(wait.as_millis()).unwrap_or(u32::MAX).max(1);
+            v1::Error::new(ErrorCode::RateLimited, "this user publishes too fast")
+                .with_retry_after_ms(wait_ms)
+        })
+    }
+}

@@ -1,0 +1,153 @@
+//! For balancers, scrapers and operators.
+
+use std::time::Duration;
+
+use axum::extract::State;
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use futures_util::FutureExt as _;
+use serde::{Deserialize, Serialize};
+use sterna_proto::{ErrorCode, UserId, v1};
+
+use super::answer::{Answer, ApiError, respond, success};
+use super::caller::Caller;
+use super::input::Body;
+use super::{DrainOrder, Shared};
+
+/// The description of the API, kept by hand; a test holds it against the routes.
+pub(super) const OPENAPI: &str = include_str!("openapi.json");
+
+/// Time to leave when the caller does not say.
+const DRAIN_DEADLINE: Duration = Duration::from_secs(10);
+
+/// Longest time to leave.
+const DRAIN_DEADLINE_MOST: Duration = Duration::from_secs(3600);
+
+pub(super) async fn openapi() -> Response {
+    ([(header::CONTENT_TYPE, "application/json")], OPENAPI).into_response()
+}
+
+/// The process answers.
+pub(super) async fn livez() -> &'static str {
+    "ok\n"
+}
+
+/// Storage has not failed for good.
+pub(super) async fn healthz(State(surface): Shared) -> Response {
+    match surface.parts.node.failed().now_or_never() {
+        None => "ok\n".into_response(),
+        Some(reason) => (StatusCode::SERVICE_UNAVAILABLE, format!("{reason}\n")).into_response(),
+    }
+}
+
+/// New clients are welcome and would get in.
+pub(super) async fn readyz(State(surface): Shared) -> Response {
+    let unready = |reason: String| (StatusCode::SERVICE_UNAVAILABLE, reason + "\n").into_response();
+    if surface.parts.node.is_draining() {
+        return unready("draining".into());
+    }
+    if let Some(reason) = surface.parts.node.failed().now_or_never() {
+        return unready(reason);
+    }
+    match surface.ready.check().await {
+        Ok(()) => "ok\n".into_response(),
+        Err(reason) => unready(reason),
+    }
+}
+
+pub(super) async fn metrics(State(surface): Shared) -> Response {
+    let text = surface.parts.metrics.render();
+    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], text).into_response()
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct DrainBody {
+    deadline_ms: Option<u64>,
+    successor: Option<String>,
+}
+
+#[derive(Debug, Serialize)]
+pub(super) struct DrainingBody {
+    draining: bool,
+    deadline_ms: u64,
+}
+
+/// Leaves the order; who asked hears at once that it was taken, not that it is done.
+pub(super) async fn drain(
+    State(surface): Shared,
+    caller: Caller,
+    Body(body): Body<DrainBody>,
+) -> Answer<DrainingBody> {
+    if !caller.identity.operator {
+        let message = "only an API key may drain the node";
+        return Err(ApiError(v1::Error::new(ErrorCode::PermissionDenied, message)));
+    }
+    let deadline = body.deadline_ms.map_or(DRAIN_DEADLINE, Duration::from_millis);
+    if deadline > DRAIN_DEADLINE_MOST {
+        return Err(ApiError::bad_request("deadline_ms is at most 3600000, an hour"));
+    }
+    let successor = body.successor.unwrap_or_default();
+    check_successor(&successor)?;
+    // The first order stands: clients have been told its deadline.
+    surface.parts.drain.send_if_modified(|order| {
+        let first = order.is_none();
+        order.get_or_insert(DrainOrder { deadline, successor });
+        first
+    });
+    let standing = surface.parts.drain.borrow().as_ref().map_or(deadline, |order| order.deadline);
+    success(DrainingBody { draining: true, deadline_ms: standing.as_millis() as u64 })
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RevokeBody {
+    user: String,
+}
+
+#[derive(Debug, Serialize)]
+pub(super) struct RevokedBody {
+    /// Tokens issued before this time are void.
+    before_ms: u64,
+}
+
+/// Voids the tokens of a user that are out, then ends the sessions made with them (I11): in this
+/// order, or one could come back in between.
+pub(super) async fn revoke(
+    State(surface): Shared,
+    caller: Caller,
+    Body(body): Body<RevokeBody>,
+) -> Answer<RevokedBody> {
+    if !caller.identity.operator {
+        let message = "only an API key may revoke a user";
+        return Err(ApiError(v1::Error::new(ErrorCode::PermissionDenied, message)));
+    }
+    let user = UserId::new(&body.user)?;
+    let before_ms = surface.parts.node.clock().unix_ms();
+    surface.parts.auth.revoke(&user, before_ms);
+    surface.parts.node.revoke(&user).await;
+    success(RevokedBody { before_ms })
+}
+
+fn check_successor(successor: &str) -> Result<(), ApiError> {
+    let valid = match successor.rsplit_once(':') {
+        None => successor.is_empty(),
+        Some((host, port)) => {
+            !host.is_empty()
+                && host.len() <= 255
+                && host.bytes().all(|byte| byte.is_ascii_graphic())
+                && port.parse::<u16>().is_ok_and(|port| port > 0)
+        }
+    };
+    if valid { Ok(()) } else { Err(ApiError::bad_request("successor is host:port")) }
+}
+
+pub(super) async fn unknown_path() -> Response {
+    let message = "no such path; GET /api/v1/openapi.json lists them";
+    respond(StatusCode::NOT_FOUND, v1::Error::new(ErrorCode::BadRequest, message))
+}
+
+pub(super) async fn wrong_method() -> Response {
+    let message = "this path takes another method; see GET /api/v1/openapi.json";
+    respond(StatusCode::METHOD_NOT_ALLOWED, v1::Error::new(ErrorCode::BadRequest, message))
+}

@@ -1,0 +1,217 @@
+//! QUIC connections of one worker: the endpoint's settings, and what happens to each first packet.
+//! Under load a client has to prove its address before it costs a handshake (Retry); far above
+//! that, silence is cheapest.
+
+use std::cell::Cell;
+use std::net::UdpSocket;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use quinn::crypto::rustls::QuicServerConfig;
+use quinn::{Endpoint, EndpointConfig, Incoming, ServerConfig, TokioRuntime, TransportConfig};
+use sterna_proto::CloseReason;
+use tokio::time::timeout;
+
+use super::admission::{Admitted, Proof, Refusal};
+use crate::config::EdgeLimits;
+use crate::connection;
+use crate::error::EdgeError;
+use crate::keys::NodeKeys;
+use crate::metrics;
+use crate::steer::ConnectionIds;
+use crate::tls::TlsConfigs;
+use crate::transport;
+use crate::worker::WorkerContext;
+
+/// What an endpoint is made of.
+#[derive(Debug, Clone)]
+pub(crate) struct QuicConfigs {
+    endpoint: EndpointConfig,
+    server: ServerConfig,
+}
+
+impl QuicConfigs {
+    pub(crate) fn new(
+        keys: &NodeKeys,
+        ids: ConnectionIds,
+        tls: &TlsConfigs,
+        limits: &EdgeLimits,
+    ) -> Result<Self, EdgeError> {
+        let mut endpoint = EndpointConfig::new(keys.reset.clone());
+        endpoint.cid_generator(move || Box::new(ids.clone()));
+        // Only packets with an id of this worker get here, so a reset is always due.
+        endpoint.min_reset_interval(Duration::from_millis(1));
+        let crypto = QuicServerConfig::try_from(tls.quic.clone())
+            .map_err(|error| EdgeError::Certificate(error.to_string()))?;
+        let mut server = ServerConfig::new(Arc::new(crypto), keys.token.clone());
+        server
+            .transport_config(Arc::new(transport_config(limits)?))
+            .migration(true)
+            .max_incoming(MAX_INCOMING)
+            .incoming_buffer_size(INCOMING_BUFFER_BYTES)
+            .incoming_buffer_size_total(INCOMING_BUFFERS_BYTES);
+        Ok(Self { endpoint, server })
+    }
+
+    /// Has to be called inside the worker's runtime, which then drives the endpoint.
+    pub(crate) fn open(self, socket: UdpSocket) -> std::io::Result<Endpoint> {
+        Endpoint::new(self.endpoint, Some(self.server), socket, Arc::new(TokioRuntime))
+    }
+}
+
+fn transport_config(limits: &EdgeLimits) -> Result<TransportConfig, EdgeError> {
+    let idle = limits.idle_timeout.try_into().map_err(|_| {
+        EdgeError::Config("idle_timeout is longer than QUIC can express (2^62 ms)".into())
+    })?;
+    let mut config = TransportConfig::default();
+    config
+        .max_idle_timeout(Some(idle))
+        // Until the session is open: the control stream. quinn keeps an entry for every stream
+        // that a client may open.
+        .max_concurrent_bidi_streams(1u32.into())
+        .max_concurrent_uni_streams(0u32.into())
+        .receive_window(RECEIVE_WINDOW.into())
+        .stream_receive_window(STREAM_RECEIVE_WINDOW.into())
+        .send_window(SEND_WINDOW)
+        .datagram_receive_buffer_size(Some(DATAGRAM_BUFFER_BYTES))
+        .datagram_send_buffer_size(DATAGRAM_BUFFER_BYTES)
+        .crypto_buffer_size(CRYPTO_BUFFER_BYTES)
+        .initial_rtt(INITIAL_RTT);
+    Ok(config)
+}
+
+/// Takes connections until the endpoint is closed. While the edge drains, it refuses them.
+pub(crate) async fn accept(context: Rc<WorkerContext>, endpoint: Endpoint) {
+    let handshakes = Rc::new(Cell::new(0));
+    while let Some(incoming) = endpoint.accept().await {
+        match decide(&context, &incoming, handshakes.get()) {
+            Verdict::Accept(admitted) => {
+                let handshake = Handshake::begin(handshakes.clone());
+                let serve = serve(context.clone(), incoming, admitted, handshake);
+                context.tasks.spawn_local("quic connection", serve);
+            }
+            Verdict::Retry => {
+                metrics::retry_sent();
+                if let Err(error) = incoming.retry() {
+                    error.into_incoming().refuse();
+                }
+            }
+            Verdict::Refuse(refusal) => {
+                context.quic.refused(refusal);
+                incoming.refuse();
+            }
+            Verdict::Ignore => {
+                context.quic.refused(Refusal::Handshakes);
+                incoming.ignore();
+            }
+        }
+    }
+}
+
+enum Verdict {
+    Accept(Admitted),
+    Retry,
+    Refuse(Refusal),
+    Ignore,
+}
+
+fn decide(context: &WorkerContext, incoming: &Incoming, handshakes: usize) -> Verdict {
+    let limits = &context.config.limits;
+    if context.draining.is_cancelled() {
+        return Verdict::Refuse(Refusal::Draining);
+    }
+    if handshakes >= limits.handshakes_before_retry.saturating_mul(4).max(HANDSHAKES_ALWAYS) {
+        return Verdict::Ignore;
+    }
+    let validated = incoming.remote_address_validated();
+    if !validated && incoming.may_retry() && handshakes >= limits.handshakes_before_retry {
+        return Verdict::Retry;
+    }
+    let proof = if validated { Proof::Validated } else { Proof::Unvalidated };
+    let remote = incoming.remote_address().ip();
+    match context.admission.try_admit(remote, proof, Instant::now()) {
+        Ok(admitted) => Verdict::Accept(admitted),
+        Err(Refusal::AddressRate) if !validated && incoming.may_retry() => Verdict::Retry,
+        Err(refusal) => Verdict::Refuse(refusal),
+    }
+}
+
+/// One handshake in progress.
+struct Handshake(Rc<Cell<usize>>);
+
+impl Handshake {
+    fn begin(count: Rc<Cell<usize>>) -> Self {
+        count.set(count.get() + 1);
+        Self(count)
+    }
+}
+
+impl Drop for Handshake {
+    fn drop(&mut self) {
+        self.0.set(self.0.get() - 1);
+    }
+}
+
+async fn serve(
+    context: Rc<WorkerContext>,
+    incoming: Incoming,
+    admitted: Admitted,
+    handshake: Handshake,
+) {
+    let connection = Box::pin(shake_hands(&context, incoming)).await;
+    drop(handshake);
+    let Some(connection) = connection else { return };
+    let deadline = tokio::time::Instant::now() + context.config.limits.hello_deadline;
+    match tokio::time::timeout_at(deadline, transport::quic::open(connection.clone())).await {
+        Ok(Ok(transport)) => {
+            drop(connection);
+            connection::serve(context, transport, admitted, deadline).await;
+        }
+        Ok(Err(end)) => context.quic.closed(end.name()),
+        Err(_) => {
+            let reason = CloseReason::HelloTimeout;
+            context.quic.closed(reason.text());
+            connection.close(u32::from(reason.code()).into(), reason.text().as_bytes());
+        }
+    }
+}
+
+async fn shake_hands(context: &WorkerContext, incoming: Incoming) -> Option<quinn::Connection> {
+    let connected = async { incoming.accept()?.await };
+    let result = timeout(context.config.limits.handshake_deadline, connected).await;
+    context.quic.handshake(match &result {
+        Ok(Ok(_)) => "ok",
+        Ok(Err(_)) => "failed",
+        Err(_) => "timeout",
+    });
+    match result {
+        Ok(Ok(connection)) => Some(connection),
+        Ok(Err(error)) => {
+            tracing::debug!(%error, "QUIC handshake failed");
+            None
+        }
+        Err(_) => None,
+    }
+}
+
+/// Handshakes that are answered even if `handshakes_before_retry` is 0, which lets nobody in who
+/// has not proved its address.
+const HANDSHAKES_ALWAYS: usize = 16;
+
+/// First packets that wait for a decision; more are dropped.
+const MAX_INCOMING: usize = 2048;
+/// Packets behind one such packet, and behind all of them.
+const INCOMING_BUFFER_BYTES: u64 = 64 * 1024;
+const INCOMING_BUFFERS_BYTES: u64 = 16 * 1024 * 1024;
+
+/// What one connection may have on its way to us, in all and on one stream.
+const RECEIVE_WINDOW: u32 = 1024 * 1024;
+const STREAM_RECEIVE_WINDOW: u32 = 256 * 1024;
+/// What one connection may have on its way to its client.
+const SEND_WINDOW: u64 = 1024 * 1024;
+const DATAGRAM_BUFFER_BYTES: usize = 64 * 1024;
+const CRYPTO_BUFFER_BYTES: usize = 16 * 1024;
+
+/// Mobile networks are faster than the 333 ms that the standard assumes.
+const INITIAL_RTT: Duration = Duration::from_millis(200);

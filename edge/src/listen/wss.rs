@@ -1,0 +1,177 @@
+//! WebSocket connections of one worker: TCP accept, TLS handshake, upgrade. Each step has a
+//! deadline and a bound, and a permit is taken before a connection is.
+
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use sterna_proto::CloseReason;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::timeout;
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
+use tokio_tungstenite::tungstenite::handshake::machine::TryParse as _;
+use tokio_tungstenite::tungstenite::handshake::server::Request;
+
+use super::admission::{Admitted, Proof, canonical};
+use super::upgrade;
+use crate::connection;
+use crate::transport::{self, Transport};
+use crate::worker::WorkerContext;
+
+/// Takes connections until the edge drains.
+pub(crate) async fn accept(context: Rc<WorkerContext>, listener: TcpListener, tls: TlsAcceptor) {
+    let permits = Arc::new(Semaphore::new(HANDSHAKES));
+    while let Ok(permit) = permits.clone().acquire_owned().await {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            () = context.draining.cancelled() => return,
+        };
+        match accepted {
+            Ok((stream, remote)) => admit(&context, stream, canonical(remote), &tls, permit),
+            Err(error) => {
+                // Out of descriptors, most likely: others have to close first.
+                tracing::warn!(%error, "cannot accept TCP connections");
+                tokio::time::sleep(ACCEPT_BACK_OFF).await;
+            }
+        }
+    }
+}
+
+fn admit(
+    context: &Rc<WorkerContext>,
+    stream: TcpStream,
+    remote: SocketAddr,
+    tls: &TlsAcceptor,
+    permit: OwnedSemaphorePermit,
+) {
+    match context.admission.try_admit(remote.ip(), Proof::Validated, Instant::now()) {
+        Ok(admitted) => {
+            let serve = serve(context.clone(), stream, remote, tls.clone(), admitted, permit);
+            context.tasks.spawn_local("wss connection", serve);
+        }
+        Err(refusal) => context.wss.refused(refusal),
+    }
+}
+
+async fn serve(
+    context: Rc<WorkerContext>,
+    stream: TcpStream,
+    remote: SocketAddr,
+    tls: TlsAcceptor,
+    admitted: Admitted,
+    permit: OwnedSemaphorePermit,
+) {
+    // Boxed, so that the state of the handshake does not stay in the connection's task.
+    let opened = Box::pin(open(&context, stream, remote, tls)).await;
+    drop(permit);
+    let Some(transport) = opened else { return };
+    let deadline = tokio::time::Instant::now() + context.config.limits.hello_deadline;
+    connection::serve(context, transport, admitted, deadline).await;
+}
+
+async fn open(
+    context: &WorkerContext,
+    stream: TcpStream,
+    remote: SocketAddr,
+    tls: TlsAcceptor,
+) -> Option<Transport> {
+    if let Err(error) = set_options(&stream) {
+        tracing::debug!(%error, "the connection is gone already");
+        return None;
+    }
+    let deadline = context.config.limits.handshake_deadline;
+    let secured = timeout(deadline, tls.accept(stream)).await;
+    let (result, stream) = match secured {
+        Ok(Ok(stream)) => ("ok", Some(stream)),
+        Ok(Err(error)) => {
+            tracing::debug!(%error, "TLS handshake failed");
+            ("failed", None)
+        }
+        Err(_) => ("timeout", None),
+    };
+    context.wss.handshake(result);
+    match timeout(deadline, upgrade(context, stream?, remote)).await {
+        Ok(transport) => transport,
+        Err(_) => {
+            context.wss.closed("upgrade timeout");
+            None
+        }
+    }
+}
+
+async fn upgrade(
+    context: &WorkerContext,
+    mut stream: TlsStream<TcpStream>,
+    remote: SocketAddr,
+) -> Option<Transport> {
+    let (request, read_ahead) = read_request(&mut stream).await?;
+    match upgrade::decide(&request, &context.config.allowed_origins) {
+        Ok(upgraded) => {
+            stream.write_all(&upgraded.head).await.ok()?;
+            stream.flush().await.ok()?;
+            Some(transport::wss::open(stream, read_ahead, remote, upgraded.encoding).await)
+        }
+        Err(refused) => {
+            context.wss.closed(if refused.status == http::StatusCode::FORBIDDEN {
+                CloseReason::OriginForbidden.text()
+            } else {
+                "no upgrade"
+            });
+            let _ = stream.write_all(&refused.response()).await;
+            let _ = stream.shutdown().await;
+            None
+        }
+    }
+}
+
+/// The request, and what came behind it. `None`: not HTTP, too large, or gone.
+async fn read_request(stream: &mut TlsStream<TcpStream>) -> Option<(Request, Vec<u8>)> {
+    let mut buffer = Vec::with_capacity(1024);
+    loop {
+        if stream.read_buf(&mut buffer).await.ok()? == 0 {
+            return None;
+        }
+        match Request::try_parse(&buffer) {
+            Ok(Some((length, request))) => return Some((request, buffer.split_off(length))),
+            Ok(None) if buffer.len() < REQUEST_BYTES => {}
+            Ok(None) => {
+                let answer = upgrade::Refused {
+                    status: http::StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+                    line: format!("The request has to fit {REQUEST_BYTES} bytes."),
+                };
+                let _ = stream.write_all(&answer.response()).await;
+                return None;
+            }
+            Err(error) => {
+                tracing::debug!(%error, "not an HTTP request");
+                return None;
+            }
+        }
+    }
+}
+
+fn set_options(stream: &TcpStream) -> std::io::Result<()> {
+    let socket = socket2::SockRef::from(stream);
+    socket.set_tcp_nodelay(true)?;
+    socket.set_tcp_user_timeout(Some(USER_TIMEOUT))?;
+    socket.set_tcp_notsent_lowat(NOTSENT_BYTES)
+}
+
+/// TLS handshakes and upgrades in progress on one worker. All taken: connections wait in the
+/// kernel's backlog.
+const HANDSHAKES: usize = 1024;
+
+/// Largest request head.
+const REQUEST_BYTES: usize = 8 * 1024;
+
+const ACCEPT_BACK_OFF: Duration = Duration::from_millis(100);
+
+/// How long sent bytes may stay unacknowledged before the kernel gives the connection up.
+const USER_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// The kernel holds no more than this unsent, so that what waits does so where it can be replaced.
+const NOTSENT_BYTES: u32 = 32 * 1024;

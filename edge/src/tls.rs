@@ -1,0 +1,107 @@
+//! TLS 1.3 for both kinds of sockets: the certificate that can be exchanged while serving, and the
+//! two configurations that all workers share.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use rustls::crypto::CryptoProvider;
+use rustls::crypto::aws_lc_rs;
+use rustls::server::{ClientHello, ProducesTickets, ResolvesServerCert};
+use rustls::sign::CertifiedKey;
+use rustls_pki_types::pem::{self, PemObject as _};
+use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+use sterna_proto::version;
+
+use crate::config::TlsFiles;
+use crate::error::EdgeError;
+
+/// The certificate and key that handshakes use from now on.
+#[derive(Debug)]
+pub(crate) struct Certificate {
+    files: TlsFiles,
+    current: ArcSwap<CertifiedKey>,
+}
+
+impl Certificate {
+    pub(crate) fn load(files: TlsFiles) -> Result<Arc<Self>, EdgeError> {
+        let current = ArcSwap::from_pointee(read(&files)?);
+        Ok(Arc::new(Self { files, current }))
+    }
+
+    /// Reads the files again. On an error the old certificate stays.
+    pub(crate) fn reload(&self) -> Result<(), EdgeError> {
+        self.current.store(Arc::new(read(&self.files)?));
+        Ok(())
+    }
+}
+
+impl ResolvesServerCert for Certificate {
+    fn resolve(&self, _hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        Some(self.current.load_full())
+    }
+}
+
+/// The configurations of QUIC and of TCP.
+#[derive(Debug, Clone)]
+pub(crate) struct TlsConfigs {
+    pub(crate) quic: Arc<rustls::ServerConfig>,
+    pub(crate) tcp: Arc<rustls::ServerConfig>,
+}
+
+impl TlsConfigs {
+    pub(crate) fn new(certificate: &Arc<Certificate>) -> Result<Self, EdgeError> {
+        let tickets = aws_lc_rs::Ticketer::new()
+            .map_err(|error| EdgeError::Certificate(format!("no session ticket key: {error}")))?;
+        Ok(Self {
+            quic: server_config(certificate, &tickets, version::ALPN)?,
+            tcp: server_config(certificate, &tickets, b"http/1.1")?,
+        })
+    }
+}
+
+/// Resumption is stateless: an encrypted ticket costs this process no memory, and all workers
+/// accept it. 0-RTT is off, which is the only thing that would need a store of sessions.
+fn server_config(
+    certificate: &Arc<Certificate>,
+    tickets: &Arc<dyn ProducesTickets>,
+    alpn: &[u8],
+) -> Result<Arc<rustls::ServerConfig>, EdgeError> {
+    let mut config = rustls::ServerConfig::builder_with_provider(provider())
+        .with_protocol_versions(&[&rustls::version::TLS13])
+        .map_err(|error| EdgeError::Certificate(error.to_string()))?
+        .with_no_client_auth()
+        .with_cert_resolver(certificate.clone());
+    config.alpn_protocols = vec![alpn.to_vec()];
+    config.ticketer = tickets.clone();
+    config.session_storage = Arc::new(rustls::server::NoServerSessionStorage {});
+    config.send_tls13_tickets = 1;
+    config.max_early_data_size = 0;
+    Ok(Arc::new(config))
+}
+
+/// Named explicitly: a dependency may enable another one and make the default ambiguous.
+fn provider() -> Arc<CryptoProvider> {
+    Arc::new(aws_lc_rs::default_provider())
+}
+
+fn read(files: &TlsFiles) -> Result<CertifiedKey, EdgeError> {
+    let chain = CertificateDer::pem_file_iter(&files.certificate_chain)
+        .and_then(Iterator::collect::<Result<Vec<_>, _>>)
+        .map_err(|error| cannot_read(&files.certificate_chain, error))?;
+    if chain.is_empty() {
+        let path = files.certificate_chain.display();
+        return Err(EdgeError::Certificate(format!("{path} holds no certificate")));
+    }
+    let key = PrivateKeyDer::from_pem_file(&files.private_key)
+        .map_err(|error| cannot_read(&files.private_key, error))?;
+    CertifiedKey::from_der(chain, key, &provider())
+        .map_err(|error| EdgeError::Certificate(error.to_string()))
+}
+
+fn cannot_read(path: &Path, error: pem::Error) -> EdgeError {
+    match error {
+        pem::Error::Io(source) => EdgeError::Read { path: path.to_owned(), source },
+        other => EdgeError::Certificate(format!("{}: {other}", path.display())),
+    }
+}

@@ -1,0 +1,322 @@
+//! Frames on a WebSocket over TLS. Lanes share the one stream. Binary messages hold one or more
+//! length-delimited frames (`sterna.v1.protobuf`), text messages one frame (`sterna.v1.json`).
+
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::future::poll_fn;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::{BufMut as _, Bytes, BytesMut};
+use futures_util::{SinkExt as _, StreamExt as _};
+use sterna_core::{Encoding, Outgoing, TransportKind};
+use sterna_proto::{CloseReason, FrameDecoder, codec, limits, v1};
+use tokio::io::AsyncWriteExt as _;
+use tokio::net::TcpStream;
+use tokio::time::{Instant, timeout};
+use tokio_rustls::server::TlsStream;
+use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
+use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Role, WebSocketConfig};
+use tokio_tungstenite::tungstenite::{self, Message, Utf8Bytes};
+
+use super::{CLOSE_PATIENCE, COPY_BYTES, End, Received, Receiver, Sender, Transport};
+use crate::metrics::Meter;
+
+type Socket = WebSocketStream<TlsStream<TcpStream>>;
+
+/// After the upgrade was answered. `read_ahead`: bytes that came behind the client's request.
+pub(crate) async fn open(
+    stream: TlsStream<TcpStream>,
+    read_ahead: Vec<u8>,
+    remote: SocketAddr,
+    encoding: Encoding,
+) -> Transport {
+    let config = config(encoding);
+    let socket =
+        WebSocketStream::from_partially_read(stream, read_ahead, Role::Server, Some(config)).await;
+    let socket = Rc::new(RefCell::new(socket));
+    Transport {
+        kind: TransportKind::WebSocket,
+        encoding,
+        receiver: Receiver::Wss(WssReceiver::new(socket.clone(), remote, encoding)),
+        sender: Sender::Wss(WssSender::new(socket, encoding)),
+    }
+}
+
+fn config(encoding: Encoding) -> WebSocketConfig {
+    // A batch is one binary message, written at once; text messages are gathered.
+    let write_buffer = match encoding {
+        Encoding::Protobuf => 0,
+        Encoding::Json => TEXT_BATCH_BYTES,
+    };
+    WebSocketConfig::default()
+        .read_buffer_size(READ_BUFFER_BYTES)
+        .write_buffer_size(write_buffer)
+        .max_write_buffer_size(WRITE_BUFFER_BYTES)
+        .max_message_size(Some(limits::FRAME_BYTES + LENGTH_BYTES))
+        .max_frame_size(Some(limits::FRAME_BYTES + LENGTH_BYTES))
+}
+
+/// The receiving half.
+#[derive(Debug)]
+pub(crate) struct WssReceiver {
+    socket: Rc<RefCell<Socket>>,
+    remote: SocketAddr,
+    encoding: Encoding,
+    decoder: FrameDecoder,
+    limit: usize,
+    last_heard: Instant,
+    control_frames: ControlFrames,
+}
+
+impl WssReceiver {
+    fn new(socket: Rc<RefCell<Socket>>, remote: SocketAddr, encoding: Encoding) -> Self {
+        let (limit, now) = (limits::HELLO_FRAME_BYTES, Instant::now());
+        Self {
+            socket,
+            remote,
+            encoding,
+            decoder: FrameDecoder::new(limit),
+            limit,
+            last_heard: now,
+            control_frames: ControlFrames::new(now),
+        }
+    }
+
+    pub(crate) fn on_session_open(&mut self) {
+        self.limit = limits::FRAME_BYTES;
+        self.decoder.set_limit(self.limit);
+    }
+
+    pub(crate) fn path(&self) -> (SocketAddr, Duration) {
+        (self.remote, Duration::ZERO)
+    }
+
+    pub(crate) fn last_heard(&self) -> Instant {
+        self.last_heard
+    }
+
+    pub(crate) async fn receive(&mut self, meter: &Meter) -> Result<Received, End> {
+        loop {
+            if let Some(received) = self.take_received()? {
+                return Ok(received);
+            }
+            let message = poll_fn(|cx| self.socket.borrow_mut().poll_next_unpin(cx)).await;
+            self.last_heard = Instant::now();
+            match (message.ok_or(End::ByClient)?, self.encoding) {
+                (Ok(Message::Binary(bytes)), Encoding::Protobuf) => {
+                    meter.bytes_in.increment(bytes.len() as u64);
+                    self.decoder.extend(&bytes);
+                }
+                (Ok(Message::Text(text)), Encoding::Json) => {
+                    meter.bytes_in.increment(text.len() as u64);
+                    return Ok(received(codec::decode_json(&text, self.limit)?));
+                }
+                (Ok(Message::Ping(_) | Message::Pong(_)), _) => {
+                    self.control_frames.check(self.last_heard)?;
+                }
+                (Ok(Message::Close(_)), _) => return Err(End::ByClient),
+                (Ok(_), _) => return Err(CloseReason::ProtocolError.into()),
+                (Err(error), _) => return Err(end_of(&error)),
+            }
+        }
+    }
+
+    pub(crate) fn take_received(&mut self) -> Result<Option<Received>, End> {
+        match self.decoder.next()? {
+            Some(frame) => Ok(Some(received(frame))),
+            None => {
+                // Frames do not reach across messages.
+                self.decoder.finish()?;
+                Ok(None)
+            }
+        }
+    }
+}
+
+fn received(frame: v1::Frame) -> Received {
+    Received { frame, reply_on: None }
+}
+
+/// Pings and pongs of the client: answered, but not at any rate.
+#[derive(Debug)]
+struct ControlFrames {
+    tokens: u32,
+    refilled_at: Instant,
+}
+
+impl ControlFrames {
+    fn new(now: Instant) -> Self {
+        Self { tokens: CONTROL_FRAME_BURST, refilled_at: now }
+    }
+
+    fn check(&mut self, now: Instant) -> Result<(), End> {
+        let seconds = now.duration_since(self.refilled_at).as_secs();
+        if seconds > 0 {
+            self.refilled_at = now;
+            self.tokens = CONTROL_FRAME_BURST;
+        }
+        self.tokens = self.tokens.checked_sub(1).ok_or(CloseReason::ProtocolError)?;
+        Ok(())
+    }
+}
+
+/// The sending half.
+#[derive(Debug)]
+pub(crate) struct WssSender {
+    socket: Rc<RefCell<Socket>>,
+    encoding: Encoding,
+    messages: VecDeque<Message>,
+    /// Bytes in `messages`, and those that the socket has taken but not yet written.
+    queued_bytes: usize,
+    unflushed_bytes: usize,
+}
+
+impl WssSender {
+    fn new(socket: Rc<RefCell<Socket>>, encoding: Encoding) -> Self {
+        let messages = VecDeque::new();
+        Self { socket, encoding, messages, queued_bytes: 0, unflushed_bytes: 0 }
+    }
+
+    pub(crate) fn queue(&mut self, batch: &mut Vec<Outgoing>) -> usize {
+        let before = self.queued_bytes;
+        let frames = batch.drain(..).map(|outgoing| outgoing.encoded(self.encoding));
+        match self.encoding {
+            Encoding::Protobuf => self.messages.extend(binary_messages(frames)),
+            Encoding::Json => self.messages.extend(frames.map(text_message)),
+        }
+        self.queued_bytes = self.messages.iter().map(Message::len).sum();
+        self.queued_bytes - before
+    }
+
+    pub(crate) async fn flush(&mut self) -> Result<(), End> {
+        poll_fn(|cx| self.poll_flush(cx)).await
+    }
+
+    fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), End>> {
+        let mut socket = self.socket.borrow_mut();
+        let failed = |error: tungstenite::Error| end_of(&error);
+        while !self.messages.is_empty() {
+            ready!(socket.poll_ready_unpin(cx)).map_err(failed)?;
+            let Some(message) = self.messages.pop_front() else { break };
+            self.queued_bytes -= message.len();
+            self.unflushed_bytes += message.len();
+            socket.start_send_unpin(message).map_err(failed)?;
+        }
+        ready!(socket.poll_flush_unpin(cx)).map_err(failed)?;
+        self.messages = VecDeque::new();
+        self.unflushed_bytes = 0;
+        Poll::Ready(Ok(()))
+    }
+
+    pub(crate) fn pending_bytes(&self) -> usize {
+        self.queued_bytes + self.unflushed_bytes
+    }
+
+    /// Says why and waits for the client's answer, or a reset might overtake what was said.
+    pub(crate) async fn close(mut self, reason: CloseReason) {
+        let goodbye = async move {
+            if reason != CloseReason::Slow && self.flush().await.is_err() {
+                return;
+            }
+            let Some(socket) = Rc::into_inner(self.socket) else { return };
+            let mut socket = socket.into_inner();
+            let code = CloseCode::from(reason.code());
+            let frame = CloseFrame { code, reason: Utf8Bytes::from_static(reason.text()) };
+            if socket.close(Some(frame)).await.is_ok() {
+                while let Some(Ok(_)) = socket.next().await {}
+            }
+            let _ = socket.get_mut().shutdown().await;
+        };
+        let _ = timeout(CLOSE_PATIENCE, goodbye).await;
+    }
+}
+
+/// Frames side by side in messages of a moderate size.
+fn binary_messages(frames: impl Iterator<Item = Bytes>) -> Vec<Message> {
+    let mut messages = Vec::new();
+    let mut frames = frames.peekable();
+    while let Some(first) = frames.next() {
+        let follows = |next: &Bytes, size: usize| size + next.len() <= MESSAGE_BYTES;
+        if first.len() >= COPY_BYTES
+            || !frames.peek().is_some_and(|next| follows(next, first.len()))
+        {
+            messages.push(Message::Binary(first));
+            continue;
+        }
+        let mut message = BytesMut::from(first);
+        while let Some(next) = frames.next_if(|next| follows(next, message.len())) {
+            message.put(next);
+        }
+        messages.push(Message::Binary(message.freeze()));
+    }
+    messages
+}
+
+fn text_message(frame: Bytes) -> Message {
+    let text = Utf8Bytes::try_from(frame).unwrap_or_else(|_| unreachable!("JSON is UTF-8"));
+    Message::Text(text)
+}
+
+fn end_of(error: &tungstenite::Error) -> End {
+    use tungstenite::Error;
+    use tungstenite::error::ProtocolError;
+    match error {
+        Error::ConnectionClosed | Error::AlreadyClosed => End::ByClient,
+        Error::Capacity(_) => CloseReason::FrameTooLarge.into(),
+        Error::WriteBufferFull(_) => CloseReason::Slow.into(),
+        Error::Protocol(
+            ProtocolError::ResetWithoutClosingHandshake | ProtocolError::SendAfterClosing,
+        ) => End::Lost,
+        Error::Protocol(_) | Error::Utf8(_) => CloseReason::ProtocolError.into(),
+        _ => End::Lost,
+    }
+}
+
+/// Allocated for every connection.
+const READ_BUFFER_BYTES: usize = 4096;
+
+/// Text messages are written together up to here.
+const TEXT_BATCH_BYTES: usize = 16 * 1024;
+
+/// Far above what is handed over before a flush; full means slow.
+const WRITE_BUFFER_BYTES: usize = 1024 * 1024;
+
+/// Frames share a message up to here, so that a client does not wait for megabytes.
+const MESSAGE_BYTES: usize = 64 * 1024;
+
+/// A frame's length in front of it.
+const LENGTH_BYTES: usize = 5;
+
+/// Pings and pongs of a client in a second.
+const CONTROL_FRAME_BURST: u32 = 20;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn frames_share_messages_up_to_a_size() {
+        let frames = |sizes: &[usize]| {
+            let frames = sizes.iter().map(|size| Bytes::from(vec![0; *size])).collect::<Vec<_>>();
+            binary_messages(frames.into_iter()).iter().map(Message::len).collect::<Vec<_>>()
+        };
+        assert_eq!(frames(&[10, 20, 30]), [60]);
+        assert_eq!(frames(&[100_000]), [100_000]);
+        assert_eq!(frames(&[10, 100_000, 20, 30]), [10, 100_000, 50]);
+        assert_eq!(frames(&[4000; 40]).iter().sum::<usize>(), 160_000);
+        assert!(frames(&[4000; 40]).iter().all(|size| *size <= MESSAGE_BYTES));
+    }
+
+    #[test]
+    fn pings_are_capped_a_second() {
+        let start = Instant::now();
+        let mut frames = ControlFrames::new(start);
+        (0..CONTROL_FRAME_BURST).for_each(|_| frames.check(start).unwrap());
+        assert_eq!(frames.check(start), Err(End::Close(CloseReason::ProtocolError)));
+        assert_eq!(frames.check(start + Duration::from_secs(1)), Ok(()));
+    }
+}

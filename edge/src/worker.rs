@@ -1,0 +1,140 @@
+//! One worker: a thread with its own runtime, sockets, QUIC endpoint and share of the sessions.
+//! Nothing of a connection ever leaves its worker. Started by [`Edge`](crate::Edge); ends after the
+//! edge has told it to close, when its connections have ended or the deadline has passed.
+
+use std::io;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use sterna_core::{Identity, Node, Tasks, TransportKind};
+use tokio::sync::oneshot;
+use tokio_rustls::TlsAcceptor;
+use tokio_util::sync::CancellationToken;
+
+use crate::auth::{AuthError, Authenticator};
+use crate::config::EdgeConfig;
+use crate::listen::{self, Admission, QuicConfigs, WorkerSockets};
+use crate::metrics::Meter;
+
+/// What a worker is made of; moves onto its thread.
+#[derive(Debug)]
+pub(crate) struct WorkerParts {
+    pub(crate) index: u16,
+    pub(crate) config: Arc<EdgeConfig>,
+    pub(crate) node: Node,
+    pub(crate) auth: Arc<Authenticator>,
+    pub(crate) admission: Admission,
+    pub(crate) sockets: WorkerSockets,
+    pub(crate) quic: QuicConfigs,
+    pub(crate) tls: TlsAcceptorConfig,
+    /// New connections are refused.
+    pub(crate) draining: CancellationToken,
+    /// All connections end.
+    pub(crate) closing: CancellationToken,
+}
+
+pub(crate) type TlsAcceptorConfig = Arc<rustls::ServerConfig>;
+
+/// What the connections of one worker share.
+#[derive(Debug)]
+pub(crate) struct WorkerContext {
+    pub(crate) config: Arc<EdgeConfig>,
+    pub(crate) node: Node,
+    pub(crate) sessions: sterna_core::Worker,
+    pub(crate) admission: Admission,
+    pub(crate) draining: CancellationToken,
+    pub(crate) tasks: Tasks,
+    pub(crate) quic: Meter,
+    pub(crate) wss: Meter,
+    auth: Arc<Authenticator>,
+}
+
+impl WorkerContext {
+    pub(crate) fn check(&self, access_token: &str) -> Result<Identity, AuthError> {
+        self.auth.check(access_token, self.node.clock().unix_ms())
+    }
+
+    pub(crate) fn meter(&self, kind: TransportKind) -> &Meter {
+        match kind {
+            TransportKind::WebSocket => &self.wss,
+            TransportKind::Quic | TransportKind::WebTransport => &self.quic,
+        }
+    }
+}
+
+/// Starts a worker and waits until it serves. The thread says whether all its connections ended.
+pub(crate) async fn start(parts: WorkerParts) -> io::Result<JoinHandle<bool>> {
+    let (started, serving) = oneshot::channel();
+    let thread = std::thread::Builder::new()
+        .name(format!("edge-{}", parts.index))
+        .spawn(move || run(parts, started))?;
+    match serving.await {
+        Ok(Ok(())) => Ok(thread),
+        Ok(Err(error)) => Err(error),
+        Err(_) => Err(io::Error::other("the worker's thread ended while it started")),
+    }
+}
+
+fn run(parts: WorkerParts, started: oneshot::Sender<io::Result<()>>) -> bool {
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            let _ = started.send(Err(error));
+            return false;
+        }
+    };
+    tokio::task::LocalSet::new().block_on(&runtime, serve(parts, started))
+}
+
+async fn serve(parts: WorkerParts, started: oneshot::Sender<io::Result<()>>) -> bool {
+    let (endpoint, listener) = match open(parts.quic, parts.sockets) {
+        Ok(opened) => opened,
+        Err(error) => {
+            let _ = started.send(Err(error));
+            return false;
+        }
+    };
+    let context = Rc::new(WorkerContext {
+        sessions: sterna_core::Worker::new(&parts.node, parts.index),
+        config: parts.config,
+        node: parts.node,
+        admission: parts.admission,
+        draining: parts.draining,
+        tasks: Tasks::new(),
+        quic: Meter::new(TransportKind::Quic),
+        wss: Meter::new(TransportKind::WebSocket),
+        auth: parts.auth,
+    });
+    // The listeners and the core's loop end with this function at the latest, not before the
+    // connections do.
+    let duties = Tasks::new();
+    let sessions = context.sessions.clone();
+    let end = duties.clone();
+    duties.spawn_local("sessions", async move {
+        tokio::select! {
+            () = sessions.run() => {}
+            () = end.shutdown_started() => {}
+        }
+    });
+    duties.spawn_local("quic listener", listen::accept_quic(context.clone(), endpoint.clone()));
+    let tls = TlsAcceptor::from(parts.tls);
+    duties.spawn_local("wss listener", listen::accept_wss(context.clone(), listener, tls));
+    let _ = started.send(Ok(()));
+    parts.closing.cancelled().await;
+    let all_ended = context.tasks.shutdown(CLOSE_DEADLINE).await;
+    endpoint.close(0u32.into(), b"");
+    let _ = tokio::time::timeout(CLOSE_DEADLINE, endpoint.wait_idle()).await;
+    duties.shutdown(CLOSE_DEADLINE).await && all_ended
+}
+
+fn open(
+    quic: QuicConfigs,
+    sockets: WorkerSockets,
+) -> io::Result<(quinn::Endpoint, tokio::net::TcpListener)> {
+    Ok((quic.open(sockets.udp)?, tokio::net::TcpListener::from_std(sockets.tcp)?))
+}
+
+/// How long connections may take to say goodbye.
+const CLOSE_DEADLINE: Duration = Duration::from_secs(3);

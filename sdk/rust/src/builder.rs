@@ -1,0 +1,284 @@
+//! Two steps to a client: options here, everything checked once in [`ClientBuilder::build`].
+
+use std::future::Future;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::{BoxFuture, FutureExt as _};
+use rustls::RootCertStore;
+use rustls_pki_types::{CertificateDer, ServerName, pem::PemObject as _};
+use sterna_proto::ClientId;
+
+use crate::client::Inner;
+use crate::driver::{self, Driver};
+use crate::options::{COMMAND_TIMEOUT, OutboxLimits, TokenError, TokenRequest, Transport};
+use crate::session::Session;
+use crate::session::token::TokenKeeper;
+use crate::shared::Shared;
+use crate::transport::tls::Tls;
+use crate::transport::{Address, Target};
+use crate::{Client, Error};
+
+/// Asked for access tokens.
+pub(crate) type TokenProvider =
+    Arc<dyn Fn(TokenRequest) -> BoxFuture<'static, Result<String, TokenError>> + Send + Sync>;
+
+/// Collects the options of a [`Client`].
+#[must_use]
+pub struct ClientBuilder {
+    address: String,
+    token: String,
+    provider: Option<TokenProvider>,
+    transports: Vec<Transport>,
+    roots: RootCertStore,
+    root_sources: Vec<RootSource>,
+    client_id: Option<String>,
+    connect_to: Option<SocketAddr>,
+    outbox: OutboxLimits,
+    user_agent: String,
+    command_timeout: Duration,
+}
+
+#[derive(Debug)]
+enum RootSource {
+    Pem(Vec<u8>),
+    File(PathBuf),
+}
+
+impl ClientBuilder {
+    pub(crate) fn new(address: String) -> Self {
+        Self {
+            address,
+            token: String::new(),
+            provider: None,
+            transports: vec![Transport::Quic, Transport::WebSocket],
+            roots: RootCertStore::empty(),
+            root_sources: Vec::new(),
+            client_id: None,
+            connect_to: None,
+            outbox: OutboxLimits::default(),
+            user_agent: concat!("sterna-rust/", env!("CARGO_PKG_VERSION")).to_owned(),
+            command_timeout: COMMAND_TIMEOUT,
+        }
+    }
+
+    /// One access token for good. When it expires, the client stops with `Unauthorized`.
+    pub fn token(mut self, token: impl Into<String>) -> Self {
+        self.token = token.into();
+        self.provider = None;
+        self
+    }
+
+    /// Where tokens come from: asked before the first connection, before a token expires, and
+    /// after one has; never twice at a time.
+    ///
+    /// ```no_run
+    /// # async fn fetch() -> Result<String, std::io::Error> { Ok(String::new()) }
+    /// use sterna_client::{Client, TokenError};
+    ///
+    /// let builder = Client::builder("sterna://edge.example.com").token_provider(|_| async {
+    ///     fetch().await.map_err(|error| TokenError::Unavailable(error.to_string()))
+    /// });
+    /// ```
+    pub fn token_provider<P, F>(mut self, provider: P) -> Self
+    where
+        P: Fn(TokenRequest) -> F + Send + Sync + 'static,
+        F: Future<Output = Result<String, TokenError>> + Send + 'static,
+    {
+        self.provider = Some(Arc::new(move |wanted| provider(wanted).boxed()));
+        self
+    }
+
+    /// Which transports may be used. Both by default, and then they race.
+    pub fn transports(mut self, transports: impl IntoIterator<Item = Transport>) -> Self {
+        self.transports = transports.into_iter().collect();
+        self
+    }
+
+    /// Certificate authorities to trust, PEM.
+    pub fn root_certificates_pem(mut self, pem: impl Into<Vec<u8>>) -> Self {
+        self.root_sources.push(RootSource::Pem(pem.into()));
+        self
+    }
+
+    /// Certificate authorities to trust, from a PEM file that is read by `build`.
+    pub fn root_certificates_file(mut self, path: impl Into<PathBuf>) -> Self {
+        self.root_sources.push(RootSource::File(path.into()));
+        self
+    }
+
+    /// Certificate authorities to trust.
+    pub fn root_store(mut self, roots: RootCertStore) -> Self {
+        self.roots.roots.extend(roots.roots);
+        self
+    }
+
+    /// Names this installation. A random one by default; an installation that keeps its outbox
+    /// or wants to be recognised keeps its name. No two running clients may share one.
+    pub fn client_id(mut self, client_id: impl Into<String>) -> Self {
+        self.client_id = Some(client_id.into());
+        self
+    }
+
+    /// Connects here instead of to what the address resolves to. The certificate still has to be
+    /// the address's.
+    pub fn connect_to(mut self, address: SocketAddr) -> Self {
+        self.connect_to = Some(address);
+        self
+    }
+
+    pub fn outbox(mut self, limits: OutboxLimits) -> Self {
+        self.outbox = limits;
+        self
+    }
+
+    pub fn user_agent(mut self, user_agent: impl Into<String>) -> Self {
+        self.user_agent = user_agent.into();
+        self
+    }
+
+    /// How long calls such as `history` wait for their reply, connection included. 5 s by default.
+    pub fn command_timeout(mut self, timeout: Duration) -> Self {
+        self.command_timeout = timeout;
+        self
+    }
+
+    /// Checks everything and starts the driver, which waits for [`Client::connect`]. Has to be
+    /// called inside a tokio runtime.
+    pub fn build(self) -> Result<Client, Error> {
+        let runtime = tokio::runtime::Handle::try_current()
+            .map_err(|_| Error::Config("build has to be called inside a tokio runtime".into()))?;
+        let target = target(&self.address, self.connect_to)?;
+        let client_id = self.client_id.unwrap_or_else(|| uuid::Uuid::now_v7().simple().to_string());
+        ClientId::new(&client_id).map_err(|error| Error::Config(error.to_string()))?;
+        if self.transports.is_empty() {
+            return Err(Error::Config("name at least one transport".into()));
+        }
+        let mut roots = self.roots;
+        self.root_sources.into_iter().try_for_each(|source| add_roots(&mut roots, source))?;
+        let session = Session::new(
+            client_id,
+            self.user_agent,
+            self.outbox,
+            driver::unix_ms() << CLIENT_SEQ_SHIFT,
+            self.command_timeout,
+        );
+        let tokens = match &self.provider {
+            Some(_) => TokenKeeper::provided(),
+            None => TokenKeeper::fixed(self.token),
+        };
+        let shared = Arc::new(Shared::new(session));
+        let driver = Driver::new(
+            shared.clone(),
+            target,
+            Tls::new(roots)?,
+            &self.transports,
+            tokens,
+            self.provider,
+        );
+        // Owned: `Client::close` takes the handle out and awaits it.
+        let task = runtime.spawn(driver.run());
+        if let Ok(mut owner) = shared.driver.try_lock() {
+            *owner = Some(task);
+        }
+        Ok(Client { inner: Arc::new(Inner { shared }) })
+    }
+}
+
+impl std::fmt::Debug for ClientBuilder {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        // Without the token.
+        f.debug_struct("ClientBuilder")
+            .field("address", &self.address)
+            .field("transports", &self.transports)
+            .finish_non_exhaustive()
+    }
+}
+
+fn target(address: &str, connect_to: Option<SocketAddr>) -> Result<Target, Error> {
+    let bad = |why: &str| {
+        Error::Config(format!("`{address}` is no address: {why}; write sterna://HOST:PORT"))
+    };
+    let rest = address.strip_prefix("sterna://").unwrap_or(address);
+    let rest = rest.strip_suffix('/').unwrap_or(rest);
+    if rest.contains('/') {
+        return Err(bad("there is a path in it"));
+    }
+    let (host, port) = host_and_port(rest, DEFAULT_PORT).ok_or_else(|| bad("the port is wrong"))?;
+    ServerName::try_from(host.clone()).map_err(|_| bad("the host is neither name nor IP"))?;
+    let resolved = Address::Name { host: host.clone(), port };
+    Ok(Target { server_name: host, address: connect_to.map_or(resolved, Address::Socket) })
+}
+
+/// Cuts `host:port`, `host`, `[v6]:port` or `[v6]`. `None`: the port is not a number.
+pub(crate) fn host_and_port(text: &str, default_port: u16) -> Option<(String, u16)> {
+    if let Some(rest) = text.strip_prefix('[') {
+        let (host, rest) = rest.split_once(']')?;
+        let port = match rest.strip_prefix(':') {
+            Some(port) => port.parse().ok()?,
+            None => default_port,
+        };
+        return Some((host.to_owned(), port));
+    }
+    match text.rsplit_once(':') {
+        Some((host, port)) => Some((host.to_owned(), port.parse().ok()?)),
+        None => Some((text.to_owned(), default_port)),
+    }
+}
+
+fn add_roots(roots: &mut RootCertStore, source: RootSource) -> Result<(), Error> {
+    let pem = match source {
+        RootSource::Pem(pem) => pem,
+        RootSource::File(path) => std::fs::read(&path)
+            .map_err(|error| Error::Config(format!("cannot read {}: {error}", path.display())))?,
+    };
+    let mut found = 0;
+    for certificate in CertificateDer::pem_slice_iter(&pem) {
+        let added = certificate
+            .map_err(|error| error.to_string())
+            .and_then(|der| roots.add(der).map_err(|error| error.to_string()));
+        added.map_err(|why| Error::Config(format!("a root certificate is not usable: {why}")))?;
+        found += 1;
+    }
+    if found == 0 {
+        return Err(Error::Config("there is no PEM certificate among the roots".into()));
+    }
+    Ok(())
+}
+
+const DEFAULT_PORT: u16 = 4443;
+/// Client sequence numbers start at the time of building, so that a client id that is used again
+/// never repeats one: room for 65,536 publications a millisecond.
+const CLIENT_SEQ_SHIFT: u32 = 16;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_in_all_their_forms() {
+        let name = |address: &str| match target(address, None).unwrap().address {
+            Address::Name { host, port } => (host, port),
+            Address::Socket(_) => unreachable!("nothing was overridden"),
+        };
+        assert_eq!(name("sterna://edge.example.com"), ("edge.example.com".into(), 4443));
+        assert_eq!(name("edge.example.com:443"), ("edge.example.com".into(), 443));
+        assert_eq!(name("sterna://[::1]:5000/"), ("::1".into(), 5000));
+        for bad in ["", "sterna://", "edge:port", "https://edge/", "a b"] {
+            assert!(matches!(target(bad, None), Err(Error::Config(_))), "{bad}");
+        }
+    }
+
+    #[tokio::test]
+    async fn what_cannot_work_is_refused_by_build() {
+        let build = |builder: ClientBuilder| builder.build().map(drop);
+        assert!(build(Client::builder("localhost").transports([])).is_err());
+        assert!(build(Client::builder("localhost").client_id("a b")).is_err());
+        assert!(build(Client::builder("localhost").root_certificates_pem("none")).is_err());
+        assert!(
+            build(Client::builder("localhost").root_certificates_file("/nonexistent")).is_err()
+        );
+    }
+}

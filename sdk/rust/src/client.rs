@@ -1,0 +1,325 @@
+//! The handle that applications hold. Its methods change the session's state or ask something of
+//! it and wake the driver; none of them touches a socket. It ends with [`Client::close`], or when
+//! its last clone and the last subscription are dropped.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::stream::{self, BoxStream, Stream, StreamExt as _};
+use sterna_proto::v1::{self, command::Verb, reply};
+use sterna_proto::{ChannelId, Offset, UserId, limits};
+
+use crate::builder::ClientBuilder;
+use crate::event::{ClientState, Page, Statistics};
+use crate::options::{CreateChannel, History, NetworkChange, Subscribe};
+use crate::send::Publish;
+use crate::shared::{Desired, Shared};
+use crate::subscribe::Subscription;
+use crate::{Error, event::MessageId};
+
+/// One session with a cluster. Cheap to clone; all clones are the same session.
+#[derive(Debug, Clone)]
+pub struct Client {
+    pub(crate) inner: Arc<Inner>,
+}
+
+/// Ends the driver when nobody is left who could use it.
+#[derive(Debug)]
+pub(crate) struct Inner {
+    pub(crate) shared: Arc<Shared>,
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.shared.set_desired(Desired::Closed);
+    }
+}
+
+impl Client {
+    /// Starts a builder. `address` is `sterna://host:port`, `host:port` or `host` (port 4443).
+    pub fn builder(address: impl Into<String>) -> ClientBuilder {
+        ClientBuilder::new(address.into())
+    }
+
+    /// Asks for a connection and for keeping one from now on. Returns at once.
+    pub fn connect(&self) {
+        // At once, so that `ready` does not see the end of an earlier session.
+        self.shared().state.send_if_modified(|state| {
+            let idle = matches!(state, ClientState::Disconnected { .. });
+            if idle {
+                *state = ClientState::Connecting { attempt: 1, last_error: None };
+            }
+            idle
+        });
+        self.shared().set_desired(Desired::Online);
+    }
+
+    /// Gives the connection up and ends the session on the server. Subscriptions and the outbox
+    /// stay and continue with the next [`connect`](Self::connect).
+    pub fn disconnect(&self) {
+        self.shared().set_desired(Desired::Offline);
+    }
+
+    /// Waits until there is a session. Fails with the terminal error if there is one, and with
+    /// [`Error::Timeout`] or the last attempt's error after `timeout`.
+    pub async fn ready(&self, timeout: Duration) -> Result<(), Error> {
+        let mut states = self.shared().state.subscribe();
+        let wait = states.wait_for(|state| match state {
+            ClientState::Connected(_) | ClientState::Closed => true,
+            ClientState::Disconnected { error } => error.is_some(),
+            ClientState::Connecting { .. } => false,
+        });
+        let state = match tokio::time::timeout(timeout, wait).await {
+            Ok(Ok(state)) => state.clone(),
+            Ok(Err(_)) => ClientState::Closed,
+            Err(_) => self.state(),
+        };
+        match state {
+            ClientState::Connected(_) => Ok(()),
+            ClientState::Disconnected { error: Some(error) } => Err(error),
+            ClientState::Connecting { last_error: Some(error), .. } => Err(error),
+            ClientState::Closed => Err(Error::Closed),
+            _ => Err(Error::Timeout),
+        }
+    }
+
+    /// The state now.
+    pub fn state(&self) -> ClientState {
+        self.shared().state.borrow().clone()
+    }
+
+    /// The state now and every change that follows; states that pass faster than they are taken
+    /// are skipped. Ends after [`ClientState::Closed`].
+    pub fn states(&self) -> States {
+        let receiver = self.shared().state.subscribe();
+        let states = stream::unfold((receiver, true), |(mut receiver, first)| async move {
+            if !first {
+                receiver.changed().await.ok()?;
+            }
+            let state = receiver.borrow_and_update().clone();
+            Some((state, (receiver, false)))
+        });
+        States(states.boxed())
+    }
+
+    /// Receives a channel. One subscription per channel and client; dropping it unsubscribes.
+    pub fn subscribe(
+        &self,
+        channel: &ChannelId,
+        options: Subscribe,
+    ) -> Result<Subscription, Error> {
+        let mailbox = self.shared().change(|session| session.subscribe(channel, options))?;
+        Ok(Subscription::new(self.clone(), channel.clone(), mailbox))
+    }
+
+    /// Prepares a publication. Await it for the [`Ack`](crate::Ack), or take the handle with
+    /// [`Publish::start`] to go on at once.
+    ///
+    /// ```no_run
+    /// # async fn example(client: sterna_client::Client, channel: sterna_client::ChannelId)
+    /// # -> Result<(), sterna_client::Error> {
+    /// let ack = client.publish(&channel, "hello").await?;
+    /// let send = client.publish(&channel, "and on").start();
+    /// println!("{} is on its way", send.message_id());
+    /// let ack = send.await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn publish(&self, channel: &ChannelId, payload: impl Into<Bytes>) -> Publish {
+        Publish::new(self.clone(), channel.clone(), payload.into(), MessageId::new())
+    }
+
+    /// Sends something that is not stored: newest wins per channel, sender and key. A datagram
+    /// where there are some; lost without a connection.
+    pub fn ephemeral(
+        &self,
+        channel: &ChannelId,
+        key: &str,
+        payload: impl Into<Bytes>,
+    ) -> Result<(), Error> {
+        let payload = payload.into();
+        if payload.len() > limits::EPHEMERAL_BYTES {
+            let limit = limits::EPHEMERAL_BYTES;
+            return Err(Error::TooLarge { len: payload.len(), limit });
+        }
+        let ephemeral = v1::Ephemeral {
+            channel: channel.to_string(),
+            key: key.to_owned(),
+            payload,
+            sender: String::new(),
+        };
+        self.shared().change(|session| session.send_ephemeral(ephemeral))
+    }
+
+    /// Reads a page of a channel.
+    pub async fn history(&self, channel: &ChannelId, history: History) -> Result<Page, Error> {
+        let verb = Verb::History(v1::History {
+            channel: channel.to_string(),
+            since: history.since.map(Into::into),
+            limit: history.limit,
+            backwards: history.backwards,
+        });
+        match self.call(verb).await? {
+            reply::Result::History(page) => Ok(page.into()),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    /// Who is in a channel now.
+    pub async fn presence(&self, channel: &ChannelId) -> Result<v1::PresenceList, Error> {
+        let verb = Verb::Presence(v1::PresenceQuery { channel: channel.to_string() });
+        match self.call(verb).await? {
+            reply::Result::Presence(list) => Ok(list),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    /// Tells that everything up to `offset` has arrived.
+    pub async fn ack(&self, channel: &ChannelId, offset: Offset) -> Result<(), Error> {
+        let channel = channel.to_string();
+        self.call_done(Verb::Ack(v1::Ack { channel, offset: offset.0 })).await
+    }
+
+    /// Tells that the user has read everything up to `offset`.
+    pub async fn mark_read(&self, channel: &ChannelId, offset: Offset) -> Result<(), Error> {
+        let channel = channel.to_string();
+        self.call_done(Verb::MarkRead(v1::MarkRead { channel, offset: offset.0 })).await
+    }
+
+    /// Makes a channel, or describes it when it is there already and looks the same.
+    pub async fn create_channel(
+        &self,
+        channel: &ChannelId,
+        create: CreateChannel,
+    ) -> Result<v1::ChannelInfo, Error> {
+        let verb = Verb::CreateChannel(v1::CreateChannel {
+            channel: channel.to_string(),
+            kind: create.kind.into(),
+            access: create.access.into(),
+            members: create.members,
+        });
+        match self.call(verb).await? {
+            reply::Result::Channel(info) => Ok(info),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    /// Adds a member or changes its role.
+    pub async fn set_member(
+        &self,
+        channel: &ChannelId,
+        user: &UserId,
+        role: v1::Role,
+    ) -> Result<(), Error> {
+        let member = v1::Member { user: user.to_string(), role: role.into() };
+        let channel = channel.to_string();
+        self.call_done(Verb::SetMember(v1::SetMember { channel, member: Some(member) })).await
+    }
+
+    /// Removes a member.
+    pub async fn remove_member(&self, channel: &ChannelId, user: &UserId) -> Result<(), Error> {
+        let (channel, user) = (channel.to_string(), user.to_string());
+        self.call_done(Verb::RemoveMember(v1::RemoveMember { channel, user })).await
+    }
+
+    /// A page of members, in order of their names, starting after `after_user`.
+    pub async fn members(
+        &self,
+        channel: &ChannelId,
+        after_user: Option<&UserId>,
+        limit: u32,
+    ) -> Result<v1::MemberList, Error> {
+        let verb = Verb::Members(v1::MembersQuery {
+            channel: channel.to_string(),
+            after_user: after_user.map(ToString::to_string).unwrap_or_default(),
+            limit,
+        });
+        match self.call(verb).await? {
+            reply::Result::Members(list) => Ok(list),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    /// Counts since the client was built.
+    pub fn statistics(&self) -> Statistics {
+        self.shared().session().statistics()
+    }
+
+    /// To be called when the operating system reports a change: a QUIC connection moves to a
+    /// fresh socket at once, a WebSocket is probed, a wait for the next attempt ends.
+    pub fn network_changed(&self, change: NetworkChange) {
+        self.shared().set_network_change(change);
+    }
+
+    /// Ends the session and waits until every task of this client is gone. Publications that
+    /// are still in the outbox fail with [`Error::Closed`].
+    pub async fn close(&self) {
+        self.shared().set_desired(Desired::Closed);
+        let mut driver = self.shared().driver.lock().await;
+        if let Some(task) = driver.take()
+            && let Err(error) = task.await
+        {
+            tracing::error!(%error, "the driver of a client ended badly");
+        }
+    }
+
+    pub(crate) fn shared(&self) -> &Shared {
+        &self.inner.shared
+    }
+
+    async fn call_done(&self, verb: Verb) -> Result<(), Error> {
+        match self.call(verb).await? {
+            reply::Result::Done(_) => Ok(()),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    async fn call(&self, verb: Verb) -> Result<reply::Result, Error> {
+        let now = tokio::time::Instant::now().into_std();
+        let reply = self.shared().change(|session| session.call(verb, now))?;
+        reply.await.unwrap_or(Err(Error::Closed))
+    }
+}
+
+/// States of a client, newest last. See [`Client::states`].
+pub struct States(BoxStream<'static, ClientState>);
+
+impl States {
+    /// The next state; `None` once the client is closed.
+    pub async fn next(&mut self) -> Option<ClientState> {
+        self.0.next().await
+    }
+}
+
+impl Stream for States {
+    type Item = ClientState;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<ClientState>> {
+        self.0.poll_next_unpin(cx)
+    }
+}
+
+impl std::fmt::Debug for States {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("States")
+    }
+}
+
+fn unexpected(result: &reply::Result) -> Error {
+    let kind = match result {
+        reply::Result::Error(_) => "an error",
+        reply::Result::Welcome(_) => "a Welcome",
+        reply::Result::Published(_) => "a Published",
+        reply::Result::Subscribed(_) => "a Subscribed",
+        reply::Result::Done(_) => "a Done",
+        reply::Result::History(_) => "a HistoryPage",
+        reply::Result::Presence(_) => "a PresenceList",
+        reply::Result::Pong(_) => "a Pong",
+        reply::Result::Channel(_) => "a ChannelInfo",
+        reply::Result::Members(_) => "a MemberList",
+    };
+    Error::Protocol(format!("the reply was {kind}, which does not answer this command"))
+}

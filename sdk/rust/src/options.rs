@@ -1,0 +1,226 @@
+//! What callers may choose: transports, bounds, where a subscription starts, what history returns.
+
+use std::time::Duration;
+
+use sterna_proto::{Position, v1};
+
+/// A way to reach an edge.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Transport {
+    Quic,
+    WebSocket,
+}
+
+impl Transport {
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Quic => "quic",
+            Self::WebSocket => "websocket",
+        }
+    }
+}
+
+/// Where a subscription starts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum StartFrom {
+    /// From now on.
+    #[default]
+    Latest,
+    /// From the first publication that is kept.
+    Earliest,
+    /// From what follows this position.
+    Position(Position),
+}
+
+/// In which order a long recovery arrives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Order {
+    /// Everything missing, oldest first.
+    #[default]
+    OldestFirst,
+    /// The newest page at once; the hole before it comes as [`Event::Gap`](crate::Event::Gap), to
+    /// be filled with `history`.
+    NewestFirst,
+}
+
+/// How to subscribe. `Subscribe::default()` is: from now on, without presence and receipts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Subscribe {
+    pub from: StartFrom,
+    pub presence: bool,
+    pub receipts: bool,
+    pub order: Order,
+}
+
+impl Subscribe {
+    pub fn latest() -> Self {
+        Self::default()
+    }
+
+    pub fn earliest() -> Self {
+        Self { from: StartFrom::Earliest, ..Self::default() }
+    }
+
+    pub fn after(position: Position) -> Self {
+        Self { from: StartFrom::Position(position), ..Self::default() }
+    }
+
+    /// Receive joins and leaves, and be listed.
+    #[must_use]
+    pub fn with_presence(self) -> Self {
+        Self { presence: true, ..self }
+    }
+
+    /// Receive other members' cursors.
+    #[must_use]
+    pub fn with_receipts(self) -> Self {
+        Self { receipts: true, ..self }
+    }
+
+    #[must_use]
+    pub fn with_order(self, order: Order) -> Self {
+        Self { order, ..self }
+    }
+}
+
+/// Which page of a channel to read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct History {
+    pub since: Option<Position>,
+    pub limit: u32,
+    pub backwards: bool,
+}
+
+impl Default for History {
+    fn default() -> Self {
+        Self { since: None, limit: 100, backwards: false }
+    }
+}
+
+impl History {
+    /// What follows `position`, oldest first.
+    pub fn since(position: Position) -> Self {
+        Self { since: Some(position), ..Self::default() }
+    }
+
+    /// The newest page, still oldest first.
+    pub fn newest() -> Self {
+        Self { backwards: true, ..Self::default() }
+    }
+
+    /// The page that ends before `position`, still oldest first.
+    pub fn before(position: Position) -> Self {
+        Self { since: Some(position), backwards: true, ..Self::default() }
+    }
+
+    #[must_use]
+    pub fn with_limit(self, limit: u32) -> Self {
+        Self { limit, ..self }
+    }
+}
+
+/// What happens to a publication when the outbox is full or there is no connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum OutboxPolicy {
+    /// Full: the new publication fails with `QueueFull`.
+    #[default]
+    RejectNew,
+    /// Full: the oldest publication that is not on its way fails with `QueueFull`.
+    DropOldest,
+    /// As `RejectNew`, and without a connection publications fail with `Disconnected`.
+    FailWhenOffline,
+}
+
+/// Bounds of the outbox.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct OutboxLimits {
+    pub publications: usize,
+    pub bytes: usize,
+    pub policy: OutboxPolicy,
+    /// Publications of one channel that may await their reply at a time. With 1 (the default) the
+    /// log keeps the order of publishing whatever the server answers. More is faster on a channel
+    /// with one busy publisher, but a publication refused as BUSY may then be overtaken.
+    pub channel_window: usize,
+}
+
+impl Default for OutboxLimits {
+    fn default() -> Self {
+        Self {
+            publications: 256,
+            bytes: 1024 * 1024,
+            policy: OutboxPolicy::RejectNew,
+            channel_window: 1,
+        }
+    }
+}
+
+/// What the operating system told about the network.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum NetworkChange {
+    /// Another interface or address carries the default route.
+    Path,
+    /// There was no network, now there is.
+    Online,
+    /// The device woke up.
+    Wake,
+}
+
+/// Why a token is wanted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum TokenReason {
+    /// For a new connection.
+    Connect,
+    /// The present one is about to expire.
+    Refresh,
+    /// The server said that the present one has expired.
+    Expired,
+}
+
+/// What a token provider is told.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct TokenRequest {
+    pub reason: TokenReason,
+    pub client_id: String,
+}
+
+impl TokenRequest {
+    pub(crate) fn new(reason: TokenReason, client_id: String) -> Self {
+        Self { reason, client_id }
+    }
+}
+
+/// Why a token provider has no token.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum TokenError {
+    /// This user may not connect. Terminal.
+    #[error("the token provider refused: {0}")]
+    Unauthorized(String),
+    /// Not now; asked again with back-off.
+    #[error("the token provider failed: {0}")]
+    Unavailable(String),
+}
+
+/// How a channel is made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CreateChannel {
+    pub kind: v1::ChannelKind,
+    pub access: v1::ChannelAccess,
+    pub members: Vec<v1::Member>,
+}
+
+impl Default for CreateChannel {
+    fn default() -> Self {
+        Self {
+            kind: v1::ChannelKind::Group,
+            access: v1::ChannelAccess::Members,
+            members: Vec::new(),
+        }
+    }
+}
+
+/// Publications (events of every kind, that is) that wait in a subscription for the application.
+pub(crate) const RECEIVE_QUEUE_EVENTS: usize = 1024;
+
+/// How long a command waits for its reply.
+pub(crate) const COMMAND_TIMEOUT: Duration = Duration::from_secs(5);

@@ -1,0 +1,321 @@
+//! Values as they lie on the disk: one byte of version, a CRC32C over key and content, then the
+//! content. The key is under the checksum so that a value cannot turn up in another's place.
+
+use bytes::{Buf, Bytes};
+use prost::Message;
+use sterna_proto::v1::{ChannelAccess, ChannelKind, Role};
+use sterna_proto::{ChannelId, ClientId, Epoch, Offset, Position, PublicationId, UserId};
+use sterna_storage::{
+    ChannelRecord, Duplicate, EpochStart, Head, MemberCursor, Membership, NewRecord, Origin, Record,
+};
+
+/// Why bytes are not what was written. The caller knows where they were.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Damaged(pub(crate) String);
+
+/// The value to be stored under `key`.
+pub(crate) fn seal(key: &[u8], content: &[u8]) -> Vec<u8> {
+    let mut value = Vec::with_capacity(HEADER_BYTES + content.len());
+    value.push(VERSION);
+    value.extend_from_slice(&checksum(key, content).to_be_bytes());
+    value.extend_from_slice(content);
+    value
+}
+
+/// The content of a value found under `key`.
+pub(crate) fn unseal<'a>(key: &[u8], value: &'a [u8]) -> Result<&'a [u8], Damaged> {
+    if value.len() < HEADER_BYTES {
+        return Err(Damaged(format!("a value of {} bytes has no header", value.len())));
+    }
+    let (header, content) = value.split_at(HEADER_BYTES);
+    if header[0] != VERSION {
+        return Err(Damaged(format!("unknown encoding {}", header[0])));
+    }
+    if header[1..] != checksum(key, content).to_be_bytes() {
+        return Err(Damaged("the checksum does not match".to_owned()));
+    }
+    Ok(content)
+}
+
+pub(crate) fn encode_record(record: &Record) -> Vec<u8> {
+    let Record { position, body } = record;
+    let origin = body.origin.as_ref();
+    StoredRecord {
+        epoch: position.epoch.0,
+        id: body.id.0,
+        sender: body.sender.as_str().to_owned(),
+        client_id: origin.map(|origin| origin.client_id.as_str().to_owned()).unwrap_or_default(),
+        client_seq: origin.map_or(0, |origin| origin.client_seq),
+        client_msg_id: body.client_msg_id.clone(),
+        server_ts_ms: body.server_ts_ms,
+        client_ts_ms: body.client_ts_ms,
+        kind: body.kind,
+        target_offset: body.target_offset.0,
+        payload: body.payload.clone(),
+    }
+    .encode_to_vec()
+}
+
+pub(crate) fn decode_record(offset: Offset, content: Bytes) -> Result<Record, Damaged> {
+    let stored: StoredRecord = decode(content)?;
+    let origin = if stored.client_id.is_empty() {
+        None
+    } else {
+        let client_id = ClientId::new(&stored.client_id).map_err(not_an_id)?;
+        Some(Origin { client_id, client_seq: stored.client_seq })
+    };
+    let body = NewRecord {
+        id: PublicationId(stored.id),
+        sender: UserId::new(&stored.sender).map_err(not_an_id)?,
+        origin,
+        client_msg_id: stored.client_msg_id,
+        server_ts_ms: stored.server_ts_ms,
+        client_ts_ms: stored.client_ts_ms,
+        kind: stored.kind,
+        target_offset: Offset(stored.target_offset),
+        payload: stored.payload,
+    };
+    Ok(Record { position: Position { epoch: Epoch(stored.epoch), offset }, body })
+}
+
+pub(crate) fn encode_head(head: &Head) -> Vec<u8> {
+    let epochs = head
+        .epochs
+        .iter()
+        .map(|start| StoredEpochStart { epoch: start.epoch.0, first: start.first.0 })
+        .collect();
+    StoredHead {
+        epoch: head.position.epoch.0,
+        offset: head.position.offset.0,
+        last_ts_ms: head.last_ts_ms,
+        epochs,
+    }
+    .encode_to_vec()
+}
+
+pub(crate) fn decode_head(content: &[u8]) -> Result<Head, Damaged> {
+    let stored: StoredHead = decode(content)?;
+    if stored.epochs.is_empty() {
+        return Err(Damaged("a head without epochs".to_owned()));
+    }
+    let start =
+        |one: &StoredEpochStart| EpochStart { epoch: Epoch(one.epoch), first: Offset(one.first) };
+    Ok(Head {
+        position: Position::new(stored.epoch, stored.offset),
+        last_ts_ms: stored.last_ts_ms,
+        epochs: stored.epochs.iter().map(start).collect(),
+    })
+}
+
+/// A fixed layout, since compaction reads every one of them.
+pub(crate) fn encode_dedup(found: &Duplicate, received_at_ms: u64) -> Vec<u8> {
+    let mut content = Vec::with_capacity(DEDUP_BYTES);
+    content.extend_from_slice(&received_at_ms.to_be_bytes());
+    content.extend_from_slice(&found.position.epoch.0.to_be_bytes());
+    content.extend_from_slice(&found.position.offset.0.to_be_bytes());
+    content.extend_from_slice(&found.id.0.to_be_bytes());
+    content.extend_from_slice(&found.server_ts_ms.to_be_bytes());
+    content.extend_from_slice(&found.fingerprint.to_be_bytes());
+    content
+}
+
+pub(crate) fn decode_dedup(mut content: &[u8]) -> Result<Duplicate, Damaged> {
+    check_len(content, DEDUP_BYTES)?;
+    let _received_at_ms = content.get_u64();
+    Ok(Duplicate {
+        index: 0,
+        position: Position::new(content.get_u32(), content.get_u64()),
+        id: PublicationId(content.get_u64()),
+        server_ts_ms: content.get_u64(),
+        fingerprint: content.get_u64(),
+    })
+}
+
+pub(crate) fn dedup_received_at_ms(key: &[u8], value: &[u8]) -> Result<u64, Damaged> {
+    let mut content = unseal(key, value)?;
+    check_len(content, DEDUP_BYTES)?;
+    Ok(content.get_u64())
+}
+
+pub(crate) fn encode_channel(record: &ChannelRecord) -> Vec<u8> {
+    StoredChannel {
+        name: record.name.as_str().to_owned(),
+        kind: record.kind as i32,
+        access: record.access as i32,
+        created_by: record.created_by.as_str().to_owned(),
+        created_at_ms: record.created_at_ms,
+    }
+    .encode_to_vec()
+}
+
+pub(crate) fn decode_channel(content: &[u8]) -> Result<ChannelRecord, Damaged> {
+    let stored: StoredChannel = decode(content)?;
+    Ok(ChannelRecord {
+        name: ChannelId::new(&stored.name).map_err(not_an_id)?,
+        kind: ChannelKind::try_from(stored.kind).map_err(not_a_number)?,
+        access: ChannelAccess::try_from(stored.access).map_err(not_a_number)?,
+        created_by: UserId::new(&stored.created_by).map_err(not_an_id)?,
+        created_at_ms: stored.created_at_ms,
+    })
+}
+
+pub(crate) fn encode_member(member: &Membership) -> Vec<u8> {
+    StoredMember { role: member.role as i32, since_ms: member.since_ms }.encode_to_vec()
+}
+
+pub(crate) fn decode_member(user: UserId, content: &[u8]) -> Result<Membership, Damaged> {
+    let stored: StoredMember = decode(content)?;
+    let role = Role::try_from(stored.role).map_err(not_a_number)?;
+    Ok(Membership { user, role, since_ms: stored.since_ms })
+}
+
+pub(crate) fn encode_cursor(cursor: &MemberCursor) -> Vec<u8> {
+    StoredCursor { delivered: cursor.delivered.0, read: cursor.read.0 }.encode_to_vec()
+}
+
+pub(crate) fn decode_cursor(user: UserId, content: &[u8]) -> Result<MemberCursor, Damaged> {
+    let stored: StoredCursor = decode(content)?;
+    Ok(MemberCursor { user, delivered: Offset(stored.delivered), read: Offset(stored.read) })
+}
+
+pub(crate) fn decode_number(mut content: &[u8]) -> Result<u64, Damaged> {
+    check_len(content, 8)?;
+    Ok(content.get_u64())
+}
+
+/// The user at the end of a member's or a cursor's key.
+pub(crate) fn decode_user(text: &[u8]) -> Result<UserId, Damaged> {
+    let text = std::str::from_utf8(text).map_err(|error| Damaged(error.to_string()))?;
+    UserId::new(text).map_err(not_an_id)
+}
+
+fn checksum(key: &[u8], content: &[u8]) -> u32 {
+    crc32c::crc32c_append(crc32c::crc32c_append(crc32c::crc32c(&[VERSION]), key), content)
+}
+
+fn decode<T: Message + Default>(content: impl Buf) -> Result<T, Damaged> {
+    T::decode(content).map_err(|error| Damaged(error.to_string()))
+}
+
+fn check_len(content: &[u8], expected: usize) -> Result<(), Damaged> {
+    if content.len() == expected {
+        return Ok(());
+    }
+    Err(Damaged(format!("{} bytes instead of {expected}", content.len())))
+}
+
+fn not_an_id(error: sterna_proto::InvalidId) -> Damaged {
+    Damaged(error.to_string())
+}
+
+fn not_a_number(error: prost::UnknownEnumValue) -> Damaged {
+    Damaged(error.to_string())
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct StoredRecord {
+    #[prost(uint32, tag = "1")]
+    epoch: u32,
+    #[prost(fixed64, tag = "2")]
+    id: u64,
+    #[prost(string, tag = "3")]
+    sender: String,
+    #[prost(string, tag = "4")]
+    client_id: String,
+    #[prost(uint64, tag = "5")]
+    client_seq: u64,
+    #[prost(bytes = "bytes", tag = "6")]
+    client_msg_id: Bytes,
+    #[prost(uint64, tag = "7")]
+    server_ts_ms: u64,
+    #[prost(uint64, tag = "8")]
+    client_ts_ms: u64,
+    #[prost(int32, tag = "9")]
+    kind: i32,
+    #[prost(uint64, tag = "10")]
+    target_offset: u64,
+    #[prost(bytes = "bytes", tag = "11")]
+    payload: Bytes,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct StoredHead {
+    #[prost(uint32, tag = "1")]
+    epoch: u32,
+    #[prost(uint64, tag = "2")]
+    offset: u64,
+    #[prost(uint64, tag = "3")]
+    last_ts_ms: u64,
+    #[prost(message, repeated, tag = "4")]
+    epochs: Vec<StoredEpochStart>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct StoredEpochStart {
+    #[prost(uint32, tag = "1")]
+    epoch: u32,
+    #[prost(uint64, tag = "2")]
+    first: u64,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct StoredChannel {
+    #[prost(string, tag = "1")]
+    name: String,
+    #[prost(int32, tag = "2")]
+    kind: i32,
+    #[prost(int32, tag = "3")]
+    access: i32,
+    #[prost(string, tag = "4")]
+    created_by: String,
+    #[prost(uint64, tag = "5")]
+    created_at_ms: u64,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct StoredMember {
+    #[prost(int32, tag = "1")]
+    role: i32,
+    #[prost(uint64, tag = "2")]
+    since_ms: u64,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct StoredCursor {
+    #[prost(uint64, tag = "1")]
+    delivered: u64,
+    #[prost(uint64, tag = "2")]
+    read: u64,
+}
+
+const VERSION: u8 = 1;
+const HEADER_BYTES: usize = 5;
+const DEDUP_BYTES: usize = 44;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn any_flipped_bit_and_any_cut_is_noticed() {
+        let value = seal(b"key", b"some content");
+        assert_eq!(unseal(b"key", &value), Ok(&b"some content"[..]));
+        for bit in 0..value.len() * 8 {
+            let mut damaged = value.clone();
+            damaged[bit / 8] ^= 1 << (bit % 8);
+            assert!(unseal(b"key", &damaged).is_err(), "bit {bit}");
+        }
+        for len in 0..value.len() {
+            assert!(unseal(b"key", &value[..len]).is_err(), "cut to {len}");
+        }
+        assert!(unseal(b"kez", &value).is_err(), "in another's place");
+    }
+
+    #[test]
+    fn content_that_is_no_record_is_damaged() {
+        assert!(decode_record(Offset(1), Bytes::new()).is_err(), "a record has a sender");
+        assert!(decode_head(&[]).is_err());
+        assert!(decode_dedup(&[0; DEDUP_BYTES - 1]).is_err());
+        assert!(decode_member(UserId::new("a").unwrap(), &[0x08, 0x63]).is_err(), "role 99");
+    }
+}

@@ -1,0 +1,189 @@
+//! The group that is being gathered: one batch, and what the writes in it have changed so far, so
+//! that the later ones of a group see the earlier ones. Lives on the committer's thread.
+//!
+//! A write first reads and decides, which may fail, and then stages, which may not; so a failed
+//! write leaves nothing in the batch.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use rocksdb::WriteBatch;
+use sterna_proto::{ChannelKey, Epoch, Position};
+use sterna_storage::sequence::{Sequenced, sequence, sequence_epoch};
+use sterna_storage::{
+    Append, AppendError, Duplicate, Head, NewRecord, Origin, Record, StorageError,
+};
+
+use crate::database::{Database, dedup_key, msg_key};
+use crate::encoding::{Damaged, decode_dedup, encode_dedup, encode_head, encode_record, seal};
+use crate::heads::HeadCache;
+use crate::options::{Family, unix_now_ms};
+
+#[derive(Debug)]
+pub(crate) struct Group {
+    database: Arc<Database>,
+    heads: HeadCache,
+    birth: Epoch,
+    batch: Batch,
+    /// Contents that the batch puts (`None`: deletes), except records, which nothing looks up.
+    changed: [HashMap<Vec<u8>, Option<Vec<u8>>>; Family::ALL.len()],
+    publications: usize,
+    sync: Sync,
+}
+
+/// Whether the group has to be on stable storage before it is answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) enum Sync {
+    /// It may ride on a later one: cursors.
+    #[default]
+    Later,
+    Now,
+}
+
+/// What a group comes to.
+pub(crate) struct Gathered {
+    pub(crate) batch: WriteBatch,
+    pub(crate) publications: usize,
+    pub(crate) sync: Sync,
+}
+
+impl Group {
+    pub(crate) fn new(database: Arc<Database>, birth: Epoch, cached_heads: usize) -> Self {
+        Self {
+            database,
+            heads: HeadCache::new(cached_heads),
+            birth,
+            batch: Batch::default(),
+            changed: Default::default(),
+            publications: 0,
+            sync: Sync::Later,
+        }
+    }
+
+    /// Bytes staged so far.
+    pub(crate) fn bytes(&self) -> usize {
+        self.batch.0.size_in_bytes()
+    }
+
+    /// Ends the group; `None` if no write of it changes anything.
+    pub(crate) fn take(&mut self) -> Option<Gathered> {
+        self.changed.iter_mut().for_each(HashMap::clear);
+        let batch = std::mem::take(&mut self.batch).0;
+        let publications = std::mem::take(&mut self.publications);
+        let sync = std::mem::take(&mut self.sync);
+        (!batch.is_empty()).then_some(Gathered { batch, publications, sync })
+    }
+
+    /// The content under a key, as the group leaves it so far.
+    pub(crate) fn get_as<T>(
+        &self,
+        family: Family,
+        key: &[u8],
+        decode: impl FnOnce(&[u8]) -> Result<T, Damaged>,
+    ) -> Result<Option<T>, StorageError> {
+        match self.changed[family as usize].get(key) {
+            None => self.database.get_as(family, key, decode),
+            Some(None) => Ok(None),
+            Some(Some(content)) => decode(content)
+                .map(Some)
+                .map_err(|damaged| self.database.corrupt(family, key, damaged)),
+        }
+    }
+
+    pub(crate) fn put(&mut self, sync: Sync, family: Family, key: Vec<u8>, content: Vec<u8>) {
+        let value = seal(&key, &content);
+        self.database.stage_put(&mut self.batch.0, family, &key, &value);
+        self.changed[family as usize].insert(key, Some(content));
+        self.require(sync);
+    }
+
+    pub(crate) fn delete(&mut self, sync: Sync, family: Family, key: Vec<u8>) {
+        self.database.stage_delete(&mut self.batch.0, family, &key);
+        self.changed[family as usize].insert(key, None);
+        self.require(sync);
+    }
+
+    pub(crate) fn append(&mut self, append: Append) -> Result<Head, AppendError> {
+        let channel = append.channel;
+        let head = self.head(channel)?;
+        let stored = |origin: &Origin| self.stored(channel, origin);
+        let sequenced = sequence(append, head.as_ref(), self.birth, stored)?;
+        Ok(self.store(channel, sequenced))
+    }
+
+    pub(crate) fn raise_epoch(
+        &mut self,
+        channel: ChannelKey,
+        expected: Position,
+        marker: NewRecord,
+    ) -> Result<Head, AppendError> {
+        let head = self.head(channel)?;
+        let stored = |origin: &Origin| self.stored(channel, origin);
+        let sequenced = sequence_epoch(expected, marker, head.as_ref(), stored)?;
+        Ok(self.store(channel, sequenced))
+    }
+
+    fn head(&mut self, channel: ChannelKey) -> Result<Option<Head>, StorageError> {
+        if let Some(head) = self.heads.head(&channel) {
+            return Ok(Some(head));
+        }
+        // The cache may have forgotten a head of this very group.
+        let head = self.get_as(Family::Head, &channel.0, crate::encoding::decode_head)?;
+        if let Some(head) = &head {
+            self.heads.insert(channel, head.clone());
+        }
+        Ok(head)
+    }
+
+    fn stored(
+        &self,
+        channel: ChannelKey,
+        origin: &Origin,
+    ) -> Result<Option<Duplicate>, StorageError> {
+        self.get_as(Family::Dedup, &dedup_key(channel, origin), decode_dedup)
+    }
+
+    fn store(&mut self, channel: ChannelKey, sequenced: Sequenced) -> Head {
+        let Sequenced { head, records } = sequenced;
+        let received_at_ms = unix_now_ms();
+        for record in &records {
+            self.store_record(channel, record, received_at_ms);
+        }
+        self.put(Sync::Now, Family::Head, channel.0.to_vec(), encode_head(&head));
+        self.heads.insert(channel, head.clone());
+        head
+    }
+
+    fn store_record(&mut self, channel: ChannelKey, record: &Record, received_at_ms: u64) {
+        let key = msg_key(channel, record.position.offset);
+        let value = seal(&key, &encode_record(record));
+        self.database.stage_put(&mut self.batch.0, Family::Msg, &key, &value);
+        self.publications += 1;
+        let Some(origin) = &record.body.origin else { return };
+        let row = Duplicate {
+            index: 0,
+            position: record.position,
+            id: record.body.id,
+            server_ts_ms: record.body.server_ts_ms,
+            fingerprint: record.body.fingerprint(),
+        };
+        let content = encode_dedup(&row, received_at_ms);
+        self.put(Sync::Now, Family::Dedup, dedup_key(channel, origin), content);
+    }
+
+    fn require(&mut self, sync: Sync) {
+        if sync == Sync::Now {
+            self.sync = Sync::Now;
+        }
+    }
+}
+
+/// RocksDB's batch, which does not say what it holds.
+#[derive(Default)]
+struct Batch(WriteBatch);
+
+impl std::fmt::Debug for Batch {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Batch({} rows, {} bytes)", self.0.len(), self.0.size_in_bytes())
+    }
+}

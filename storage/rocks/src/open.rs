@@ -1,0 +1,276 @@
+//! Opening: lock the directory, look before anything is changed, refuse what is not whole.
+
+use std::fs;
+use std::io;
+use std::sync::Arc;
+
+use rocksdb::WriteBatch;
+use sterna_proto::Epoch;
+use sterna_storage::{StorageError, StorageErrorKind};
+
+use crate::database::{Database, DirectoryLock, access_error};
+use crate::encoding::{decode_number, seal};
+use crate::guard::{self, Guard};
+use crate::options::{Family, unix_now_ms};
+use crate::{ENGINE, RocksConfig, repair};
+
+/// A store that is whole.
+#[derive(Debug)]
+pub(crate) struct Opened {
+    pub(crate) database: Arc<Database>,
+    pub(crate) guard: Guard,
+    /// Epoch of a channel's first record.
+    pub(crate) birth: Epoch,
+    /// Number of the newest commit.
+    pub(crate) commit: u64,
+}
+
+pub(crate) fn open(config: &RocksConfig) -> Result<Opened, StorageError> {
+    let directory = &config.directory;
+    fs::create_dir_all(directory).map_err(|error| access_error(directory, error))?;
+    let lock = DirectoryLock::acquire(directory)?;
+    let guard = Guard::open(directory, config.durability)
+        .map_err(|error| access_error(&directory.join(guard::FILE_NAME), error))?;
+    let claim = read_claim(config, &guard)?;
+    let loss = find_loss(config, claim, &lock)?;
+    if let Some(loss) = loss {
+        loss.judge(config)?;
+    }
+    let database = Arc::new(Database::open(config, lock)?);
+    let found = Meta::read(&database)?;
+    let meta = match (found.schema, loss) {
+        (None, _) => create(&database, &guard, claim)?,
+        (Some(_), Some(_)) => repair(&database, &guard, &found, claim)?,
+        (Some(_), None) => {
+            claim_first(&database, &guard, claim, found.commit)?;
+            found
+        }
+    };
+    Ok(Opened { database, guard, birth: meta.birth, commit: meta.commit })
+}
+
+/// What the guard file says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Claim {
+    Never,
+    Synced(u64),
+    Unreadable,
+}
+
+impl Claim {
+    fn commit(self) -> u64 {
+        if let Self::Synced(commit) = self { commit } else { 0 }
+    }
+}
+
+fn read_claim(config: &RocksConfig, guard: &Guard) -> Result<Claim, StorageError> {
+    match guard.read() {
+        Ok(None) => Ok(Claim::Never),
+        Ok(Some(commit)) => Ok(Claim::Synced(commit)),
+        Err(error) if error.kind() == io::ErrorKind::InvalidData => Ok(Claim::Unreadable),
+        Err(error) => Err(access_error(&config.directory.join(guard::FILE_NAME), error)),
+    }
+}
+
+/// Compares RocksDB with the claim, reading only: a refusal must leave everything as it was found,
+/// while opening for writing drops the part of the write-ahead log that does not verify.
+fn find_loss(
+    config: &RocksConfig,
+    claim: Claim,
+    lock: &DirectoryLock,
+) -> Result<Option<Loss>, StorageError> {
+    let commit = if config.directory.join("CURRENT").exists() {
+        match (inspect(config, lock), claim) {
+            (Ok(found), _) => found.commit,
+            // A creation that was interrupted before it had all families; what else may be wrong
+            // with a store, opening it for writing finds too.
+            (Err(error), Claim::Never) if error.kind == StorageErrorKind::Unavailable => 0,
+            (Err(error), _) => return Err(error),
+        }
+    } else {
+        0
+    };
+    Ok(match claim {
+        Claim::Synced(claimed) if commit < claimed => {
+            Some(Loss::Commits { recovered: commit, claimed })
+        }
+        // A store with publications always has a readable guard.
+        Claim::Never | Claim::Unreadable if commit > FIRST_COMMIT => Some(Loss::Guard),
+        _ => None,
+    })
+}
+
+fn inspect(config: &RocksConfig, lock: &DirectoryLock) -> Result<Meta, StorageError> {
+    let database = Database::inspect(config, lock)?;
+    let found = Meta::read(&database)?;
+    found.check_schema(&database)?;
+    Ok(found)
+}
+
+/// How a store is not what was acknowledged.
+#[derive(Debug, Clone, Copy)]
+enum Loss {
+    Commits { recovered: u64, claimed: u64 },
+    Guard,
+}
+
+impl Loss {
+    /// An error, unless the operator has accepted the loss.
+    fn judge(self, config: &RocksConfig) -> Result<(), StorageError> {
+        if config.accept_truncated {
+            tracing::warn!(loss = %self.describe(), "opening a truncated store as configured");
+            return Ok(());
+        }
+        let message = format!(
+            "{}: {}. Nothing was changed. Restore the store from a backup; or, to go on with what \
+             is left, open it once with accept_truncated: every channel then gets a new epoch, so \
+             that clients notice and forget what was lost",
+            config.directory.display(),
+            self.describe()
+        );
+        Err(StorageError::new(StorageErrorKind::Corrupt, ENGINE, message))
+    }
+
+    fn describe(self) -> String {
+        match self {
+            Self::Commits { recovered, claimed } => format!(
+                "acknowledged publications are missing: commit {claimed} was synced, and only \
+                 {recovered} could be recovered, because the end of the write-ahead log is \
+                 damaged or gone"
+            ),
+            Self::Guard => format!(
+                "the guard file {} is missing or damaged, so it is not known whether the store is \
+                 whole",
+                guard::FILE_NAME
+            ),
+        }
+    }
+}
+
+/// What the store knows about itself.
+#[derive(Debug)]
+struct Meta {
+    schema: Option<u64>,
+    birth: Epoch,
+    commit: u64,
+}
+
+impl Meta {
+    fn read(database: &Database) -> Result<Self, StorageError> {
+        let number = |key| database.get_as(Family::Meta, key, decode_number);
+        let birth = number(BIRTH_KEY)?.unwrap_or(0);
+        Ok(Self {
+            schema: number(SCHEMA_KEY)?,
+            birth: Epoch(u32::try_from(birth).unwrap_or(u32::MAX)),
+            commit: number(COMMIT_KEY)?.unwrap_or(0),
+        })
+    }
+
+    fn check_schema(&self, database: &Database) -> Result<(), StorageError> {
+        let Some(found) = self.schema.filter(|found| *found > SCHEMA) else { return Ok(()) };
+        let message = format!(
+            "{} has schema {found} and this version knows {SCHEMA} at most; start the newer \
+             version that wrote it",
+            database.directory().display()
+        );
+        Err(StorageError::new(StorageErrorKind::Fatal, ENGINE, message))
+    }
+}
+
+fn create(database: &Database, guard: &Guard, claim: Claim) -> Result<Meta, StorageError> {
+    let birth = sterna_storage::memory::birth_of(std::time::SystemTime::now());
+    // Above what an older guard claims, so that the two slots stay in order.
+    let commit = claim.commit().saturating_add(FIRST_COMMIT);
+    let mut batch = WriteBatch::default();
+    stage_number(database, &mut batch, SCHEMA_KEY, SCHEMA);
+    stage_number(database, &mut batch, BIRTH_KEY, u64::from(birth.0));
+    stage_number(database, &mut batch, COMMIT_KEY, commit);
+    database.write(batch, true)?;
+    claim_first(database, guard, Claim::Never, commit)?;
+    tracing::info!(directory = %database.directory().display(), "made a new store");
+    Ok(Meta { schema: Some(SCHEMA), birth, commit })
+}
+
+fn repair(
+    database: &Database,
+    guard: &Guard,
+    found: &Meta,
+    claim: Claim,
+) -> Result<Meta, StorageError> {
+    let commit = claim.commit().max(found.commit) + 1;
+    let birth = repair::raise_every_epoch(database, found.birth, unix_now_ms(), commit)?;
+    claim_first(database, guard, Claim::Never, commit)?;
+    Ok(Meta { schema: found.schema, birth, commit })
+}
+
+/// Writes a first claim where there is none.
+fn claim_first(
+    database: &Database,
+    guard: &Guard,
+    claim: Claim,
+    commit: u64,
+) -> Result<(), StorageError> {
+    if let Claim::Synced(_) = claim {
+        return Ok(());
+    }
+    guard
+        .reset()
+        .and_then(|()| guard.claim(commit))
+        .and_then(|()| guard.sync())
+        .map_err(|error| database.write_error(error))
+}
+
+pub(crate) fn stage_number(database: &Database, batch: &mut WriteBatch, key: &[u8], number: u64) {
+    let value = seal(key, &number.to_be_bytes());
+    database.stage_put(batch, Family::Meta, key, &value);
+}
+
+/// Raised with every change of keys or values that an older version would misread.
+const SCHEMA: u64 = 1;
+const SCHEMA_KEY: &[u8] = b"schema";
+pub(crate) const BIRTH_KEY: &[u8] = b"birth";
+pub(crate) const COMMIT_KEY: &[u8] = b"commit";
+
+/// The commit that makes the store; it holds no publication.
+const FIRST_COMMIT: u64 = 1;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_newer_schema_is_refused_and_nothing_changes() {
+        let directory = tempfile::tempdir().unwrap();
+        let config = RocksConfig::new(directory.path());
+        let opened = open(&config).unwrap();
+        let mut batch = WriteBatch::default();
+        stage_number(&opened.database, &mut batch, SCHEMA_KEY, SCHEMA + 1);
+        opened.database.write(batch, true).unwrap();
+        drop(opened);
+        for _ in 0..2 {
+            let error = open(&config).unwrap_err();
+            assert_eq!(error.kind, StorageErrorKind::Fatal);
+            assert!(error.message.contains("newer version"), "{error}");
+        }
+    }
+
+    #[test]
+    fn an_interrupted_creation_is_finished() {
+        let directory = tempfile::tempdir().unwrap();
+        let config = RocksConfig::new(directory.path());
+        let first = open(&config).unwrap();
+        let birth = first.birth;
+        drop(first);
+        // The batch was written and the guard was not.
+        fs::remove_file(directory.path().join(guard::FILE_NAME)).unwrap();
+        let second = open(&config).unwrap();
+        assert_eq!((second.birth, second.commit), (birth, FIRST_COMMIT));
+        drop(second);
+        // Not even the batch was.
+        let directory = tempfile::tempdir().unwrap();
+        let config = RocksConfig::new(directory.path());
+        let lock = DirectoryLock::acquire(directory.path()).unwrap();
+        drop(Database::open(&config, lock).unwrap());
+        assert_eq!(open(&config).unwrap().commit, FIRST_COMMIT);
+    }
+}

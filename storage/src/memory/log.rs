@@ -1,0 +1,142 @@
+//! The publication log in memory: one vector of records per channel, an index of origins beside
+//! it. Duplicates are recognised for as long as the store lives, so beyond the horizon.
+
+use std::collections::HashMap;
+use std::sync::atomic::Ordering;
+
+use futures_util::FutureExt as _;
+use futures_util::future::{BoxFuture, ready};
+use sterna_proto::{ChannelKey, Epoch, Offset, Position};
+
+use super::{Content, MemoryStore};
+use crate::sequence::{Sequenced, sequence, sequence_epoch};
+use crate::{
+    Append, AppendError, Duplicate, Head, NewRecord, Origin, PageLimit, PublicationLog, Record,
+    StorageError,
+};
+
+impl PublicationLog for MemoryStore {
+    fn append(&self, appends: Vec<Append>) -> BoxFuture<'_, Vec<Result<Head, AppendError>>> {
+        let mut content = self.content();
+        let verdicts = match self.check_open() {
+            Ok(()) => appends.into_iter().map(|one| content.append(one, self.birth)).collect(),
+            Err(error) => appends.iter().map(|_| Err(error.clone().into())).collect(),
+        };
+        ready(verdicts).boxed()
+    }
+
+    fn head(&self, channel: ChannelKey) -> BoxFuture<'_, Result<Option<Head>, StorageError>> {
+        let head = self.content().logs.get(&channel).map(|log| log.head.clone());
+        ready(Ok(head)).boxed()
+    }
+
+    fn read(
+        &self,
+        channel: ChannelKey,
+        after: Offset,
+        limit: PageLimit,
+    ) -> BoxFuture<'_, Result<Vec<Record>, StorageError>> {
+        let content = self.content();
+        let log = content.logs.get(&channel);
+        ready(Ok(log.map(|log| log.page(after, limit)).unwrap_or_default())).boxed()
+    }
+
+    fn find(
+        &self,
+        channel: ChannelKey,
+        origin: Origin,
+    ) -> BoxFuture<'_, Result<Option<Duplicate>, StorageError>> {
+        let content = self.content();
+        let log = content.logs.get(&channel);
+        ready(Ok(log.and_then(|log| log.find(&origin)))).boxed()
+    }
+
+    fn raise_epoch(
+        &self,
+        channel: ChannelKey,
+        expected: Position,
+        marker: NewRecord,
+    ) -> BoxFuture<'_, Result<Head, AppendError>> {
+        let mut content = self.content();
+        let raised = self
+            .check_open()
+            .map_err(AppendError::from)
+            .and_then(|()| content.raise_epoch(channel, expected, marker));
+        ready(raised).boxed()
+    }
+
+    fn close(&self) -> BoxFuture<'_, Result<(), StorageError>> {
+        self.closed.store(true, Ordering::Release);
+        ready(Ok(())).boxed()
+    }
+}
+
+impl Content {
+    fn append(&mut self, append: Append, birth: Epoch) -> Result<Head, AppendError> {
+        let channel = append.channel;
+        let log = self.logs.get(&channel);
+        let stored = |origin: &Origin| Ok(log.and_then(|log| log.find(origin)));
+        let sequenced = sequence(append, log.map(|log| &log.head), birth, stored)?;
+        Ok(self.store(channel, sequenced))
+    }
+
+    fn raise_epoch(
+        &mut self,
+        channel: ChannelKey,
+        expected: Position,
+        marker: NewRecord,
+    ) -> Result<Head, AppendError> {
+        let log = self.logs.get(&channel);
+        let stored = |origin: &Origin| Ok(log.and_then(|log| log.find(origin)));
+        let sequenced = sequence_epoch(expected, marker, log.map(|log| &log.head), stored)?;
+        Ok(self.store(channel, sequenced))
+    }
+
+    fn store(&mut self, channel: ChannelKey, sequenced: Sequenced) -> Head {
+        let Sequenced { head, records } = sequenced;
+        let log = self.logs.entry(channel).or_insert_with(|| ChannelLog::new(head.clone()));
+        log.head = head.clone();
+        records.into_iter().for_each(|record| log.push(record));
+        head
+    }
+}
+
+/// One channel: the record of offset n is at index n - 1.
+#[derive(Debug)]
+pub(super) struct ChannelLog {
+    head: Head,
+    records: Vec<Record>,
+    origins: HashMap<Origin, Offset, ahash::RandomState>,
+}
+
+impl ChannelLog {
+    fn new(head: Head) -> Self {
+        Self { head, records: Vec::new(), origins: HashMap::default() }
+    }
+
+    fn push(&mut self, record: Record) {
+        if let Some(origin) = &record.body.origin {
+            self.origins.insert(origin.clone(), record.position.offset);
+        }
+        self.records.push(record);
+    }
+
+    fn find(&self, origin: &Origin) -> Option<Duplicate> {
+        let offset = self.origins.get(origin)?;
+        let record = &self.records[offset.0 as usize - 1];
+        Some(Duplicate {
+            index: 0,
+            position: record.position,
+            id: record.body.id,
+            server_ts_ms: record.body.server_ts_ms,
+            fingerprint: record.body.fingerprint(),
+        })
+    }
+
+    fn page(&self, after: Offset, limit: PageLimit) -> Vec<Record> {
+        let start = usize::try_from(after.0).unwrap_or(usize::MAX);
+        let mut room = limit.start();
+        let following = self.records.iter().skip(start);
+        following.take_while(|record| room.take(record.body.payload.len())).cloned().collect()
+    }
+}

@@ -1,0 +1,220 @@
+//! The real node as a child process, on ports of its own and a data folder of its own: started,
+//! killed, restarted in the same place, and asked through its own command line. What it printed is
+//! shown when a test fails. Ends with the value: children are killed when dropped.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{ExitStatus, Stdio};
+use std::sync::OnceLock;
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+use tempfile::TempDir;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use tokio::process::{Child, Command};
+use tokio::time::timeout;
+
+/// Far above what a busy machine needs; reached only when something hangs.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A node of `sterna dev`.
+#[derive(Debug)]
+pub struct Node {
+    home: TempDir,
+    child: Option<Child>,
+    client: SocketAddr,
+    http: SocketAddr,
+}
+
+impl Node {
+    /// Starts a node on free ports and waits until it is ready.
+    pub async fn start() -> Self {
+        let home = tempfile::Builder::new().prefix("sterna-test-").tempdir().unwrap();
+        let nowhere = SocketAddr::from(([127, 0, 0, 1], 0));
+        let mut node = Self { home, child: None, client: nowhere, http: nowhere };
+        node.spawn();
+        let found = wait_for("dev.json of the node", || node.addresses()).await;
+        (node.client, node.http) = found;
+        node.wait_ready().await;
+        node
+    }
+
+    /// Where clients connect, on UDP and TCP.
+    pub fn client_address(&self) -> SocketAddr {
+        self.client
+    }
+
+    pub fn http_address(&self) -> SocketAddr {
+        self.http
+    }
+
+    pub fn data_dir(&self) -> PathBuf {
+        self.home.path().join("data")
+    }
+
+    /// kill -9: nothing is flushed, nobody is told.
+    pub async fn kill(&mut self) {
+        let mut child = self.child.take().expect("the node runs");
+        child.kill().await.unwrap();
+    }
+
+    /// SIGTERM, and the exit status that follows.
+    pub async fn terminate(&mut self) -> ExitStatus {
+        let mut child = self.child.take().expect("the node runs");
+        signal(&child, libc::SIGTERM);
+        timeout(PATIENCE, child.wait()).await.expect("the node ends after SIGTERM").unwrap()
+    }
+
+    /// Starts again in the same place after [`kill`](Self::kill) or
+    /// [`terminate`](Self::terminate).
+    pub async fn restart(&mut self) {
+        assert!(self.child.is_none(), "the node runs already");
+        self.spawn();
+        self.wait_ready().await;
+    }
+
+    /// One of the verbs that talk to a node, against `server`.
+    pub fn verb(&self, verb: &[&str], server: SocketAddr, user: &str) -> Command {
+        let mut command = self.local_verb(verb);
+        command.args(["--server", &server.to_string(), "--user", user]);
+        command
+    }
+
+    /// A verb that reads the node's data folder.
+    pub fn local_verb(&self, verb: &[&str]) -> Command {
+        let mut command = Command::new(binary());
+        command.args(verb).arg("--data-dir").arg(self.data_dir());
+        command.stdin(Stdio::null()).kill_on_drop(true);
+        command
+    }
+
+    /// The text of `GET path` on the HTTP port, with the status.
+    pub async fn http_get(&self, path: &str) -> std::io::Result<(u16, String)> {
+        let mut connection = TcpStream::connect(self.http).await?;
+        let request =
+            format!("GET {path} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n\r\n", self.http);
+        connection.write_all(request.as_bytes()).await?;
+        let mut answer = Vec::new();
+        connection.read_to_end(&mut answer).await?;
+        let answer = String::from_utf8_lossy(&answer);
+        let status = answer.split(' ').nth(1).and_then(|status| status.parse().ok()).unwrap_or(0);
+        let body = answer.split_once("\r\n\r\n").map_or("", |(_, body)| body);
+        Ok((status, body.to_owned()))
+    }
+
+    /// The sum of a metric over all its labels; `None` when it has not moved yet.
+    pub async fn metric(&self, name: &str) -> Option<f64> {
+        let (_, text) = self.http_get("/metrics").await.ok()?;
+        let values: Vec<f64> = text
+            .lines()
+            .filter_map(|line| line.strip_prefix(name))
+            .filter(|rest| rest.starts_with([' ', '{']))
+            .filter_map(|rest| rest.rsplit(' ').next()?.parse().ok())
+            .collect();
+        (!values.is_empty()).then(|| values.iter().sum())
+    }
+
+    /// What the node printed so far.
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(self.log_path()).unwrap_or_default()
+    }
+
+    fn spawn(&mut self) {
+        let log = std::fs::File::options().create(true).append(true).open(self.log_path()).unwrap();
+        let mut command = Command::new(binary());
+        command
+            .args(["dev", "--client-port", &self.client.port().to_string()])
+            .args(["--http-port", &self.http.port().to_string()])
+            .arg("--data-dir")
+            .arg(self.data_dir())
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().unwrap())
+            .stderr(log)
+            .kill_on_drop(true);
+        self.child = Some(command.spawn().unwrap());
+    }
+
+    async fn wait_ready(&mut self) {
+        let start = Instant::now();
+        loop {
+            if let Some(status) = self.child.as_mut().and_then(|child| child.try_wait().unwrap()) {
+                panic!("the node ended with {status} instead of becoming ready:\n{}", self.log());
+            }
+            let answer = timeout(Duration::from_secs(2), self.http_get("/readyz")).await;
+            if matches!(answer, Ok(Ok((200, _)))) {
+                return;
+            }
+            assert!(start.elapsed() < PATIENCE, "the node is not ready:\n{}", self.log());
+            tokio::time::sleep(POLL).await;
+        }
+    }
+
+    fn addresses(&self) -> Option<(SocketAddr, SocketAddr)> {
+        let text = std::fs::read_to_string(self.data_dir().join("dev.json")).ok()?;
+        // Read while it is being written: not there yet.
+        let found: Value = serde_json::from_str(&text).ok()?;
+        let address = |key: &str| found[key].as_str().and_then(|text| text.parse().ok());
+        Some((address("client")?, address("http")?))
+    }
+
+    fn log_path(&self) -> PathBuf {
+        self.home.path().join("node.log")
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let log = self.log();
+            let from = log.len().saturating_sub(LOG_BYTES);
+            let tail: String = log.chars().skip(from).collect();
+            eprintln!("--- the node's log ---\n{tail}\n---");
+        }
+    }
+}
+
+/// Sends a signal to a child that has not been waited for.
+#[allow(unsafe_code)]
+pub fn signal(child: &Child, signal: i32) {
+    let Some(id) = child.id() else { return };
+    // SAFETY: the child has not been waited for, so its id still names it.
+    unsafe { libc::kill(id as libc::pid_t, signal) };
+}
+
+/// Waits until `find` finds something.
+pub async fn wait_for<T>(what: &str, mut find: impl FnMut() -> Option<T>) -> T {
+    let start = Instant::now();
+    loop {
+        if let Some(found) = find() {
+            return found;
+        }
+        assert!(start.elapsed() < PATIENCE, "{what}: not within {PATIENCE:?}");
+        tokio::time::sleep(POLL).await;
+    }
+}
+
+/// The binary under test: `STERNA_BIN`, or built once from this checkout.
+pub fn binary() -> &'static Path {
+    static BINARY: OnceLock<PathBuf> = OnceLock::new();
+    BINARY.get_or_init(|| match std::env::var_os("STERNA_BIN") {
+        Some(path) => path.into(),
+        None => build(),
+    })
+}
+
+fn build() -> PathBuf {
+    let root = crate::source::root();
+    let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".into());
+    let status = std::process::Command::new(cargo)
+        .args(["build", "--quiet", "--package", "sterna", "--bin", "sterna"])
+        .current_dir(&root)
+        .status()
+        .unwrap();
+    assert!(status.success(), "the binary did not build");
+    let target = std::env::var_os("CARGO_TARGET_DIR").map_or(root.join("target"), PathBuf::from);
+    target.join("debug/sterna")
+}
+
+const POLL: Duration = Duration::from_millis(20);
+const LOG_BYTES: usize = 8 * 1024;

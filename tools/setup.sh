@@ -1,0 +1,79 @@
+#!/usr/bin/env bash
+# Installs what building (`setup.sh build`) or testing (`setup.sh test`) needs and is missing.
+# Asks nothing: with root or passwordless sudo on a Debian-like system it installs, elsewhere it
+# names what to install and ends with status 1. Quiet when everything is there.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+purpose=${1:-build}
+minimum_rust=$(sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml)
+[ -d "$HOME/.cargo/bin" ] && PATH=$HOME/.cargo/bin:$PATH
+
+fail() {
+    printf 'sterna: %s\n' "$@" >&2
+    exit 1
+}
+
+has_libclang() {
+    [ -n "${LIBCLANG_PATH:-}" ] && return 0
+    # A subshell without pipefail: grep closing early must not count as a failure.
+    (set +o pipefail; ldconfig -p 2>/dev/null | grep -q 'libclang[-.]') && return 0
+    compgen -G '/usr/lib/llvm-*/lib/libclang*.so*' >/dev/null
+}
+
+missing_packages() {
+    command -v cc >/dev/null || echo gcc
+    command -v g++ >/dev/null || echo g++
+    command -v python3 >/dev/null || echo python3
+    has_libclang || echo libclang-dev
+    if [ "$purpose" = test ]; then
+        python3 -c 'import ensurepip, venv' 2>/dev/null || echo python3-venv
+    fi
+}
+
+install_packages() {
+    local sudo=()
+    if [ "$(id -u)" != 0 ]; then
+        if ! { command -v sudo >/dev/null && sudo -n true 2>/dev/null; }; then
+            fail "these packages are missing: $*" "install them, for example: sudo apt-get install $*"
+        fi
+        sudo=(sudo -n)
+    fi
+    command -v apt-get >/dev/null ||
+        fail "install the equivalents of these Debian packages: $*"
+    echo "installing $*" >&2
+    local log
+    log=$(mktemp)
+    # RUNLEVEL=1: nothing is started.
+    if ! { "${sudo[@]}" apt-get update -qq &&
+        "${sudo[@]}" env DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 \
+            apt-get install -y -qq --no-install-recommends "$@"; } >"$log" 2>&1; then
+        cat "$log" >&2
+        rm -f "$log"
+        fail "apt-get could not install: $*"
+    fi
+    rm -f "$log"
+}
+
+install_rust() {
+    local rustup='curl --proto =https --tlsv1.2 -sSf https://sh.rustup.rs | sh -s -- -y --profile minimal -c rustfmt -c clippy'
+    echo "installing Rust with rustup" >&2
+    command -v curl >/dev/null || install_packages curl ca-certificates
+    bash -o pipefail -c "$rustup" >&2 ||
+        fail "Rust $minimum_rust or newer is missing and could not be installed; get it with:" "  $rustup"
+}
+
+rust_is_new_enough() {
+    local version
+    version=$(rustc --version | awk '{ print $2 }')
+    [ "$(printf '%s\n%s\n' "$minimum_rust" "$version" | sort -V | head -1)" = "$minimum_rust" ]
+}
+
+mapfile -t packages < <(missing_packages)
+[ ${#packages[@]} = 0 ] || install_packages "${packages[@]}"
+command -v cargo >/dev/null || install_rust
+command -v cargo >/dev/null || PATH=$HOME/.cargo/bin:$PATH
+rust_is_new_enough ||
+    fail "Rust $minimum_rust or newer is needed, $(rustc --version) is here; run: rustup update stable"
+if [ "$purpose" = test ]; then
+    tests/interop/setup.sh
+fi
