@@ -18,6 +18,7 @@ pub mod identity;
 pub mod limit;
 pub mod link;
 pub mod node;
+pub mod order;
 pub mod presence;
 pub mod push;
 pub mod session;

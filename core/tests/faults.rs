@@ -64,6 +64,53 @@ fn i1_i2_i3_lost_answers_and_refusals_neither_lose_nor_double() {
 }
 
 #[test]
+fn i13_a_refused_publication_is_never_overtaken_by_the_ones_behind_it() {
+    let (log, stores) = faulty();
+    let check = stores.clone();
+    let mut config = config();
+    config.queues.channel_pending = 4;
+    config.rates.publish = sterna_core::config::Rate { per_second: 2000, burst: 20 };
+    with_workers(config, stores, 1, |_, workers| async move {
+        let mut alice = TestClient::connect(&workers[0], "alice").await;
+        let ordered = |seq: u64| {
+            let Verb::Publish(publish) = publish("room:1", seq, &format!("text {seq}")) else {
+                unreachable!()
+            };
+            Verb::Publish(v1::Publish { ordered: true, ..publish })
+        };
+        // A window of 32, as the SDK: whatever is refused is sent again, in order.
+        let mut next = 1u64;
+        let mut rounds = 0;
+        while next <= 300 {
+            rounds += 1;
+            if rounds % 3 == 0 {
+                log.fail_appends(1, FaultPoint::BeforeAppend, StorageErrorKind::Unavailable);
+            }
+            let window: Vec<(u64, u32)> =
+                (next..next + 32).map(|seq| (seq, alice.send(ordered(seq)))).collect();
+            let mut refused = None;
+            for (seq, id) in window {
+                match alice.reply(id).await {
+                    Reply::Published(published) => {
+                        assert_eq!(refused, None, "{seq} overtook");
+                        assert_eq!(published.offset, seq);
+                        next = seq + 1;
+                    }
+                    other => {
+                        assert!(error(other).retryable);
+                        refused.get_or_insert(seq);
+                    }
+                }
+            }
+        }
+        let texts: Vec<String> = stored(&check, "room:1").await.into_iter().map(|r| r.1).collect();
+        let expected: Vec<String> = (1..next).map(|seq| format!("text {seq}")).collect();
+        assert_eq!(texts, expected);
+        assert!(rounds > 10, "refusals happened");
+    });
+}
+
+#[test]
 fn i4_nobody_sees_a_publication_before_its_commit() {
     let (log, stores) = faulty();
     with_workers(config(), stores, 1, |_, workers| async move {

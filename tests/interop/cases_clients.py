@@ -98,14 +98,20 @@ async def test_recovery_brings_exactly_what_is_missing(node):
     async with Wss(node, wire.SUBPROTOCOL_PROTOBUF) as writer:
         await writer.open(node.token("alice"), "recover-w")
         for number in range(1, 11):
-            await writer.ask(publish=pb.Publish(
+            published = await writer.ask(publish=pb.Publish(
                 channel=channel, payload=str(number).encode(), client_seq=number))
+    epoch = published.published.epoch
     async with Quic(node) as reader:
         await reader.open(node.token("bob"), "recover-r")
         subscribed = (await reader.ask(subscribe=pb.Subscribe(
-            channel=channel, since=pb.Position(epoch=1, offset=4)))).subscribed
+            channel=channel, since=pb.Position(epoch=epoch, offset=4)))).subscribed
         assert [each.offset for each in subscribed.publications] == [5, 6, 7, 8, 9, 10]
         assert subscribed.live and subscribed.position.offset == 10
+        # A position in a history that is gone is told so, and what to forget.
+        subscribed = (await reader.ask(subscribe=pb.Subscribe(
+            channel=channel, since=pb.Position(epoch=epoch - 1, offset=4)))).subscribed
+        assert subscribed.epoch_change.keep_upto == 0
+        assert len(subscribed.publications) == 10
 
 
 async def test_errors_are_told_and_the_connection_goes_on(node):

@@ -75,10 +75,10 @@ async def test_a_reply_from_a_client(node):
 
 
 async def test_bad_tokens(node):
-    for token in BAD_TOKENS:
+    for at, token in enumerate(BAD_TOKENS):
         async def send(client, token=token):
             await client.send(wire.hello(token, "mallory-token"))
-        await _closes_with(node, wire.CLOSE_UNAUTHORIZED, "token", send)
+        await _closes_with(node, wire.CLOSE_UNAUTHORIZED, f"token-{at}", send)
 
 
 async def test_a_token_of_another_secret(node):

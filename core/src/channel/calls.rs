@@ -5,14 +5,14 @@ use std::collections::hash_map::Entry;
 
 use sterna_proto::v1::reply::Result as Reply;
 use sterna_proto::v1::{ChannelAccess, ChannelKind, PresenceState, Role};
-use sterna_proto::{ChannelKey, ErrorCode, Offset, Position, UserId, limits, v1};
+use sterna_proto::{ChannelKey, ClientId, ErrorCode, Offset, Position, UserId, limits, v1};
 use sterna_storage::{ChannelRecord, Created, Membership, NewRecord, Origin};
 use tokio::sync::oneshot;
 
 use crate::authz::{self, FirstUse, Verdict};
 use crate::channel::sequence;
 use crate::channel::shard::{Call, Shard};
-use crate::channel::state::ChannelState;
+use crate::channel::state::{ChannelState, PublishTicket};
 use crate::channel::work::{Done, MemberChange, answer, unavailable};
 use crate::identity::Action;
 use crate::link::{Audience, LinkPush, LinkReply, Verb};
@@ -37,7 +37,12 @@ impl Shard {
         state.used_at = tokio::time::Instant::now();
         if state.waiting.len() >= queues.channel_pending {
             let busy = v1::Error::new(ErrorCode::Busy, "too many commands wait for this channel");
-            return answer(call.reply, Err(busy.with_retry_after_ms(100)));
+            let ordered = match &call.command.verb {
+                Verb::Publish(publish) => ordered(&call, publish.ordered, publish.client_seq),
+                _ => None,
+            };
+            let ticket = PublishTicket { reply: call.reply, ordered };
+            return state.answer(ticket, Err(busy.with_retry_after_ms(100)));
         }
         state.waiting.push_back(call);
         self.resume_waiting(key);
@@ -177,16 +182,18 @@ impl Shard {
         }
     }
 
-    fn publish(&mut self, key: ChannelKey, mut call: Call) {
-        let Verb::Publish(publish) = &mut call.command.verb else { return };
-        let publish = std::mem::take(publish);
-        let Ok(id) = self.context.ids.try_next() else {
-            let busy = v1::Error::new(ErrorCode::Busy, "no id to give; try again");
-            return answer(call.reply, Err(busy.with_retry_after_ms(10)));
-        };
+    fn publish(&mut self, key: ChannelKey, call: Call) {
+        let Verb::Publish(publish) = call.command.verb.clone() else { return };
         if let Err(error) = check_publish(&publish) {
             return answer(call.reply, Err(error));
         }
+        let Ok(id) = self.context.ids.try_next() else {
+            // Another shard has taken the last one since this call was let through.
+            if let Some(state) = self.channels.get_mut(&key) {
+                state.waiting.push_front(call);
+            }
+            return;
+        };
         let origin = (publish.client_seq > 0).then(|| Origin {
             client_id: call.command.client_id.clone(),
             client_seq: publish.client_seq,
@@ -203,13 +210,17 @@ impl Shard {
             payload: publish.payload,
         };
         let Some(state) = self.channels.get_mut(&key) else { return };
-        if let sequence::Verdict::Answered(reply, result) =
-            state.sequence.handle_publish(record, call.reply)
+        let ordered = ordered(&call, publish.ordered, publish.client_seq);
+        let ticket = PublishTicket { reply: call.reply, ordered };
+        if let Some((client, client_seq)) = &ticket.ordered
+            && !state.order.admits(client, *client_seq, tokio::time::Instant::now())
         {
-            if result.as_ref().is_ok_and(|published| published.duplicate) {
-                metrics::counter!("sterna_core_duplicates_total").increment(1);
-            }
-            answer(reply, result.map(Reply::Published));
+            return state.answer(ticket, Err(out_of_turn()));
+        }
+        if let sequence::Verdict::Answered(ticket, result) =
+            state.sequence.handle_publish(record, ticket)
+        {
+            state.answer(ticket, result);
         }
     }
 
@@ -356,6 +367,15 @@ impl Shard {
             Done::Answered
         }));
     }
+}
+
+fn ordered(call: &Call, ordered: bool, client_seq: u64) -> Option<(ClientId, u64)> {
+    (ordered && client_seq > 0).then(|| (call.command.client_id.clone(), client_seq))
+}
+
+fn out_of_turn() -> v1::Error {
+    let message = "an earlier publication of this client was refused; send that one first";
+    v1::Error::new(ErrorCode::Busy, message).with_retry_after_ms(100)
 }
 
 enum Ready {

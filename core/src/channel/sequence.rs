@@ -246,8 +246,8 @@ impl<T> Sequence<T> {
             ErrorCode::Unavailable,
             format!("not stored: {}; try again", error.message),
         );
-        let failed = self.in_flight.drain(..).flat_map(Pending::tickets);
-        outcome.answers.extend(failed.map(|ticket| (ticket, Err(answer.clone()))));
+        // What waits behind fails too: stored, it would have overtaken.
+        outcome.answers = self.fail_all(&answer);
         outcome
     }
 

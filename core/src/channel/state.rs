@@ -4,17 +4,20 @@ use std::collections::{HashMap, VecDeque};
 
 use ahash::RandomState;
 use sterna_proto::v1::Role;
-use sterna_proto::{ChannelId, ChannelKey, UserId};
+use sterna_proto::v1::reply::Result as Reply;
+use sterna_proto::{ChannelId, ChannelKey, ClientId, UserId};
 use sterna_storage::{ChannelRecord, Head};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use crate::channel::ring::Ring;
-use crate::channel::sequence::Sequence;
+use crate::channel::sequence::{Answer, Sequence};
 use crate::channel::shard::Call;
+use crate::channel::work::answer;
 use crate::config::QueueLimits;
 use crate::link::LinkReply;
 use crate::link::memory::LinkId;
+use crate::order::OrderGate;
 use crate::presence::Presence;
 
 #[derive(Debug)]
@@ -25,7 +28,9 @@ pub(super) struct ChannelState {
     /// Roles that were looked up; `None` inside: not a member. Correct because every change of a
     /// membership goes through the channel's owner.
     pub roles: HashMap<UserId, Option<Role>, RandomState>,
-    pub sequence: Sequence<oneshot::Sender<LinkReply>>,
+    pub sequence: Sequence<PublishTicket>,
+    /// Clients with a publication that was refused for the moment.
+    pub order: OrderGate<ClientId>,
     pub ring: Ring,
     pub presence: Presence,
     /// Links with at least one subscription.
@@ -39,12 +44,34 @@ pub(super) struct ChannelState {
     pub used_at: Instant,
 }
 
+/// Where the answer to a publication goes.
+#[derive(Debug)]
+pub(super) struct PublishTicket {
+    pub reply: oneshot::Sender<LinkReply>,
+    /// Set when the client wants its order kept through refusals.
+    pub ordered: Option<(ClientId, u64)>,
+}
+
 impl ChannelState {
+    /// Answers a publication, and remembers a refusal.
+    pub fn answer(&mut self, ticket: PublishTicket, result: Answer) {
+        if let (Err(error), Some((client, client_seq))) = (&result, ticket.ordered)
+            && error.retryable
+        {
+            self.order.on_refused(client, client_seq, Instant::now());
+        }
+        if result.as_ref().is_ok_and(|published| published.duplicate) {
+            metrics::counter!("sterna_core_duplicates_total").increment(1);
+        }
+        answer(ticket.reply, result.map(Reply::Published));
+    }
+
     pub fn new(name: ChannelId, key: ChannelKey, queues: &QueueLimits) -> Self {
         Self {
             record: None,
             roles: HashMap::default(),
             sequence: Self::sequence(&name, key, None, queues),
+            order: OrderGate::default(),
             ring: Ring::new(queues.ring_publications, queues.ring_bytes),
             presence: Presence::default(),
             interest: Vec::new(),
@@ -82,7 +109,7 @@ impl ChannelState {
         key: ChannelKey,
         head: Option<Head>,
         queues: &QueueLimits,
-    ) -> Sequence<oneshot::Sender<LinkReply>> {
+    ) -> Sequence<PublishTicket> {
         Sequence::new(name.clone(), key, head, queues.dedup_window, queues.channel_pending)
     }
 }

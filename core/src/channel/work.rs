@@ -11,6 +11,7 @@ use sterna_storage::{
 
 use crate::channel::sequence::{Next, Outcome};
 use crate::channel::shard::{Call, Shard};
+use crate::channel::state::PublishTicket;
 use crate::link::{Audience, LinkPush, LinkReply};
 use crate::push::{EncodedPush, SharedPush};
 
@@ -162,8 +163,8 @@ impl Shard {
                 // append happens before the log has been read.
                 self.note_storage_error(&error);
                 let Some(state) = self.channels.get_mut(&key) else { return };
-                for (to, result) in state.sequence.fail_all(&unavailable(&error)) {
-                    answer(to, result.map(v1::reply::Result::Published));
+                for (ticket, result) in state.sequence.fail_all(&unavailable(&error)) {
+                    state.answer(ticket, result);
                 }
                 self.start_catch_up(key, CATCH_UP_RETRY);
             }
@@ -171,19 +172,10 @@ impl Shard {
     }
 
     /// I4: the only place from which publications reach anybody, and only committed ones.
-    fn apply(
-        &mut self,
-        key: ChannelKey,
-        outcome: Outcome<tokio::sync::oneshot::Sender<LinkReply>>,
-    ) {
+    fn apply(&mut self, key: ChannelKey, outcome: Outcome<PublishTicket>) {
         let Some(state) = self.channels.get_mut(&key) else { return };
-        for (reply, result) in outcome.answers {
-            if let Ok(published) = &result
-                && published.duplicate
-            {
-                metrics::counter!("sterna_core_duplicates_total").increment(1);
-            }
-            answer(reply, result.map(v1::reply::Result::Published));
+        for (ticket, result) in outcome.answers {
+            state.answer(ticket, result);
         }
         let mut pushes: Vec<SharedPush> = Vec::with_capacity(outcome.committed.len());
         let first = outcome.committed.first().map(|record| record.position);

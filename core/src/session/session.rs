@@ -15,6 +15,7 @@ use crate::config::CoreConfig;
 use crate::identity::Identity;
 use crate::limit::TokenBucket;
 use crate::link::{LinkCommand, LinkReply, Verb};
+use crate::order::OrderGate;
 use crate::push::SharedPush;
 use crate::session::outbox::{Class, Outbox};
 use crate::session::subscription::Subscription;
@@ -41,9 +42,22 @@ enum ReplyTo {
 
 #[derive(Debug)]
 enum Call {
-    Plain { id: u32 },
-    Page { id: u32 },
-    Attach { reply_to: ReplyTo, key: ChannelKey },
+    Plain {
+        id: u32,
+    },
+    /// `client_seq` is 0 unless the client wants its order kept.
+    Publish {
+        id: u32,
+        key: ChannelKey,
+        client_seq: u64,
+    },
+    Page {
+        id: u32,
+    },
+    Attach {
+        reply_to: ReplyTo,
+        key: ChannelKey,
+    },
 }
 
 /// A command whose answer is a page, waiting for its turn.
@@ -67,6 +81,8 @@ pub struct Session {
     next_token: CallToken,
     waiting_pages: VecDeque<PageCommand>,
     open_pages: usize,
+    /// Channels with a publication that was refused for the moment.
+    order: OrderGate<ChannelKey>,
     publish_rate: TokenBucket,
     command_rate: TokenBucket,
     ephemeral_rate: TokenBucket,
@@ -98,6 +114,7 @@ impl Session {
             next_token: 0,
             waiting_pages: VecDeque::new(),
             open_pages: 0,
+            order: OrderGate::default(),
             publish_rate: TokenBucket::new(rates.publish, now),
             command_rate: TokenBucket::new(rates.command, now),
             ephemeral_rate: TokenBucket::new(rates.ephemeral, now),
@@ -198,7 +215,11 @@ impl Session {
             self.fail(id, ErrorCode::BadRequest, "this node does not know the command");
             return Ok(());
         };
-        if let Err(error) = self.charge(&verb, now) {
+        let charged = match &verb {
+            Command::Publish(_) => Ok(()),
+            other => self.charge(other, now),
+        };
+        if let Err(error) = charged {
             self.reply_error(id, error);
             return Ok(());
         }
@@ -222,6 +243,7 @@ impl Session {
             Command::Refresh(_) => {
                 self.fail(id, ErrorCode::BadRequest, "a token is refreshed by the edge");
             }
+            Command::Publish(publish) => self.publish(id, publish, now),
             other => self.forward(id, other),
         }
         Ok(())
@@ -231,6 +253,15 @@ impl Session {
     pub fn handle_reply(&mut self, token: CallToken, reply: LinkReply) {
         match self.calls.remove(&token) {
             Some(Call::Plain { id }) => self.answer(id, reply),
+            Some(Call::Publish { id, key, client_seq }) => {
+                if client_seq > 0
+                    && let Err(error) = &reply
+                    && error.retryable
+                {
+                    self.order.on_refused(key, client_seq, Instant::now());
+                }
+                self.answer(id, reply);
+            }
             Some(Call::Page { id }) => {
                 self.open_pages -= 1;
                 self.answer(id, reply);
@@ -342,15 +373,41 @@ impl Session {
 
     fn charge(&mut self, verb: &Command, now: Instant) -> Result<(), v1::Error> {
         let bucket = match verb {
-            Command::Publish(_) => &mut self.publish_rate,
             Command::Ephemeral(_) => &mut self.ephemeral_rate,
             _ => &mut self.command_rate,
         };
-        bucket.try_take(now).map_err(|wait| {
-            metrics::counter!("sterna_core_rate_limited_total").increment(1);
-            v1::Error::new(ErrorCode::RateLimited, "too many commands of this kind; slow down")
-                .with_retry_after_ms(millis(wait).max(1))
-        })
+        bucket.try_take(now).map_err(rate_limited)
+    }
+
+    fn publish(&mut self, id: u32, publish: v1::Publish, now: Instant) {
+        let channel = match channel_id(&publish.channel).and_then(|channel| {
+            check_len("payload", publish.payload.len(), limits::PAYLOAD_BYTES)?;
+            Ok(channel)
+        }) {
+            Ok(channel) => channel,
+            Err(error) => return self.reply_error(id, error),
+        };
+        let key = channel.key();
+        let client_seq = if publish.ordered { publish.client_seq } else { 0 };
+        let in_turn = client_seq == 0 || self.order.admits(&key, client_seq, now);
+        let allowed = if in_turn {
+            self.publish_rate.try_take(now).map_err(rate_limited)
+        } else {
+            let message = "an earlier publication was refused; send that one first";
+            Err(v1::Error::new(ErrorCode::Busy, message).with_retry_after_ms(100))
+        };
+        match allowed {
+            Ok(()) => {
+                let call = Call::Publish { id, key, client_seq };
+                self.call(call, channel, Verb::Publish(publish));
+            }
+            Err(error) => {
+                if client_seq > 0 {
+                    self.order.on_refused(key, client_seq, now);
+                }
+                self.reply_error(id, error);
+            }
+        }
     }
 
     /// Passes a command on to the owner of its channel.
@@ -494,10 +551,6 @@ impl Session {
 /// The channel and the owner's verb of a command that is only passed on.
 fn route(verb: Command) -> Result<(String, Verb), v1::Error> {
     Ok(match verb {
-        Command::Publish(publish) => {
-            check_len("payload", publish.payload.len(), limits::PAYLOAD_BYTES)?;
-            (publish.channel.clone(), Verb::Publish(publish))
-        }
         Command::Ephemeral(ephemeral) => {
             let len = ephemeral.payload.len() + ephemeral.key.len();
             check_len("ephemeral", len, limits::EPHEMERAL_BYTES)?;
@@ -518,6 +571,12 @@ fn route(verb: Command) -> Result<(String, Verb), v1::Error> {
         Command::Members(query) => (query.channel.clone(), Verb::Members(query)),
         _ => return Err(v1::Error::new(ErrorCode::BadRequest, "not a command for a channel")),
     })
+}
+
+fn rate_limited(wait: std::time::Duration) -> v1::Error {
+    metrics::counter!("sterna_core_rate_limited_total").increment(1);
+    v1::Error::new(ErrorCode::RateLimited, "too many commands of this kind; slow down")
+        .with_retry_after_ms(millis(wait).max(1))
 }
 
 fn check_len(what: &str, len: usize, limit: usize) -> Result<(), v1::Error> {

@@ -214,6 +214,11 @@ pub struct Publish {
     /// The offset that an edit, a recall or a reaction is about.
     #[prost(uint64, tag = "7")]
     pub target_offset: u64,
+    /// Keeps the client's order through refusals: after this publication was refused with a retryable
+    /// error, later ones of the client in this channel (client_seq above) are refused too until it
+    /// has been sent again. So a client may have many on their way without one overtaking another.
+    #[prost(bool, tag = "8")]
+    pub ordered: bool,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Published {

@@ -4693,6 +4693,9 @@ impl serde::Serialize for Publish {
         if self.target_offset != 0 {
             len += 1;
         }
+        if self.ordered {
+            len += 1;
+        }
         let mut struct_ser = serializer.serialize_struct("sterna.v1.Publish", len)?;
         if !self.channel.is_empty() {
             struct_ser.serialize_field("channel", &self.channel)?;
@@ -4727,6 +4730,9 @@ impl serde::Serialize for Publish {
             #[allow(clippy::needless_borrows_for_generic_args)]
             struct_ser.serialize_field("targetOffset", ToString::to_string(&self.target_offset).as_str())?;
         }
+        if self.ordered {
+            struct_ser.serialize_field("ordered", &self.ordered)?;
+        }
         struct_ser.end()
     }
 }
@@ -4748,6 +4754,7 @@ impl<'de> serde::Deserialize<'de> for Publish {
             "kind",
             "target_offset",
             "targetOffset",
+            "ordered",
         ];
 
         #[allow(clippy::enum_variant_names)]
@@ -4759,6 +4766,7 @@ impl<'de> serde::Deserialize<'de> for Publish {
             ClientTsMs,
             Kind,
             TargetOffset,
+            Ordered,
         }
         impl<'de> serde::Deserialize<'de> for GeneratedField {
             fn deserialize<D>(deserializer: D) -> std::result::Result<GeneratedField, D::Error>
@@ -4787,6 +4795,7 @@ impl<'de> serde::Deserialize<'de> for Publish {
                             "clientTsMs" | "client_ts_ms" => Ok(GeneratedField::ClientTsMs),
                             "kind" => Ok(GeneratedField::Kind),
                             "targetOffset" | "target_offset" => Ok(GeneratedField::TargetOffset),
+                            "ordered" => Ok(GeneratedField::Ordered),
                             _ => Err(serde::de::Error::unknown_field(value, FIELDS)),
                         }
                     }
@@ -4813,6 +4822,7 @@ impl<'de> serde::Deserialize<'de> for Publish {
                 let mut client_ts_ms__ = None;
                 let mut kind__ = None;
                 let mut target_offset__ = None;
+                let mut ordered__ = None;
                 while let Some(k) = map_.next_key()? {
                     match k {
                         GeneratedField::Channel => {
@@ -4867,6 +4877,12 @@ impl<'de> serde::Deserialize<'de> for Publish {
                                 Some(map_.next_value::<::pbjson::private::NumberDeserialize<_>>()?.0)
                             ;
                         }
+                        GeneratedField::Ordered => {
+                            if ordered__.is_some() {
+                                return Err(serde::de::Error::duplicate_field("ordered"));
+                            }
+                            ordered__ = Some(map_.next_value()?);
+                        }
                     }
                 }
                 Ok(Publish {
@@ -4877,6 +4893,7 @@ impl<'de> serde::Deserialize<'de> for Publish {
                     client_ts_ms: client_ts_ms__.unwrap_or_default(),
                     kind: kind__.unwrap_or_default(),
                     target_offset: target_offset__.unwrap_or_default(),
+                    ordered: ordered__.unwrap_or_default(),
                 })
             }
         }

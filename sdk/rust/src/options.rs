@@ -137,9 +137,8 @@ pub struct OutboxLimits {
     pub publications: usize,
     pub bytes: usize,
     pub policy: OutboxPolicy,
-    /// Publications of one channel that may await their reply at a time. With 1 (the default) the
-    /// log keeps the order of publishing whatever the server answers. More is faster on a channel
-    /// with one busy publisher, but a publication refused as BUSY may then be overtaken.
+    /// Publications of one channel that may await their reply at a time. Their order holds
+    /// whatever the node answers: after a refusal it lets none of them overtake.
     pub channel_window: usize,
 }
 
@@ -149,7 +148,7 @@ impl Default for OutboxLimits {
             publications: 256,
             bytes: 1024 * 1024,
             policy: OutboxPolicy::RejectNew,
-            channel_window: 1,
+            channel_window: 32,
         }
     }
 }

@@ -139,13 +139,13 @@ async fn unanswered_publications_are_sent_again_in_order_and_known() {
     let client = connect(builder(&node)).await;
     node.log.change(|state| state.mute = 1);
     let sends: Vec<_> = (0..5).map(|n| client.publish(&room(), format!("{n}")).start()).collect();
-    node.log.until(|state| state.publishes.len() == 1).await;
+    node.log.until(|state| !state.publishes.is_empty()).await;
     node.log.say(Say::Cut);
     let mut acks = Vec::new();
     for send in sends {
         acks.push(send.await.unwrap());
     }
-    assert!(acks[0].duplicate && !acks[1].duplicate);
+    assert!(acks[0].duplicate, "stored before the cut");
     let offsets: Vec<u64> = acks.iter().map(|ack| ack.position.offset.0).collect();
     assert_eq!(offsets, [1, 2, 3, 4, 5]);
     client.close().await;

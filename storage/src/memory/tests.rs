@@ -1,3 +1,5 @@
+//! The memory engine beyond the conformance suite.
+
 use std::time::{Duration, UNIX_EPOCH};
 
 use sterna_proto::Epoch;

@@ -117,6 +117,7 @@ impl<T> Outbox<T> {
         let seq = self.next_seq;
         self.next_seq += 1;
         publish.client_seq = seq;
+        publish.ordered = true;
         self.bytes += size;
         self.channels.entry(channel.clone()).or_default().items += 1;
         self.items

@@ -1,3 +1,5 @@
+//! The outbox against a node that takes, refuses and loses.
+
 use std::collections::VecDeque;
 use std::time::Duration;
 
@@ -12,6 +14,10 @@ fn outbox(limits: OutboxLimits) -> Outbox<u64> {
     Outbox::new(limits, 1)
 }
 
+fn one_by_one() -> OutboxLimits {
+    OutboxLimits { channel_window: 1, ..OutboxLimits::default() }
+}
+
 fn push(outbox: &mut Outbox<u64>, to: u8, tag: u64) -> Pushed<u64> {
     let publish = v1::Publish { payload: vec![0; 10].into(), ..v1::Publish::default() };
     outbox.push(channel(to), publish, tag, true)
@@ -22,8 +28,8 @@ fn seqs(sending: &[Sending]) -> Vec<u64> {
 }
 
 #[test]
-fn one_publication_of_a_channel_is_on_its_way_but_many_channels() {
-    let mut outbox = outbox(OutboxLimits::default());
+fn a_window_of_one_keeps_one_publication_of_a_channel_on_its_way_but_many_channels() {
+    let mut outbox = outbox(one_by_one());
     for (to, tag) in [(1, 1), (1, 2), (2, 3), (3, 4)] {
         push(&mut outbox, to, tag);
     }
@@ -49,7 +55,7 @@ fn busy_holds_the_channel_and_only_that() {
 
 #[test]
 fn three_retransmissions_then_not_sent_until_the_next_connection() {
-    let mut outbox = outbox(OutboxLimits::default());
+    let mut outbox = outbox(one_by_one());
     push(&mut outbox, 1, 1);
     push(&mut outbox, 1, 2);
     let mut now = Instant::now();
@@ -75,7 +81,7 @@ fn three_retransmissions_then_not_sent_until_the_next_connection() {
 
 #[test]
 fn full_follows_the_policy() {
-    let small = OutboxLimits { publications: 2, ..OutboxLimits::default() };
+    let small = OutboxLimits { publications: 2, ..one_by_one() };
     let mut rejecting = outbox(small);
     let mut dropping = outbox(OutboxLimits { policy: OutboxPolicy::DropOldest, ..small });
     for outbox in [&mut rejecting, &mut dropping] {
@@ -117,8 +123,10 @@ fn step() -> impl Strategy<Value = Step> {
 proptest! {
     /// A node that takes, refuses or loses publications at random stores each channel in order.
     #[test]
-    fn order_per_channel_survives_everything(steps in proptest::collection::vec(step(), 1..200)) {
-        let mut outbox = outbox(OutboxLimits::default());
+    fn order_per_channel_survives_everything(window in 1usize..8, steps in proptest::collection::vec(step(), 1..200)) {
+        let mut outbox = outbox(OutboxLimits { channel_window: window, ..OutboxLimits::default() });
+        // What the node promises for ordered publications: none overtakes a refused one.
+        let mut refused: HashMap<ChannelId, u64> = HashMap::new();
         let mut now = Instant::now();
         let mut wire: VecDeque<u64> = VecDeque::new();
         let mut stored: Vec<(ChannelId, u64)> = Vec::new();
@@ -136,13 +144,23 @@ proptest! {
                     if let Some(seq) = wire.pop_front()
                         && let Some(item) = outbox.items.get(&seq)
                     {
-                        stored.push((item.channel.clone(), seq));
+                        let channel = item.channel.clone();
+                        if refused.get(&channel).is_some_and(|first| seq > *first) {
+                            outbox.hold(seq, now + Duration::from_millis(100));
+                            continue;
+                        }
+                        refused.remove(&channel);
+                        stored.push((channel, seq));
                         bytes -= 10;
                         outbox.remove(seq);
                     }
                 }
                 Step::Busy => {
                     if let Some(seq) = wire.pop_front() {
+                        if let Some(item) = outbox.items.get(&seq) {
+                            let first = refused.entry(item.channel.clone()).or_insert(seq);
+                            *first = seq.min(*first);
+                        }
                         outbox.hold(seq, now + Duration::from_millis(500));
                     }
                 }

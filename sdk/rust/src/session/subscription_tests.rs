@@ -1,3 +1,5 @@
+//! A subscription against lost, doubled and late pushes.
+
 use super::*;
 use proptest::prelude::*;
 

@@ -41,6 +41,8 @@ pub struct State {
     pub connections: Vec<(u64, mpsc::Sender<Say>)>,
     next_connection: u64,
     pub closed: HashSet<u64>,
+    /// The refused publication of each channel.
+    pub refused: HashMap<String, u64>,
     /// Commands to answer with BUSY, by count.
     pub busy: usize,
     /// Publishes to store without answering, by count.
@@ -186,11 +188,18 @@ impl State {
 
     fn publish(&mut self, publish: v1::Publish) -> Option<reply::Result> {
         self.publishes.push(publish.client_seq);
-        if self.busy > 0 {
-            self.busy -= 1;
+        // As a node: what follows a refused publication is refused until that one comes again.
+        let first = self.refused.get(&publish.channel).copied();
+        let out_of_turn = first.is_some_and(|first| publish.client_seq > first);
+        if self.busy > 0 || out_of_turn {
+            if !out_of_turn {
+                self.busy -= 1;
+                self.refused.insert(publish.channel, publish.client_seq);
+            }
             let error = v1::Error::new(sterna_proto::ErrorCode::Busy, "busy");
             return Some(reply::Result::Error(error.with_retry_after_ms(50)));
         }
+        self.refused.remove(&publish.channel);
         let key = (publish.channel.clone(), publish.client_seq);
         let known = self.stored.get(&key).copied();
         let offset = known.unwrap_or_else(|| {

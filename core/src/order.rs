@@ -1,0 +1,91 @@
+//! Order through refusals. Pure. A client with several publications on their way must not see a
+//! later one stored because an earlier one was refused for the moment: what follows a refused one
+//! is refused as well, until that one comes again.
+
+use std::collections::HashMap;
+use std::hash::Hash;
+use std::time::Duration;
+
+use ahash::RandomState;
+use tokio::time::Instant;
+
+/// Remembers, for each key, the earliest refused client_seq.
+#[derive(Debug)]
+pub struct OrderGate<K> {
+    refused: HashMap<K, Refused, RandomState>,
+}
+
+#[derive(Debug)]
+struct Refused {
+    client_seq: u64,
+    at: Instant,
+}
+
+/// After this long a client is taken to have given the refused publication up.
+const HOLD: Duration = Duration::from_secs(10);
+
+/// Keys remembered; above, those that were held for too long are forgotten, then all are.
+const KEYS: usize = 1024;
+
+impl<K: Eq + Hash> Default for OrderGate<K> {
+    fn default() -> Self {
+        Self { refused: HashMap::default() }
+    }
+}
+
+impl<K: Eq + Hash> OrderGate<K> {
+    /// Whether a publication may go on.
+    pub fn admits(&mut self, key: &K, client_seq: u64, now: Instant) -> bool {
+        let Some(refused) = self.refused.get(key) else { return true };
+        if client_seq > refused.client_seq && now - refused.at < HOLD {
+            return false;
+        }
+        self.refused.remove(key);
+        true
+    }
+
+    /// A publication was refused with a retryable error.
+    pub fn on_refused(&mut self, key: K, client_seq: u64, now: Instant) {
+        if self.refused.len() >= KEYS && !self.refused.contains_key(&key) {
+            self.refused.retain(|_, refused| now - refused.at < HOLD);
+            if self.refused.len() >= KEYS {
+                self.refused.clear();
+            }
+        }
+        let entry = self.refused.entry(key).or_insert(Refused { client_seq, at: now });
+        if client_seq <= entry.client_seq {
+            *entry = Refused { client_seq, at: now };
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_follows_a_refused_publication_waits_for_it() {
+        let now = Instant::now();
+        let mut gate = OrderGate::default();
+        assert!(gate.admits(&"phone", 1, now));
+        gate.on_refused("phone", 5, now);
+        gate.on_refused("phone", 6, now);
+        assert!(!gate.admits(&"phone", 7, now));
+        assert!(!gate.admits(&"phone", 6, now));
+        assert!(gate.admits(&"laptop", 7, now));
+        assert!(gate.admits(&"phone", 5, now));
+        assert!(gate.admits(&"phone", 6, now));
+        gate.on_refused("phone", 7, now);
+        assert!(gate.admits(&"phone", 8, now + HOLD), "given up");
+    }
+
+    #[test]
+    fn i12_the_gate_is_bounded() {
+        let now = Instant::now();
+        let mut gate = OrderGate::default();
+        for key in 0..5 * KEYS {
+            gate.on_refused(key, 1, now);
+        }
+        assert!(gate.refused.len() <= KEYS);
+    }
+}
