@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
-use sterna_client::{Client, ClientBuilder, OutboxLimits, TokenError, Transport};
+use sterna_client::{Client, ClientBuilder, TokenError, Transport};
 
 use super::token::{self, Grant};
 use crate::args::{ConnectArgs, TransportArg};
@@ -14,10 +14,6 @@ use crate::keys::{self, DevKeys};
 
 /// How long a made token is valid; the client asks for a fresh one before it ends.
 const TOKEN_LIFE: Duration = Duration::from_secs(3600);
-
-/// Publications of one channel on their way at a time. Order holds unless the node answers BUSY,
-/// which takes many more.
-const CHANNEL_WINDOW: usize = 32;
 
 /// How long a verb that is done waits for its connection to close.
 const CLOSE: Duration = Duration::from_secs(2);
@@ -47,8 +43,7 @@ pub(crate) fn client(args: &ConnectArgs, transport: TransportArg) -> Result<Clie
     let target = Target::find(args)?;
     let mut builder = Client::builder(target.server)
         .user_agent(concat!("sterna-cli/", env!("CARGO_PKG_VERSION")))
-        .command_timeout(args.timeout)
-        .outbox(OutboxLimits { channel_window: CHANNEL_WINDOW, ..OutboxLimits::default() });
+        .command_timeout(args.timeout);
     if let Some(path) = target.ca {
         builder = builder.root_certificates_file(path);
     }
