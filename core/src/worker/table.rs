@@ -290,3 +290,40 @@ impl Session {
         self.start_close(CloseReason::Revoked);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use metrics_util::debugging::{DebugValue, DebuggingRecorder};
+    use std::sync::Arc;
+    use sterna_proto::ClientId;
+
+    #[test]
+    fn i12_commands_in_the_background_are_bounded_and_what_is_dropped_is_counted() {
+        let recorder = DebuggingRecorder::new();
+        let channel = ChannelId::new("room:1").unwrap();
+        let command = LinkCommand {
+            identity: Arc::new(crate::identity::Identity {
+                user: UserId::new("alice").unwrap(),
+                permissions: Vec::new(),
+                expires_at_ms: None,
+                operator: false,
+            }),
+            client_id: ClientId::new("phone").unwrap(),
+            session: SessionId(1),
+            key: channel.key(),
+            channel,
+            verb: Verb::SetPresence(v1::PresenceState::Offline),
+        };
+        let mut table = Table::new(10);
+        metrics::with_local_recorder(&recorder, || {
+            (0..BACKGROUND_COMMANDS + 3).for_each(|_| table.push_background(command.clone()));
+        });
+        assert_eq!(table.take_background().len(), BACKGROUND_COMMANDS);
+        let snapshot = recorder.snapshotter().snapshot().into_vec();
+        let dropped = snapshot.iter().map(|(key, .., value)| (key.key().name(), value));
+        let dropped: Vec<_> = dropped.collect();
+        let expected = ("sterna_core_background_dropped_total", &DebugValue::Counter(3));
+        assert_eq!(dropped, [expected]);
+    }
+}
