@@ -27,6 +27,8 @@ missing_packages() {
     has_libclang || echo libclang-dev
     if [ "$purpose" = test ]; then
         python3 -c 'import ensurepip, venv' 2>/dev/null || echo python3-venv
+        # The disk tests make syncs fail with it.
+        command -v strace >/dev/null || echo strace
     fi
 }
 

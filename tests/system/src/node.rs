@@ -22,6 +22,8 @@ pub const PATIENCE: Duration = Duration::from_secs(60);
 #[derive(Debug)]
 pub struct Node {
     home: TempDir,
+    /// What the binary is started through: a program and its arguments, such as strace.
+    launcher: Vec<String>,
     child: Option<Child>,
     client: SocketAddr,
     http: SocketAddr,
@@ -32,7 +34,8 @@ impl Node {
     pub async fn start() -> Self {
         let home = tempfile::Builder::new().prefix("sterna-test-").tempdir().unwrap();
         let nowhere = SocketAddr::from(([127, 0, 0, 1], 0));
-        let mut node = Self { home, child: None, client: nowhere, http: nowhere };
+        let launcher = Vec::new();
+        let mut node = Self { home, launcher, child: None, client: nowhere, http: nowhere };
         node.spawn();
         let found = wait_for("dev.json of the node", || node.addresses()).await;
         (node.client, node.http) = found;
@@ -64,6 +67,18 @@ impl Node {
         let mut child = self.child.take().expect("the node runs");
         signal(&child, libc::SIGTERM);
         timeout(PATIENCE, child.wait()).await.expect("the node ends after SIGTERM").unwrap()
+    }
+
+    /// From the next start on the binary is started through this command; empty: directly. The
+    /// launcher has to become the binary or to pass its exit status on.
+    pub fn launch_through(&mut self, launcher: &[&str]) {
+        self.launcher = launcher.iter().map(|&part| part.to_owned()).collect();
+    }
+
+    /// Waits until the node ends by itself.
+    pub async fn wait_end(&mut self) -> ExitStatus {
+        let mut child = self.child.take().expect("the node runs");
+        timeout(PATIENCE, child.wait()).await.expect("the node ends").unwrap()
     }
 
     /// Starts again in the same place after [`kill`](Self::kill) or
@@ -122,8 +137,10 @@ impl Node {
 
     fn spawn(&mut self) {
         let log = std::fs::File::options().create(true).append(true).open(self.log_path()).unwrap();
-        let mut command = Command::new(binary());
+        let mut words = self.launcher.iter().map(String::as_str).chain([binary_text()]);
+        let mut command = Command::new(words.next().unwrap_or_default());
         command
+            .args(words)
             .args(["dev", "--client-port", &self.client.port().to_string()])
             .args(["--http-port", &self.http.port().to_string()])
             .arg("--data-dir")
@@ -201,6 +218,10 @@ pub fn binary() -> &'static Path {
         Some(path) => path.into(),
         None => build(),
     })
+}
+
+fn binary_text() -> &'static str {
+    binary().to_str().expect("the path of the binary is text")
 }
 
 fn build() -> PathBuf {
