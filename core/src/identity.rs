@@ -6,8 +6,12 @@ use sterna_proto::{ChannelId, UserId};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Action {
     Publish,
+    /// Receive what is published, and recover from any position: whoever may hear a channel may
+    /// hear what was missed.
     Subscribe,
+    /// Read pages without being subscribed.
     History,
+    /// Be listed, list others, hear who comes and goes.
     Presence,
     /// Create the channel, change its members.
     Manage,

@@ -193,6 +193,33 @@ mod tests {
         ));
     }
 
+    #[test]
+    fn the_largest_page_fits_a_frame() {
+        use crate::limits;
+        let payload = limits::PAGE_BYTES / limits::PAGE_PUBLICATIONS;
+        let publication = v1::Publication {
+            channel: "c".repeat(limits::CHANNEL_BYTES),
+            epoch: u32::MAX,
+            offset: u64::MAX,
+            id: u64::MAX,
+            sender: "s".repeat(limits::USER_BYTES),
+            payload: vec![0; payload].into(),
+            server_ts_ms: u64::MAX,
+            client_ts_ms: u64::MAX,
+            kind: i32::MAX,
+            target_offset: u64::MAX,
+            client_msg_id: vec![0; 16].into(),
+        };
+        assert!(publication.encoded_len() - payload + 6 <= limits::PUBLICATION_OVERHEAD_BYTES);
+        let page = v1::Subscribed {
+            channel: "c".repeat(limits::CHANNEL_BYTES),
+            publications: vec![publication; limits::PAGE_PUBLICATIONS],
+            ..Default::default()
+        };
+        let frame = Frame::reply(u32::MAX, v1::reply::Result::Subscribed(page));
+        assert!(frame.encoded_len() <= limits::FRAME_BYTES, "{}", frame.encoded_len());
+    }
+
     proptest! {
         #[test]
         fn any_bytes_end_in_frames_or_a_typed_error(bytes in proptest::collection::vec(any::<u8>(), 0..512)) {

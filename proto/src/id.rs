@@ -103,6 +103,25 @@ fn check_text(
     }
 }
 
+impl ClientId {
+    /// The client id as it is stored: bound to the user, so that nobody can use up another's
+    /// sequence numbers. Same length whatever the names are.
+    pub fn of_user(&self, user: &UserId) -> Self {
+        let mut hash = Sha256::new();
+        hash.update(b"sterna client v1\0");
+        hash.update(user.as_str().as_bytes());
+        hash.update([0]);
+        hash.update(self.as_str().as_bytes());
+        let digest = hash.finalize();
+        let mut text = String::with_capacity(32);
+        for byte in &digest[..16] {
+            // Writing to a String cannot fail.
+            let _ = fmt::Write::write_fmt(&mut text, format_args!("{byte:02x}"));
+        }
+        Self(text.into())
+    }
+}
+
 impl ChannelId {
     /// Prefix of every direct channel.
     pub const DIRECT_PREFIX: &'static str = "dm:";
@@ -211,6 +230,15 @@ mod tests {
         }
         assert!(ChannelId::new(&"x".repeat(limits::CHANNEL_BYTES + 1)).is_err());
         assert!(UserId::new("alice:bob").is_err(), "would make direct names ambiguous");
+    }
+
+    #[test]
+    fn i3_a_client_id_belongs_to_its_user() {
+        let (alice, mallory) = (UserId::new("alice").unwrap(), UserId::new("mallory").unwrap());
+        let phone = ClientId::new("phone").unwrap();
+        assert_eq!(phone.of_user(&alice), phone.of_user(&alice));
+        assert_ne!(phone.of_user(&alice), phone.of_user(&mallory));
+        assert!(ClientId::new(phone.of_user(&alice).as_str()).is_ok());
     }
 
     #[test]

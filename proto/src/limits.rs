@@ -33,7 +33,10 @@ pub const ACCESS_TOKEN_BYTES: usize = 8 * 1024;
 pub const PAGE_PUBLICATIONS: usize = 500;
 
 /// Most bytes of payload in one page; the page ends before the publication that would pass it.
-pub const PAGE_BYTES: usize = 128 * 1024;
+pub const PAGE_BYTES: usize = 96 * 1024;
+
+/// Most bytes of a publication beside its payload: the longest names, numbers at their largest.
+pub const PUBLICATION_OVERHEAD_BYTES: usize = 300;
 
 /// Most subscriptions of one session.
 pub const SUBSCRIPTIONS: usize = 1024;
@@ -43,8 +46,9 @@ pub const LANES: usize = 4;
 
 const _: () = assert!(PAYLOAD_BYTES + 8 * 1024 <= FRAME_BYTES, "a payload fits a frame");
 const _: () = assert!(
-    PAGE_BYTES + PAYLOAD_BYTES + PAGE_PUBLICATIONS * 96 <= FRAME_BYTES,
+    PAGE_BYTES + PAGE_PUBLICATIONS * PUBLICATION_OVERHEAD_BYTES + 1024 <= FRAME_BYTES,
     "a page fits a frame, its names and numbers included"
 );
+const _: () = assert!(PAYLOAD_BYTES <= PAGE_BYTES, "a publication fits a page");
 const _: () = assert!(EPHEMERAL_BYTES <= DATAGRAM_BYTES, "an ephemeral fits a datagram");
 const _: () = assert!(ACCESS_TOKEN_BYTES < HELLO_FRAME_BYTES, "a token fits a Hello");

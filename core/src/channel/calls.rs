@@ -1,11 +1,13 @@
 //! What an owner does with each command. Every command is authorised here, where the channel's
 //! rules are, whatever the edge has checked before (I11).
 
-use std::collections::hash_map::Entry;
+use std::collections::HashSet;
+
+use bytes::Bytes;
 
 use sterna_proto::v1::reply::Result as Reply;
 use sterna_proto::v1::{ChannelAccess, ChannelKind, PresenceState, Role};
-use sterna_proto::{ChannelKey, ClientId, ErrorCode, Offset, Position, UserId, limits, v1};
+use sterna_proto::{ChannelKey, ErrorCode, Offset, Position, UserId, limits, v1};
 use sterna_storage::{ChannelRecord, Created, Membership, NewRecord, Origin};
 use tokio::sync::oneshot;
 
@@ -21,6 +23,9 @@ use crate::push::EncodedPush;
 /// Roles kept of one channel; above, all are forgotten and looked up again.
 const ROLES_CACHED: usize = 4096;
 
+/// Members that a channel can be made with; more are added one by one.
+const FIRST_MEMBERS: usize = 1000;
+
 /// Users in one answer about presence.
 const PRESENCE_LISTED: usize = 1000;
 
@@ -29,22 +34,19 @@ impl Shard {
     pub(super) fn handle_call(&mut self, call: Call) {
         let key = call.command.key;
         let queues = self.context.config.queues;
-        if let Entry::Vacant(vacant) = self.channels.entry(key) {
-            vacant.insert(ChannelState::new(call.command.channel.clone(), key, &queues));
-            self.start_load(key);
-        }
-        let Some(state) = self.channels.get_mut(&key) else { return };
+        let state = self
+            .channels
+            .entry(key)
+            .or_insert_with(|| ChannelState::new(call.command.channel.clone(), key, &queues));
         state.used_at = tokio::time::Instant::now();
         if state.waiting.len() >= queues.channel_pending {
             let busy = v1::Error::new(ErrorCode::Busy, "too many commands wait for this channel");
-            let ordered = match &call.command.verb {
-                Verb::Publish(publish) => ordered(&call, publish.ordered, publish.client_seq),
-                _ => None,
-            };
-            let ticket = PublishTicket { reply: call.reply, ordered };
-            return state.answer(ticket, Err(busy.with_retry_after_ms(100)));
+            return state.refuse(call, busy.with_retry_after_ms(100));
         }
         state.waiting.push_back(call);
+        if !state.loaded && !state.looking_up {
+            self.start_load(key);
+        }
         self.resume_waiting(key);
     }
 
@@ -65,7 +67,11 @@ impl Shard {
                     }
                     self.work.push(work);
                 }
-                Err(error) => answer(call.reply, Err(error)),
+                Err(error) => {
+                    if let Some(state) = self.channels.get_mut(&key) {
+                        state.refuse(call, error);
+                    }
+                }
             }
         }
         self.start_append(key);
@@ -91,16 +97,23 @@ impl Shard {
         if let Verb::CreateChannel(_) = call.command.verb {
             return may_create(call).map(|()| Ready::Now);
         }
-        let needs_role = state.record.is_some() && !identity.operator;
-        if needs_role && !state.roles.contains_key(&identity.user) {
-            if state.roles.len() >= ROLES_CACHED {
-                state.roles.clear();
+        if state.record.is_some() {
+            // Whose roles decide: the asker's, and that of the member who is to be changed.
+            let asker = (!identity.operator).then(|| identity.user.clone());
+            let mut wanted = asker.into_iter().chain(touched_member(&call.command.verb));
+            if let Some(user) = wanted.find(|user| !state.roles.contains_key(user)) {
+                if state.roles.len() >= ROLES_CACHED {
+                    state.roles.clear();
+                }
+                return Ok(Ready::After(self.look_up_role(key, user)));
             }
-            let (channels, user) = (self.context.stores.channels.clone(), identity.user.clone());
-            return Ok(Ready::After(Box::pin(async move {
-                let result = channels.member(key, user.clone()).await;
-                Done::RoleFound { key, user, result }
-            })));
+        }
+        if let Verb::Attach(subscribe) = &call.command.verb
+            && subscribe.presence
+            && !identity.permits(&state.name, Action::Presence)
+        {
+            let message = "the access token does not allow presence here";
+            return Err(v1::Error::new(ErrorCode::PermissionDenied, message));
         }
         let role = state.roles.get(&identity.user).copied().flatten();
         let first_use = match self.context.config.create_on_first_use {
@@ -112,6 +125,14 @@ impl Shard {
             Verdict::CreateFirst => Ok(Ready::After(self.create_on_first_use(key, call))),
             Verdict::Allow => self.ready_with_id(key, call),
         }
+    }
+
+    fn look_up_role(&self, key: ChannelKey, user: UserId) -> super::shard::Work {
+        let channels = self.context.stores.channels.clone();
+        Box::pin(async move {
+            let result = channels.member(key, user.clone()).await;
+            Done::RoleFound { key, user, result }
+        })
     }
 
     /// A publication needs an id, and once in ten seconds ids need a durable bound.
@@ -194,23 +215,23 @@ impl Shard {
             }
             return;
         };
-        let origin = (publish.client_seq > 0).then(|| Origin {
-            client_id: call.command.client_id.clone(),
-            client_seq: publish.client_seq,
-        });
+        let client_id = call.command.client_id.of_user(&call.command.identity.user);
+        let client_seq = publish.client_seq;
+        let ordered = (publish.ordered && client_seq > 0).then(|| (client_id.clone(), client_seq));
+        let origin = (client_seq > 0).then_some(Origin { client_id, client_seq });
         let record = NewRecord {
             id,
             sender: call.command.identity.user.clone(),
             origin,
-            client_msg_id: publish.client_msg_id,
+            // Copied: a slice would keep the whole read buffer of its connection alive (I12).
+            client_msg_id: Bytes::copy_from_slice(&publish.client_msg_id),
             server_ts_ms: 0,
             client_ts_ms: publish.client_ts_ms,
             kind: publish.kind,
             target_offset: Offset(publish.target_offset),
-            payload: publish.payload,
+            payload: Bytes::copy_from_slice(&publish.payload),
         };
         let Some(state) = self.channels.get_mut(&key) else { return };
-        let ordered = ordered(&call, publish.ordered, publish.client_seq);
         let ticket = PublishTicket { reply: call.reply, ordered };
         if let Some((client, client_seq)) = &ticket.ordered
             && !state.order.admits(client, *client_seq, tokio::time::Instant::now())
@@ -237,14 +258,21 @@ impl Shard {
     pub(super) fn set_presence(&mut self, key: ChannelKey, call: &Call, set: PresenceState) {
         let now_ms = self.context.clock.unix_ms();
         let Some(state) = self.channels.get_mut(&key) else { return };
+        let (session, user) = (call.command.session, &call.command.identity.user);
         // A session that is not in the channel cannot become detached in it.
-        if set != PresenceState::Online && !state.presence.contains(call.command.session) {
+        if set != PresenceState::Online && !state.presence.contains(session, user) {
             return;
         }
-        let user = &call.command.identity.user;
-        let changed = state.presence.set(call.command.session, user, set, now_ms);
-        let Some(member) = changed else { return };
-        let change = v1::PresenceChange { channel: state.name.to_string(), member: Some(member) };
+        let changed = state.presence.set(session, user, set, now_ms);
+        self.spread_presence(key, changed);
+    }
+
+    pub(super) fn spread_presence(&mut self, key: ChannelKey, member: Option<v1::PresenceMember>) {
+        let Some(state) = self.channels.get(&key) else { return };
+        if member.is_none() {
+            return;
+        }
+        let change = v1::PresenceChange { channel: state.name.to_string(), member };
         let push = EncodedPush::new(v1::push::Event::Presence(change));
         self.spread(key, &LinkPush::Event { channel: key, audience: Audience::Presence, push });
     }
@@ -369,8 +397,14 @@ impl Shard {
     }
 }
 
-fn ordered(call: &Call, ordered: bool, client_seq: u64) -> Option<(ClientId, u64)> {
-    (ordered && client_seq > 0).then(|| (call.command.client_id.clone(), client_seq))
+/// The member that a command is about.
+fn touched_member(verb: &Verb) -> Option<UserId> {
+    let name = match verb {
+        Verb::SetMember(set) => &set.member.as_ref()?.user,
+        Verb::RemoveMember(remove) => &remove.user,
+        _ => return None,
+    };
+    UserId::new(name).ok()
 }
 
 fn out_of_turn() -> v1::Error {
@@ -441,10 +475,14 @@ fn new_channel(
         access => access,
     };
     let creator = call.command.identity.user.clone();
+    if create.members.len() > FIRST_MEMBERS {
+        return Err(bad(format!("a channel is made with at most {FIRST_MEMBERS} members")));
+    }
+    let mut named = HashSet::from([creator.clone()]);
     let mut members = vec![Membership { user: creator, role: Role::Owner, since_ms: now_ms }];
     for member in &create.members {
         let user = UserId::new(&member.user).map_err(|error| bad(error.to_string()))?;
-        if members.iter().any(|other| other.user == user) {
+        if !named.insert(user.clone()) {
             continue;
         }
         let role = match member.role() {

@@ -66,6 +66,8 @@ pub struct Shard {
     pub(super) work: FuturesUnordered<Work>,
     /// Links that missed publications of these channels and are owed a head beacon.
     owed_heads: HashSet<(LinkId, ChannelKey), RandomState>,
+    /// Evictions that found no room; nothing of their channel goes to the link before (I11).
+    owed_evicts: HashMap<(LinkId, ChannelKey), Vec<LinkPush>, RandomState>,
     /// Cursor moves that wait to be written together; newest per member and channel.
     pub(super) cursor_moves: HashMap<(ChannelKey, UserId), CursorMove, RandomState>,
     writing_cursors: bool,
@@ -84,6 +86,7 @@ impl Shard {
             channels: HashMap::default(),
             work: FuturesUnordered::new(),
             owed_heads: HashSet::default(),
+            owed_evicts: HashMap::default(),
             cursor_moves: HashMap::default(),
             writing_cursors: false,
         }
@@ -124,6 +127,7 @@ impl Shard {
     }
 
     fn on_tick(&mut self) {
+        self.pay_owed_evicts();
         self.pay_owed_heads();
         self.start_cursor_write();
         metrics::gauge!("sterna_core_owned_channels").set(self.channels.len() as f64);
@@ -157,20 +161,45 @@ impl Shard {
     pub(super) fn spread(&mut self, key: ChannelKey, push: &LinkPush) {
         let Some(state) = self.channels.get(&key) else { return };
         for link in &state.interest {
-            if self.context.ports.try_send(*link, push.clone()).is_err() {
-                let kind =
-                    if matches!(push, LinkPush::Deliver { .. }) { "deliver" } else { "event" };
-                metrics::counter!("sterna_core_link_dropped_total", "kind" => kind).increment(1);
-                if kind == "deliver" {
-                    self.owed_heads.insert((*link, key));
-                }
+            let owes = self.owed_evicts.contains_key(&(*link, key));
+            if !owes && self.context.ports.try_send(*link, push.clone()).is_ok() {
+                continue;
+            }
+            let kind = match push {
+                LinkPush::Deliver { .. } | LinkPush::Head { .. } => "deliver",
+                LinkPush::Event { .. } => "event",
+                LinkPush::Evict { .. } => "evict",
+            };
+            metrics::counter!("sterna_core_link_dropped_total", "kind" => kind).increment(1);
+            match kind {
+                "deliver" => drop(self.owed_heads.insert((*link, key))),
+                "evict" => self.owed_evicts.entry((*link, key)).or_default().push(push.clone()),
+                _ => {}
             }
         }
     }
 
+    /// One for each member that was removed while the link was full, so few.
+    fn pay_owed_evicts(&mut self) {
+        let ports = &self.context.ports;
+        self.owed_evicts.retain(|(link, _), pushes| {
+            while let Some(push) = pushes.pop() {
+                if ports.try_send(*link, push.clone()).is_err() {
+                    pushes.push(push);
+                    return true;
+                }
+            }
+            false
+        });
+    }
+
     fn pay_owed_heads(&mut self) {
         let (channels, ports) = (&self.channels, &self.context.ports);
+        let evicts = &self.owed_evicts;
         self.owed_heads.retain(|(link, channel)| {
+            if evicts.contains_key(&(*link, *channel)) {
+                return true;
+            }
             let Some(state) = channels.get(channel) else { return false };
             let head = state.sequence.position();
             ports.try_send(*link, LinkPush::Head { channel: *channel, head }).is_err()
@@ -202,9 +231,8 @@ impl Shard {
         let moves: Vec<CursorMove> = self.cursor_moves.drain().map(|(_, value)| value).collect();
         let cursors = self.context.stores.cursors.clone();
         self.work.push(Box::pin(async move {
-            let channels: Vec<ChannelKey> = moves.iter().map(|m| m.channel).collect();
-            let result = cursors.advance(moves).await;
-            Done::CursorsMoved { channels, result }
+            let result = cursors.advance(moves.clone()).await;
+            Done::CursorsMoved { moves, result }
         }));
     }
 

@@ -5,7 +5,7 @@ use std::collections::{HashMap, VecDeque};
 use ahash::RandomState;
 use sterna_proto::v1::Role;
 use sterna_proto::v1::reply::Result as Reply;
-use sterna_proto::{ChannelId, ChannelKey, ClientId, UserId};
+use sterna_proto::{ChannelId, ChannelKey, ClientId, UserId, v1};
 use sterna_storage::{ChannelRecord, Head};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
@@ -15,8 +15,8 @@ use crate::channel::sequence::{Answer, Sequence};
 use crate::channel::shard::Call;
 use crate::channel::work::answer;
 use crate::config::QueueLimits;
-use crate::link::LinkReply;
 use crate::link::memory::LinkId;
+use crate::link::{LinkReply, Verb};
 use crate::order::OrderGate;
 use crate::presence::Presence;
 
@@ -37,6 +37,8 @@ pub(super) struct ChannelState {
     pub interest: Vec<LinkId>,
     /// Commands that wait for a look-up; in order, so that none overtakes another.
     pub waiting: VecDeque<Call>,
+    /// Record and head have been read.
+    pub loaded: bool,
     /// A look-up (load, role, creation) is under way.
     pub looking_up: bool,
     /// The log is being read again after a conflict or an unknown outcome.
@@ -53,6 +55,18 @@ pub(super) struct PublishTicket {
 }
 
 impl ChannelState {
+    /// Refuses a command; a refused publication holds back those behind it.
+    pub fn refuse(&mut self, call: Call, error: v1::Error) {
+        let ordered = match &call.command.verb {
+            Verb::Publish(publish) if publish.ordered && publish.client_seq > 0 => {
+                let client_id = call.command.client_id.of_user(&call.command.identity.user);
+                Some((client_id, publish.client_seq))
+            }
+            _ => None,
+        };
+        self.answer(PublishTicket { reply: call.reply, ordered }, Err(error));
+    }
+
     /// Answers a publication, and remembers a refusal.
     pub fn answer(&mut self, ticket: PublishTicket, result: Answer) {
         if let (Err(error), Some((client, client_seq))) = (&result, ticket.ordered)
@@ -76,6 +90,7 @@ impl ChannelState {
             presence: Presence::default(),
             interest: Vec::new(),
             waiting: VecDeque::new(),
+            loaded: false,
             looking_up: false,
             catching_up: false,
             used_at: Instant::now(),
@@ -90,6 +105,7 @@ impl ChannelState {
         head: Option<Head>,
         queues: &QueueLimits,
     ) {
+        self.loaded = true;
         self.record = record;
         self.sequence = Self::sequence(&self.name, key, head, queues);
     }

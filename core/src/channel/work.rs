@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use sterna_proto::{ChannelKey, ErrorCode, Offset, UserId, v1};
 use sterna_storage::{
-    AppendError, ChannelRecord, Head, MemberCursor, Membership, PageLimit, PublicationLog, Record,
-    StorageError,
+    AppendError, ChannelRecord, CursorMove, Head, MemberCursor, Membership, PageLimit,
+    PublicationLog, Record, StorageError,
 };
 
 use crate::channel::sequence::{Next, Outcome};
@@ -48,7 +48,7 @@ pub(super) enum Done {
         result: Result<(Option<Head>, Vec<Record>), StorageError>,
     },
     CursorsMoved {
-        channels: Vec<ChannelKey>,
+        moves: Vec<CursorMove>,
         result: Result<Vec<MemberCursor>, StorageError>,
     },
     MembersChanged {
@@ -85,7 +85,7 @@ impl Shard {
             Done::IdsReady { key, result } => self.on_looked_up(key, result, |_, ()| {}),
             Done::Appended { key, result } => self.on_appended(key, result),
             Done::CaughtUp { key, result } => self.on_caught_up(key, result),
-            Done::CursorsMoved { channels, result } => self.on_cursors_moved(&channels, result),
+            Done::CursorsMoved { moves, result } => self.on_cursors_moved(moves, result),
             Done::MembersChanged { key, call, change, result } => {
                 self.on_members_changed(key, call, change, result);
             }
@@ -122,7 +122,7 @@ impl Shard {
                 self.note_storage_error(&error);
                 let Some(state) = self.channels.get_mut(&key) else { return };
                 for call in std::mem::take(&mut state.waiting) {
-                    answer(call.reply, Err(unavailable(&error)));
+                    state.refuse(call, unavailable(&error));
                 }
             }
         }
@@ -217,16 +217,25 @@ impl Shard {
 
     fn on_cursors_moved(
         &mut self,
-        channels: &[ChannelKey],
+        moves: Vec<CursorMove>,
         result: Result<Vec<MemberCursor>, StorageError>,
     ) {
         self.on_cursors_written();
         let cursors = match result {
             Ok(cursors) => cursors,
-            Err(error) => return self.note_storage_error(&error),
+            Err(error) => {
+                self.note_storage_error(&error);
+                if error.kind != sterna_storage::StorageErrorKind::Fatal {
+                    // Merged by maximum, so what came meanwhile is not undone.
+                    for lost in moves {
+                        self.move_cursor(lost.channel, lost.user, lost.delivered, lost.read);
+                    }
+                }
+                return;
+            }
         };
-        for (key, cursor) in channels.iter().zip(cursors) {
-            let Some(state) = self.channels.get(key) else { continue };
+        for (key, cursor) in moves.iter().map(|m| m.channel).zip(cursors) {
+            let Some(state) = self.channels.get(&key) else { continue };
             let receipt = v1::Receipt {
                 channel: state.name.to_string(),
                 user: cursor.user.to_string(),
@@ -234,10 +243,7 @@ impl Shard {
                 read_offset: cursor.read.0,
             };
             let push = EncodedPush::new(v1::push::Event::Receipt(receipt));
-            self.spread(
-                *key,
-                &LinkPush::Event { channel: *key, audience: Audience::Receipts, push },
-            );
+            self.spread(key, &LinkPush::Event { channel: key, audience: Audience::Receipts, push });
         }
     }
 
@@ -277,10 +283,12 @@ impl Shard {
 
     /// I11: a removed member hears nothing more of a channel that only members may read.
     fn evict(&mut self, key: ChannelKey, user: UserId) {
-        let Some(state) = self.channels.get(&key) else { return };
+        let Some(state) = self.channels.get_mut(&key) else { return };
         let open = state.record.as_ref().is_some_and(|r| r.access == v1::ChannelAccess::Open);
         if !open {
+            let left = state.presence.remove_user(&user);
             let error = v1::Error::new(ErrorCode::PermissionDenied, "no longer a member");
+            self.spread_presence(key, left);
             self.spread(key, &LinkPush::Evict { channel: key, user, error });
         }
     }

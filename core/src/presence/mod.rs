@@ -2,32 +2,31 @@
 //! that is lost. Sessions come and go; what others hear is about users, so that a second device or
 //! a quick reconnect is no news.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
-use ahash::RandomState;
 use sterna_proto::v1::PresenceState;
 use sterna_proto::{SessionId, UserId, v1};
 
-/// Sessions in one channel.
+/// Sessions in one channel, by user.
 #[derive(Debug, Default)]
 pub struct Presence {
-    sessions: HashMap<SessionId, Entry, RandomState>,
+    users: BTreeMap<UserId, Vec<Entry>>,
 }
 
 #[derive(Debug)]
 struct Entry {
-    user: UserId,
+    session: SessionId,
     state: PresenceState,
     since_ms: u64,
 }
 
 impl Presence {
     pub fn is_empty(&self) -> bool {
-        self.sessions.is_empty()
+        self.users.is_empty()
     }
 
-    pub fn contains(&self, session: SessionId) -> bool {
-        self.sessions.contains_key(&session)
+    pub fn contains(&self, session: SessionId, user: &UserId) -> bool {
+        self.entries(user).iter().any(|entry| entry.session == session)
     }
 
     /// A session is in the channel with this state; `Offline` takes it out. Returns what others
@@ -40,34 +39,36 @@ impl Presence {
         now_ms: u64,
     ) -> Option<v1::PresenceMember> {
         let before = self.user_state(user);
-        if state == PresenceState::Offline {
-            self.sessions.remove(&session)?;
-        } else {
-            let entry = self.sessions.entry(session).or_insert_with(|| Entry {
-                user: user.clone(),
-                state,
-                since_ms: now_ms,
-            });
-            entry.state = state;
+        let entries = self.users.entry(user.clone()).or_default();
+        let known = entries.iter_mut().find(|entry| entry.session == session);
+        match (known, state) {
+            (_, PresenceState::Offline) => entries.retain(|entry| entry.session != session),
+            (Some(entry), state) => entry.state = state,
+            (None, state) => entries.push(Entry { session, state, since_ms: now_ms }),
+        }
+        if entries.is_empty() {
+            self.users.remove(user);
         }
         (self.user_state(user) != before).then(|| self.member(user))
     }
 
+    /// The user is out with all sessions; what others should hear.
+    pub fn remove_user(&mut self, user: &UserId) -> Option<v1::PresenceMember> {
+        self.users.remove(user).map(|_| self.member(user))
+    }
+
     /// Users in name order, at most `limit`, and how many there are in all.
     pub fn list(&self, limit: usize) -> (Vec<v1::PresenceMember>, usize) {
-        let mut users: Vec<&UserId> = self.sessions.values().map(|entry| &entry.user).collect();
-        users.sort_unstable();
-        users.dedup();
-        (users.iter().take(limit).map(|user| self.member(user)).collect(), users.len())
+        (self.users.keys().take(limit).map(|user| self.member(user)).collect(), self.users.len())
     }
 
     fn member(&self, user: &UserId) -> v1::PresenceMember {
-        let of_user = || self.sessions.values().filter(|entry| entry.user == *user);
+        let entries = self.entries(user);
         v1::PresenceMember {
             user: user.to_string(),
             state: self.user_state(user).into(),
-            sessions: u32::try_from(of_user().count()).unwrap_or(u32::MAX),
-            since_ms: of_user().map(|entry| entry.since_ms).min().unwrap_or(0),
+            sessions: u32::try_from(entries.len()).unwrap_or(u32::MAX),
+            since_ms: entries.iter().map(|entry| entry.since_ms).min().unwrap_or(0),
         }
     }
 
@@ -79,8 +80,12 @@ impl Presence {
             PresenceState::Roaming => 2,
             PresenceState::Online => 3,
         };
-        let states = self.sessions.values().filter(|entry| entry.user == *user);
-        states.map(|entry| entry.state).max_by_key(|s| rank(*s)).unwrap_or(PresenceState::Offline)
+        let states = self.entries(user).iter().map(|entry| entry.state);
+        states.max_by_key(|state| rank(*state)).unwrap_or(PresenceState::Offline)
+    }
+
+    fn entries(&self, user: &UserId) -> &[Entry] {
+        self.users.get(user).map_or(&[], Vec::as_slice)
     }
 }
 
@@ -106,5 +111,8 @@ mod tests {
         let change = presence.set(laptop, &alice, PresenceState::Offline, 70).unwrap();
         assert_eq!((change.state(), change.sessions), (PresenceState::Offline, 0));
         assert_eq!(presence.set(laptop, &alice, PresenceState::Offline, 80), None);
+        assert_eq!(presence.remove_user(&bob).unwrap().state(), PresenceState::Offline);
+        assert_eq!(presence.remove_user(&bob), None);
+        assert!(presence.is_empty());
     }
 }

@@ -20,6 +20,9 @@ impl Session {
         first: Offset,
         pushes: &[SharedPush],
     ) {
+        if self.close_reason().is_some() {
+            return;
+        }
         let mut offset = first;
         for push in pushes {
             let Some(subscription) = self.subscriptions.get_mut(&key) else { return };
@@ -47,6 +50,9 @@ impl Session {
 
     /// Something without a position.
     pub fn handle_event(&mut self, key: ChannelKey, audience: &Audience, push: &SharedPush) {
+        if self.close_reason().is_some() {
+            return;
+        }
         let Some(subscription) = self.subscriptions.get(&key) else { return };
         let (wanted, lane) = match audience {
             Audience::EphemeralFrom(session) => (*session != self.id(), self.ephemeral_lane(push)),
@@ -68,6 +74,9 @@ impl Session {
         let Some(subscription) = self.subscriptions.remove(&key) else { return };
         self.outbox.drop_channel(key);
         self.effects.push_back(Effect::Leave(key));
+        if subscription.presence {
+            self.leave_presence(subscription.channel.clone());
+        }
         self.push_own(v1::push::Event::Unsubscribed(v1::Unsubscribed {
             channel: subscription.channel.to_string(),
             error: Some(error.clone()),

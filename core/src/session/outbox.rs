@@ -91,6 +91,12 @@ impl Outbox {
         Ok(())
     }
 
+    /// Drops everything.
+    pub fn clear(&mut self) {
+        self.frames = VecDeque::new();
+        self.bytes = 0;
+    }
+
     /// Moves frames out, oldest first, until `max_bytes` is reached; at least one if there is one.
     pub fn take(&mut self, out: &mut Vec<Outgoing>, max_bytes: usize) {
         let mut bytes = 0;

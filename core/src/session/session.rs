@@ -12,7 +12,7 @@ use sterna_proto::{
 use tokio::time::Instant;
 
 use crate::config::CoreConfig;
-use crate::identity::Identity;
+use crate::identity::{Action, Identity};
 use crate::limit::TokenBucket;
 use crate::link::{LinkCommand, LinkReply, Verb};
 use crate::order::OrderGate;
@@ -154,9 +154,34 @@ impl Session {
             && self.close.is_none()
     }
 
-    /// Ends the connection with a reason; the first reason stays.
+    /// Ends the connection with a reason; the first reason stays. Who has lost the right hears
+    /// nothing more, not even what is queued (I11).
     pub fn start_close(&mut self, reason: CloseReason) {
         self.close.get_or_insert(reason);
+        if matches!(reason, CloseReason::Revoked | CloseReason::TokenExpired) {
+            self.close = Some(reason);
+            self.clear();
+        }
+    }
+
+    /// The connection is gone: what was meant for it goes too (I12). Effects that others depend on
+    /// are given out.
+    pub fn on_detached(&mut self) -> Vec<ChannelKey> {
+        let left = self.effects.iter().filter_map(|effect| match effect {
+            Effect::Leave(channel) => Some(*channel),
+            Effect::Call { .. } | Effect::Join(_) => None,
+        });
+        let left = left.collect();
+        self.effects = VecDeque::new();
+        self.calls = HashMap::default();
+        self.clear();
+        left
+    }
+
+    fn clear(&mut self) {
+        self.outbox.clear();
+        self.waiting_pages = VecDeque::new();
+        self.subscriptions.values_mut().for_each(Subscription::drop_held);
     }
 
     pub fn poll_effect(&mut self) -> Option<Effect> {
@@ -282,7 +307,42 @@ impl Session {
         }
         self.identity = Arc::new(identity);
         self.reply(id, v1::reply::Result::Done(v1::Done {}));
+        self.drop_what_is_not_permitted();
         Ok(())
+    }
+
+    /// I11: a narrower token ends the subscriptions that it does not cover.
+    fn drop_what_is_not_permitted(&mut self) {
+        let identity = self.identity.clone();
+        let permits = |s: &Subscription, action| identity.permits(&s.channel, action);
+        let ended: Vec<ChannelKey> = self
+            .subscriptions
+            .iter()
+            .filter(|(_, s)| !permits(s, Action::Subscribe))
+            .map(|(key, _)| *key)
+            .collect();
+        let message = "the new access token does not allow to subscribe here";
+        let error = v1::Error::new(ErrorCode::PermissionDenied, message);
+        for key in ended {
+            self.handle_evict(key, &identity.user, &error);
+        }
+        let unseen: Vec<ChannelId> = self
+            .subscriptions
+            .values_mut()
+            .filter(|s| s.presence && !permits(s, Action::Presence))
+            .map(|s| {
+                s.presence = false;
+                s.channel.clone()
+            })
+            .collect();
+        for channel in unseen {
+            self.leave_presence(channel);
+        }
+    }
+
+    pub(super) fn leave_presence(&mut self, channel: ChannelId) {
+        let leave = Verb::SetPresence(v1::PresenceState::Offline);
+        self.call(Call::Plain { id: 0 }, channel, leave);
     }
 
     /// Answers a command with an error.
@@ -535,16 +595,41 @@ impl Session {
             Ok(channel) => channel.key(),
             Err(error) => return self.reply_error(id, error),
         };
-        let Some(subscription) = self.subscriptions.remove(&key) else {
-            return self.fail(id, ErrorCode::NotSubscribed, format!("not subscribed to {name}"));
-        };
-        self.effects.push_back(Effect::Leave(key));
-        self.outbox.drop_channel(key);
-        if subscription.presence {
-            let leave = Verb::SetPresence(v1::PresenceState::Offline);
-            self.call(Call::Plain { id: 0 }, subscription.channel, leave);
+        let withdrawn = self.withdraw_waiting(name);
+        match self.subscriptions.remove(&key) {
+            Some(subscription) => {
+                self.effects.push_back(Effect::Leave(key));
+                self.outbox.drop_channel(key);
+                if subscription.presence {
+                    self.leave_presence(subscription.channel);
+                }
+            }
+            None if withdrawn => {}
+            None => {
+                let message = format!("not subscribed to {name}");
+                return self.fail(id, ErrorCode::NotSubscribed, message);
+            }
         }
         self.reply(id, v1::reply::Result::Done(v1::Done {}));
+    }
+}
+
+impl Session {
+    /// Takes back subscriptions to a channel that have not been started. True: there were some.
+    fn withdraw_waiting(&mut self, name: &str) -> bool {
+        let mut withdrawn = Vec::new();
+        self.waiting_pages.retain(|waiting| match waiting {
+            PageCommand::Attach(reply_to, subscribe) if subscribe.channel == name => {
+                withdrawn.push(*reply_to);
+                false
+            }
+            _ => true,
+        });
+        for reply_to in &withdrawn {
+            let gone = v1::Error::new(ErrorCode::NotSubscribed, "unsubscribed meanwhile");
+            self.refuse_attach(*reply_to, name.to_owned(), gone);
+        }
+        !withdrawn.is_empty()
     }
 }
 

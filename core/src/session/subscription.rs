@@ -145,6 +145,11 @@ impl Subscription {
         self.held.clear();
     }
 
+    /// Nobody waits for what is held.
+    pub fn drop_held(&mut self) {
+        self.held = VecDeque::new();
+    }
+
     /// What the client is missing, to be told with lag mode.
     pub fn gap(&self) -> v1::Gap {
         v1::Gap {

@@ -121,6 +121,11 @@ impl Attachment {
         self.wake.notify_one();
     }
 
+    /// Why the connection has to end, whatever is still unwritten.
+    pub fn closing(&self) -> Option<CloseReason> {
+        self.with_session(|session| session.close_reason()).unwrap_or(Some(CloseReason::Superseded))
+    }
+
     /// For logs.
     pub fn session_id(&self) -> SessionId {
         self.id

@@ -16,6 +16,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
+use futures_util::future::LocalBoxFuture;
 use futures_util::stream::FuturesUnordered;
 use sterna_proto::{ClientId, CloseReason, UserId, v1};
 use tokio::sync::{mpsc, oneshot};
@@ -23,7 +24,7 @@ use tokio::time::Instant;
 
 use crate::identity::Identity;
 use crate::link::memory::LinkReceiver;
-use crate::link::{Calling, Link, LinkPush, Verb};
+use crate::link::{Link, LinkPush};
 use crate::node::Node;
 use crate::session::{ConnectionInfo, ResumeTicket, Session};
 use table::{Departed, Table};
@@ -44,6 +45,9 @@ pub const CONTROL_QUEUE: usize = 1024;
 
 /// How long another worker may take to give up a session before the client gets a new one.
 const TAKE_OVER_PATIENCE: Duration = Duration::from_secs(2);
+
+/// Commands without a connection that are on their way at a time.
+const BACKGROUND_AT_ONCE: usize = 64;
 
 /// Beat at which detached sessions and expired tokens are looked at.
 const TICK: Duration = Duration::from_millis(500);
@@ -84,7 +88,7 @@ impl Worker {
     pub async fn run(&self) {
         let Some(mut inputs) = self.inner.inputs.borrow_mut().take() else { return };
         let mut pushes = Vec::new();
-        let mut background: FuturesUnordered<_> = FuturesUnordered::new();
+        let mut background = FuturesUnordered::new();
         let mut tick = tokio::time::interval(TICK);
         loop {
             tokio::select! {
@@ -100,12 +104,10 @@ impl Worker {
                     }
                 }
                 Some(control) = inputs.control.recv() => self.handle_control(control),
-                Some(_) = background.next() => {}
+                Some(()) = background.next() => self.start_background(&mut background),
                 _ = tick.tick() => {
                     self.sweep();
-                    for command in self.inner.table.borrow_mut().take_background() {
-                        background.push(Calling::answer(self.inner.link.call(command)));
-                    }
+                    self.start_background(&mut background);
                 }
                 () = self.inner.node.shutdown_started() => break,
             }
@@ -145,14 +147,34 @@ impl Worker {
         let now = Instant::now();
         let mut session = Session::new(ticket, identity, client_id, connection, config, now);
         session.welcome(id, resumed, node.clock().unix_ms());
+        if node.is_draining() {
+            // Began while the old connection was being asked.
+            return Err(CloseReason::Drained);
+        }
         let mut table = self.inner.table.borrow_mut();
-        table.leave_presence(&session, departed, &hello.subscriptions);
+        table.leave_presence(departed, &hello.subscriptions);
         session.handle_hello(hello.subscriptions);
         node.directory().insert(session.id(), self.inner.index);
         count_opened(resumed);
         let (slot, generation, wake) = table.insert(session);
         drop(table);
         Ok(Attachment::new(self.clone(), slot, generation, wake))
+    }
+
+    /// Starts commands for which no connection waits, a bounded number at a time; those refused for
+    /// the moment come again.
+    fn start_background(&self, running: &mut FuturesUnordered<LocalBoxFuture<'static, ()>>) {
+        while running.len() < BACKGROUND_AT_ONCE {
+            let next = self.inner.table.borrow_mut().pop_background();
+            let Some(command) = next else { return };
+            let worker = self.clone();
+            running.push(Box::pin(async move {
+                let answer = worker.inner.link.call(command.clone()).answer().await;
+                if answer.is_err_and(|error| error.retryable) {
+                    worker.inner.table.borrow_mut().push_background(command);
+                }
+            }));
+        }
     }
 
     /// Sessions on this worker, attached and detached.
@@ -186,8 +208,10 @@ impl Worker {
     fn handle_control(&self, control: WorkerControl) {
         match control {
             WorkerControl::TakeOver { ticket, user, reply } => {
-                // The asker may have given up: then the session has ended.
-                let _ = reply.send(self.depart(&ticket, &user));
+                if let Err(Some(departed)) = reply.send(self.depart(&ticket, &user)) {
+                    // The asker has given up, so the session has ended.
+                    self.inner.table.borrow_mut().leave_presence(Some(departed), &[]);
+                }
             }
             WorkerControl::GoAway(go_away) => {
                 self.inner.table.borrow_mut().for_attached(|session| session.go_away(&go_away));
@@ -249,19 +273,12 @@ fn count_opened(resumed: bool) {
 
 impl Table {
     /// A session that continues elsewhere leaves the channels that it does not name again.
-    fn leave_presence(
-        &mut self,
-        session: &Session,
-        departed: Option<Departed>,
-        subscriptions: &[v1::Subscribe],
-    ) {
+    fn leave_presence(&mut self, departed: Option<Departed>, subscriptions: &[v1::Subscribe]) {
         let named: HashSet<&str> =
             subscriptions.iter().filter(|s| s.presence).map(|s| s.channel.as_str()).collect();
-        let left = departed.into_iter().flat_map(|departed| departed.present_in);
-        for channel in left.filter(|channel| !named.contains(channel.as_str())) {
-            let key = channel.key();
-            let leave = Verb::SetPresence(v1::PresenceState::Offline);
-            self.push_background(session.command(channel, key, leave));
+        let leaves = departed.into_iter().flat_map(|departed| departed.leaves);
+        for leave in leaves.filter(|leave| !named.contains(leave.channel.as_str())) {
+            self.push_background(leave);
         }
     }
 }

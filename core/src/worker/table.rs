@@ -52,7 +52,8 @@ struct Detached {
 /// What a session leaves behind for the worker on which it continues.
 #[derive(Debug)]
 pub struct Departed {
-    pub present_in: Vec<ChannelId>,
+    /// One for each channel in which it was present: takes it out there.
+    pub leaves: Vec<LinkCommand>,
 }
 
 impl Table {
@@ -136,12 +137,12 @@ impl Table {
         if !proved || session.is_forgotten() {
             return None;
         }
-        let present_in = session.present_in().cloned().collect();
+        let leaves = presence_commands(session, v1::PresenceState::Offline);
         let lost = self.leave_all(slot);
         if let Some(entry) = self.remove(slot) {
             entry.wake.notify_one();
         }
-        Some((Departed { present_in }, lost))
+        Some((Departed { leaves }, lost))
     }
 
     /// Gives a push to every session subscribed to the channel and wakes it; how many there are.
@@ -217,8 +218,8 @@ impl Table {
         self.background.push_back(command);
     }
 
-    pub fn take_background(&mut self) -> VecDeque<LinkCommand> {
-        std::mem::take(&mut self.background)
+    pub fn pop_background(&mut self) -> Option<LinkCommand> {
+        self.background.pop_front()
     }
 
     fn tell_detached(&mut self, now: Instant, debounce: Duration) {
@@ -246,20 +247,16 @@ impl Table {
 
     fn set_presence(&mut self, slot: Slot, state: v1::PresenceState) {
         let Some(Some(entry)) = self.sessions.get(slot as usize) else { return };
-        let session = &entry.session;
-        let commands: Vec<LinkCommand> = session
-            .present_in()
-            .map(|channel| {
-                session.command(channel.clone(), channel.key(), Verb::SetPresence(state))
-            })
-            .collect();
+        let commands = presence_commands(&entry.session, state);
         commands.into_iter().for_each(|command| self.push_background(command));
     }
 
     fn leave_all(&mut self, slot: Slot) -> Vec<ChannelKey> {
-        let Some(Some(entry)) = self.sessions.get(slot as usize) else { return Vec::new() };
+        let Some(Some(entry)) = self.sessions.get_mut(slot as usize) else { return Vec::new() };
         let hub = &mut self.hub;
-        let channels = entry.session.channels();
+        // Also those that the session has left without anybody having carried it out.
+        let left = entry.session.on_detached();
+        let channels = entry.session.channels().chain(left);
         channels.filter(|channel| hub.leave(*channel, slot) == Interest::Lost).collect()
     }
 
@@ -281,6 +278,11 @@ impl Table {
         metrics::gauge!("sterna_core_sessions", "state" => "attached").set(attached as f64);
         metrics::gauge!("sterna_core_sessions", "state" => "detached").set(detached as f64);
     }
+}
+
+fn presence_commands(session: &Session, state: v1::PresenceState) -> Vec<LinkCommand> {
+    let command = |c: &ChannelId| session.command(c.clone(), c.key(), Verb::SetPresence(state));
+    session.present_in().map(command).collect()
 }
 
 impl Session {
@@ -319,7 +321,8 @@ mod tests {
         metrics::with_local_recorder(&recorder, || {
             (0..BACKGROUND_COMMANDS + 3).for_each(|_| table.push_background(command.clone()));
         });
-        assert_eq!(table.take_background().len(), BACKGROUND_COMMANDS);
+        let waiting = std::iter::from_fn(|| table.pop_background()).count();
+        assert_eq!(waiting, BACKGROUND_COMMANDS);
         let snapshot = recorder.snapshotter().snapshot().into_vec();
         let dropped = snapshot.iter().map(|(key, .., value)| (key.key().name(), value));
         let dropped: Vec<_> = dropped.collect();

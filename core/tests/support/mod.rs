@@ -88,7 +88,19 @@ impl TestClient {
     }
 
     pub async fn hello(worker: &Worker, user: &str, hello: v1::Hello) -> Result<Self, CloseReason> {
-        let attachment = worker.open(1, hello, identity(user), connection()).await?;
+        Self::open(worker, identity(user), hello).await
+    }
+
+    pub async fn hello_as(worker: &Worker, identity: Identity, hello: v1::Hello) -> Self {
+        Self::open(worker, identity, hello).await.unwrap()
+    }
+
+    async fn open(
+        worker: &Worker,
+        identity: Identity,
+        hello: v1::Hello,
+    ) -> Result<Self, CloseReason> {
+        let attachment = worker.open(1, hello, identity, connection()).await?;
         let mut client = Self {
             attachment,
             welcome: v1::Welcome::default(),
