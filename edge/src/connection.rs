@@ -3,7 +3,7 @@
 //! tokens are checked here. Ends with a [`CloseReason`] that the client hears, or when the client or
 //! its path has gone; the session then stays resumable.
 
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -15,6 +15,7 @@ use crate::auth::AuthError;
 use crate::listen::Admitted;
 use crate::metrics::{self, Meter};
 use crate::path::{PathVerdict, PathWatch};
+use crate::stall::StallWatch;
 use crate::transport::{End, Received, Transport};
 use crate::worker::WorkerContext;
 
@@ -27,7 +28,8 @@ pub(crate) async fn serve(
 ) {
     let meter = context.meter(transport.kind).clone();
     let _active = Active::begin(&meter);
-    let end = match open_session(&context, &mut transport, hello_by, &meter).await {
+    let opened = context.unless_closing(open_session(&context, &mut transport, hello_by, &meter));
+    let end = match opened.await.unwrap_or(Err(CloseReason::Drained.into())) {
         Ok(attachment) => {
             let session = attachment.session_id();
             tracing::debug!(%session, transport = transport.kind.name(), "session attached");
@@ -57,10 +59,8 @@ async fn open_session(
         .await
         .map_err(|_| CloseReason::HelloTimeout)??;
     let (id, hello) = hello_of(received.frame)?;
-    let identity = context.check(&hello.access_token).map_err(|error| match error {
-        AuthError::Expired => CloseReason::TokenExpired,
-        AuthError::Invalid => CloseReason::Unauthorized,
-    })?;
+    let access_token = hello.access_token.clone();
+    let identity = context.check(&access_token).map_err(refusal)?;
     let info = ConnectionInfo {
         transport: transport.kind,
         remote: transport.receiver.path().0,
@@ -68,8 +68,17 @@ async fn open_session(
         datagrams: transport.has_datagrams(),
     };
     let attachment = context.sessions.open(id, hello, identity, info).await?;
+    // A revocation that came meanwhile has not met this session.
+    context.check(&access_token).map_err(refusal)?;
     transport.receiver.on_session_open();
     Ok(attachment)
+}
+
+fn refusal(error: AuthError) -> CloseReason {
+    match error {
+        AuthError::Expired => CloseReason::TokenExpired,
+        AuthError::Invalid => CloseReason::Unauthorized,
+    }
 }
 
 fn hello_of(frame: v1::Frame) -> Result<(u32, v1::Hello), CloseReason> {
@@ -91,8 +100,7 @@ struct Serving<'a> {
     meter: Meter,
     path: PathWatch,
     batch: Vec<Outgoing>,
-    /// Since when something has been waiting to be written.
-    unwritten_since: Option<Instant>,
+    stall: StallWatch,
 }
 
 // Lives for one turn of the loop, on the stack: a box would cost more than it saves.
@@ -116,8 +124,8 @@ impl<'a> Serving<'a> {
         let remote = transport.receiver.path().0;
         let changes = context.config.limits.path_changes_per_minute;
         let path = PathWatch::new(remote, changes, Instant::now());
-        let batch = Vec::new();
-        Self { context, attachment, transport, admitted, meter, path, batch, unwritten_since: None }
+        let (batch, stall) = (Vec::new(), StallWatch::default());
+        Self { context, attachment, transport, admitted, meter, path, batch, stall }
     }
 
     async fn run(mut self) -> End {
@@ -146,26 +154,49 @@ impl<'a> Serving<'a> {
         }
     }
 
-    fn on_event(&mut self, event: Event, timer: std::pin::Pin<&mut Sleep>) -> Result<(), End> {
+    fn on_event(&mut self, event: Event, timer: Pin<&mut Sleep>) -> Result<(), End> {
+        self.check_right()?;
         match event {
             Event::Received(received) => {
                 self.handle_all(received)?;
                 self.watch_path(timer)
             }
             Event::Batch(given) => {
+                self.look_at_writes();
                 self.transport.sender.queue(&mut self.batch, &self.meter);
-                if self.transport.sender.pending_bytes() > 0 {
-                    self.unwritten_since.get_or_insert_with(Instant::now);
+                if self.look_at_writes() >= WRITE_AHEAD_BYTES {
+                    look_again(timer, Instant::now() + self.tick());
                 }
                 given.map_err(End::Close)
             }
             Event::Written => {
-                self.unwritten_since = None;
+                self.look_at_writes();
                 Ok(())
             }
             Event::Tick => self.on_tick(timer),
             Event::Closing => Err(CloseReason::Drained.into()),
         }
+    }
+
+    /// I11: who has lost the session is not served and hears nothing more, also while so much waits
+    /// to be written that the outbox is not asked.
+    fn check_right(&self) -> Result<(), End> {
+        match self.attachment.closing() {
+            Some(
+                reason @ (CloseReason::Revoked
+                | CloseReason::TokenExpired
+                | CloseReason::Superseded),
+            ) => Err(reason.into()),
+            // The outbox has the last word.
+            _ => Ok(()),
+        }
+    }
+
+    /// What waits to be written.
+    fn look_at_writes(&mut self) -> usize {
+        let unwritten = self.transport.sender.pending_bytes();
+        self.stall.look(unwritten, Instant::now());
+        unwritten
     }
 
     /// The frame, and those whose bytes came with it.
@@ -216,11 +247,11 @@ impl<'a> Serving<'a> {
         self.attachment.is_ready()
     }
 
-    fn on_tick(&mut self, mut timer: std::pin::Pin<&mut Sleep>) -> Result<(), End> {
+    fn on_tick(&mut self, mut timer: Pin<&mut Sleep>) -> Result<(), End> {
         let now = Instant::now();
         timer.as_mut().reset(now + self.tick());
-        let slow_after = self.context.node.config().slow_after;
-        if self.unwritten_since.is_some_and(|since| now - since >= slow_after) {
+        self.look_at_writes();
+        if self.stall.is_over(self.context.node.config().slow_after, now) {
             return Err(CloseReason::Slow.into());
         }
         let idle_timeout = self.context.config.limits.idle_timeout;
@@ -231,14 +262,12 @@ impl<'a> Serving<'a> {
         self.watch_path(timer)
     }
 
-    fn watch_path(&mut self, timer: std::pin::Pin<&mut Sleep>) -> Result<(), End> {
+    fn watch_path(&mut self, timer: Pin<&mut Sleep>) -> Result<(), End> {
         let (remote, rtt) = self.transport.receiver.path();
         match self.path.look(remote, rtt, Instant::now()) {
             PathVerdict::Unchanged => Ok(()),
-            PathVerdict::Unconfirmed(look_again) => {
-                if look_again < timer.deadline() {
-                    timer.reset(look_again);
-                }
+            PathVerdict::Unconfirmed(confirmed_at) => {
+                look_again(timer, confirmed_at);
                 Ok(())
             }
             PathVerdict::TooOften => Err(CloseReason::Overloaded.into()),
@@ -255,10 +284,19 @@ impl<'a> Serving<'a> {
         }
     }
 
-    /// How often slowness, silence and the path are looked at.
+    /// How often slowness, silence and the path are looked at, and the right to the session while
+    /// the outbox does not tell of it.
     fn tick(&self) -> Duration {
+        let blocked = self.transport.sender.pending_bytes() >= WRITE_AHEAD_BYTES;
+        let tick = if blocked { BLOCKED_TICK } else { TICK };
         let slow_after = self.context.node.config().slow_after;
-        TICK.min(slow_after / 4).min(self.context.config.limits.idle_timeout / 4)
+        tick.min(slow_after / 4).min(self.context.config.limits.idle_timeout / 4)
+    }
+}
+
+fn look_again(timer: Pin<&mut Sleep>, at: Instant) {
+    if at < timer.deadline() {
+        timer.reset(at);
     }
 }
 
@@ -286,3 +324,6 @@ const FRAMES_A_TURN: usize = 256;
 const WRITE_AHEAD_BYTES: usize = 64 * 1024;
 
 const TICK: Duration = Duration::from_secs(5);
+
+/// A revoked session stops within 5 s (I11), of which closing may take some.
+const BLOCKED_TICK: Duration = Duration::from_secs(1);

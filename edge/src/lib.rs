@@ -15,7 +15,10 @@ mod keys;
 mod listen;
 mod metrics;
 mod path;
+mod stall;
 mod steer;
+#[cfg(test)]
+mod testing;
 mod tls;
 mod transport;
 mod worker;

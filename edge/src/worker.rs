@@ -56,6 +56,14 @@ impl WorkerContext {
         self.auth.check(access_token, self.node.clock().unix_ms())
     }
 
+    /// `None`: the edge closes its connections and this has been dropped.
+    pub(crate) async fn unless_closing<T>(&self, work: impl Future<Output = T>) -> Option<T> {
+        tokio::select! {
+            done = work => Some(done),
+            () = self.tasks.shutdown_started() => None,
+        }
+    }
+
     pub(crate) fn meter(&self, kind: TransportKind) -> &Meter {
         match kind {
             TransportKind::WebSocket => &self.wss,

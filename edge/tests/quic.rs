@@ -116,6 +116,65 @@ async fn a_stream_of_unknown_kind_is_stopped_and_the_connection_goes_on() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stream_that_hides_what_it_is_is_stopped_and_the_connection_goes_on() {
+    let edge = TestEdge::start().await;
+    let mut client = QuicClient::start(&edge, "alice").await;
+    let silent = client.connection.open_uni().await.unwrap();
+    // What comes on the second opens the first as well.
+    let mut lane = client.connection.open_uni().await.unwrap();
+    lane.write_all(&[version::LANE_STREAM]).await.unwrap();
+    let (mut commands, mut replies) = client.connection.open_bi().await.unwrap();
+    commands.write_all(&codec::encode_to_bytes(&ping(2))[..1]).await.unwrap();
+    within("STOP_SENDING to the silent stream", silent.stopped()).await.unwrap();
+    within("STOP_SENDING to half a command", commands.stopped()).await.unwrap();
+    let mut decoder = FrameDecoder::new(limits::FRAME_BYTES);
+    let reply = within("the end", next_frame(&mut replies, &mut decoder)).await;
+    assert_eq!(reply, None, "half a command has no reply");
+    lane.write_all(&codec::encode_to_bytes(&ping(3))).await.unwrap();
+    client.reply(3).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_ephemeral_too_large_for_a_datagram_comes_on_a_lane() {
+    let edge = TestEdge::start().await;
+    let mut narrow = TransportConfig::default();
+    narrow.datagram_receive_buffer_size(Some(200));
+    let mut reader = QuicClient::start_with(&edge, "reader", narrow).await;
+    reader.send(&subscribe(2, "room:1")).await;
+    reader.reply(2).await;
+    let mut writer = QuicClient::start(&edge, "writer").await;
+    writer.send(&subscribe(2, "room:1")).await;
+    writer.reply(2).await;
+    writer.send(&ephemeral(3, "room:1", vec![1; 20])).await;
+    let datagram = within("a datagram", reader.connection.read_datagram()).await.unwrap();
+    assert_eq!(ephemeral_payload(codec::decode_datagram(datagram).unwrap()), [1; 20][..]);
+    writer.send(&ephemeral(4, "room:1", vec![2; 500])).await;
+    let mut lane = within("a lane", reader.connection.accept_uni()).await.unwrap();
+    let mut mark = [0];
+    lane.read_exact(&mut mark).await.unwrap();
+    assert_eq!(mark, [version::LANE_STREAM]);
+    let mut decoder = FrameDecoder::new(limits::FRAME_BYTES);
+    let frame = within("a push", next_frame(&mut lane, &mut decoder)).await.unwrap();
+    assert_eq!(ephemeral_payload(frame), [2; 500][..]);
+}
+
+fn ephemeral(id: u32, channel: &str, payload: Vec<u8>) -> v1::Frame {
+    let ephemeral =
+        v1::Ephemeral { channel: channel.into(), payload: payload.into(), ..Default::default() };
+    v1::Frame::command(id, v1::command::Verb::Ephemeral(ephemeral))
+}
+
+fn ephemeral_payload(frame: v1::Frame) -> Bytes {
+    let Some(v1::frame::Body::Push(v1::Push {
+        event: Some(v1::push::Event::Ephemeral(ephemeral)),
+    })) = frame.body
+    else {
+        panic!("no ephemeral: {frame:?}")
+    };
+    ephemeral.payload
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_datagram_that_is_no_frame_is_dropped() {
     let edge = TestEdge::start().await;
     let mut client = QuicClient::start(&edge, "alice").await;

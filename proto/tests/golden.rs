@@ -161,7 +161,14 @@ fn publication() -> v1::Publication {
 }
 
 fn commands() -> Vec<(&'static str, Verb)> {
-    let channel = || "room:42".to_owned();
+    publishing().into_iter().chain(reading()).chain(managing()).collect()
+}
+
+fn channel() -> String {
+    "room:42".to_owned()
+}
+
+fn publishing() -> Vec<(&'static str, Verb)> {
     vec![
         (
             "command/hello",
@@ -197,6 +204,11 @@ fn commands() -> Vec<(&'static str, Verb)> {
             }),
         ),
         ("command/unsubscribe", Verb::Unsubscribe(v1::Unsubscribe { channel: channel() })),
+    ]
+}
+
+fn reading() -> Vec<(&'static str, Verb)> {
+    vec![
         (
             "command/history",
             Verb::History(v1::History {
@@ -220,6 +232,11 @@ fn commands() -> Vec<(&'static str, Verb)> {
             }),
         ),
         ("command/refresh", Verb::Refresh(v1::Refresh { access_token: "d.e.f".into() })),
+    ]
+}
+
+fn managing() -> Vec<(&'static str, Verb)> {
+    vec![
         (
             "command/create_channel",
             Verb::CreateChannel(v1::CreateChannel {
@@ -253,14 +270,10 @@ fn commands() -> Vec<(&'static str, Verb)> {
 }
 
 fn replies() -> Vec<(&'static str, Reply)> {
-    let channel = || "room:42".to_owned();
-    let gap = v1::Gap { channel: channel(), epoch: 2, after_offset: 5, upto_offset: 9 };
-    let member = v1::PresenceMember {
-        user: "bob".into(),
-        state: v1::PresenceState::Detached.into(),
-        sessions: 2,
-        since_ms: 5,
-    };
+    greetings().into_iter().chain(pages()).chain(lists()).collect()
+}
+
+fn greetings() -> Vec<(&'static str, Reply)> {
     vec![
         (
             "reply/error",
@@ -300,6 +313,12 @@ fn replies() -> Vec<(&'static str, Reply)> {
                 duplicate: true,
             }),
         ),
+    ]
+}
+
+fn pages() -> Vec<(&'static str, Reply)> {
+    let gap = v1::Gap { channel: channel(), epoch: 2, after_offset: 5, upto_offset: 9 };
+    vec![
         (
             "reply/subscribed",
             Reply::Subscribed(v1::Subscribed {
@@ -325,6 +344,17 @@ fn replies() -> Vec<(&'static str, Reply)> {
                 epoch_change: None,
             }),
         ),
+    ]
+}
+
+fn lists() -> Vec<(&'static str, Reply)> {
+    let member = v1::PresenceMember {
+        user: "bob".into(),
+        state: v1::PresenceState::Detached.into(),
+        sessions: 2,
+        since_ms: 5,
+    };
+    vec![
         (
             "reply/presence",
             Reply::Presence(v1::PresenceList {
@@ -366,7 +396,6 @@ fn replies() -> Vec<(&'static str, Reply)> {
 }
 
 fn pushes() -> Vec<(&'static str, Event)> {
-    let channel = || "room:42".to_owned();
     let member = v1::PresenceMember {
         user: "bob".into(),
         state: v1::PresenceState::Online.into(),

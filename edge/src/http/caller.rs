@@ -202,3 +202,32 @@ impl Rates {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::moved_by;
+
+    fn caller(user: &str) -> Caller {
+        let user = UserId::new(user).unwrap();
+        let client_id = client_id_of(&user).unwrap();
+        let identity = Identity { user, permissions: vec![], expires_at_ms: None, operator: false };
+        Caller { identity: Arc::new(identity), client_id }
+    }
+
+    /// On a clock that stands still, so that no bucket fills meanwhile.
+    #[tokio::test(start_paused = true)]
+    async fn one_user_too_many_starts_all_rates_afresh() {
+        let rates = Rates::new(Rate { per_second: 1, burst: 1 });
+        let moved = moved_by(|| {
+            for n in 0..RATED_USERS {
+                rates.take(&caller(&format!("user-{n}"))).unwrap();
+            }
+            let error = rates.take(&caller("user-0")).unwrap_err();
+            assert_eq!(error.name, "RATE_LIMITED", "who is known is limited");
+            rates.take(&caller("one-more")).unwrap();
+            rates.take(&caller("user-0")).unwrap();
+        });
+        assert_eq!(moved["sterna_edge_http_rates_forgotten_total"], RATED_USERS as f64);
+    }
+}

@@ -101,3 +101,40 @@ impl AsyncWrite for Timed {
         Pin::new(&mut self.stream).poll_shutdown(context)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::Shutdown;
+    use std::pin::pin;
+
+    use axum::serve::Listener as _;
+    use metrics_util::debugging::DebuggingRecorder;
+    use socket2::SockRef;
+    use tokio::time::timeout;
+
+    use super::*;
+    use crate::testing::moved_since;
+
+    /// On a clock that stands still while there is anything else to do.
+    #[tokio::test(start_paused = true)]
+    async fn a_listener_that_cannot_accept_is_tried_again() {
+        let recorder = DebuggingRecorder::new();
+        let snapshotter = recorder.snapshotter();
+        let _here = metrics::set_default_local_recorder(&recorder);
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let kernel = SockRef::from(&listener).try_clone().unwrap();
+        // It does not listen any more, so every accept fails.
+        kernel.shutdown(Shutdown::Both).unwrap();
+        let mut bounded = Bounded::new(listener, 1, Duration::from_secs(30));
+        let mut accept = pin!(bounded.accept());
+        let soon = ACCEPT_BACK_OFF / 2;
+        assert!(timeout(soon, accept.as_mut()).await.is_err(), "nobody has connected");
+        let moved = moved_since(&snapshotter);
+        assert_eq!(moved["sterna_edge_http_accept_failures_total"], 1.0, "it backs off");
+        kernel.listen(1).unwrap();
+        let address = kernel.local_addr().unwrap().as_socket().unwrap();
+        let client = TcpStream::connect(address).await.unwrap();
+        let (_, remote) = accept.await;
+        assert_eq!(remote, client.local_addr().unwrap());
+    }
+}

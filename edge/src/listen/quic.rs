@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use quinn::crypto::rustls::QuicServerConfig;
 use quinn::{Endpoint, EndpointConfig, Incoming, ServerConfig, TokioRuntime, TransportConfig};
 use sterna_proto::CloseReason;
-use tokio::time::timeout;
+use tokio::time::{timeout, timeout_at};
 
 use super::admission::{Admitted, Proof, Refusal};
 use crate::config::EdgeLimits;
@@ -159,22 +159,22 @@ async fn serve(
     admitted: Admitted,
     handshake: Handshake,
 ) {
-    let connection = Box::pin(shake_hands(&context, incoming)).await;
+    let connected = context.unless_closing(Box::pin(shake_hands(&context, incoming))).await;
     drop(handshake);
-    let Some(connection) = connection else { return };
+    let Some(connection) = connected.flatten() else { return };
     let deadline = tokio::time::Instant::now() + context.config.limits.hello_deadline;
-    match tokio::time::timeout_at(deadline, transport::quic::open(connection.clone())).await {
-        Ok(Ok(transport)) => {
+    let opened = timeout_at(deadline, transport::quic::open(connection.clone()));
+    let reason = match context.unless_closing(opened).await {
+        Some(Ok(Ok(transport))) => {
             drop(connection);
-            connection::serve(context, transport, admitted, deadline).await;
+            return connection::serve(context, transport, admitted, deadline).await;
         }
-        Ok(Err(end)) => context.quic.closed(end.name()),
-        Err(_) => {
-            let reason = CloseReason::HelloTimeout;
-            context.quic.closed(reason.text());
-            connection.close(u32::from(reason.code()).into(), reason.text().as_bytes());
-        }
-    }
+        Some(Ok(Err(end))) => return context.quic.closed(end.name()),
+        Some(Err(_)) => CloseReason::HelloTimeout,
+        None => CloseReason::Drained,
+    };
+    context.quic.closed(reason.text());
+    connection.close(u32::from(reason.code()).into(), reason.text().as_bytes());
 }
 
 async fn shake_hands(context: &WorkerContext, incoming: Incoming) -> Option<quinn::Connection> {

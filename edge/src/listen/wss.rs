@@ -66,9 +66,9 @@ async fn serve(
     permit: OwnedSemaphorePermit,
 ) {
     // Boxed, so that the state of the handshake does not stay in the connection's task.
-    let opened = Box::pin(open(&context, stream, remote, tls)).await;
+    let opened = context.unless_closing(Box::pin(open(&context, stream, remote, tls))).await;
     drop(permit);
-    let Some(transport) = opened else { return };
+    let Some(transport) = opened.flatten() else { return };
     let deadline = tokio::time::Instant::now() + context.config.limits.hello_deadline;
     connection::serve(context, transport, admitted, deadline).await;
 }

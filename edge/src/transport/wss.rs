@@ -173,12 +173,15 @@ pub(crate) struct WssSender {
     /// Bytes in `messages`, and those that the socket has taken but not yet written.
     queued_bytes: usize,
     unflushed_bytes: usize,
+    /// The socket has refused to take more.
+    blocked: bool,
 }
 
 impl WssSender {
     fn new(socket: Rc<RefCell<Socket>>, encoding: Encoding) -> Self {
         let messages = VecDeque::new();
-        Self { socket, encoding, messages, queued_bytes: 0, unflushed_bytes: 0 }
+        let (queued_bytes, unflushed_bytes) = (0, 0);
+        Self { socket, encoding, messages, queued_bytes, unflushed_bytes, blocked: false }
     }
 
     pub(crate) fn queue(&mut self, batch: &mut Vec<Outgoing>) -> usize {
@@ -200,7 +203,12 @@ impl WssSender {
         let mut socket = self.socket.borrow_mut();
         let failed = |error: tungstenite::Error| end_of(&error);
         while !self.messages.is_empty() {
-            ready!(socket.poll_ready_unpin(cx)).map_err(failed)?;
+            let ready = socket.poll_ready_unpin(cx).map_err(failed)?;
+            if std::mem::replace(&mut self.blocked, ready.is_pending()) && ready.is_ready() {
+                // It has written all that it had taken before it takes more.
+                self.unflushed_bytes = 0;
+            }
+            ready!(ready);
             let Some(message) = self.messages.pop_front() else { break };
             self.queued_bytes -= message.len();
             self.unflushed_bytes += message.len();

@@ -14,7 +14,7 @@ use std::time::Duration;
 use jsonwebtoken::{EncodingKey, Header};
 use rustls_pki_types::CertificateDer;
 use serde_json::json;
-use sterna_core::{CoreConfig, Node, SystemClock};
+use sterna_core::{Clock, CoreConfig, Node, SystemClock};
 use sterna_edge::auth::{AuthConfig, AuthKey, KeyAlgorithm};
 use sterna_edge::{Authenticator, Edge, EdgeConfig, EdgeError, EdgeLimits, TlsFiles};
 use sterna_proto::{NodeId, v1};
@@ -27,11 +27,13 @@ const TOKEN_SECRET: &[u8] = b"0123456789abcdef0123456789abcdef";
 pub struct Settings {
     pub edge: EdgeConfig,
     pub core: CoreConfig,
+    pub clock: Arc<dyn Clock>,
 }
 
 pub struct TestEdge {
     pub edge: Edge,
     pub node: Node,
+    pub auth: Arc<Authenticator>,
     pub certificate: CertificateDer<'static>,
     pub config: EdgeConfig,
     files: TempDir,
@@ -52,9 +54,10 @@ impl TestEdge {
         let mut settings = settings(&files);
         change(&mut settings);
         let stores = MemoryStore::new().stores();
-        let node = Node::start(settings.core, stores, Arc::new(SystemClock)).await.unwrap();
-        let edge = Edge::start(settings.edge.clone(), node.clone(), authenticator()).await?;
-        Ok(Self { edge, node, certificate, config: settings.edge, files })
+        let node = Node::start(settings.core, stores, settings.clock).await.unwrap();
+        let auth = authenticator();
+        let edge = Edge::start(settings.edge.clone(), node.clone(), auth.clone()).await?;
+        Ok(Self { edge, node, auth, certificate, config: settings.edge, files })
     }
 
     /// Puts another certificate in place of the files, without telling the edge.
@@ -79,7 +82,7 @@ fn settings(files: &TempDir) -> Settings {
             ..EdgeLimits::default()
         },
     };
-    Settings { edge, core }
+    Settings { edge, core, clock: Arc::new(SystemClock) }
 }
 
 fn tls_files(files: &TempDir) -> TlsFiles {

@@ -132,7 +132,7 @@ impl Committer {
         synced
     }
 
-    fn claim(&self) -> Result<(), StorageError> {
+    fn claim(&mut self) -> Result<(), StorageError> {
         self.guard.claim(self.commit).map_err(|error| self.database.write_error(error))
     }
 }

@@ -1,8 +1,8 @@
 //! The guard file: the highest commit number that was synced, kept outside RocksDB.
 //!
-//! Two slots are written in turn, each in a block of its own, so that a torn write leaves the
-//! other. The file has its full length from the start and is opened for synchronous data writes:
-//! one system call, no metadata. Written by the committer after RocksDB has synced and before
+//! Two slots, each in a block of its own, are written in turn: never the one with the newest claim,
+//! so that a torn write leaves that. The file has its full length from the first claim on and is
+//! opened for synchronous data writes: one system call, no metadata. Written by the committer after RocksDB has synced and before
 //! anybody is answered, so it never claims more than was synced and never less than was
 //! acknowledged.
 
@@ -19,6 +19,8 @@ use crate::Durability;
 #[derive(Debug)]
 pub(crate) struct Guard {
     file: File,
+    /// The slot that does not hold the newest claim.
+    next: usize,
 }
 
 impl Guard {
@@ -39,11 +41,48 @@ impl Guard {
             }
             Err(error) => return Err(error),
         };
-        Ok(Self { file })
+        let mut guard = Self { file, next: 0 };
+        let newest = newest(&guard.content()?);
+        guard.next = newest.map_or(0, |(slot, _)| other(slot));
+        Ok(guard)
     }
 
     /// The claim, `None` if none was ever made. Bytes that are neither are `InvalidData`.
     pub(crate) fn read(&self) -> io::Result<Option<u64>> {
+        let content = self.content()?;
+        match newest(&content) {
+            Some((_, commit)) => Ok(Some(commit)),
+            None if content.iter().all(|byte| *byte == 0) => Ok(None),
+            None => Err(io::Error::new(io::ErrorKind::InvalidData, "neither slot verifies")),
+        }
+    }
+
+    /// Claims that everything up to this commit is synced.
+    pub(crate) fn claim(&mut self, commit: u64) -> io::Result<()> {
+        self.file.write_all_at(&encode_slot(commit), slot_at(self.next))?;
+        self.next = other(self.next);
+        Ok(())
+    }
+
+    /// Claims that everything up to this commit is synced and forgets what the file said before.
+    /// Both slots have their full length then. A crash in between leaves the old claim or the new.
+    pub(crate) fn claim_first(&mut self, commit: u64) -> io::Result<()> {
+        for (at, block) in self.first_claim(commit) {
+            self.file.write_all_at(&block, at)?;
+            self.file.sync_all()?;
+        }
+        self.next = other(self.next);
+        Ok(())
+    }
+
+    /// What is written for it and where, in this order.
+    fn first_claim(&self, commit: u64) -> [(u64, Vec<u8>); 2] {
+        let mut block = encode_slot(commit).to_vec();
+        block.resize(SLOT_BYTES, 0);
+        [(slot_at(self.next), block), (slot_at(other(self.next)), vec![0; SLOT_BYTES])]
+    }
+
+    fn content(&self) -> io::Result<Vec<u8>> {
         let mut content = vec![0; SLOT_BYTES * 2];
         let mut filled = 0;
         while filled < content.len() {
@@ -52,30 +91,22 @@ impl Guard {
                 count => filled += count,
             }
         }
-        let slots = content.chunks(SLOT_BYTES);
-        match slots.filter_map(decode_slot).max() {
-            Some(commit) => Ok(Some(commit)),
-            None if content.iter().all(|byte| *byte == 0) => Ok(None),
-            None => Err(io::Error::new(io::ErrorKind::InvalidData, "neither slot verifies")),
-        }
+        Ok(content)
     }
+}
 
-    /// Forgets what the file says: both slots are zero and allocated.
-    pub(crate) fn reset(&self) -> io::Result<()> {
-        self.file.write_all_at(&vec![0; SLOT_BYTES * 2], 0)?;
-        self.file.sync_all()
-    }
+/// The slot with the highest commit, and the commit.
+fn newest(content: &[u8]) -> Option<(usize, u64)> {
+    let slots = content.chunks(SLOT_BYTES).map(decode_slot).enumerate();
+    slots.filter_map(|(slot, commit)| Some((slot, commit?))).max_by_key(|(_, commit)| *commit)
+}
 
-    /// Makes the claim durable also where writes are not synced by themselves.
-    pub(crate) fn sync(&self) -> io::Result<()> {
-        self.file.sync_data()
-    }
+fn other(slot: usize) -> usize {
+    1 - slot
+}
 
-    /// Claims that everything up to this commit is synced.
-    pub(crate) fn claim(&self, commit: u64) -> io::Result<()> {
-        let at = (commit % 2) * SLOT_BYTES as u64;
-        self.file.write_all_at(&encode_slot(commit), at)
-    }
+fn slot_at(slot: usize) -> u64 {
+    (slot * SLOT_BYTES) as u64
 }
 
 fn encode_slot(commit: u64) -> [u8; CLAIM_BYTES] {
@@ -107,31 +138,79 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_highest_claim_counts_and_a_torn_one_does_not() {
+    fn the_highest_claim_counts_and_a_torn_one_leaves_the_one_before() {
         let directory = tempfile::tempdir().unwrap();
-        let guard = Guard::open(directory.path(), Durability::Fsync).unwrap();
+        let mut guard = Guard::open(directory.path(), Durability::Fsync).unwrap();
         assert_eq!(guard.read().unwrap(), None);
-        guard.reset().unwrap();
-        assert_eq!(guard.read().unwrap(), None);
-        for commit in 1..=5 {
-            guard.claim(commit).unwrap();
-            assert_eq!(guard.read().unwrap(), Some(commit));
+        // Commits without a claim lie between, in any rhythm.
+        let commits = [1, 2, 4, 6, 8, 9, 11, 14, 15, 17];
+        guard.claim_first(commits[0]).unwrap();
+        for pair in commits.windows(2) {
+            let before = guard.content().unwrap();
+            guard.claim(pair[1]).unwrap();
+            assert_eq!(guard.read().unwrap(), Some(pair[1]));
+            tear_what_differs(&guard, &before);
+            assert_eq!(guard.read().unwrap(), Some(pair[0]), "{} was never acknowledged", pair[1]);
+            guard = Guard::open(directory.path(), Durability::Fsync).unwrap();
+            guard.claim(pair[1]).unwrap();
+            assert_eq!(guard.read().unwrap(), Some(pair[1]), "it goes where the torn one was");
         }
-        let torn = [0xff; 7];
-        guard.file.write_all_at(&torn, SLOT_BYTES as u64).unwrap();
-        assert_eq!(guard.read().unwrap(), Some(4), "commit 5 was never acknowledged");
-        guard.file.write_all_at(&torn, 0).unwrap();
+        guard.file.write_all_at(&TORN, slot_at(0)).unwrap();
+        guard.file.write_all_at(&TORN, slot_at(1)).unwrap();
         assert_eq!(guard.read().unwrap_err().kind(), io::ErrorKind::InvalidData);
     }
 
     #[test]
     fn a_claim_is_read_by_the_next_one_who_opens() {
         let directory = tempfile::tempdir().unwrap();
-        let guard = Guard::open(directory.path(), Durability::Os).unwrap();
-        guard.reset().unwrap();
-        guard.claim(77).unwrap();
+        let mut guard = Guard::open(directory.path(), Durability::Os).unwrap();
+        guard.claim_first(77).unwrap();
         drop(guard);
-        let guard = Guard::open(directory.path(), Durability::Fsync).unwrap();
+        let mut guard = Guard::open(directory.path(), Durability::Fsync).unwrap();
+        assert_eq!(guard.read().unwrap(), Some(77));
+        // The one who opens does not write over it either.
+        let before = guard.content().unwrap();
+        guard.claim(78).unwrap();
+        tear_what_differs(&guard, &before);
         assert_eq!(guard.read().unwrap(), Some(77));
     }
+
+    #[test]
+    fn a_first_claim_that_is_cut_off_leaves_the_old_claim_or_the_new() {
+        for claims in 1..=2 {
+            let directory = tempfile::tempdir().unwrap();
+            let mut guard = Guard::open(directory.path(), Durability::Fsync).unwrap();
+            (1..=claims).for_each(|commit| guard.claim(commit).unwrap());
+            let writes = guard.first_claim(9);
+            guard.file.write_all_at(&TORN, writes[0].0).unwrap();
+            assert_eq!(guard.read().unwrap(), Some(claims), "torn");
+            for (at, block) in writes {
+                guard.file.write_all_at(&block, at).unwrap();
+                assert_eq!(guard.read().unwrap(), Some(9));
+            }
+        }
+    }
+
+    #[test]
+    fn a_first_claim_forgets_damage_and_fills_the_file() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join(FILE_NAME);
+        std::fs::write(&path, vec![0xab; 100]).unwrap();
+        let mut guard = Guard::open(directory.path(), Durability::Fsync).unwrap();
+        guard.claim_first(5).unwrap();
+        assert_eq!(guard.read().unwrap(), Some(5));
+        let content = std::fs::read(&path).unwrap();
+        assert_eq!(content.len(), SLOT_BYTES * 2);
+        let zeros = content.iter().filter(|byte| **byte == 0).count();
+        assert!(zeros > SLOT_BYTES * 2 - CLAIM_BYTES, "nothing of the damage is left");
+    }
+
+    /// Damages the slot that has changed.
+    fn tear_what_differs(guard: &Guard, before: &[u8]) {
+        let now = guard.content().unwrap();
+        let changed = now.iter().zip(before).position(|(now, before)| now != before).unwrap();
+        guard.file.write_all_at(&TORN, slot_at(changed / SLOT_BYTES)).unwrap();
+    }
+
+    const TORN: [u8; 7] = [0xff; 7];
 }

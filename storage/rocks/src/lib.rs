@@ -45,6 +45,9 @@ mod options;
 mod readers;
 mod repair;
 
+#[cfg(test)]
+mod tests;
+
 use std::sync::Arc;
 
 use sterna_storage::{StorageError, Stores};

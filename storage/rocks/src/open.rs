@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rocksdb::WriteBatch;
@@ -27,9 +28,9 @@ pub(crate) struct Opened {
 
 pub(crate) fn open(config: &RocksConfig) -> Result<Opened, StorageError> {
     let directory = &config.directory;
-    fs::create_dir_all(directory).map_err(|error| access_error(directory, error))?;
+    make_directory(directory).map_err(|error| access_error(directory, error))?;
     let lock = DirectoryLock::acquire(directory)?;
-    let guard = Guard::open(directory, config.durability)
+    let mut guard = Guard::open(directory, config.durability)
         .map_err(|error| access_error(&directory.join(guard::FILE_NAME), error))?;
     let claim = read_claim(config, &guard)?;
     let loss = find_loss(config, claim, &lock)?;
@@ -39,14 +40,33 @@ pub(crate) fn open(config: &RocksConfig) -> Result<Opened, StorageError> {
     let database = Arc::new(Database::open(config, lock)?);
     let found = Meta::read(&database)?;
     let meta = match (found.schema, loss) {
-        (None, _) => create(&database, &guard, claim)?,
-        (Some(_), Some(_)) => repair(&database, &guard, &found, claim)?,
+        (None, _) => create(&database, &mut guard, claim)?,
+        (Some(_), Some(_)) => repair(&database, &mut guard, &found, claim)?,
         (Some(_), None) => {
-            claim_first(&database, &guard, claim, found.commit)?;
+            // A creation that was cut off before its claim, or a store without publications.
+            if !matches!(claim, Claim::Synced(_)) {
+                claim_first(&database, &mut guard, found.commit)?;
+            }
             found
         }
     };
     Ok(Opened { database, guard, birth: meta.birth, commit: meta.commit })
+}
+
+/// Makes the directory and those above it that are missing, so that a power cut does not take them
+/// away with all that is in them.
+fn make_directory(directory: &Path) -> io::Result<()> {
+    let parents = parents_of_missing(directory);
+    fs::create_dir_all(directory)?;
+    parents.into_iter().try_for_each(|parent| fs::File::open(parent)?.sync_all())
+}
+
+/// The directories that get a new entry when this one is made, innermost first.
+fn parents_of_missing(directory: &Path) -> Vec<PathBuf> {
+    let missing = directory.ancestors().take_while(|each| !each.exists());
+    let parents = missing.filter_map(Path::parent);
+    // The parent of a single name is empty.
+    parents.map(|parent| Path::new(".").join(parent)).collect()
 }
 
 /// What the guard file says.
@@ -177,47 +197,35 @@ impl Meta {
     }
 }
 
-fn create(database: &Database, guard: &Guard, claim: Claim) -> Result<Meta, StorageError> {
+fn create(database: &Database, guard: &mut Guard, claim: Claim) -> Result<Meta, StorageError> {
     let birth = sterna_storage::memory::birth_of(std::time::SystemTime::now());
-    // Above what an older guard claims, so that the two slots stay in order.
+    // Above what an older guard claims: until that is overwritten, it holds of this store, too.
     let commit = claim.commit().saturating_add(FIRST_COMMIT);
     let mut batch = WriteBatch::default();
     stage_number(database, &mut batch, SCHEMA_KEY, SCHEMA);
     stage_number(database, &mut batch, BIRTH_KEY, u64::from(birth.0));
     stage_number(database, &mut batch, COMMIT_KEY, commit);
     database.write(batch, true)?;
-    claim_first(database, guard, Claim::Never, commit)?;
+    claim_first(database, guard, commit)?;
     tracing::info!(directory = %database.directory().display(), "made a new store");
     Ok(Meta { schema: Some(SCHEMA), birth, commit })
 }
 
 fn repair(
     database: &Database,
-    guard: &Guard,
+    guard: &mut Guard,
     found: &Meta,
     claim: Claim,
 ) -> Result<Meta, StorageError> {
     let commit = claim.commit().max(found.commit) + 1;
     let birth = repair::raise_every_epoch(database, found.birth, unix_now_ms(), commit)?;
-    claim_first(database, guard, Claim::Never, commit)?;
+    claim_first(database, guard, commit)?;
     Ok(Meta { schema: found.schema, birth, commit })
 }
 
-/// Writes a first claim where there is none.
-fn claim_first(
-    database: &Database,
-    guard: &Guard,
-    claim: Claim,
-    commit: u64,
-) -> Result<(), StorageError> {
-    if let Claim::Synced(_) = claim {
-        return Ok(());
-    }
-    guard
-        .reset()
-        .and_then(|()| guard.claim(commit))
-        .and_then(|()| guard.sync())
-        .map_err(|error| database.write_error(error))
+/// Writes a claim with which the guard file begins anew.
+fn claim_first(database: &Database, guard: &mut Guard, commit: u64) -> Result<(), StorageError> {
+    guard.claim_first(commit).map_err(|error| database.write_error(error))
 }
 
 pub(crate) fn stage_number(database: &Database, batch: &mut WriteBatch, key: &[u8], number: u64) {
@@ -252,6 +260,38 @@ mod tests {
             assert_eq!(error.kind, StorageErrorKind::Fatal);
             assert!(error.message.contains("newer version"), "{error}");
         }
+    }
+
+    #[test]
+    fn directories_are_made_to_last() {
+        let directory = tempfile::tempdir().unwrap();
+        let parents = |below: &str| {
+            let parents = parents_of_missing(&directory.path().join(below));
+            let relative = |each: &PathBuf| each.strip_prefix(directory.path()).unwrap().to_owned();
+            parents.iter().map(relative).collect::<Vec<_>>()
+        };
+        assert_eq!(parents("a/b/c"), ["a/b", "a", ""].map(PathBuf::from));
+        make_directory(&directory.path().join("a/b")).unwrap();
+        assert_eq!(parents("a/b/c"), [PathBuf::from("a/b")]);
+        assert!(parents("a/b").is_empty());
+        // Seen from the working directory, each of these can be opened.
+        assert_eq!(parents_of_missing(Path::new("no-such")), [Path::new("./")]);
+        open(&RocksConfig::new(directory.path().join("a/b/c"))).unwrap();
+    }
+
+    #[test]
+    fn a_repair_that_is_cut_off_before_its_claim_leaves_a_whole_store() {
+        let directory = tempfile::tempdir().unwrap();
+        let config = RocksConfig::new(directory.path());
+        drop(open(&config).unwrap());
+        let guard = directory.path().join(guard::FILE_NAME);
+        Guard::open(directory.path(), config.durability).unwrap().claim(9).unwrap();
+        let lossy = fs::read(&guard).unwrap();
+        let accepting = RocksConfig { accept_truncated: true, ..config.clone() };
+        assert_eq!(open(&accepting).unwrap().commit, 10);
+        // What was synced last is back: the claim from before the repair.
+        fs::write(&guard, lossy).unwrap();
+        assert_eq!(open(&config).unwrap().commit, 10);
     }
 
     #[test]

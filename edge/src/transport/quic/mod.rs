@@ -1,0 +1,43 @@
+//! Frames on a QUIC connection. The client opens the control stream, lanes (unidirectional, marked
+//! by their first byte) and bulk streams (one command each, answered on the same stream). Lanes to
+//! the client come into being on first use. Ephemerals are datagrams where they fit.
+
+mod receiver;
+mod sender;
+
+use quinn::{Connection, ConnectionError, SendStream};
+use sterna_core::{Encoding, TransportKind};
+
+pub(crate) use receiver::QuicReceiver;
+pub(crate) use sender::QuicSender;
+
+use super::{End, Receiver, Sender, Transport};
+
+/// Waits for the control stream.
+pub(crate) async fn open(connection: Connection) -> Result<Transport, End> {
+    let (control, commands) = connection.accept_bi().await.map_err(|error| end_of(&error))?;
+    set_priority(&control, CONTROL_PRIORITY);
+    Ok(Transport {
+        kind: TransportKind::Quic,
+        encoding: Encoding::Protobuf,
+        receiver: Receiver::Quic(QuicReceiver::new(connection.clone(), commands)),
+        sender: Sender::Quic(Box::new(QuicSender::new(connection, control))),
+    })
+}
+
+fn set_priority(stream: &SendStream, priority: i32) {
+    // Fails on a stream that is gone; the next write says so as well.
+    let _ = stream.set_priority(priority);
+}
+
+fn end_of(error: &ConnectionError) -> End {
+    match error {
+        ConnectionError::TimedOut => End::Idle,
+        ConnectionError::ApplicationClosed(_) => End::ByClient,
+        _ => End::Lost,
+    }
+}
+
+const CONTROL_PRIORITY: i32 = 100;
+const LANE_PRIORITY: i32 = 10;
+const BULK_PRIORITY: i32 = -10;
