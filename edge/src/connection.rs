@@ -69,7 +69,10 @@ async fn open_session(
     };
     let attachment = context.sessions.open(id, hello, identity, info).await?;
     // A revocation that came meanwhile has not met this session.
-    context.check(&access_token).map_err(refusal)?;
+    if let Err(error) = context.check(&access_token) {
+        attachment.forget();
+        return Err(refusal(error).into());
+    }
     transport.receiver.on_session_open();
     Ok(attachment)
 }

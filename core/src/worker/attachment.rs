@@ -121,6 +121,11 @@ impl Attachment {
         self.wake.notify_one();
     }
 
+    /// Nothing is kept of the session once this is dropped.
+    pub fn forget(&self) {
+        self.with_session(Session::forget);
+    }
+
     /// Why the connection has to end, whatever is still unwritten.
     pub fn closing(&self) -> Option<CloseReason> {
         self.with_session(|session| session.close_reason()).unwrap_or(Some(CloseReason::Superseded))
