@@ -1,5 +1,6 @@
 //! Verbs and flags. Shapes are a promise: scripts depend on them.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -20,7 +21,7 @@ pub(crate) enum Verb {
     /// Run a node for development: no configuration, keys and store in a local directory
     Dev(DevArgs),
     /// Run a node from a configuration file
-    Serve(ConfigArgs),
+    Serve(ServeArgs),
     /// Check a configuration without binding or changing anything; exit code 0 or 1
     Check(ConfigArgs),
     /// Print an access token
@@ -37,6 +38,8 @@ pub(crate) enum Verb {
     Doctor(DoctorArgs),
     /// Ask the local node to leave: clients move, then it ends
     Drain(DrainArgs),
+    /// Measure a node the way its users feel it
+    Bench(BenchArgs),
 }
 
 #[derive(Debug, ClapArgs)]
@@ -53,6 +56,8 @@ pub(crate) struct DevArgs {
     /// Threads that serve clients
     #[arg(long, default_value_t = 2, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=32))]
     pub(crate) workers: u8,
+    #[command(flatten)]
+    pub(crate) store: StoreArgs,
     /// What to log, as in `info` or `sterna_edge=debug`
     #[arg(long, default_value = "warn", value_name = "FILTER")]
     pub(crate) log: String,
@@ -66,6 +71,23 @@ pub(crate) struct ConfigArgs {
     /// Override one key, as in `--set node.name=a`; wins over the environment and the file
     #[arg(long = "set", value_name = "KEY=VALUE")]
     pub(crate) overrides: Vec<String>,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct ServeArgs {
+    #[command(flatten)]
+    pub(crate) config: ConfigArgs,
+    #[command(flatten)]
+    pub(crate) store: StoreArgs,
+}
+
+/// How a node comes to its store.
+#[derive(Debug, Clone, Copy, Default, ClapArgs)]
+pub(crate) struct StoreArgs {
+    /// How long to wait for a store that another process still holds, as a draining node does,
+    /// before serving anybody; 0 refuses at once
+    #[arg(long, default_value_t = 0, value_name = "SECONDS")]
+    pub(crate) wait_for_store: u64,
 }
 
 #[derive(Debug, ClapArgs)]
@@ -122,6 +144,17 @@ pub(crate) enum TransportArg {
     Auto,
     Quic,
     Wss,
+}
+
+impl TransportArg {
+    /// As it is written on the command line.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::Quic => "quic",
+            Self::Wss => "wss",
+        }
+    }
 }
 
 #[derive(Debug, ClapArgs)]
@@ -213,6 +246,78 @@ pub(crate) struct DrainArgs {
     pub(crate) json: bool,
 }
 
+#[derive(Debug, ClapArgs)]
+pub(crate) struct BenchArgs {
+    #[command(subcommand)]
+    pub(crate) subject: BenchSubject,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum BenchSubject {
+    /// How long a change of network silences a subscription, on QUIC and on WebSocket
+    ///
+    /// Two subscribers, each behind a relay of its own that changes its network. Exit code 1 when
+    /// anything that was acknowledged was lost or came twice.
+    ///
+    /// Kinds of switch: `none` measures the same without one; `rebind` moves the client to another
+    /// port and `address` to another address, and nobody tells it; `hard` moves it to another
+    /// address behind 100 ms of darkness, and then it is told. A WebSocket is reset at once and
+    /// told in all of them, which is the best that can happen to it.
+    ///
+    /// With --netns nothing is reset, and every client is told: `address` brings the other uplink
+    /// up before the one in use goes, `hard` takes that one away 100 ms earlier.
+    Handover(HandoverArgs),
+    /// A subscriber of `handover --netns`, inside its network
+    #[command(hide = true)]
+    Traveller(TravellerArgs),
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct HandoverArgs {
+    /// Switches of each kind
+    #[arg(long, default_value_t = 6, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub(crate) switches: u32,
+    /// Time on the way to the node, and again on the way back
+    #[arg(long, default_value_t = 25, value_name = "MS", value_parser = clap::value_parser!(u64).range(0..=500))]
+    pub(crate) delay_ms: u64,
+    /// Publications a second
+    #[arg(long, default_value_t = 200, value_name = "N", value_parser = clap::value_parser!(u32).range(10..=500))]
+    pub(crate) rate: u32,
+    /// One JSON object
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Put the clients into a network of their own and really switch its uplink, in place of
+    /// relays that pretend to; needs root on Linux, and `ip`
+    #[arg(long, conflicts_with = "server")]
+    pub(crate) netns: bool,
+    /// Node to measure, on a loopback address; default: a private one that stores in memory
+    #[arg(long, value_name = "HOST:PORT")]
+    pub(crate) server: Option<String>,
+    /// PEM certificates to trust; default: the dev node's
+    #[arg(long, value_name = "FILE", requires = "server")]
+    pub(crate) ca: Option<PathBuf>,
+    /// Access token; default: one made with the dev node's secret
+    #[arg(long, value_name = "JWT", requires = "server")]
+    pub(crate) token: Option<String>,
+    /// Directory of the dev node
+    #[arg(long, default_value = ".sterna", value_name = "DIR")]
+    pub(crate) data_dir: PathBuf,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct TravellerArgs {
+    #[arg(long)]
+    pub(crate) server: String,
+    #[arg(long)]
+    pub(crate) connect_to: SocketAddr,
+    #[arg(long)]
+    pub(crate) channel: ChannelId,
+    #[arg(long, value_enum)]
+    pub(crate) transport: TransportArg,
+    #[arg(long)]
+    pub(crate) data_dir: PathBuf,
+}
+
 /// Where reading starts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum FromArg {
@@ -272,7 +377,9 @@ mod tests {
         for line in [
             "sterna dev",
             "sterna dev --data-dir .sterna --client-port 0 --http-port 0 --workers 4",
+            "sterna dev --wait-for-store 30",
             "sterna serve --config sterna.toml",
+            "sterna serve --config sterna.toml --set node.name=a --wait-for-store 30",
             "sterna check --config sterna.toml --set node.name=a",
             "sterna token --user alice --ttl 1h --channel room:* --channel lobby",
             "sterna pub room:1 hello",
@@ -283,6 +390,9 @@ mod tests {
             "sterna presence room:1 --json --data-dir d",
             "sterna doctor --json",
             "sterna drain --successor host:4443 --deadline 10s",
+            "sterna bench handover --json --switches 2 --delay-ms 25 --rate 200",
+            "sterna bench handover --server 127.0.0.1:4443 --data-dir d",
+            "sterna bench handover --netns",
         ] {
             Args::try_parse_from(line.split(' ')).unwrap_or_else(|error| panic!("{line}: {error}"));
         }
@@ -296,6 +406,9 @@ mod tests {
             "sterna dev --workers 33",
             "sterna token",
             "sterna token --user al/ice",
+            "sterna bench",
+            "sterna bench handover --switches 0",
+            "sterna bench handover --netns --server 127.0.0.1:4443",
         ] {
             assert!(Args::try_parse_from(line.split(' ')).is_err(), "{line}");
         }

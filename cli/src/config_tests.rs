@@ -74,70 +74,7 @@ fn the_least_configuration_is_enough_and_gets_the_defaults() {
 #[test]
 fn mistakes_are_named_with_file_line_key_and_nearest_key() {
     let place = Place::new();
-    let rows = [
-        (
-            "[http]\nadress = \"127.0.0.1:1\"\n",
-            "sterna.toml:10: `http.adress` is not a key; did you mean `http.address`?",
-        ),
-        (
-            "\n[sesions]\nheartbeat = \"5s\"\n",
-            "sterna.toml:10: `sesions` is not a key; did you mean `sessions.heartbeat`?",
-        ),
-        ("zzz = 1\n", "sterna.toml:9: `auth.keys.zzz` is not a key"),
-        (
-            "[http]\nconnections = \"many\"\n",
-            "sterna.toml:10: `http.connections` is a whole number, 0 or more, not this string",
-        ),
-        (
-            "[http]\nconnections = -1\n",
-            "sterna.toml:10: `http.connections` is a whole number, 0 or more, not this integer",
-        ),
-        (
-            "[http]\nconnections = 0\n",
-            "sterna.toml:10: `http.connections`: 0 is not between 1 and 100000",
-        ),
-        (
-            "[http]\naddress = \"localhost:80\"\n",
-            "sterna.toml:10: `http.address`: `localhost:80` is not address:port; write \
-             127.0.0.1:4443 or [::]:4443",
-        ),
-        (
-            "[sessions]\nheartbeat = \"25\"\n",
-            "sterna.toml:10: `sessions.heartbeat`: `25` is not a duration; write a whole number \
-             and ms, s, m, h or d, as in 10s",
-        ),
-        (
-            "[sessions]\nheartbeat = \"1ms\"\n",
-            "sterna.toml:10: `sessions.heartbeat`: 1ms is not between 1s and 10m",
-        ),
-        (
-            "[store]\ndurability = \"maybe\"\n",
-            "sterna.toml:10: `store.durability`: `maybe` is none of fsync, os",
-        ),
-        (
-            "[store]\naccept_truncated = 1\n",
-            "sterna.toml:10: `store.accept_truncated` is true or false, not this integer",
-        ),
-        (
-            "[log]\notlp_endpoint = \"collector:4318\"\n",
-            "sterna.toml:10: `log.otlp_endpoint`: write http://host:port or https://host:port",
-        ),
-        (
-            "[[auth.keys]]\nalgorithm = \"none\"\nfile = \"x\"\n",
-            "sterna.toml:10: `auth.keys.algorithm`: `none` is not an algorithm; use one of HS256, \
-             RS256, ES256, EdDSA",
-        ),
-        (
-            "[[auth.keys]]\nalgoritm = \"HS256\"\nfile = \"x\"\n",
-            "sterna.toml:10: `auth.keys.algoritm` is not a key; did you mean \
-             `auth.keys.algorithm`?",
-        ),
-        (
-            "[[http.api_keys]]\nid = \"a\"\n",
-            "sterna.toml:9: `http.api_keys.secret_file` is missing and has no default",
-        ),
-    ];
-    for (text, wanted) in rows {
+    for (text, wanted) in WRONG_KEYS.iter().chain(WRONG_TYPES).chain(WRONG_VALUES) {
         let complaints = place.complaints(text);
         assert!(complaints.iter().any(|it| it == wanted), "{text}\n{complaints:#?}\n{wanted}");
     }
@@ -146,6 +83,82 @@ fn mistakes_are_named_with_file_line_key_and_nearest_key() {
     let twice = place.complaints("[http]\nconnections = 1\nconnections = 2\n");
     assert!(twice[0].starts_with("sterna.toml:11: "), "{twice:?}");
 }
+
+/// What is added to the good configuration (from line 9 on), and the complaint.
+type Mistake = (&'static str, &'static str);
+
+/// Keys that do not exist, and one that has to.
+const WRONG_KEYS: &[Mistake] = &[
+    (
+        "[http]\nadress = \"127.0.0.1:1\"\n",
+        "sterna.toml:10: `http.adress` is not a key; did you mean `http.address`?",
+    ),
+    (
+        "\n[sesions]\nheartbeat = \"5s\"\n",
+        "sterna.toml:10: `sesions` is not a key; did you mean `sessions.heartbeat`?",
+    ),
+    ("zzz = 1\n", "sterna.toml:9: `auth.keys.zzz` is not a key"),
+    (
+        "[[auth.keys]]\nalgoritm = \"HS256\"\nfile = \"x\"\n",
+        "sterna.toml:10: `auth.keys.algoritm` is not a key; did you mean \
+         `auth.keys.algorithm`?",
+    ),
+    (
+        "[[http.api_keys]]\nid = \"a\"\n",
+        "sterna.toml:9: `http.api_keys.secret_file` is missing and has no default",
+    ),
+];
+
+/// Values of the wrong type.
+const WRONG_TYPES: &[Mistake] = &[
+    (
+        "[http]\nconnections = \"many\"\n",
+        "sterna.toml:10: `http.connections` is a whole number, 0 or more, not this string",
+    ),
+    (
+        "[http]\nconnections = -1\n",
+        "sterna.toml:10: `http.connections` is a whole number, 0 or more, not this integer",
+    ),
+    (
+        "[store]\naccept_truncated = 1\n",
+        "sterna.toml:10: `store.accept_truncated` is true or false, not this integer",
+    ),
+];
+
+/// Values of the right type that cannot be used.
+const WRONG_VALUES: &[Mistake] = &[
+    (
+        "[http]\nconnections = 0\n",
+        "sterna.toml:10: `http.connections`: 0 is not between 1 and 100000",
+    ),
+    (
+        "[http]\naddress = \"localhost:80\"\n",
+        "sterna.toml:10: `http.address`: `localhost:80` is not address:port; write \
+         127.0.0.1:4443 or [::]:4443",
+    ),
+    (
+        "[sessions]\nheartbeat = \"25\"\n",
+        "sterna.toml:10: `sessions.heartbeat`: `25` is not a duration; write a whole number \
+         and ms, s, m, h or d, as in 10s",
+    ),
+    (
+        "[sessions]\nheartbeat = \"1ms\"\n",
+        "sterna.toml:10: `sessions.heartbeat`: 1ms is not between 1s and 10m",
+    ),
+    (
+        "[store]\ndurability = \"maybe\"\n",
+        "sterna.toml:10: `store.durability`: `maybe` is none of fsync, os",
+    ),
+    (
+        "[log]\notlp_endpoint = \"collector:4318\"\n",
+        "sterna.toml:10: `log.otlp_endpoint`: write http://host:port or https://host:port",
+    ),
+    (
+        "[[auth.keys]]\nalgorithm = \"none\"\nfile = \"x\"\n",
+        "sterna.toml:10: `auth.keys.algorithm`: `none` is not an algorithm; use one of HS256, \
+         RS256, ES256, EdDSA",
+    ),
+];
 
 #[test]
 fn all_mistakes_come_at_once() {
@@ -233,10 +246,7 @@ fn example_configurations_hold_known_keys_and_nothing_else_to_complain_about_tha
         }
         examples += 1;
         let raw = RawConfig::gather(&path, std::iter::empty(), &[]);
-        let complaints = match Config::from_raw(raw) {
-            Ok(_) => continue,
-            Err(complaints) => complaints,
-        };
+        let Err(complaints) = Config::from_raw(raw) else { continue };
         for complaint in complaints {
             let text = complaint.to_string();
             assert!(text.contains("/etc/sterna/"), "only the key files are missing: {text}");

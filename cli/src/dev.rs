@@ -62,10 +62,10 @@ pub(crate) fn run(args: &DevArgs) -> Result<ExitCode> {
         .with_context(|| format!("cannot make {}", args.data_dir.display()))?;
     let keys = DevKeys::ensure(&args.data_dir)?;
     let config = config(args, &keys)?;
-    serve::run(config, |addresses| announce(args, &keys, addresses))
+    serve::run(config, args.store, |addresses| announce(args, &keys, addresses))
 }
 
-fn config(args: &DevArgs, keys: &DevKeys) -> Result<Config> {
+pub(crate) fn config(args: &DevArgs, keys: &DevKeys) -> Result<Config> {
     let secret = |path: &Path| keys::read_secret(path).map_err(anyhow::Error::msg);
     let store = StoreConfig::Rocks {
         directory: args.data_dir.join("store"),

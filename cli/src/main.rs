@@ -2,6 +2,7 @@
 //! Parses arguments, hands over to one verb, and turns its outcome into an exit code.
 
 mod args;
+mod bench;
 mod config;
 #[cfg(test)]
 mod config_tests;
@@ -37,6 +38,7 @@ fn main() -> ExitCode {
         Verb::Presence(args) => verbs::presence::run(&args),
         Verb::Doctor(args) => verbs::doctor::run(&args),
         Verb::Drain(args) => verbs::drain::run(&args),
+        Verb::Bench(args) => bench::run(&args),
     };
     match outcome {
         Ok(code) => code,

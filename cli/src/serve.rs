@@ -8,7 +8,7 @@
 use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
 use metrics_exporter_prometheus::PrometheusHandle;
@@ -16,13 +16,13 @@ use sterna_core::{Node, SystemClock, Tasks};
 use sterna_edge::auth::Authenticator;
 use sterna_edge::http::{DrainOrder, HttpParts, HttpSurface, ReadyProbe};
 use sterna_edge::{Edge, EdgeConfig};
-use sterna_storage::Stores;
 use sterna_storage::memory::MemoryStore;
+use sterna_storage::{StorageError, StorageErrorKind, Stores};
 use sterna_storage_rocks::{RocksConfig, RocksStore};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 
-use crate::args::ConfigArgs;
+use crate::args::{ServeArgs, StoreArgs};
 use crate::config::{Config, StoreConfig};
 use crate::raw_config::RawConfig;
 use crate::telemetry::Telemetry;
@@ -30,6 +30,9 @@ use crate::{keys, output};
 
 /// How long shards and store may take once the clients are gone.
 const SHUTDOWN: Duration = Duration::from_secs(10);
+
+/// How often a store that another process holds is asked for.
+const STORE_POLL: Duration = Duration::from_millis(50);
 
 /// How often old metrics make room.
 const METRICS_UPKEEP: Duration = Duration::from_secs(5);
@@ -46,10 +49,10 @@ pub(crate) struct Addresses {
 }
 
 /// The verb `serve`.
-pub(crate) fn run_configured(args: &ConfigArgs) -> Result<ExitCode> {
-    let raw = RawConfig::gather(&args.config, std::env::vars(), &args.overrides);
+pub(crate) fn run_configured(args: &ServeArgs) -> Result<ExitCode> {
+    let raw = RawConfig::gather(&args.config.config, std::env::vars(), &args.config.overrides);
     match Config::from_raw(raw) {
-        Ok(config) => run(config, |addresses| {
+        Ok(config) => run(config, args.store, |addresses| {
             tracing::info!(client = %addresses.client, http = %addresses.http, "node is up");
             Ok(())
         }),
@@ -63,10 +66,11 @@ pub(crate) fn run_configured(args: &ConfigArgs) -> Result<ExitCode> {
 /// Runs a node until somebody or something ends it. `announce` hears when clients can come.
 pub(crate) fn run(
     config: Config,
+    store: StoreArgs,
     announce: impl FnOnce(Addresses) -> Result<()>,
 ) -> Result<ExitCode> {
     let telemetry = Telemetry::start(&config.log)?;
-    let stores = open_stores(&config.store)?;
+    let stores = open_stores(&config.store, store)?;
     let node_secret = keys::node_secret(&config.data_dir)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
@@ -94,17 +98,40 @@ pub(crate) fn run(
     code
 }
 
-fn open_stores(config: &StoreConfig) -> Result<Stores> {
+/// Blocks for as long as a store may be waited for: before there are signals to listen to, so that
+/// any of them ends the wait with the process.
+pub(crate) fn open_stores(config: &StoreConfig, args: StoreArgs) -> Result<Stores> {
     let StoreConfig::Rocks { directory, durability, accept_truncated } = config else {
         return Ok(MemoryStore::new().stores());
     };
     let mut rocks = RocksConfig::new(directory);
     rocks.durability = *durability;
     rocks.accept_truncated = *accept_truncated;
-    let store = RocksStore::open(rocks).with_context(|| {
+    let patience = Duration::from_secs(args.wait_for_store);
+    let store = open_rocks(&rocks, patience).with_context(|| {
         format!("cannot open the store in {}; `sterna doctor` may know why", directory.display())
     })?;
     Ok(store.stores())
+}
+
+/// Tries again for as long as the engine says that it may succeed later.
+fn open_rocks(rocks: &RocksConfig, patience: Duration) -> Result<RocksStore, StorageError> {
+    let began = Instant::now();
+    let mut told = false;
+    loop {
+        match RocksStore::open(rocks.clone()) {
+            Err(error)
+                if error.kind == StorageErrorKind::Unavailable && began.elapsed() < patience =>
+            {
+                if !told {
+                    tracing::warn!(%error, "waiting for the store");
+                    told = true;
+                }
+                std::thread::sleep(STORE_POLL);
+            }
+            outcome => return outcome,
+        }
+    }
 }
 
 /// Why a node ends.
@@ -116,7 +143,7 @@ enum Ending {
 }
 
 /// A node with everything around it.
-struct Running {
+pub(crate) struct Running {
     node: Node,
     edge: Edge,
     http: HttpSurface,
@@ -127,7 +154,7 @@ struct Running {
 }
 
 impl Running {
-    async fn start(
+    pub(crate) async fn start(
         config: Config,
         stores: Stores,
         node_secret: [u8; 32],
@@ -174,7 +201,7 @@ impl Running {
         }
     }
 
-    fn addresses(&self) -> Addresses {
+    pub(crate) fn addresses(&self) -> Addresses {
         Addresses { client: self.edge.local_address(), http: self.http.local_address() }
     }
 
@@ -224,7 +251,7 @@ impl Running {
     }
 
     /// In the order in which the parts depend on each other. False: something was late.
-    async fn stop(self, deadline: Duration, successor: String) -> bool {
+    pub(crate) async fn stop(self, deadline: Duration, successor: String) -> bool {
         self.node.start_drain(deadline, successor.clone()).await;
         let edge = self.edge.drain(deadline, successor).await;
         let http = self.http.shutdown(SHUTDOWN).await;

@@ -40,6 +40,10 @@ impl Target {
 
 /// A client that has not been told to connect yet.
 pub(crate) fn client(args: &ConnectArgs, transport: TransportArg) -> Result<Client> {
+    Ok(builder(args, transport)?.build()?)
+}
+
+pub(crate) fn builder(args: &ConnectArgs, transport: TransportArg) -> Result<ClientBuilder> {
     let target = Target::find(args)?;
     let mut builder = Client::builder(target.server)
         .user_agent(concat!("sterna-cli/", env!("CARGO_PKG_VERSION")))
@@ -52,7 +56,7 @@ pub(crate) fn client(args: &ConnectArgs, transport: TransportArg) -> Result<Clie
         TransportArg::Quic => builder.transports([Transport::Quic]),
         TransportArg::Wss => builder.transports([Transport::WebSocket]),
     };
-    Ok(with_token(builder, args)?.build()?)
+    with_token(builder, args)
 }
 
 fn with_token(builder: ClientBuilder, args: &ConnectArgs) -> Result<ClientBuilder> {

@@ -9,5 +9,5 @@ pub(crate) mod publish;
 pub(crate) mod subscribe;
 pub(crate) mod token;
 
-mod connect;
+pub(crate) mod connect;
 mod machine;

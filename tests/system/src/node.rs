@@ -64,9 +64,14 @@ impl Node {
 
     /// SIGTERM, and the exit status that follows.
     pub async fn terminate(&mut self) -> ExitStatus {
+        signal(self.child.as_ref().expect("the node runs"), libc::SIGTERM);
+        self.ended().await
+    }
+
+    /// Waits until the process ends, for whatever reason.
+    pub async fn ended(&mut self) -> ExitStatus {
         let mut child = self.child.take().expect("the node runs");
-        signal(&child, libc::SIGTERM);
-        timeout(PATIENCE, child.wait()).await.expect("the node ends after SIGTERM").unwrap()
+        timeout(PATIENCE, child.wait()).await.expect("the node ends").unwrap()
     }
 
     /// From the next start on the binary is started through this command; empty: directly. The

@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde_json::Value;
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::process::{Child, Command};
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
@@ -30,7 +30,14 @@ pub struct JsonProcess {
 
 impl JsonProcess {
     /// Starts the verb and feeds it `input`, a line at a time.
-    pub fn start(name: &str, mut command: Command, input: Vec<String>) -> Self {
+    pub fn start(name: &str, command: Command, input: Vec<String>) -> Self {
+        let (lines, waiting) = mpsc::channel(input.len().max(1));
+        input.into_iter().for_each(|line| lines.try_send(line).unwrap());
+        Self::start_fed(name, command, waiting)
+    }
+
+    /// Starts the verb and feeds it lines as they come; its input ends with them.
+    pub fn start_fed(name: &str, mut command: Command, input: mpsc::Receiver<String>) -> Self {
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap();
         let (counted, count) = watch::channel(0);
@@ -112,8 +119,8 @@ pub fn acked(object: &Value, sender: &str, text: &str) -> Option<Acked> {
     })
 }
 
-async fn feed(mut stdin: tokio::process::ChildStdin, input: Vec<String>) {
-    for line in input {
+async fn feed(mut stdin: tokio::process::ChildStdin, mut input: mpsc::Receiver<String>) {
+    while let Some(line) = input.recv().await {
         // A verb that has ended takes no more.
         if stdin.write_all(format!("{line}\n").as_bytes()).await.is_err() {
             return;

@@ -1,0 +1,66 @@
+//! `sterna bench`: measures a node the way its users feel it. Runs nothing that a node runs; ends
+//! with its report, or at once when it is interrupted.
+
+mod handover;
+mod journal;
+mod private_node;
+mod publisher;
+mod report;
+mod subscriber;
+mod told;
+mod traveller;
+mod uplinks;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use sterna_proto::UserId;
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::args::{BenchArgs, BenchSubject, ConnectArgs, TransportArg};
+
+/// As shells say it: ended by an interrupt.
+const INTERRUPTED: u8 = 130;
+
+/// How long a bench waits for its node.
+const TIMEOUT: Duration = Duration::from_secs(10);
+
+pub(crate) fn run(args: &BenchArgs) -> Result<ExitCode> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .context("cannot start the runtime")?;
+    let outcome = runtime.block_on(async {
+        let mut terminate = signal(SignalKind::terminate())?;
+        let mut interrupt = signal(SignalKind::interrupt())?;
+        let outcome = async {
+            match &args.subject {
+                BenchSubject::Handover(args) => handover::run(args).await,
+                BenchSubject::Traveller(args) => traveller::run(args).await,
+            }
+        };
+        tokio::select! {
+            outcome = outcome => outcome,
+            _ = terminate.recv() => Ok(ExitCode::from(INTERRUPTED)),
+            _ = interrupt.recv() => Ok(ExitCode::from(INTERRUPTED)),
+        }
+    });
+    // A read of standard input that nobody needs any more cannot be cancelled.
+    runtime.shutdown_background();
+    outcome
+}
+
+/// How the clients of a bench find their node: as the client verbs do.
+fn connect_args(server: String, data_dir: PathBuf) -> Result<ConnectArgs> {
+    Ok(ConnectArgs {
+        server: Some(server),
+        ca: None,
+        token: None,
+        user: UserId::new("bench")?,
+        data_dir,
+        transport: TransportArg::Auto,
+        timeout: TIMEOUT,
+    })
+}

@@ -1,0 +1,61 @@
+//! A node inside this process, for measuring: loopback, memory, keys in a directory that goes with
+//! it, and limits that one machine alone does not reach.
+
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use metrics_exporter_prometheus::PrometheusBuilder;
+use sterna_proto::v1;
+use tempfile::TempDir;
+
+use crate::args::{ConnectArgs, DevArgs, StoreArgs};
+use crate::config::StoreConfig;
+use crate::dev;
+use crate::keys::{self, DevKeys};
+use crate::serve::{self, Running};
+
+/// Nobody is left who would have to move.
+const NO_DRAIN: Duration = Duration::ZERO;
+
+/// Far above what a bench does in a minute.
+const PATH_CHANGES_PER_MINUTE: u32 = 100_000;
+
+pub(super) struct PrivateNode {
+    running: Running,
+    home: TempDir,
+}
+
+impl PrivateNode {
+    pub(super) async fn start() -> Result<Self> {
+        let home = tempfile::Builder::new().prefix("sterna-bench-").tempdir()?;
+        let args = DevArgs {
+            data_dir: home.path().to_owned(),
+            client_port: 0,
+            http_port: 0,
+            workers: 2,
+            store: StoreArgs::default(),
+            log: "off".into(),
+        };
+        let mut config = dev::config(&args, &DevKeys::ensure(home.path())?)?;
+        config.store = StoreConfig::Memory;
+        config.core.durability = v1::Durability::Memory;
+        config.limits.path_changes_per_minute = PATH_CHANGES_PER_MINUTE;
+        let stores = serve::open_stores(&config.store, StoreArgs::default())?;
+        let node_secret = keys::node_secret(home.path())?;
+        let metrics = PrometheusBuilder::new().build_recorder().handle();
+        let running = Running::start(config, stores, node_secret, metrics)
+            .await
+            .context("the private node does not start")?;
+        Ok(Self { running, home })
+    }
+
+    /// How a client verb finds it.
+    pub(super) fn connect_args(&self) -> Result<ConnectArgs> {
+        let server = self.running.addresses().client.to_string();
+        super::connect_args(server, self.home.path().to_owned())
+    }
+
+    pub(super) async fn stop(self) {
+        self.running.stop(NO_DRAIN, String::new()).await;
+    }
+}
