@@ -46,14 +46,6 @@ impl Client {
 
     /// Asks for a connection and for keeping one from now on. Returns at once.
     pub fn connect(&self) {
-        // At once, so that `ready` does not see the end of an earlier session.
-        self.shared().state.send_if_modified(|state| {
-            let idle = matches!(state, ClientState::Disconnected { .. });
-            if idle {
-                *state = ClientState::Connecting { attempt: 1, last_error: None };
-            }
-            idle
-        });
         self.shared().set_desired(Desired::Online);
     }
 
@@ -115,8 +107,9 @@ impl Client {
         Ok(Subscription::new(self.clone(), channel.clone(), mailbox))
     }
 
-    /// Prepares a publication. Await it for the [`Ack`](crate::Ack), or take the handle with
-    /// [`Publish::start`] to go on at once.
+    /// Prepares a publication. Nothing is published before it is awaited, which gives the
+    /// [`Ack`](crate::Ack), or handed to the outbox with [`Publish::start`] to go on at once; a
+    /// `Publish` that is dropped without either leaves no trace.
     ///
     /// ```no_run
     /// # async fn example(client: sterna_client::Client, channel: sterna_client::ChannelId)

@@ -28,11 +28,24 @@ pub(crate) enum Desired {
     Closed,
 }
 
+/// The present wish and how often there was one, so that a quick pair of wishes is noticed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Wish {
+    pub(crate) desired: Desired,
+    /// Calls of connect, disconnect and close.
+    pub(crate) calls: u64,
+    /// Calls of disconnect among them.
+    pub(crate) disconnects: u64,
+}
+
+impl Wish {
+    /// Before the first call.
+    pub(crate) const NONE: Self = Self { desired: Desired::Offline, calls: 0, disconnects: 0 };
+}
+
 #[derive(Debug)]
 struct Wishes {
-    desired: Desired,
-    /// Counts calls of connect and disconnect, so that a quick pair of both is noticed.
-    version: u64,
+    wish: Wish,
     network_change: Option<NetworkChange>,
 }
 
@@ -40,11 +53,7 @@ impl Shared {
     pub(crate) fn new(session: Session) -> Self {
         Self {
             session: Mutex::new(session),
-            wishes: Mutex::new(Wishes {
-                desired: Desired::Offline,
-                version: 0,
-                network_change: None,
-            }),
+            wishes: Mutex::new(Wishes { wish: Wish::NONE, network_change: None }),
             wake: Notify::new(),
             state: watch::Sender::new(ClientState::Disconnected { error: None }),
             driver: tokio::sync::Mutex::new(None),
@@ -66,18 +75,21 @@ impl Shared {
     /// A closed client stays closed.
     pub(crate) fn set_desired(&self, desired: Desired) {
         {
-            let mut wishes = self.wishes();
-            if wishes.desired != Desired::Closed {
-                wishes.desired = desired;
-                wishes.version += 1;
+            let wish = &mut self.wishes().wish;
+            if wish.desired != Desired::Closed {
+                if desired == Desired::Online {
+                    self.show_asked(wish.desired == Desired::Offline);
+                }
+                wish.desired = desired;
+                wish.calls += 1;
+                wish.disconnects += u64::from(desired == Desired::Offline);
             }
         }
         self.wake.notify_one();
     }
 
-    pub(crate) fn desired(&self) -> (Desired, u64) {
-        let wishes = self.wishes();
-        (wishes.desired, wishes.version)
+    pub(crate) fn wish(&self) -> Wish {
+        self.wishes().wish
     }
 
     pub(crate) fn set_network_change(&self, change: NetworkChange) {
@@ -95,6 +107,18 @@ impl Shared {
             let changed = *shown != state;
             *shown = state;
             changed
+        });
+    }
+
+    /// At once, so that nobody takes the end of an earlier session, or that session itself when
+    /// its end is wished for (`leaving`), for the outcome of the new wish.
+    fn show_asked(&self, leaving: bool) {
+        self.state.send_if_modified(|state| {
+            let idle = leaving || matches!(state, ClientState::Disconnected { .. });
+            if idle {
+                *state = ClientState::Connecting { attempt: 1, last_error: None };
+            }
+            idle
         });
     }
 

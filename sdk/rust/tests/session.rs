@@ -289,6 +289,38 @@ async fn a_slow_reader_loses_nothing() {
 }
 
 #[tokio::test]
+async fn a_bulk_reply_that_ends_leaves_the_lanes_being_read() {
+    let node = Node::start(Serve::QuicOnly).await;
+    let client = connect(builder(&node)).await;
+    let mut subscription = client.subscribe(&room(), Subscribe::latest()).unwrap();
+    live(&mut subscription).await;
+    // Opens the lane, so that the push after the history comes on one that is there already.
+    node.log.store("room:1", "before");
+    assert_eq!(publications(&mut subscription, 1).await, ["before"]);
+    client.history(&room(), History::default()).await.unwrap();
+    node.log.store("room:1", "after");
+    assert_eq!(publications(&mut subscription, 1).await, ["after"]);
+    let statistics = client.statistics();
+    assert_eq!((statistics.reconnects, statistics.gaps_recovered), (0, 0));
+    assert_eq!((statistics.rebinds, statistics.handovers), (0, 0));
+    client.close().await;
+}
+
+#[tokio::test]
+async fn disconnect_and_connect_in_a_row_make_a_new_session() {
+    let node = Node::start(Serve::QuicOnly).await;
+    let client = connect(builder(&node)).await;
+    client.disconnect();
+    client.connect();
+    client.ready(LONG).await.unwrap();
+    let hellos = node.log.change(|state| state.hellos.clone());
+    assert_eq!(hellos.len(), 2);
+    assert!(hellos[1].0.resume_ticket.is_empty());
+    client.publish(&room(), "again").await.unwrap();
+    client.close().await;
+}
+
+#[tokio::test]
 async fn a_network_change_moves_the_socket_and_keeps_the_session() {
     let node = Node::start(Serve::QuicOnly).await;
     let client = connect(builder(&node)).await;

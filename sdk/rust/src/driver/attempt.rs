@@ -45,6 +45,8 @@ pub(super) struct Greeted {
     pub(super) deadline: Instant,
     /// Pushes on lanes may overtake the Welcome.
     pub(super) early: Vec<v1::Frame>,
+    /// There were more of them than are kept.
+    pub(super) lost_early: bool,
 }
 
 /// What the loss of a candidate leaves.
@@ -52,6 +54,22 @@ pub(super) struct Greeted {
 pub(super) enum Lost {
     NotOurs,
     Candidate(Transport),
+}
+
+impl Greeted {
+    /// The Hello was sent.
+    pub(super) fn new(link: Link, greeting: Greeting, now: Instant) -> Self {
+        let deadline = now + HELLO_TIMEOUT;
+        Self { link, greeting, deadline, early: Vec::new(), lost_early: false }
+    }
+
+    pub(super) fn keep_early(&mut self, frame: v1::Frame) {
+        if self.early.len() < EARLY_FRAMES {
+            self.early.push(frame);
+        } else {
+            self.lost_early = true;
+        }
+    }
 }
 
 impl Attempt {
@@ -148,6 +166,6 @@ impl Attempt {
 /// ecosystem.md 1.4: per attempt, with a little for the Hello at its end.
 const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(12);
 /// A server answers a Hello at once; a candidate that does not lets the next one try.
-pub(super) const HELLO_TIMEOUT: Duration = Duration::from_secs(3);
-/// Pushes kept until the Welcome; more come again with the recovery.
+const HELLO_TIMEOUT: Duration = Duration::from_secs(3);
+/// Pushes kept until the Welcome; after more, the subscriptions are asked for anew.
 pub(super) const EARLY_FRAMES: usize = 64;

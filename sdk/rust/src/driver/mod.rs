@@ -4,6 +4,9 @@
 //! wish to close; everything it starts lives in its join set and is gone before it returns.
 
 mod attempt;
+mod connecting;
+mod hellos;
+mod reports;
 mod steps;
 
 use std::sync::Arc;
@@ -22,10 +25,11 @@ use crate::session::backoff::Backoff;
 use crate::session::liveness::Liveness;
 use crate::session::race::Race;
 use crate::session::token::TokenKeeper;
-use crate::shared::{Desired, Shared};
+use crate::shared::{Desired, Shared, Wish};
 use crate::transport::tls::Tls;
 use crate::transport::{Link, LinkEvent, LinkId, Outgoing, Target};
 use attempt::Attempt;
+use hellos::OpenHellos;
 
 type TokenAnswer = (u64, Result<String, TokenError>);
 
@@ -49,7 +53,8 @@ pub(crate) struct Driver {
     handover: Option<Handover>,
     /// Commands that the session has given and the connection has no room for yet.
     unsent: std::collections::VecDeque<Outgoing>,
-    seen_version: u64,
+    seen_wish: Wish,
+    hellos: OpenHellos,
     online: bool,
     last_error: Option<Error>,
 }
@@ -95,7 +100,8 @@ impl Driver {
             retry_at: None,
             handover: None,
             unsent: std::collections::VecDeque::new(),
-            seen_version: 0,
+            seen_wish: Wish::NONE,
+            hellos: OpenHellos::default(),
             online: false,
             last_error: None,
         }
@@ -179,7 +185,7 @@ impl Driver {
     }
 
     fn deadline(&self) -> Option<Instant> {
-        let session = self.shared.session().deadline().map(Instant::from_std);
+        let session = self.shared.session().deadline(self.unsent.is_empty()).map(Instant::from_std);
         let liveness =
             self.active.as_ref().map(|active| Instant::from_std(active.liveness.deadline()));
         let probe = self.probe_at();
@@ -223,3 +229,6 @@ const LINK_EVENTS: usize = 256;
 const EVENTS_PER_TURN: usize = 256;
 /// How long closing connections may take before they are cut off.
 const LINKS_END: Duration = Duration::from_secs(3);
+
+#[cfg(test)]
+mod tests;

@@ -29,7 +29,7 @@ impl Session {
                 break;
             }
             subscriptions.push(entry.machine.question(entry.mailbox.room()));
-            named.insert(channel.clone());
+            named.insert(channel.clone(), entry.serial);
         }
         let hello = v1::Hello {
             access_token,
@@ -53,13 +53,13 @@ impl Session {
     ) -> Connected {
         self.forget_connection();
         for (channel, entry) in &mut self.subscriptions {
-            if greeting.named.contains(channel) {
+            if greeting.named.get(channel) == Some(&entry.serial) {
                 entry.machine.on_asked(now);
             }
         }
-        // What the Hello named and nobody wants by now.
-        for channel in greeting.named {
-            if !self.subscriptions.contains_key(&channel) {
+        // What the Hello named and nobody wants by now, or wants in another way.
+        for (channel, serial) in greeting.named {
+            if self.subscriptions.get(&channel).is_none_or(|entry| entry.serial != serial) {
                 self.leaving.insert(channel, Leaving::Unsent);
             }
         }

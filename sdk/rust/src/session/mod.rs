@@ -12,7 +12,7 @@ mod replies;
 pub(crate) mod subscription;
 pub(crate) mod token;
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -37,6 +37,7 @@ pub(crate) struct Session {
     user_agent: String,
     outbox: Outbox<watch::Sender<SendState>>,
     subscriptions: HashMap<ChannelId, Entry>,
+    next_serial: u64,
     /// Channels whose Unsubscribe has still to be sent, or to be answered.
     leaving: HashMap<ChannelId, Leaving>,
     calls: Calls,
@@ -53,6 +54,8 @@ pub(crate) struct Session {
 
 #[derive(Debug)]
 struct Entry {
+    /// Tells it from earlier and later subscriptions of the channel.
+    serial: u64,
     machine: Subscription,
     mailbox: Arc<Mailbox>,
 }
@@ -67,7 +70,7 @@ enum Leaving {
 #[derive(Debug)]
 enum InFlight {
     Publish { seq: u64 },
-    Subscribe { channel: ChannelId },
+    Subscribe { channel: ChannelId, serial: u64 },
     Unsubscribe { channel: ChannelId },
     Call { serial: u64 },
     Ping { sent: Instant },
@@ -105,6 +108,7 @@ impl Session {
             user_agent,
             outbox: Outbox::new(outbox, first_seq),
             subscriptions: HashMap::new(),
+            next_serial: 0,
             leaving: HashMap::new(),
             calls: Calls::default(),
             ephemerals: VecDeque::new(),
@@ -138,7 +142,8 @@ impl Session {
         let machine = Subscription::new(channel.clone(), options);
         let mailbox = Arc::new(Mailbox::new(machine.position()));
         mailbox.put([Event::State(SubscriptionState::Subscribing)]);
-        let entry = Entry { machine, mailbox: mailbox.clone() };
+        let entry = Entry { serial: self.next_serial, machine, mailbox: mailbox.clone() };
+        self.next_serial += 1;
         self.subscriptions.insert(channel.clone(), entry);
         Ok(mailbox)
     }
@@ -259,17 +264,21 @@ impl Session {
         self.command(InFlight::Refresh, Verb::Refresh(v1::Refresh { access_token }))
     }
 
-    /// When something may have to be sent or given up by time alone.
-    pub(crate) fn deadline(&self) -> Option<Instant> {
+    /// When something may have to be given up by time alone, or to be sent on a connection that
+    /// takes commands (`may_send`).
+    pub(crate) fn deadline(&self, may_send: bool) -> Option<Instant> {
         let calls = self.calls.deadline();
-        if self.welcome.is_none() {
+        if self.welcome.is_none() || !may_send {
             return calls;
         }
+        // A reply has to free a place before another question can be asked.
+        let may_ask = self.open_questions() < IN_FLIGHT_SUBSCRIBES;
         let subscriptions = self
             .subscriptions
             .iter()
-            .filter(|(channel, _)| !self.leaving.contains_key(*channel))
-            .filter_map(|(_, entry)| entry.machine.deadline())
+            .filter(|(channel, _)| may_ask && !self.leaving.contains_key(*channel))
+            // Without room it is the reader that wakes the driver, not time.
+            .filter_map(|(_, e)| e.machine.deadline().filter(|_| e.mailbox.room() > 0))
             .min();
         [calls, subscriptions, self.outbox.deadline()].into_iter().flatten().min()
     }
@@ -288,6 +297,11 @@ impl Session {
         for entry in self.subscriptions.values() {
             entry.mailbox.put([Event::State(SubscriptionState::Subscribing)]);
         }
+    }
+
+    /// Pushes of the present connection were dropped: every channel makes sure of what it has.
+    pub(crate) fn handle_pushes_lost(&mut self) {
+        self.subscriptions.values_mut().for_each(|entry| entry.machine.handle_pushes_lost());
     }
 
     /// The next connection starts a new session.
@@ -342,8 +356,7 @@ impl Session {
     }
 
     fn poll_subscriptions(&mut self, now: Instant, commands: &mut Vec<(Route, v1::Command)>) {
-        let mut open =
-            self.in_flight.values().filter(|f| matches!(f, InFlight::Subscribe { .. })).count();
+        let mut open = self.open_questions();
         let mut asks = Vec::new();
         for (channel, entry) in &mut self.subscriptions {
             if open >= IN_FLIGHT_SUBSCRIBES {
@@ -353,14 +366,18 @@ impl Session {
                 continue;
             }
             if let Some(ask) = entry.machine.poll_ask(now, entry.mailbox.room()) {
-                asks.push((channel.clone(), ask));
+                let serial = entry.serial;
+                asks.push((InFlight::Subscribe { channel: channel.clone(), serial }, ask));
                 open += 1;
             }
         }
-        for (channel, ask) in asks {
-            let command = self.command(InFlight::Subscribe { channel }, Verb::Subscribe(ask));
-            commands.push((Route::Control, command));
+        for (in_flight, ask) in asks {
+            commands.push((Route::Control, self.command(in_flight, Verb::Subscribe(ask))));
         }
+    }
+
+    fn open_questions(&self) -> usize {
+        self.in_flight.values().filter(|f| matches!(f, InFlight::Subscribe { .. })).count()
     }
 
     fn poll_calls(&mut self, now: Instant, commands: &mut Vec<(Route, v1::Command)>) {
@@ -413,11 +430,15 @@ fn add_counts(stats: &mut Statistics, machine: &Subscription) {
     stats.publications_received += machine.counts.delivered;
 }
 
-/// Channels that a Hello has named, for the Welcome to compare with.
-type Named = HashSet<ChannelId>;
+/// Subscriptions that a Hello has named, for the Welcome to compare with.
+type Named = HashMap<ChannelId, u64>;
 
 /// The three stay below the 64 commands that a server takes at a time, with some left for pings.
 const IN_FLIGHT_PUBLICATIONS: usize = 32;
 const IN_FLIGHT_SUBSCRIBES: usize = 8;
 /// Ephemerals between two turns of the driver; beyond, the oldest goes.
 const WAITING_EPHEMERALS: usize = 64;
+
+#[cfg(test)]
+#[path = "session_tests.rs"]
+mod tests;

@@ -46,6 +46,9 @@ struct ChannelQueue {
     in_flight: usize,
     not_sent: usize,
     held_until: Option<Instant>,
+    /// One was refused while others were on their way: those may have been refused as well, so
+    /// nothing else is sent before all are answered.
+    settling: bool,
 }
 
 /// What became of putting something in.
@@ -190,13 +193,15 @@ impl<T> Outbox<T> {
         Some(item.tag)
     }
 
-    /// The server wants it later: it and all later ones of its channel wait until then.
+    /// The server wants it later: it and all later ones of its channel wait until then, and until
+    /// the server has answered for everything of the channel that is on its way.
     pub(crate) fn hold(&mut self, seq: u64, until: Instant) {
+        self.restage(seq, Stage::Queued);
         let Some(item) = self.items.get(&seq) else { return };
         if let Some(queue) = self.channels.get_mut(&item.channel) {
             queue.held_until = Some(queue.held_until.map_or(until, |held| held.max(until)));
+            queue.settling = queue.in_flight > 0;
         }
-        self.restage(seq, Stage::Queued);
     }
 
     /// The connection is gone: everything unanswered is sent again on the next one, in order.
@@ -264,6 +269,7 @@ impl<T> Outbox<T> {
             Stage::NotSent => queue.not_sent -= 1,
             Stage::InFlight { .. } => {
                 queue.in_flight -= 1;
+                queue.settling &= queue.in_flight > 0;
                 self.in_flight.remove(&seq);
             }
         }
@@ -278,7 +284,10 @@ impl<T> Outbox<T> {
 
 impl ChannelQueue {
     fn may_send(&self, window: usize) -> bool {
-        self.not_sent == 0 && self.in_flight < window.max(1) && self.held_until.is_none()
+        self.not_sent == 0
+            && self.in_flight < window.max(1)
+            && self.held_until.is_none()
+            && !self.settling
     }
 }
 

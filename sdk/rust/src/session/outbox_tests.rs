@@ -54,6 +54,26 @@ fn busy_holds_the_channel_and_only_that() {
 }
 
 #[test]
+fn after_a_refusal_nothing_is_sent_before_all_of_the_channel_is_answered() {
+    let mut outbox = outbox(OutboxLimits { channel_window: 4, ..OutboxLimits::default() });
+    (1..=4).for_each(|tag| drop(push(&mut outbox, 1, tag)));
+    let now = Instant::now();
+    assert_eq!(seqs(&outbox.poll_send(now, 0.5, 3)), [1, 2, 3]);
+    let until = now + Duration::from_millis(300);
+    outbox.hold(1, until);
+    // The node has refused 2 and 3 as well; with 1 on its way again, 4 could overtake them.
+    assert!(outbox.poll_send(until, 0.5, 64).is_empty());
+    outbox.hold(2, until);
+    assert!(outbox.poll_send(until, 0.5, 64).is_empty());
+    outbox.hold(3, until);
+    assert_eq!(seqs(&outbox.poll_send(until, 0.5, 64)), [1, 2, 3, 4]);
+    // A refusal that comes twice, or after everything else was answered, blocks nothing.
+    (1..=4).for_each(|seq| outbox.hold(seq, until));
+    outbox.hold(4, until);
+    assert_eq!(seqs(&outbox.poll_send(until, 0.5, 64)), [1, 2, 3, 4]);
+}
+
+#[test]
 fn three_retransmissions_then_not_sent_until_the_next_connection() {
     let mut outbox = outbox(one_by_one());
     push(&mut outbox, 1, 1);
@@ -103,8 +123,12 @@ fn full_follows_the_policy() {
 enum Step {
     Push(u8),
     Send,
-    Answer,
+    /// The node takes the next publication off the wire.
+    Take,
+    /// The node refuses it.
     Busy,
+    /// The client hears the next reply.
+    Hear,
     Cut,
     Pass(u64),
 }
@@ -113,59 +137,77 @@ fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         (0u8..3).prop_map(Step::Push),
         Just(Step::Send),
-        Just(Step::Answer),
+        Just(Step::Take),
         Just(Step::Busy),
+        Just(Step::Hear),
+        Just(Step::Hear),
         Just(Step::Cut),
         (1u64..3000).prop_map(Step::Pass),
     ]
 }
 
+/// A node as far as order goes: what follows a refused publication is refused until that one comes
+/// again, and what was stored once is not stored twice.
+#[derive(Default)]
+struct ModelNode {
+    refused: HashMap<u8, u64>,
+    stored: BTreeMap<u8, Vec<u64>>,
+}
+
+impl ModelNode {
+    /// Whether the publication is taken.
+    fn receive(&mut self, to: u8, seq: u64, busy: bool) -> bool {
+        let stored = self.stored.entry(to).or_default();
+        if stored.contains(&seq) {
+            return true;
+        }
+        if busy || self.refused.get(&to).is_some_and(|first| seq > *first) {
+            let first = self.refused.entry(to).or_insert(seq);
+            *first = seq.min(*first);
+            return false;
+        }
+        self.refused.remove(&to);
+        stored.push(seq);
+        true
+    }
+}
+
 proptest! {
-    /// A node that takes, refuses or loses publications at random stores each channel in order.
+    /// A node that takes, refuses or loses publications at random, and whose replies come late,
+    /// stores each channel in order.
     #[test]
-    fn order_per_channel_survives_everything(window in 1usize..8, steps in proptest::collection::vec(step(), 1..200)) {
+    fn order_per_channel_survives_everything(window in 1usize..8, steps in proptest::collection::vec(step(), 1..300)) {
         let mut outbox = outbox(OutboxLimits { channel_window: window, ..OutboxLimits::default() });
-        // What the node promises for ordered publications: none overtakes a refused one.
-        let mut refused: HashMap<ChannelId, u64> = HashMap::new();
+        let mut node = ModelNode::default();
         let mut now = Instant::now();
+        let mut channels: HashMap<u64, u8> = HashMap::new();
         let mut wire: VecDeque<u64> = VecDeque::new();
-        let mut stored: Vec<(ChannelId, u64)> = Vec::new();
-        let mut tag = 0;
-        let mut bytes = 0;
+        let mut replies: VecDeque<(u64, bool)> = VecDeque::new();
+        let mut next_seq = 1;
         for step in steps {
             match step {
                 Step::Push(to) => {
-                    tag += 1;
-                    bytes += 10;
-                    push(&mut outbox, to, tag);
+                    if matches!(push(&mut outbox, to, next_seq), Pushed::Taken) {
+                        channels.insert(next_seq, to);
+                        next_seq += 1;
+                    }
                 }
                 Step::Send => wire.extend(seqs(&outbox.poll_send(now, 0.5, 8))),
-                Step::Answer => {
-                    if let Some(seq) = wire.pop_front()
-                        && let Some(item) = outbox.items.get(&seq)
-                    {
-                        let channel = item.channel.clone();
-                        if refused.get(&channel).is_some_and(|first| seq > *first) {
-                            outbox.hold(seq, now + Duration::from_millis(100));
-                            continue;
-                        }
-                        refused.remove(&channel);
-                        stored.push((channel, seq));
-                        bytes -= 10;
-                        outbox.remove(seq);
-                    }
-                }
-                Step::Busy => {
+                Step::Take | Step::Busy => {
                     if let Some(seq) = wire.pop_front() {
-                        if let Some(item) = outbox.items.get(&seq) {
-                            let first = refused.entry(item.channel.clone()).or_insert(seq);
-                            *first = seq.min(*first);
-                        }
-                        outbox.hold(seq, now + Duration::from_millis(500));
+                        let taken =
+                            node.receive(channels[&seq], seq, matches!(step, Step::Busy));
+                        replies.push_back((seq, taken));
                     }
                 }
+                Step::Hear => match replies.pop_front() {
+                    Some((seq, true)) => drop(outbox.remove(seq)),
+                    Some((seq, false)) => outbox.hold(seq, now + Duration::from_millis(300)),
+                    None => {}
+                },
                 Step::Cut => {
                     wire.clear();
+                    replies.clear();
                     outbox.handle_disconnected();
                 }
                 Step::Pass(ms) => {
@@ -173,13 +215,22 @@ proptest! {
                     wire.extend(seqs(&outbox.poll_resend(now, 0.5).0));
                 }
             }
-            prop_assert_eq!(outbox.bytes, bytes);
+            prop_assert_eq!(outbox.bytes, outbox.len() * 10);
             prop_assert_eq!(outbox.channels.values().map(|q| q.in_flight).sum::<usize>(), outbox.in_flight());
         }
-        for n in 0..3 {
-            let of_channel: Vec<u64> =
-                stored.iter().filter(|(c, _)| *c == channel(n)).map(|(_, seq)| *seq).collect();
-            prop_assert!(of_channel.is_sorted(), "{of_channel:?}");
+        for stored in node.stored.values() {
+            prop_assert!(stored.is_sorted(), "{stored:?}");
         }
+        // Once the node takes everything, everything is stored.
+        let seqs_left = outbox.len();
+        outbox.handle_disconnected();
+        for _ in 0..=seqs_left {
+            now += Duration::from_secs(1);
+            for seq in seqs(&outbox.poll_send(now, 0.5, 64)) {
+                prop_assert!(node.receive(channels[&seq], seq, false));
+                outbox.remove(seq);
+            }
+        }
+        prop_assert_eq!(outbox.len(), 0);
     }
 }

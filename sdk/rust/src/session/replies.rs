@@ -28,7 +28,12 @@ impl Session {
         let Some(in_flight) = self.in_flight.remove(&id) else { return };
         match in_flight {
             InFlight::Publish { seq } => self.handle_published(seq, result, now),
-            InFlight::Subscribe { channel } => self.handle_subscribe_reply(&channel, result, now),
+            InFlight::Subscribe { channel, serial } => {
+                // Of a subscription that was dropped since, the channel's next one hears nothing.
+                if self.subscriptions.get(&channel).is_some_and(|entry| entry.serial == serial) {
+                    self.handle_subscribe_reply(&channel, result, now);
+                }
+            }
             InFlight::Unsubscribe { channel } => {
                 // Whatever the answer, the server no longer pushes this channel.
                 if self.leaving.get(&channel) == Some(&Leaving::Sent) {
@@ -97,6 +102,9 @@ impl Session {
     }
 
     fn handle_refused(&mut self, channel: &ChannelId, error: v1::Error, now: Instant) {
+        if self.leaving.contains_key(channel) {
+            return;
+        }
         if is_retryable(&error) {
             if let Some(entry) = self.subscriptions.get_mut(channel) {
                 entry.machine.handle_refused(now + retry_after(&error));

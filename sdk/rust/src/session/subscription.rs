@@ -19,8 +19,8 @@ pub(crate) struct Subscription {
     /// What has been delivered. `None` until the server has said where "from now on" is.
     position: Option<Position>,
     phase: Phase,
-    /// The highest offset heard of in this epoch.
-    seen: Offset,
+    /// The highest position heard of; a newer epoch lies above every offset of an older one.
+    seen: Position,
     /// Pushes above a hole, until the hole is closed.
     waiting: BTreeMap<u64, v1::Publication>,
     waiting_bytes: usize,
@@ -64,9 +64,10 @@ pub(crate) struct Counts {
     pub(crate) delivered: u64,
 }
 
+/// Where a publication lies as seen from the own position.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Delivered {
-    Yes,
+enum Place {
+    Next,
     Duplicate,
     Hole,
     NoRoom,
@@ -84,7 +85,7 @@ impl Subscription {
             options,
             position,
             phase: Phase::Wanted(None),
-            seen: Offset::ZERO,
+            seen: Position::EARLIEST,
             waiting: BTreeMap::new(),
             waiting_bytes: 0,
             repair: Repair::Attach { whole: true },
@@ -131,7 +132,7 @@ impl Subscription {
         }
     }
 
-    /// When `poll_ask` has something new by time alone.
+    /// When `poll_ask` has something new by time alone, provided that there is room.
     pub(crate) fn deadline(&self) -> Option<Instant> {
         match self.phase {
             Phase::Wanted(not_before) => not_before,
@@ -149,6 +150,15 @@ impl Subscription {
         }
     }
 
+    /// Pushes of the present connection were dropped before they came here.
+    pub(crate) fn handle_pushes_lost(&mut self) {
+        match self.phase {
+            Phase::Live => self.start_repair(),
+            Phase::Asking { .. } => self.phase = Phase::Wanted(None),
+            Phase::Wanted(_) | Phase::Stalled => {}
+        }
+    }
+
     /// The server will take the question later.
     pub(crate) fn handle_refused(&mut self, retry_at: Instant) {
         self.phase = Phase::Wanted(Some(retry_at));
@@ -162,27 +172,35 @@ impl Subscription {
         room: usize,
         out: &mut Vec<Event>,
     ) {
+        if self.is_outdated(&reply) {
+            if matches!(self.phase, Phase::Wanted(_) | Phase::Asking { .. }) {
+                self.phase = Phase::Wanted(Some(now + ODD_REPLY_PAUSE));
+            }
+            return;
+        }
         let had_position = self.position.is_some_and(|own| !own.is_earliest());
         let asked_from = self.position;
         self.adopt_epoch(&reply, out);
         let mut room = room;
-        let mut last = Delivered::Yes;
+        let mut last = Place::Next;
         let gap = reply.gap.clone();
         for publication in reply.publications {
             self.cross_gap(gap.as_ref(), publication.offset.saturating_sub(1), out);
-            last = self.deliver(publication, &mut room, out);
-            if matches!(last, Delivered::Hole | Delivered::NoRoom) {
-                break;
+            last = self.place(&publication, room);
+            match last {
+                Place::Next => self.deliver(publication, &mut room, out),
+                Place::Duplicate => {}
+                Place::Hole | Place::NoRoom => break,
             }
         }
         match last {
-            Delivered::NoRoom => return self.stall(),
-            Delivered::Hole => {
+            Place::NoRoom => return self.stall(),
+            Place::Hole => {
                 tracing::warn!(channel = %self.channel, "a reply has a hole; asking again");
                 self.phase = Phase::Wanted(Some(now + ODD_REPLY_PAUSE));
                 return;
             }
-            Delivered::Yes | Delivered::Duplicate => {}
+            Place::Next | Place::Duplicate => {}
         }
         let position = reply.position.unwrap_or_default();
         self.cross_gap(gap.as_ref(), position.offset, out);
@@ -190,9 +208,12 @@ impl Subscription {
         if reply.live {
             self.go_live(had_position, &mut room, out);
         } else {
-            self.seen = self.seen.max(Offset(reply.head_offset));
-            let stuck = self.position == asked_from;
-            self.phase = Phase::Wanted(stuck.then(|| now + ODD_REPLY_PAUSE));
+            self.seen = self.seen.max(Position::new(position.epoch, reply.head_offset));
+            self.phase = Phase::Wanted(None);
+        }
+        let stuck = self.position == asked_from;
+        if stuck && self.phase == Phase::Wanted(None) {
+            self.phase = Phase::Wanted(Some(now + ODD_REPLY_PAUSE));
         }
     }
 
@@ -212,14 +233,8 @@ impl Subscription {
 
     /// The server has stopped pushing this channel, or says where it ends.
     pub(crate) fn handle_head(&mut self, epoch: Epoch, offset: Offset) {
-        let Some(own) = self.position else { return };
-        if epoch < own.epoch {
-            return;
-        }
-        if epoch == own.epoch {
-            self.seen = self.seen.max(offset);
-        }
-        if self.phase == Phase::Live && (epoch > own.epoch || self.seen > own.offset) {
+        self.seen = self.seen.max(Position { epoch, offset });
+        if self.phase == Phase::Live && self.position.is_some_and(|own| self.seen > own) {
             self.start_repair();
         }
     }
@@ -233,28 +248,34 @@ impl Subscription {
     }
 
     fn take_live(&mut self, publication: v1::Publication, room: usize, out: &mut Vec<Event>) {
-        let own = self.position.unwrap_or_default();
-        if publication.epoch > own.epoch.0 {
-            return self.start_repair();
-        }
-        if publication.epoch < own.epoch.0 {
-            self.counts.duplicates += 1;
-            return;
-        }
         let mut room = room;
-        let offset = publication.offset;
-        if offset > own.offset.next().0 {
-            self.keep_waiting(publication);
-            return self.start_repair();
-        }
-        match self.deliver(publication, &mut room, out) {
-            Delivered::NoRoom => self.stall(),
-            Delivered::Yes => self.take_waiting(&mut room, out),
-            Delivered::Duplicate | Delivered::Hole => {}
+        self.seen = self.seen.max(position_of(&publication));
+        match self.place_push(&publication, room) {
+            Place::NoRoom => self.stall(),
+            Place::Next => {
+                self.deliver(publication, &mut room, out);
+                self.take_waiting(&mut room, out);
+            }
+            Place::Hole => {
+                self.keep_waiting(publication);
+                self.start_repair();
+            }
+            Place::Duplicate => {}
         }
     }
 
-    /// Takes over the epoch of the reply, forgetting what the reply says never existed.
+    /// True for a late answer to an earlier question that a newer epoch has overtaken.
+    fn is_outdated(&self, reply: &v1::Subscribed) -> bool {
+        let Some(own) = self.position else { return false };
+        let theirs = Epoch(reply.position.unwrap_or_default().epoch);
+        match &reply.epoch_change {
+            Some(change) => change.old_epoch != own.epoch.0 && theirs != own.epoch,
+            None => theirs < own.epoch && own.offset > Offset::ZERO,
+        }
+    }
+
+    /// Takes over the epoch of the reply. What we have stays valid across epochs, except for what
+    /// the reply says never existed.
     fn adopt_epoch(&mut self, reply: &v1::Subscribed, out: &mut Vec<Event>) {
         let theirs = reply.position.unwrap_or_default();
         let before =
@@ -263,17 +284,18 @@ impl Subscription {
             self.position = Some(Position::new(theirs.epoch, before.min(theirs.offset)));
             return;
         };
-        if own.epoch.0 == theirs.epoch {
+        let (old, new) = (own.epoch, Epoch(theirs.epoch));
+        // A change that we know already comes with a late answer.
+        let change = reply.epoch_change.as_ref().filter(|change| change.old_epoch == old.0);
+        let Some(change) = change else {
+            self.position = Some(Position { epoch: new, offset: own.offset });
             return;
-        }
-        if own.epoch == Epoch(0) {
-            self.position = Some(Position { epoch: Epoch(theirs.epoch), offset: own.offset });
-            return;
-        }
-        let keep = reply.epoch_change.as_ref().map_or(0, |change| change.keep_upto);
-        let (old, new, keep_upto) = (own.epoch, Epoch(theirs.epoch), Offset(keep));
+        };
+        let keep_upto = Offset(change.keep_upto);
         self.position = Some(Position { epoch: new, offset: own.offset.min(keep_upto) });
-        self.seen = Offset::ZERO;
+        if new <= old {
+            self.forget_waiting();
+        }
         if keep_upto < own.offset
             && let Repair::Attach { whole } = &mut self.repair
         {
@@ -326,30 +348,47 @@ impl Subscription {
             Repair::Stall | Repair::None => {}
         }
         self.take_waiting(room, out);
-        let own = self.position.unwrap_or_default();
-        if self.phase == Phase::Live && self.seen > own.offset {
+        if self.phase == Phase::Live && self.position.is_some_and(|own| self.seen > own) {
             self.start_repair();
         }
     }
 
-    fn deliver(
-        &mut self,
-        publication: v1::Publication,
-        room: &mut usize,
-        out: &mut Vec<Event>,
-    ) -> Delivered {
-        let Some(own) = &mut self.position else { return Delivered::Hole };
-        if publication.epoch != own.epoch.0 || publication.offset <= own.offset.0 {
+    /// As [`place`](Self::place), for a push: it is of the newest epoch, and one of an older epoch
+    /// may belong to a history that is gone.
+    fn place_push(&mut self, publication: &v1::Publication, room: usize) -> Place {
+        let Some(own) = &mut self.position else { return Place::Hole };
+        if own.is_earliest() && publication.offset == Offset::ZERO.next().0 {
+            own.epoch = Epoch(publication.epoch);
+        }
+        if publication.epoch < own.epoch.0 {
             self.counts.duplicates += 1;
-            return Delivered::Duplicate;
+            return Place::Duplicate;
+        }
+        self.place(publication, room)
+    }
+
+    /// By the offset, which counts on through the epochs: a page holds publications with the
+    /// epochs under which they were stored.
+    fn place(&mut self, publication: &v1::Publication, room: usize) -> Place {
+        let Some(own) = self.position else { return Place::Hole };
+        // Of an epoch that only the next answer can explain.
+        if publication.epoch > own.epoch.0 {
+            return Place::Hole;
+        }
+        if publication.offset <= own.offset.0 {
+            self.counts.duplicates += 1;
+            return Place::Duplicate;
         }
         if publication.offset != own.offset.next().0 {
-            return Delivered::Hole;
+            return Place::Hole;
         }
-        if *room == 0 {
-            return Delivered::NoRoom;
+        if room > 0 { Place::Next } else { Place::NoRoom }
+    }
+
+    fn deliver(&mut self, publication: v1::Publication, room: &mut usize, out: &mut Vec<Event>) {
+        if let Some(own) = &mut self.position {
+            own.offset = Offset(publication.offset);
         }
-        own.offset = Offset(publication.offset);
         if let Repair::Hole { late } = &mut self.repair {
             *late += 1;
         }
@@ -358,23 +397,18 @@ impl Subscription {
             self.counts.delivered += 1;
             out.push(Event::Publication(publication.into()));
         }
-        Delivered::Yes
     }
 
     fn keep_waiting(&mut self, publication: v1::Publication) {
+        let heard = position_of(&publication);
+        if self.position.is_some_and(|own| heard <= own) {
+            self.counts.duplicates += 1;
+            return;
+        }
+        self.seen = self.seen.max(heard);
         let offset = publication.offset;
-        match self.position {
-            Some(own) if publication.epoch < own.epoch.0 => return,
-            Some(own) if publication.epoch == own.epoch.0 => {
-                if offset <= own.offset.0 {
-                    self.counts.duplicates += 1;
-                    return;
-                }
-                self.seen = self.seen.max(Offset(offset));
-            }
-            // Of an epoch that only the answer can explain: it will be part of it.
-            Some(_) => return,
-            None => self.seen = self.seen.max(Offset(offset)),
+        if self.waiting.get(&offset).is_some_and(|twin| twin.epoch > publication.epoch) {
+            return;
         }
         let size = publication.payload.len();
         if self.waiting.len() < WAITING_PUBLICATIONS && self.waiting_bytes + size <= WAITING_BYTES {
@@ -388,13 +422,13 @@ impl Subscription {
     fn take_waiting(&mut self, room: &mut usize, out: &mut Vec<Event>) {
         while let Some((_, publication)) = self.waiting.pop_first() {
             self.waiting_bytes -= publication.payload.len();
-            let copy = publication.clone();
-            match self.deliver(publication, room, out) {
-                Delivered::Yes | Delivered::Duplicate => {}
-                Delivered::NoRoom => return self.stall(),
-                Delivered::Hole => {
-                    self.waiting_bytes += copy.payload.len();
-                    self.waiting.insert(copy.offset, copy);
+            match self.place_push(&publication, *room) {
+                Place::Next => self.deliver(publication, room, out),
+                Place::Duplicate => {}
+                Place::NoRoom => return self.stall(),
+                Place::Hole => {
+                    self.waiting_bytes += publication.payload.len();
+                    self.waiting.insert(publication.offset, publication);
                     return;
                 }
             }
@@ -419,8 +453,12 @@ impl Subscription {
     fn forget_waiting(&mut self) {
         self.waiting.clear();
         self.waiting_bytes = 0;
-        self.seen = Offset::ZERO;
+        self.seen = Position::EARLIEST;
     }
+}
+
+fn position_of(publication: &v1::Publication) -> Position {
+    Position::new(publication.epoch, publication.offset)
 }
 
 /// Pushes kept above a hole. What does not fit comes with the recovery.

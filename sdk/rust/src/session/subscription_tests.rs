@@ -113,6 +113,99 @@ fn a_new_epoch_is_followed_and_named() {
 }
 
 #[test]
+fn an_epoch_that_began_after_us_forgets_nothing_and_a_page_may_span_epochs() {
+    // Epoch 1 ended with 9; the server leaves epoch_change out, since (1, 7) stays valid.
+    let (mut machine, now) = live_at(1, 7);
+    machine.handle_detached();
+    machine.poll_ask(now, ROOM).unwrap();
+    let mut reply = page(1, 8..=9, false);
+    reply
+        .publications
+        .push(v1::Publication { kind: v1::PublicationKind::Epoch.into(), ..publication(2, 10) });
+    reply.publications.push(publication(2, 11));
+    reply.position = Some(v1::Position { epoch: 2, offset: 11 });
+    reply.live = true;
+    let mut out = Vec::new();
+    machine.handle_subscribed(reply, now, ROOM, &mut out);
+    assert_eq!(offsets(&out), [8, 9, 11]);
+    assert!(!out.iter().any(|event| matches!(event, Event::EpochChanged { .. })), "{out:?}");
+    let state = SubscriptionState::Subscribed {
+        position: Position::new(2, 11),
+        was_recovering: true,
+        recovered: true,
+    };
+    assert_eq!(out.last(), Some(&Event::State(state)));
+    assert_eq!(machine.counts.duplicates, 0);
+    // A late answer from before the change takes nothing back.
+    machine.handle_subscribed(page(1, 12..=12, true), now, ROOM, &mut out);
+    machine.handle_publication(publication(2, 12), ROOM, &mut out);
+    assert_eq!(offsets(&out), [8, 9, 11, 12]);
+    assert!(machine.poll_ask(now, ROOM).is_none());
+}
+
+#[test]
+fn a_position_from_the_future_is_taken_back() {
+    let now = Instant::now();
+    let mut machine = machine(Subscribe::after(Position::new(1, 9)));
+    machine.poll_ask(now, ROOM);
+    let mut reply = at(1, 5);
+    reply.epoch_change = Some(v1::EpochChange { old_epoch: 1, new_epoch: 1, keep_upto: 5 });
+    let mut out = Vec::new();
+    machine.handle_subscribed(reply, now, ROOM, &mut out);
+    machine.handle_publication(publication(1, 6), ROOM, &mut out);
+    assert_eq!(offsets(&out), [6]);
+}
+
+#[test]
+fn the_first_publication_of_a_channel_may_overtake_the_answer() {
+    let now = Instant::now();
+    for overtaking in [1, 2] {
+        let mut machine = machine(Subscribe::earliest());
+        machine.poll_ask(now, ROOM);
+        let mut out = Vec::new();
+        machine.handle_publication(publication(7, overtaking), ROOM, &mut out);
+        machine.handle_subscribed(at(0, 0), now, ROOM, &mut out);
+        if overtaking > 1 {
+            assert!(machine.poll_ask(now, ROOM).is_none(), "no hot loop");
+            let later = machine.deadline().unwrap();
+            let ask = machine.poll_ask(later, ROOM).unwrap();
+            assert_eq!(ask.since, Some(Position::EARLIEST.into()));
+            machine.handle_subscribed(page(7, 1..=2, true), later, ROOM, &mut out);
+        }
+        assert_eq!(offsets(&out), (1..=overtaking).collect::<Vec<_>>());
+        assert_eq!(machine.position(), Some(Position::new(7, overtaking)));
+        assert!(machine.poll_ask(now, ROOM).is_none());
+    }
+}
+
+#[test]
+fn a_newer_epoch_heard_of_while_asking_is_asked_for() {
+    let (mut machine, now) = live_at(1, 5);
+    machine.handle_detached();
+    machine.poll_ask(now, ROOM);
+    let mut out = Vec::new();
+    machine.handle_publication(publication(2, 4), ROOM, &mut out);
+    machine.handle_subscribed(at(1, 5), now, ROOM, &mut out);
+    let later = machine.deadline().expect("the answer was of the old epoch");
+    machine.poll_ask(later, ROOM).unwrap();
+    let mut reply = at(2, 3);
+    reply.epoch_change = Some(v1::EpochChange { old_epoch: 1, new_epoch: 2, keep_upto: 3 });
+    machine.handle_subscribed(reply, later, ROOM, &mut out);
+    assert_eq!(offsets(&out), [4], "the push was kept");
+    assert!(machine.poll_ask(later, ROOM).is_none());
+}
+
+#[test]
+fn lost_pushes_are_asked_for() {
+    let (mut machine, now) = live_at(1, 5);
+    machine.handle_pushes_lost();
+    assert!(machine.poll_ask(now, ROOM).is_some());
+    assert!(machine.poll_ask(now, ROOM).is_none());
+    machine.handle_pushes_lost();
+    assert!(machine.poll_ask(now, ROOM).is_some());
+}
+
+#[test]
 fn what_the_server_no_longer_has_is_a_named_gap() {
     let now = Instant::now();
     let mut machine = machine(Subscribe::after(Position::new(1, 2)));
@@ -152,6 +245,8 @@ proptest! {
         steps in proptest::collection::vec((0u8..5, 1u64..40, 0usize..6), 1..150),
     ) {
         let head = 40;
+        // The log went into another epoch on its way, and lost nothing.
+        let epoch_of = |offset: u64| if offset <= 20 { 1 } else { 2 };
         let mut now = Instant::now();
         let mut machine = machine(Subscribe::earliest());
         let mut out = Vec::new();
@@ -159,8 +254,9 @@ proptest! {
             let Some(ask) = machine.poll_ask(now, room) else { return };
             let since = ask.since.unwrap().offset;
             let upto = head.min(since + 5).min(since + u64::from(ask.page_publications));
-            let mut reply = page(1, since + 1..=upto, upto == head);
-            reply.position = Some(v1::Position { epoch: 1, offset: upto.max(since) });
+            let mut reply = page(2, since + 1..=upto, upto == head);
+            reply.publications.iter_mut().for_each(|p| p.epoch = epoch_of(p.offset));
+            reply.position = Some(v1::Position { epoch: 2, offset: upto.max(since) });
             machine.handle_subscribed(reply, now, room, out);
         };
         for (kind, offset, room) in steps {
@@ -168,11 +264,14 @@ proptest! {
             match kind {
                 0 => machine.handle_detached(),
                 1 => answer(&mut machine, now, room, &mut out),
-                2 => machine.handle_head(Epoch(1), Offset(offset)),
-                _ => machine.handle_publication(publication(1, offset), room, &mut out),
+                2 => machine.handle_head(Epoch(epoch_of(offset)), Offset(offset)),
+                _ => {
+                    let pushed = publication(epoch_of(offset), offset);
+                    machine.handle_publication(pushed, room, &mut out);
+                }
             }
         }
-        machine.handle_head(Epoch(1), Offset(head));
+        machine.handle_head(Epoch(2), Offset(head));
         for _ in 0..40 {
             now += Duration::from_secs(11);
             answer(&mut machine, now, ROOM, &mut out);

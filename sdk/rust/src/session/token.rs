@@ -97,7 +97,6 @@ impl TokenKeeper {
         }
         match answer {
             Ok(token) => {
-                self.backoff.reset();
                 self.not_before = None;
                 self.token = Some(token.clone());
                 match self.wanted.take() {
@@ -115,6 +114,8 @@ impl TokenKeeper {
 
     /// A session began with the present token, which lives for `lifetime` more.
     pub(crate) fn on_welcome(&mut self, now: Instant, lifetime: Option<Duration>, chance: f64) {
+        // Not before the server took a token: a provider may have none but bad ones.
+        self.backoff.reset();
         self.lifetime = lifetime;
         let share = 0.75 + 0.10 * chance.clamp(0.0, 1.0);
         self.refresh_at =
@@ -124,7 +125,6 @@ impl TokenKeeper {
     /// The server took the new token. It does not say how long that lives, so: as long as the
     /// one before.
     pub(crate) fn on_refreshed(&mut self, now: Instant, chance: f64) {
-        self.backoff.reset();
         let lifetime = self.lifetime.map(|lifetime| lifetime.max(LEAST_LIFETIME));
         self.on_welcome(now, lifetime, chance);
     }
@@ -220,6 +220,24 @@ mod tests {
         let refusal = Err(TokenError::Unauthorized("gone".into()));
         let arrived = keeper.handle_answer(generation, refusal, later, 1.0);
         assert_eq!(arrived, Arrived::Refused("gone".into()));
+    }
+
+    #[test]
+    fn refreshes_that_fail_come_ever_later() {
+        let start = Instant::now();
+        let mut keeper = TokenKeeper::provided();
+        keeper.on_welcome(start, Some(Duration::from_secs(100)), 0.5);
+        let mut now = keeper.deadline().unwrap();
+        let waits: Vec<u128> = (0..3)
+            .map(|_| {
+                let (_, generation) = keeper.poll_ask(now).unwrap();
+                keeper.handle_answer(generation, Ok("expired".into()), now, 1.0);
+                keeper.on_refresh_failed(now, 1.0);
+                let before = std::mem::replace(&mut now, keeper.deadline().unwrap());
+                (now - before).as_millis()
+            })
+            .collect();
+        assert_eq!(waits, [500, 1000, 2000]);
     }
 
     #[test]

@@ -203,7 +203,8 @@ impl Reading<'_> {
                     Err(error) => return ended(error),
                 },
                 Some(replies) = bulk.recv() => streams.push(self.stream(replies, Kind::Bulk)),
-                Some(Err(end)) = streams.next() => return end,
+                // Matches a clean end too: a pattern that does not would stop the polling of all.
+                Some(ended) = streams.next() => if let Err(end) = ended { return end },
             }
         }
     }
