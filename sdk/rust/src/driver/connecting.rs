@@ -55,7 +55,7 @@ impl Driver {
             let plan = self.race.plan_probe();
             self.start_attempt(self.target.clone(), Purpose::Upgrade, plan, now);
         } else if self.active.is_none() && self.retry_at.is_some_and(|at| at <= now) {
-            self.start_attempt(self.target.clone(), Purpose::Connect, self.race.plan(), now);
+            self.start_attempt(self.next_target(), Purpose::Connect, self.race.plan(), now);
             self.show_connecting();
         }
     }
@@ -124,8 +124,8 @@ impl Driver {
         self.last_error = Some(Error::Disconnected { code: end.code, reason: end.reason });
         let wait = self.backoff.on_failure(rand::random());
         if self.active.is_some() {
-            // The old connection still carries the session; keep trying beside it, at home.
-            self.handover = Some(Handover { at: now + wait, target: self.target.clone() });
+            // The old connection still carries the session; keep trying beside it.
+            self.handover = Some(Handover { at: now + wait, target: self.next_target() });
         } else {
             self.retry_at = Some(now + wait);
             self.show_connecting();
@@ -220,7 +220,7 @@ impl Driver {
         self.last_error = Some(error);
         let wait = self.backoff.on_failure(rand::random()).max(at_least.unwrap_or_default());
         if self.active.is_some() {
-            self.handover = Some(Handover { at: now + wait, target: self.target.clone() });
+            self.handover = Some(Handover { at: now + wait, target: self.next_target() });
         } else {
             self.retry_at = Some(now + wait);
             self.show_connecting();

@@ -49,6 +49,8 @@ pub(crate) struct Driver {
     active: Option<Active>,
     attempt: Option<Attempt>,
     retry_at: Option<Instant>,
+    /// Where the last drained node sent us.
+    successor: Option<Target>,
     /// A drain asked us to move, then.
     handover: Option<Handover>,
     /// Commands that the session has given and the connection has no room for yet.
@@ -98,6 +100,7 @@ impl Driver {
             active: None,
             attempt: None,
             retry_at: None,
+            successor: None,
             handover: None,
             unsent: std::collections::VecDeque::new(),
             seen_wish: Wish::NONE,

@@ -150,7 +150,17 @@ impl Driver {
         let at = now + jitter.min(LATEST_HANDOVER);
         let target = self.successor(&go_away.successor);
         tracing::debug!(successor = %go_away.successor, ?jitter, "the node drains");
+        self.successor = (!go_away.successor.is_empty()).then(|| target.clone());
         self.handover = Some(Handover { at, target });
+    }
+
+    /// Where to connect next: to the successor of a drained node and home in turn, since either
+    /// may not be there yet or any more.
+    pub(super) fn next_target(&self) -> Target {
+        match &self.successor {
+            Some(successor) if self.backoff.failures() % 2 == 0 => successor.clone(),
+            _ => self.target.clone(),
+        }
     }
 
     /// The name in the certificate stays: a cluster shares it.

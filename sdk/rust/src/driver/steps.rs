@@ -83,6 +83,9 @@ impl Driver {
         if let Some(active) = &self.active {
             if active.link.transport == Transport::Quic {
                 active.link.rebind.notify_one();
+            } else {
+                // TCP does not survive a change of address: the next connection is made beside it.
+                self.handover = Some(super::Handover { at: now, target: self.next_target() });
             }
             self.send_ping(now);
         } else if self.attempt.is_none() {

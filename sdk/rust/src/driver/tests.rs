@@ -188,6 +188,33 @@ async fn a_stuck_path_is_not_asked_for_retransmissions() {
 }
 
 #[tokio::test]
+async fn a_successor_that_is_not_there_yet_is_tried_again() {
+    let (mut driver, link) = connected(&[Transport::WebSocket]);
+    let go_away =
+        v1::GoAway { deadline_ms: 0, successor: "127.0.0.1:4999".into(), reason: String::new() };
+    driver.handle_event(link, LinkEvent::Frame(v1::Frame::push(push::Event::GoAway(go_away))));
+    let port = |target: &Target| match &target.address {
+        Address::Socket(address) => address.port(),
+        Address::Name { port, .. } => *port,
+    };
+    assert_eq!(port(&driver.next_target()), 4999);
+    driver.backoff.on_failure(0.5);
+    assert_ne!(port(&driver.next_target()), 4999, "home may be there again");
+    driver.backoff.on_failure(0.5);
+    assert_eq!(port(&driver.next_target()), 4999);
+}
+
+#[tokio::test]
+async fn a_changed_network_replaces_a_websocket_at_once() {
+    let (mut driver, _) = connected(&[Transport::WebSocket]);
+    driver.shared.set_network_change(crate::NetworkChange::Path);
+    driver.step();
+    let attempt = driver.attempt.as_ref().expect("a connection is made beside the old one");
+    assert_eq!(attempt.purpose, Purpose::Replace);
+    assert!(driver.active.is_some());
+}
+
+#[tokio::test]
 async fn a_ping_that_is_not_sent_is_not_waited_for() {
     let (mut driver, _) = connected(&[Transport::Quic]);
     let filler = || Outgoing { route: Route::Control, command: v1::Command::default() };
