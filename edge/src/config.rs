@@ -29,7 +29,7 @@ pub struct TlsFiles {
     pub private_key: PathBuf,
 }
 
-/// Bounds and deadlines (quic.md 1.6, 6 and 7.2).
+/// Bounds and deadlines.
 #[derive(Debug, Clone)]
 pub struct EdgeLimits {
     pub connections: usize,

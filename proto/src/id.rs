@@ -159,7 +159,7 @@ impl ChannelId {
     }
 }
 
-/// Number of placement slots (DESIGN.md section 4).
+/// Number of placement slots.
 pub const SLOTS: u16 = 2048;
 
 /// Truncated SHA-256 of a channel's name: uniform, so that no range of it is hot, and long enough

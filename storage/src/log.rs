@@ -1,5 +1,5 @@
 //! Role: the publication log. Its commit is the only authority for order, duplicates and
-//! durability (DESIGN.md section 4).
+//! durability.
 
 use std::fmt::Debug;
 

@@ -1,5 +1,5 @@
 //! Answers that are pages: recovery and history. Chosen by offset, not by age: the ring if it
-//! reaches back far enough, else the log; one numbering, no seam (DESIGN.md section 5).
+//! reaches back far enough, else the log; one numbering, no seam.
 
 use std::sync::Arc;
 

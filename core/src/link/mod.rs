@@ -33,7 +33,7 @@ pub struct LinkCommand {
 #[derive(Debug, Clone)]
 pub enum Verb {
     Publish(v1::Publish),
-    /// Register this link's interest, then answer with what is missing (DESIGN.md section 5).
+    /// Register this link's interest, then answer with what is missing.
     Attach(v1::Subscribe),
     History(v1::History),
     Presence,

@@ -19,7 +19,7 @@ pub(crate) struct WorkerSockets {
 
 /// Binds `workers` pairs of sockets. Port 0 picks one that is free for UDP and TCP. The address's
 /// family is taken as it is: quinn takes an IPv4 client on a dual-stack socket for one that has
-/// changed more than its port whenever its NAT rebinds (quic.md 1.1).
+/// changed more than its port whenever its NAT rebinds.
 pub(crate) fn bind(address: SocketAddr, workers: u8) -> Result<Vec<WorkerSockets>, EdgeError> {
     let address = free_address(address)?;
     let bind = || -> io::Result<Vec<WorkerSockets>> {

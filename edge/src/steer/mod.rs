@@ -1,5 +1,5 @@
 //! Which worker a UDP packet belongs to. Every connection id that a worker hands out names the
-//! worker (quic.md 2.3), and a program in the kernel reads it from each packet, so that a client
+//! worker, and a program in the kernel reads it from each packet, so that a client
 //! whose address has changed still reaches the worker that holds its connection.
 
 mod attach;

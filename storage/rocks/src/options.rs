@@ -1,4 +1,4 @@
-//! Column families and how RocksDB is told to keep them (dataplane.md 2.10).
+//! Column families and how RocksDB is told to keep them.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 

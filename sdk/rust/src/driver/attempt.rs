@@ -163,7 +163,7 @@ impl Attempt {
     }
 }
 
-/// ecosystem.md 1.4: per attempt, with a little for the Hello at its end.
+/// Per attempt, with a little for the Hello at its end.
 const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(12);
 /// A server answers a Hello at once; a candidate that does not lets the next one try.
 const HELLO_TIMEOUT: Duration = Duration::from_secs(3);

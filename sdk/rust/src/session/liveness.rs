@@ -118,7 +118,7 @@ impl Liveness {
     }
 }
 
-/// DESIGN.md section 7: on 3 s of silence with data outstanding rebind, then race.
+/// On 3 s of silence with data outstanding rebind, then race.
 const QUIC_SILENCE: Duration = Duration::from_secs(3);
 const QUIC_AFTER_REBIND: Duration = Duration::from_secs(2);
 /// The command timeout; then a probe gets as long again.

@@ -291,7 +291,7 @@ impl ChannelQueue {
     }
 }
 
-/// DESIGN.md section 7: at most 3, then "not sent" is shown.
+/// At most 3, then "not sent" is shown.
 const RETRANSMISSIONS: u32 = 3;
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! Which transport is tried when (quic.md 3.2). Pure: the driver starts what the plan says and
+//! Which transport is tried when. Pure: the driver starts what the plan says and
 //! reports how it went.
 
 use std::time::{Duration, Instant};

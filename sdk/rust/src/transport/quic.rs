@@ -296,7 +296,7 @@ fn ended(error: ConnectionError) -> LinkEnd {
 }
 
 const LANES: u32 = limits::LANES as u32;
-/// quic.md 3.4: the client keeps the NAT open, every 25 s in the foreground.
+/// The client keeps the NAT open, every 25 s in the foreground.
 const KEEP_ALIVE: Duration = Duration::from_secs(25);
 const IDLE_TIMEOUT_MS: quinn::VarInt = quinn::VarInt::from_u32(75_000);
 const DATAGRAM_BUFFER: usize = 64 * 1024;

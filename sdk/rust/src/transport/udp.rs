@@ -1,5 +1,5 @@
 //! A UDP socket that does not take the endpoint down with it. quinn ends an endpoint, and with it
-//! every connection, at the first I/O error of its socket (quic.md 1.2), but phones break sockets
+//! every connection, at the first I/O error of its socket, but phones break sockets
 //! whenever they sleep or change networks. The guard swallows the error, behaves like a path that
 //! loses everything, and asks for a fresh socket.
 
