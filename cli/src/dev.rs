@@ -128,6 +128,7 @@ fn banner(data_dir: &Path, node: &DevNode, token: &str) -> Vec<String> {
         true => String::new(),
         false => format!(" --data-dir {}", data_dir.display()),
     };
+    let program = program();
     vec![
         format!("Sterna {} is up. Ctrl-C ends it.", env!("CARGO_PKG_VERSION")),
         format!(
@@ -139,9 +140,15 @@ fn banner(data_dir: &Path, node: &DevNode, token: &str) -> Vec<String> {
         format!("  CA       {}", node.ca.display()),
         format!("  token    {token}"),
         "Now type, in two other terminals:".to_owned(),
-        format!("  sterna sub room:1{flag} --from earliest"),
-        format!("  sterna pub room:1 'Hello'{flag}"),
+        format!("  {program} sub room:1{flag} --from earliest"),
+        format!("  {program} pub room:1 'Hello'{flag}"),
     ]
+}
+
+/// How this program was called, so that the next commands can be typed as they are printed.
+fn program() -> String {
+    let called = std::env::args().next();
+    called.filter(|name| !name.is_empty()).unwrap_or_else(|| "sterna".to_owned())
 }
 
 #[cfg(test)]
