@@ -158,7 +158,7 @@ impl Driver {
     /// may not be there yet or any more.
     pub(super) fn next_target(&self) -> Target {
         match &self.successor {
-            Some(successor) if self.backoff.failures() % 2 == 0 => successor.clone(),
+            Some(successor) if self.backoff.failures().is_multiple_of(2) => successor.clone(),
             _ => self.target.clone(),
         }
     }
