@@ -48,15 +48,21 @@ impl RocksConfig {
             directory: directory.into(),
             durability: Durability::default(),
             accept_truncated: false,
-            queue_writes: 4_096,
+            queue_writes: QUEUE_WRITES,
             group_writes: 256,
             group_bytes: 4 << 20,
             cached_heads: 65_536,
             reader_threads: 2,
-            queue_reads: 1_024,
+            queue_reads: QUEUE_READS,
             cache_bytes: 64 << 20,
             wal_bytes: 256 << 20,
             open_files: 512,
         }
     }
 }
+
+/// Writes that wait for the committer, unless configured otherwise.
+const QUEUE_WRITES: usize = 4_096;
+
+/// Page reads that wait for a reader thread, unless configured otherwise.
+const QUEUE_READS: usize = 1_024;
