@@ -85,7 +85,8 @@ def check(totals, name, command):
         skipped = [line for line in lines if line.startswith("skipped:")]
         for line in skipped:
             say(f"  skip {line[8:].strip()}")
-        if skipped:
+        # A part that was left out is said; a check that checked nothing does not count.
+        if any(f"{name} (" in line for line in skipped):
             return
         say(f"  ok   {name} ({took:.0f} s)")
         totals.add(name, 1, 0)

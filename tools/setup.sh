@@ -29,6 +29,8 @@ missing_packages() {
         python3 -c 'import ensurepip, venv' 2>/dev/null || echo python3-venv
         # The disk tests make syncs fail with it.
         command -v strace >/dev/null || echo strace
+        # The clock tests set a node's clock with its library.
+        command -v faketime >/dev/null || echo faketime
     fi
 }
 
@@ -78,4 +80,5 @@ rust_is_new_enough ||
     fail "Rust $minimum_rust or newer is needed, $(rustc --version) is here; run: rustup update stable"
 if [ "$purpose" = test ]; then
     tests/interop/setup.sh
+    tools/deny.sh --install
 fi

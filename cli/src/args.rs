@@ -1,12 +1,14 @@
 //! Verbs and flags. Shapes are a promise: scripts depend on them.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 use sterna_client::Position;
 use sterna_proto::{ChannelId, UserId};
+
+use crate::bench::args::{FanoutArgs, IdleArgs, RawServerArgs};
 
 /// Real-time messaging gateway: durable, ordered channels over QUIC and WebSocket.
 #[derive(Debug, Parser)]
@@ -23,6 +25,8 @@ pub(crate) enum Verb {
     /// Run a node from a configuration file
     Serve(ServeArgs),
     /// Check a configuration without binding or changing anything; exit code 0 or 1
+    ///
+    /// `sterna doctor --config` also looks at what it meets on this machine.
     Check(ConfigArgs),
     /// Print an access token
     Token(TokenArgs),
@@ -47,6 +51,9 @@ pub(crate) struct DevArgs {
     /// Where keys and the store live; made if missing
     #[arg(long, default_value = ".sterna", value_name = "DIR")]
     pub(crate) data_dir: PathBuf,
+    /// IP address for clients, as in ::1
+    #[arg(long, default_value_t = IpAddr::V4(Ipv4Addr::LOCALHOST), value_name = "IP")]
+    pub(crate) client_ip: IpAddr,
     /// UDP and TCP port for clients; 0 picks a free one
     #[arg(long, default_value_t = 4443, value_name = "PORT")]
     pub(crate) client_port: u16,
@@ -88,6 +95,10 @@ pub(crate) struct StoreArgs {
     /// before serving anybody; 0 refuses at once
     #[arg(long, default_value_t = 0, value_name = "SECONDS")]
     pub(crate) wait_for_store: u64,
+    /// The store was put back from a backup: give every channel a new epoch, so that clients notice
+    /// what is missing. For the first start after restoring, and only for that
+    #[arg(long)]
+    pub(crate) restored: bool,
 }
 
 #[derive(Debug, ClapArgs)]
@@ -217,6 +228,13 @@ pub(crate) struct PresenceArgs {
 
 #[derive(Debug, ClapArgs)]
 pub(crate) struct DoctorArgs {
+    /// Examine what a node with this configuration needs, in place of the dev node: directories,
+    /// addresses, limits, certificate, keys
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["server", "ca", "token"])]
+    pub(crate) config: Option<PathBuf>,
+    /// Override one key of it, as in `--set node.name=a`
+    #[arg(long = "set", value_name = "KEY=VALUE", requires = "config")]
+    pub(crate) overrides: Vec<String>,
     /// One JSON object
     #[arg(long)]
     pub(crate) json: bool,
@@ -267,6 +285,16 @@ pub(crate) enum BenchSubject {
     /// With --netns nothing is reset, and every client is told: `address` brings the other uplink
     /// up before the one in use goes, `hard` takes that one away 100 ms earlier.
     Handover(HandoverArgs),
+    /// What a delivery costs: one publication to many subscribers
+    ///
+    /// Every server is a process of its own, kept to one core where there are several, and only its
+    /// processor time is counted. `raw` is the least code over the same libraries.
+    Fanout(FanoutArgs),
+    /// What a session costs that says nothing: memory, here and in the kernel
+    Idle(IdleArgs),
+    /// The least code over the same libraries
+    #[command(hide = true)]
+    RawServer(RawServerArgs),
     /// A subscriber of `handover --netns`, inside its network
     #[command(hide = true)]
     Traveller(TravellerArgs),
@@ -378,8 +406,9 @@ mod tests {
             "sterna dev",
             "sterna dev --data-dir .sterna --client-port 0 --http-port 0 --workers 4",
             "sterna dev --wait-for-store 30",
+            "sterna dev --restored",
             "sterna serve --config sterna.toml",
-            "sterna serve --config sterna.toml --set node.name=a --wait-for-store 30",
+            "sterna serve --config sterna.toml --set node.name=a --wait-for-store 30 --restored",
             "sterna check --config sterna.toml --set node.name=a",
             "sterna token --user alice --ttl 1h --channel room:* --channel lobby",
             "sterna pub room:1 hello",
@@ -389,6 +418,7 @@ mod tests {
             "sterna history room:1 --from 1:5 --limit 10 --json --user bob",
             "sterna presence room:1 --json --data-dir d",
             "sterna doctor --json",
+            "sterna doctor --config sterna.toml --set node.name=a",
             "sterna drain --successor host:4443 --deadline 10s",
             "sterna bench handover --json --switches 2 --delay-ms 25 --rate 200",
             "sterna bench handover --server 127.0.0.1:4443 --data-dir d",

@@ -78,20 +78,19 @@ pub(crate) fn config(args: &DevArgs, keys: &DevKeys) -> Result<Config> {
         material: secret(&keys.token_secret)?.into_bytes(),
     };
     let api_key = ApiKey { id: "dev".into(), secret: secret(&keys.api_key)? };
-    let loopback = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
     Ok(Config {
         data_dir: args.data_dir.clone(),
         node_number: 1,
         drain_deadline: Duration::from_secs(5),
         core: CoreConfig::embedded(NodeId::new("dev")?, v1::Durability::Fsync),
         store,
-        client_address: loopback(args.client_port),
+        client_address: SocketAddr::new(args.client_ip, args.client_port),
         workers: args.workers.into(),
         tls: keys.tls.clone(),
         allowed_origins: vec!["*".into()],
         limits: loopback_limits(),
         auth: AuthConfig::new(vec![token_key]),
-        http: HttpConfig::new(loopback(args.http_port), vec![api_key]),
+        http: HttpConfig::new((Ipv4Addr::LOCALHOST, args.http_port).into(), vec![api_key]),
         log: LogConfig { format: LogFormat::Human, filter: args.log.clone(), otlp_endpoint: None },
     })
 }

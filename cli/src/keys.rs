@@ -169,7 +169,8 @@ pub(crate) fn check_pair(chain: &Path, key: &Path) -> Result<(), String> {
         })
 }
 
-fn read_chain(chain: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
+/// The certificates of a PEM file, at least one.
+pub(crate) fn read_chain(chain: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
     let unreadable = |error| format!("{} holds no certificate in PEM: {error}", chain.display());
     let certificates: Vec<_> = CertificateDer::pem_file_iter(chain)
         .map_err(unreadable)?

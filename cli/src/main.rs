@@ -4,8 +4,6 @@
 mod args;
 mod bench;
 mod config;
-#[cfg(test)]
-mod config_tests;
 mod dev;
 mod keys;
 mod output;

@@ -3,6 +3,7 @@
 //! so that every later complaint can name it.
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
@@ -204,6 +205,7 @@ impl RawConfig {
             let origin = Origin::Environment(name.clone());
             match names.iter().find(|(known, _)| *known == name) {
                 Some((_, setting)) => self.take_text(setting, origin, &text),
+                None if names_a_service(&name) => {}
                 None => {
                     let near = nearest(&name, names.iter().map(|(known, _)| known.as_str()));
                     let hint = near.map(|near| format!("; did you mean {near}?"));
@@ -242,6 +244,22 @@ impl RawConfig {
             None => self.complain(origin, mismatch(setting, "text")),
         }
     }
+}
+
+/// The variables of this process; what is not Unicode is no key and no value of ours.
+pub(crate) fn environment() -> impl Iterator<Item = (String, String)> {
+    let text = |text: OsString| text.to_string_lossy().into_owned();
+    std::env::vars_os().map(move |(name, value)| (text(name), text(value)))
+}
+
+/// Kubernetes tells every container of a service called `sterna` where that is, in variables that
+/// nobody has asked for.
+fn names_a_service(variable: &str) -> bool {
+    let rest = variable.strip_prefix("STERNA_").unwrap_or_default();
+    rest == "SERVICE_HOST"
+        || rest == "PORT"
+        || rest.starts_with("SERVICE_PORT")
+        || rest.strip_prefix("PORT_").is_some_and(|rest| rest.starts_with(|c: char| c.is_numeric()))
 }
 
 /// The file that is being read, to turn byte positions into lines.

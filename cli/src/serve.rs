@@ -24,7 +24,7 @@ use tokio::sync::watch;
 
 use crate::args::{ServeArgs, StoreArgs};
 use crate::config::{Config, StoreConfig};
-use crate::raw_config::RawConfig;
+use crate::raw_config::{RawConfig, environment};
 use crate::telemetry::Telemetry;
 use crate::{keys, output};
 
@@ -50,7 +50,7 @@ pub(crate) struct Addresses {
 
 /// The verb `serve`.
 pub(crate) fn run_configured(args: &ServeArgs) -> Result<ExitCode> {
-    let raw = RawConfig::gather(&args.config.config, std::env::vars(), &args.config.overrides);
+    let raw = RawConfig::gather(&args.config.config, environment(), &args.config.overrides);
     match Config::from_raw(raw) {
         Ok(config) => run(config, args.store, |addresses| {
             tracing::info!(client = %addresses.client, http = %addresses.http, "node is up");
@@ -107,6 +107,7 @@ pub(crate) fn open_stores(config: &StoreConfig, args: StoreArgs) -> Result<Store
     let mut rocks = RocksConfig::new(directory);
     rocks.durability = *durability;
     rocks.accept_truncated = *accept_truncated;
+    rocks.restored = args.restored;
     let patience = Duration::from_secs(args.wait_for_store);
     let store = open_rocks(&rocks, patience).with_context(|| {
         format!("cannot open the store in {}; `sterna doctor` may know why", directory.display())
@@ -161,11 +162,12 @@ impl Running {
         metrics: PrometheusHandle,
     ) -> Result<Self> {
         let auth = Arc::new(Authenticator::new(config.auth)?);
+        auth.read_published_keys().await;
         let node = Node::start(config.core, stores, Arc::new(SystemClock)).await?;
         let edge_config = EdgeConfig {
             client_address: config.client_address,
             workers: config.workers,
-            tls: config.tls.clone(),
+            tls: config.tls,
             allowed_origins: config.allowed_origins,
             node_secret,
             node_number: config.node_number,
@@ -180,12 +182,10 @@ impl Running {
             }
         };
         let (drain, orders) = watch::channel(None);
-        let ready = ReadyProbe {
-            client_address: edge.local_address(),
-            certificate_chain: config.tls.certificate_chain,
-        };
+        let ready = ReadyProbe { client_address: edge.local_address() };
         let tasks = Tasks::new();
         tasks.spawn("metrics upkeep", upkeep(tasks.clone(), metrics.clone()));
+        tasks.spawn("published keys", keep_keys(tasks.clone(), Arc::clone(&auth)));
         let parts = HttpParts { node: node.clone(), auth, metrics, ready, drain };
         match HttpSurface::start(config.http, parts).await {
             Ok(http) => {
@@ -228,10 +228,17 @@ impl Running {
     }
 
     fn reload(&self) {
-        match self.edge.reload_certificate() {
-            Ok(()) => tracing::info!("certificate read again"),
-            Err(error) => tracing::error!(%error, "the old certificate stays in use"),
-        }
+        let result = match self.edge.reload_certificate() {
+            Ok(()) => {
+                tracing::info!("certificate read again");
+                "ok"
+            }
+            Err(error) => {
+                tracing::error!(%error, "the old certificate stays in use");
+                "failed"
+            }
+        };
+        metrics::counter!("sterna_edge_certificate_reloads_total", "result" => result).increment(1);
     }
 
     async fn end(self, ending: Ending) -> ExitCode {
@@ -275,6 +282,13 @@ async fn upkeep(tasks: Tasks, metrics: PrometheusHandle) {
             () = tasks.shutdown_started() => return,
             _ = ticks.tick() => metrics.run_upkeep(),
         }
+    }
+}
+
+async fn keep_keys(tasks: Tasks, auth: Arc<Authenticator>) {
+    tokio::select! {
+        () = tasks.shutdown_started() => {}
+        () = auth.keep_fresh() => {}
     }
 }
 

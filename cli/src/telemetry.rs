@@ -6,8 +6,10 @@ use anyhow::{Context as _, Result, anyhow};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use opentelemetry::trace::TracerProvider as _;
 use opentelemetry_otlp::{SpanExporter, WithExportConfig as _};
+use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::trace::SdkTracerProvider;
-use tracing_subscriber::filter::EnvFilter;
+use tracing::level_filters::LevelFilter;
+use tracing_subscriber::filter::{EnvFilter, Targets};
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{Layer as _, fmt};
@@ -16,6 +18,10 @@ use crate::config::{LogConfig, LogFormat};
 
 /// How long the last spans may take to leave.
 const FLUSH: Duration = Duration::from_secs(2);
+
+/// Where the spans are that leave: one for each publication, from the mailbox to the answer. Finer
+/// than the log, whose filter is another; without a collector nobody asks for them and none exist.
+const SPANS: &str = "sterna_core::link";
 
 /// Upper bounds of histogram buckets, in seconds: a tenth of a millisecond to ten seconds.
 const SECONDS: &[f64] = &[
@@ -40,10 +46,12 @@ impl Telemetry {
             LogFormat::Human => fmt::layer().with_writer(std::io::stderr).boxed(),
             LogFormat::Json => fmt::layer().json().with_writer(std::io::stderr).boxed(),
         };
-        let exported = spans
-            .as_ref()
-            .map(|provider| tracing_opentelemetry::layer().with_tracer(provider.tracer("sterna")));
-        tracing_subscriber::registry().with(filter).with(logs).with(exported).try_init()?;
+        let exported = spans.as_ref().map(|provider| {
+            tracing_opentelemetry::layer()
+                .with_tracer(provider.tracer("sterna"))
+                .with_filter(Targets::new().with_target(SPANS, LevelFilter::DEBUG))
+        });
+        tracing_subscriber::registry().with(logs.with_filter(filter)).with(exported).try_init()?;
         let metrics = PrometheusBuilder::new()
             .set_buckets_for_metric(Matcher::Suffix("_seconds".into()), SECONDS)?
             .install_recorder()
@@ -68,5 +76,6 @@ fn span_provider(endpoint: &str) -> Result<SdkTracerProvider> {
         .with_endpoint(format!("{}/v1/traces", endpoint.trim_end_matches('/')))
         .build()
         .context("spans cannot be exported")?;
-    Ok(SdkTracerProvider::builder().with_batch_exporter(exporter).build())
+    let resource = Resource::builder().with_service_name("sterna").build();
+    Ok(SdkTracerProvider::builder().with_resource(resource).with_batch_exporter(exporter).build())
 }

@@ -18,8 +18,14 @@ pub struct CoreConfig {
     pub create_on_first_use: bool,
     /// How long a session outlives its connection.
     pub resume_window: Duration,
-    /// How long the members of a channel do not hear that a session's connection is gone.
+    /// How long a session may be without a connection before the members of a channel hear that
+    /// it is roaming. Who is back sooner was never away for them.
+    pub roaming_after: Duration,
+    /// How long until they hear that it is detached.
     pub presence_debounce: Duration,
+    /// A channel in which nothing was published for this long tells its subscriptions, once, where
+    /// it ends: whoever has lost the last publication learns of it. At most twice as long passes.
+    pub beacon_period: Duration,
     /// Silence after which a client is to send a ping.
     pub heartbeat: Duration,
     /// How long an outbox may stay unwritable before its connection is closed as slow.
@@ -58,10 +64,18 @@ pub struct QueueLimits {
     /// next one.
     pub append_batch: usize,
     pub append_bytes: usize,
-    /// Pushes on their way to one worker, and their bytes. Full: the channel's publications are dropped and a head
-    /// beacon follows; the worker recovers them.
+    /// Pushes on their way to one worker, and their bytes. Full: the channel's publications are
+    /// dropped and a head beacon follows; the worker recovers them.
     pub link_pushes: usize,
     pub link_push_bytes: usize,
+    /// Head beacons that one shard owes to links without room. Full: dropped and counted; the
+    /// channel's own beacon follows once it is quiet.
+    pub owed_heads: usize,
+    /// Evictions that one shard owes to links without room. Full: no member is removed, BUSY.
+    pub owed_evicts: usize,
+    /// Cursors of one shard that wait to be written. Full: BUSY; those that move by publishing are
+    /// dropped and counted.
+    pub cursor_moves: usize,
     /// Frames waiting for one connection. Full: ephemerals go first, then publications (lag mode).
     pub outbox_frames: usize,
     pub outbox_bytes: usize,
@@ -93,6 +107,9 @@ impl Default for QueueLimits {
             append_bytes: 1024 * 1024,
             link_pushes: 4096,
             link_push_bytes: 64 * 1024 * 1024,
+            owed_heads: 65_536,
+            owed_evicts: 4096,
+            cursor_moves: 65_536,
             // Four of the largest commits: a burst alone does not put a session into lag mode.
             outbox_frames: 1024,
             outbox_bytes: 512 * 1024,
@@ -128,7 +145,9 @@ impl CoreConfig {
             durability,
             create_on_first_use: true,
             resume_window: Duration::from_secs(120),
+            roaming_after: Duration::from_secs(3),
             presence_debounce: Duration::from_secs(15),
+            beacon_period: Duration::from_secs(5),
             heartbeat: Duration::from_secs(25),
             slow_after: Duration::from_secs(30),
             rates: Rates::default(),

@@ -6,34 +6,12 @@ mod support;
 
 use std::sync::Arc;
 
-use metrics_util::debugging::{DebugValue, DebuggingRecorder, Snapshotter};
 use sterna_core::Tasks;
 use sterna_proto::v1::{self, command::Verb, reply::Result as Reply};
 use sterna_storage::fault::{FaultPoint, FaultyLog};
 use sterna_storage::memory::MemoryStore;
 use sterna_storage::{StorageErrorKind, Stores};
-use support::{TestClient, config, error, publish, with_workers};
-
-/// Runs a test whose metrics are its own: everything happens on this thread.
-fn counted(test: impl FnOnce(&Snapshotter)) {
-    let recorder = DebuggingRecorder::new();
-    let snapshotter = recorder.snapshotter();
-    metrics::with_local_recorder(&recorder, || test(&snapshotter));
-}
-
-/// The sum of a counter over its labels; snapshots take what they show.
-fn counts(snapshotter: &Snapshotter, names: &[&str]) -> Vec<u64> {
-    let snapshot = snapshotter.snapshot().into_vec();
-    let of_name = |name: &&str| {
-        let of = snapshot.iter().filter(|(key, ..)| key.key().name() == *name);
-        of.map(|(.., value)| match value {
-            DebugValue::Counter(count) => *count,
-            other => panic!("{name} is {other:?}"),
-        })
-        .sum()
-    };
-    names.iter().map(of_name).collect()
-}
+use support::{TestClient, config, counted, counts, error, publish, with_workers};
 
 #[test]
 fn refusals_duplicates_and_failures_of_the_store() {
@@ -106,7 +84,8 @@ fn what_an_outbox_and_a_link_drop() {
             "sterna_core_lagged_total",
             "sterna_core_link_dropped_total",
         ];
-        assert!(counts(snapshotter, &names).into_iter().all(|count| count > 0));
+        let counts = counts(snapshotter, &names);
+        assert!(counts.iter().all(|count| *count > 0), "{counts:?}");
     });
 }
 

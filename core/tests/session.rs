@@ -309,6 +309,8 @@ fn direct_broadcast_ephemeral_receipts_and_cursors() {
         alice.publish(dm, 1, "hi").await;
         assert_eq!(alice.publication().await.offset, 1);
         bob.publication().await;
+        let own = alice.receipt().await;
+        assert_eq!((own.user.as_str(), own.read_offset), ("alice", 1), "who sends has read");
         for (offset, expected) in [(1, 1), (9, 1)] {
             bob.ask(Verb::MarkRead(v1::MarkRead { channel: dm.into(), offset })).await;
             let Event::Receipt(receipt) = alice.push().await else { panic!() };
@@ -416,5 +418,42 @@ fn two_nodes_on_one_store_agree_on_one_order() {
         assert_eq!(offsets, (1..=200).collect::<Vec<_>>());
         drop(bob);
         assert!(second.shutdown(Duration::from_secs(5)).await);
+    });
+}
+
+#[test]
+fn i5_i12_a_node_that_has_missed_much_reads_only_the_newest() {
+    let stores = MemoryStore::new().stores();
+    let other = stores.clone();
+    with_workers(config(), stores, 1, |_, workers| async move {
+        let mut second = config();
+        second.id_worker = 1;
+        second.queues.ring_publications = 8;
+        second.queues.append_batch = 8;
+        let second = support::node(second, other).await;
+        let worker = sterna_core::Worker::new(&second, 0);
+        let running = worker.clone();
+        let running = tokio::task::spawn_local(async move { running.run().await });
+        let mut bob = TestClient::connect(&worker, "bob").await;
+        let mut carol = TestClient::connect(&worker, "carol").await;
+        bob.publish("room:1", 1, "from bob").await;
+        carol.subscribe("room:1", None).await;
+        let mut alice = TestClient::connect(&workers[0], "alice").await;
+        for seq in 1..=100 {
+            alice.publish("room:1", seq, "from alice").await;
+        }
+        // Its outcome cannot be told; it is stored once, by the second attempt.
+        assert!(error(bob.ask(publish("room:1", 2, "from bob")).await).retryable);
+        let again = bob.publish("room:1", 2, "from bob").await;
+        assert_eq!((again.offset, again.duplicate), (102, false));
+        let Event::Gap(gap) = carol.push().await else { panic!() };
+        assert_eq!(gap.after_offset, 1);
+        let since = v1::Position { epoch: gap.epoch, offset: gap.after_offset };
+        let page = carol.subscribe("room:1", Some(since)).await;
+        let offsets: Vec<u64> = page.publications.iter().map(|p| p.offset).collect();
+        assert_eq!(offsets, (2..=102).collect::<Vec<_>>());
+        drop((bob, carol));
+        assert!(second.shutdown(Duration::from_secs(5)).await);
+        running.await.unwrap();
     });
 }

@@ -7,6 +7,7 @@ use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::time::Duration;
 
+use futures_util::FutureExt as _;
 use sterna_core::{Attachment, ConnectionInfo, Outgoing};
 use sterna_proto::{CloseReason, ErrorCode, v1};
 use tokio::time::{Instant, Sleep, sleep_until, timeout_at};
@@ -28,7 +29,9 @@ pub(crate) async fn serve(
 ) {
     let meter = context.meter(transport.kind).clone();
     let _active = Active::begin(&meter);
-    let opened = context.unless_closing(open_session(&context, &mut transport, hello_by, &meter));
+    // Boxed, as is the end below: an idle session does not keep room for what it did once.
+    let opening = Box::pin(open_session(&context, &mut transport, hello_by, &meter));
+    let opened = Box::pin(context.unless_closing(opening));
     let end = match opened.await.unwrap_or(Err(CloseReason::Drained.into())) {
         Ok(attachment) => {
             let session = attachment.session_id();
@@ -43,8 +46,8 @@ pub(crate) async fn serve(
     };
     meter.closed(end.name());
     match end {
-        End::Close(reason) => transport.close(reason).await,
-        End::ByClient => transport.close(CloseReason::Normal).await,
+        End::Close(reason) => Box::pin(transport.close(reason)).await,
+        End::ByClient => Box::pin(transport.close(CloseReason::Normal)).await,
         End::Idle | End::Lost => {}
     }
 }
@@ -60,7 +63,7 @@ async fn open_session(
         .map_err(|_| CloseReason::HelloTimeout)??;
     let (id, hello) = hello_of(received.frame)?;
     let access_token = hello.access_token.clone();
-    let identity = context.check(&access_token).map_err(refusal)?;
+    let identity = context.check_fresh(&access_token).await.map_err(refusal)?;
     let info = ConnectionInfo {
         transport: transport.kind,
         remote: transport.receiver.path().0,
@@ -80,7 +83,7 @@ async fn open_session(
 fn refusal(error: AuthError) -> CloseReason {
     match error {
         AuthError::Expired => CloseReason::TokenExpired,
-        AuthError::Invalid => CloseReason::Unauthorized,
+        AuthError::Invalid | AuthError::Later => CloseReason::Unauthorized,
     }
 }
 
@@ -167,6 +170,10 @@ impl<'a> Serving<'a> {
             Event::Batch(given) => {
                 self.look_at_writes();
                 self.transport.sender.queue(&mut self.batch, &self.meter);
+                // Mostly the transport takes it at once, and the loop need not turn again for that.
+                if let Some(written) = self.transport.sender.flush().now_or_never() {
+                    written?;
+                }
                 if self.look_at_writes() >= WRITE_AHEAD_BYTES {
                     look_again(timer, Instant::now() + self.tick());
                 }
@@ -239,6 +246,7 @@ impl<'a> Serving<'a> {
                 let code = match error {
                     AuthError::Expired => ErrorCode::TokenExpired,
                     AuthError::Invalid => ErrorCode::Unauthorized,
+                    AuthError::Later => ErrorCode::Unavailable,
                 };
                 self.attachment.reject(id, v1::Error::new(code, error.to_string()));
                 Ok(())

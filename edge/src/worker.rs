@@ -56,6 +56,11 @@ impl WorkerContext {
         self.auth.check(access_token, self.node.clock().unix_ms())
     }
 
+    /// The same, for those who can wait for a key that was published a moment ago.
+    pub(crate) async fn check_fresh(&self, access_token: &str) -> Result<Identity, AuthError> {
+        self.auth.check_fresh(access_token, || self.node.clock().unix_ms()).await
+    }
+
     /// `None`: the edge closes its connections and this has been dropped.
     pub(crate) async fn unless_closing<T>(&self, work: impl Future<Output = T>) -> Option<T> {
         tokio::select! {

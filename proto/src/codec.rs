@@ -9,14 +9,24 @@ use crate::v1::Frame;
 /// Why bytes are not a frame. The peer is at fault.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum DecodeError {
+    /// Refused before anything of it was kept.
     #[error("a frame of {len} bytes is above the limit of {limit}")]
-    TooLarge { len: u64, limit: usize },
+    TooLarge {
+        /// As announced in front of the frame.
+        len: u64,
+        /// In force on this stream, or for this text.
+        limit: usize,
+    },
+    /// What stands where a length should cannot be one.
     #[error("a frame length is not a varint of at most 5 bytes")]
     Length,
+    /// The bytes are no protobuf, or the text is no JSON, of a frame.
     #[error("not a frame: {0}")]
     Malformed(String),
+    /// A frame without a body, or with one that this version does not know.
     #[error("the frame is empty")]
     Empty,
+    /// There will be no more bytes, and the last frame is not complete.
     #[error("the stream ended inside a frame")]
     Truncated,
 }

@@ -12,12 +12,33 @@ use crate::limits;
 /// Why a text is not an id.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidId {
+    /// There is no text at all.
     #[error("a {what} must not be empty")]
-    Empty { what: &'static str },
+    Empty {
+        /// The kind of name, in words.
+        what: &'static str,
+    },
+    /// Longer than every peer takes.
     #[error("a {what} has at most {limit} bytes; this one has {len}")]
-    TooLong { what: &'static str, limit: usize, len: usize },
+    TooLong {
+        /// The kind of name, in words.
+        what: &'static str,
+        /// In bytes.
+        limit: usize,
+        /// In bytes.
+        len: usize,
+    },
+    /// Something beside letters, digits and some punctuation.
     #[error("a {what} may not hold {found:?}; use letters, digits and any of {allowed}")]
-    Character { what: &'static str, found: char, allowed: &'static str },
+    Character {
+        /// The kind of name, in words.
+        what: &'static str,
+        /// The first character that may not be there.
+        found: char,
+        /// The punctuation that may.
+        allowed: &'static str,
+    },
+    /// It begins like a direct channel's name and is none; the text says why.
     #[error("a direct channel is named dm:USER:USER with two different users in order; {0}")]
     Direct(&'static str),
 }
@@ -35,6 +56,7 @@ macro_rules! text_id {
                 Ok(Self(text.into()))
             }
 
+            /// The name as it was given.
             pub fn as_str(&self) -> &str {
                 &self.0
             }

@@ -4,6 +4,8 @@
 //! Start at [`v1::Frame`]; [`codec`] turns frames into bytes and back; [`reason`] holds the codes
 //! that every transport and SDK shares.
 
+#![warn(missing_docs)]
+
 pub mod codec;
 pub mod id;
 pub mod limits;
@@ -20,7 +22,14 @@ pub use reason::{Advice, CloseReason, ErrorCode};
 
 /// Generated from `sterna/v1/client.proto`, with serde implementations of the canonical
 /// protobuf JSON mapping.
-#[allow(clippy::all, clippy::unwrap_used, clippy::use_self, unreachable_pub, unused_qualifications)]
+#[allow(
+    missing_docs,
+    clippy::all,
+    clippy::unwrap_used,
+    clippy::use_self,
+    unreachable_pub,
+    unused_qualifications
+)]
 pub mod v1 {
     include!("gen/sterna.v1.rs");
     include!("gen/sterna.v1.serde.rs");

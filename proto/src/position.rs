@@ -31,7 +31,9 @@ impl Offset {
 /// Epoch with offset: all that a client must remember of a channel to find every gap (I5).
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Position {
+    /// In which life of the log.
     pub epoch: Epoch,
+    /// The last publication that lies before this place.
     pub offset: Offset,
 }
 
@@ -39,10 +41,12 @@ impl Position {
     /// Before everything, in whatever epoch the log begins.
     pub const EARLIEST: Self = Self { epoch: Epoch(0), offset: Offset(0) };
 
+    /// From the numbers of the wire.
     pub fn new(epoch: u32, offset: u64) -> Self {
         Self { epoch: Epoch(epoch), offset: Offset(offset) }
     }
 
+    /// Whether this is [`Position::EARLIEST`].
     pub fn is_earliest(self) -> bool {
         self == Self::EARLIEST
     }

@@ -5,24 +5,40 @@
 /// Why a command was refused. The connection goes on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum ErrorCode {
+    /// A fault of the node, which has logged it.
     Internal,
+    /// The access token is missing or not accepted.
     Unauthorized,
+    /// This user may not do that in this channel.
     PermissionDenied,
+    /// There is no such channel, or this user may not know of it.
     UnknownChannel,
+    /// The command contradicts itself or the protocol.
     BadRequest,
+    /// The session does not receive this channel.
     NotSubscribed,
+    /// Larger than a limit of the Welcome.
     TooLarge,
+    /// More often than this user may, for now.
     RateLimited,
+    /// The channel has more to do than it can take; nothing was stored.
     Busy,
+    /// What the command needs, a store or another node, does not answer.
     Unavailable,
+    /// This `client_seq` was used before for another publication; count on.
     Conflict,
+    /// The access token has run out; a fresh one will do.
     TokenExpired,
+    /// There are as many of these as there may be: subscriptions, say, or members.
     LimitExceeded,
+    /// The node is leaving and takes nothing new.
     Draining,
+    /// The channel is there already, and differs from what was asked for.
     ChannelExists,
 }
 
 impl ErrorCode {
+    /// Every code, in the order of the numbers.
     pub const ALL: [Self; 15] = [
         Self::Internal,
         Self::Unauthorized,
@@ -62,14 +78,17 @@ impl ErrorCode {
         }
     }
 
+    /// As it stands on the wire. A number is never used again for another meaning.
     pub const fn number(self) -> u32 {
         self.row().0
     }
 
+    /// As it stands on the wire and in documentation.
     pub const fn name(self) -> &'static str {
         self.row().1
     }
 
+    /// Whether the same command may succeed later without a change.
     pub const fn is_retryable(self) -> bool {
         self.row().2
     }
@@ -83,7 +102,9 @@ impl ErrorCode {
 /// What a close code tells the client to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Advice {
+    /// The client connects again, after a pause that grows.
     Reconnect,
+    /// The client stays away until the application wants it to connect again.
     Terminal,
 }
 
@@ -121,6 +142,7 @@ pub enum CloseReason {
 }
 
 impl CloseReason {
+    /// Every reason, in the order of the codes.
     pub const ALL: [Self; 14] = [
         Self::Normal,
         Self::Drained,
@@ -157,6 +179,7 @@ impl CloseReason {
         }
     }
 
+    /// The application error code on QUIC, the close code on WebSocket.
     pub const fn code(self) -> u16 {
         self.row().0
     }

@@ -10,8 +10,8 @@ use sterna_proto::{ChannelKey, Offset, Position};
 use tokio::sync::watch;
 
 use crate::{
-    Append, AppendError, Duplicate, Head, NewRecord, Origin, PageLimit, PublicationLog, Record,
-    StorageError, StorageErrorKind,
+    Append, AppendError, Duplicate, Head, NewRecord, Origin, PageLimit, PublicationLog, ReadError,
+    Record, StorageError, StorageErrorKind,
 };
 
 /// When a scripted failure strikes.
@@ -120,7 +120,7 @@ impl PublicationLog for FaultyLog {
         channel: ChannelKey,
         after: Offset,
         limit: PageLimit,
-    ) -> BoxFuture<'_, Result<Vec<Record>, StorageError>> {
+    ) -> BoxFuture<'_, Result<Vec<Record>, ReadError>> {
         self.inner.read(channel, after, limit)
     }
 
@@ -149,6 +149,14 @@ impl PublicationLog for FaultyLog {
             }
         }
         .boxed()
+    }
+
+    fn trim(
+        &self,
+        channel: ChannelKey,
+        first: Offset,
+    ) -> BoxFuture<'_, Result<Option<Head>, StorageError>> {
+        self.inner.trim(channel, first)
     }
 
     fn close(&self) -> BoxFuture<'_, Result<(), StorageError>> {
@@ -251,6 +259,6 @@ mod tests {
             target_offset: Offset::ZERO,
             payload: bytes::Bytes::new(),
         };
-        Append { channel, expected: None, records: vec![record] }
+        Append::new(channel, None, vec![record])
     }
 }

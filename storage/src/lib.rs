@@ -7,6 +7,10 @@
 //! | channels and memberships | [`ChannelStore`] | RocksDB | TiDB / MySQL |
 //! | delivered and read cursors | [`CursorStore`] | RocksDB | TiDB / MySQL |
 //! | upper bound of issued ids | [`IdBoundStore`] | RocksDB | TiDB / MySQL |
+//! | inboxes | [`InboxStore`] | RocksDB | TiDB / MySQL |
+//! | relations of users | [`RelationStore`] | RocksDB | TiDB / MySQL |
+//! | what commits still owe | [`IntentStore`] | RocksDB | TiDB / MySQL |
+//! | manifest of the archive | [`ManifestStore`] | RocksDB | TiDB / MySQL |
 //!
 //! Engines live in crates of their own (`storage/rocks`), since they are heavy to build; only the
 //! composition root names one.
@@ -17,9 +21,13 @@ pub mod channel;
 pub mod cursor;
 pub mod error;
 pub mod id_bound;
+pub mod inbox;
+pub mod intent;
 pub mod log;
+pub mod manifest;
 pub mod memory;
 pub mod record;
+pub mod relation;
 pub mod sequence;
 
 #[cfg(any(test, feature = "conformance"))]
@@ -31,11 +39,18 @@ pub use channel::{ChannelRecord, ChannelStore, Created, Membership};
 pub use cursor::{CursorMove, CursorStore, MemberCursor};
 pub use error::{StorageError, StorageErrorKind};
 pub use id_bound::IdBoundStore;
+pub use inbox::{InboxChange, InboxEntry, InboxState, InboxStore, Pts};
+pub use intent::{Intent, IntentStore};
 pub use log::{
     Append, AppendError, Duplicate, EpochStart, Head, PageLimit, PageRoom, PublicationLog,
+    ReadError,
+};
+pub use manifest::{
+    ManifestChange, ManifestEntry, ManifestError, ManifestStore, SegmentKey, SegmentState,
 };
 pub use memory::MemoryStore;
 pub use record::{NewRecord, Origin, Record};
+pub use relation::{Direction, Edge, Relation, RelationKind, RelationStore};
 
 /// Re-exported so that engines name the same type as the traits.
 pub use futures_util::future::BoxFuture;
@@ -47,4 +62,8 @@ pub struct Stores {
     pub channels: Arc<dyn ChannelStore>,
     pub cursors: Arc<dyn CursorStore>,
     pub id_bound: Arc<dyn IdBoundStore>,
+    pub inboxes: Arc<dyn InboxStore>,
+    pub relations: Arc<dyn RelationStore>,
+    pub intents: Arc<dyn IntentStore>,
+    pub manifest: Arc<dyn ManifestStore>,
 }

@@ -3,15 +3,19 @@
 
 use std::fmt::Debug;
 
+use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use sterna_proto::{ChannelKey, Epoch, Offset, Position, PublicationId};
 
-use crate::{NewRecord, Origin, Record, StorageError};
+use crate::{NewRecord, Origin, Record, StorageError, StorageErrorKind};
 
 /// Where a channel's log ends, and which epochs it went through.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Head {
     pub position: Position,
+    /// The oldest offset that can still be read, 1 until something is trimmed. One beyond the
+    /// newest record if all are.
+    pub first: Offset,
     /// The highest server time of any record. The caller makes no record earlier than that; an
     /// engine stores the time that it is given.
     pub last_ts_ms: u64,
@@ -34,6 +38,16 @@ pub struct Append {
     pub expected: Option<Position>,
     /// At least one. They take the offsets that follow, in this order.
     pub records: Vec<NewRecord>,
+    /// Stored in the same step, in the slot of the channel, if and only if the append takes
+    /// effect.
+    pub intents: Vec<Bytes>,
+}
+
+impl Append {
+    /// Records without intents.
+    pub fn new(channel: ChannelKey, expected: Option<Position>, records: Vec<NewRecord>) -> Self {
+        Self { channel, expected, records, intents: Vec::new() }
+    }
 }
 
 /// Why one append of a commit did not happen. The others of the commit are not affected.
@@ -48,6 +62,29 @@ pub enum AppendError {
     Duplicates(Vec<Duplicate>),
     #[error(transparent)]
     Storage(#[from] StorageError),
+}
+
+/// Why there is no page.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum ReadError {
+    /// The page would begin below the trim point: everything before `first` is gone from this log
+    /// and has to be read elsewhere or named to the client as a gap.
+    #[error("trimmed: the log begins at offset {}", first.0)]
+    Trimmed { first: Offset },
+    #[error(transparent)]
+    Storage(#[from] StorageError),
+}
+
+/// For callers that know of no trimming: the page cannot be had, now or later.
+impl From<ReadError> for StorageError {
+    fn from(error: ReadError) -> Self {
+        match error {
+            ReadError::Storage(error) => error,
+            ReadError::Trimmed { .. } => {
+                Self::new(StorageErrorKind::Unavailable, "log", error.to_string())
+            }
+        }
+    }
 }
 
 /// What an earlier attempt stored under the same origin.
@@ -99,7 +136,9 @@ impl PageRoom {
             return false;
         }
         self.empty = false;
-        self.left.records = self.left.records.saturating_sub(1);
+        // The first record of a page may be beyond its limits; no other follows it then, not even
+        // an empty one.
+        self.left.records = if fits { self.left.records - 1 } else { 0 };
         self.left.payload_bytes = self.left.payload_bytes.saturating_sub(payload_bytes);
         true
     }
@@ -115,6 +154,8 @@ impl PageRoom {
 /// * `read` after a successful `append` sees it; nothing uncommitted is ever seen (I4).
 /// * A new channel's epoch is the store's birth in seconds since 2024-01-01 UTC, so that a client
 ///   of a store that was wiped notices (I5).
+/// * A trim takes away the oldest records and nothing else: the head stays, origins are recognised
+///   as before, and what is gone is answered as [`ReadError::Trimmed`], never as an empty page.
 pub trait PublicationLog: Send + Sync + Debug + 'static {
     /// Appends to several channels in one commit, each with its own verdict, in the order given.
     /// No channel occurs twice in one call, and no append is without records. An
@@ -132,7 +173,7 @@ pub trait PublicationLog: Send + Sync + Debug + 'static {
         channel: ChannelKey,
         after: Offset,
         limit: PageLimit,
-    ) -> BoxFuture<'_, Result<Vec<Record>, StorageError>>;
+    ) -> BoxFuture<'_, Result<Vec<Record>, ReadError>>;
 
     /// What is stored under an origin.
     fn find(
@@ -149,6 +190,15 @@ pub trait PublicationLog: Send + Sync + Debug + 'static {
         expected: Position,
         marker: NewRecord,
     ) -> BoxFuture<'_, Result<Head, AppendError>>;
+
+    /// Gives up the records before `first` for good, at most all there are, and answers with the
+    /// head afterwards. Never goes back. Space comes back by and by; a trim that was cut off is
+    /// finished by asking for it again. `None` for a channel without records.
+    fn trim(
+        &self,
+        channel: ChannelKey,
+        first: Offset,
+    ) -> BoxFuture<'_, Result<Option<Head>, StorageError>>;
 
     /// Completes when everything appended before the call is durable and closes the engine for
     /// further appends, which are then answered with `Unavailable`. Called at shutdown; a second

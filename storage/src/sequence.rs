@@ -60,6 +60,12 @@ pub fn open_epoch(head: &Head, epoch: Epoch, marker: Vec<NewRecord>) -> Sequence
     place(marker, before)
 }
 
+/// The head after a trim, `None` if that changes nothing.
+pub fn trim(head: &Head, first: Offset) -> Option<Head> {
+    let first = first.min(head.position.offset.next());
+    (first > head.first).then(|| Head { first, ..head.clone() })
+}
+
 fn compare(expected: Option<Position>, head: Option<&Head>) -> Result<(), AppendError> {
     if expected == head.map(|head| head.position) {
         return Ok(());
@@ -102,6 +108,7 @@ fn twin(records: &[NewRecord], index: usize, origin: &Origin) -> Duplicate {
 fn first_head(birth: Epoch) -> Head {
     Head {
         position: Position { epoch: birth, offset: Offset::ZERO },
+        first: Offset(1),
         last_ts_ms: 0,
         epochs: vec![EpochStart { epoch: birth, first: Offset(1) }],
     }

@@ -1,8 +1,11 @@
 //! `sterna bench`: measures a node the way its users feel it. Runs nothing that a node runs; ends
 //! with its report, or at once when it is interrupted.
 
+pub(crate) mod args;
+mod field;
 mod handover;
 mod journal;
+mod measure;
 mod private_node;
 mod publisher;
 mod report;
@@ -17,6 +20,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use sterna_proto::UserId;
+use tokio::runtime::Builder;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::args::{BenchArgs, BenchSubject, ConnectArgs, TransportArg};
@@ -28,15 +32,20 @@ const INTERRUPTED: u8 = 130;
 const TIMEOUT: Duration = Duration::from_secs(10);
 
 pub(crate) fn run(args: &BenchArgs) -> Result<ExitCode> {
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-        .context("cannot start the runtime")?;
+    // Thousands of clients, or a raw server, are cheapest on one thread.
+    let mut runtime = match &args.subject {
+        BenchSubject::Handover(_) | BenchSubject::Traveller(_) => Builder::new_multi_thread(),
+        _ => Builder::new_current_thread(),
+    };
+    let runtime = runtime.enable_all().build().context("cannot start the runtime")?;
     let outcome = runtime.block_on(async {
         let mut terminate = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;
         let outcome = async {
             match &args.subject {
+                BenchSubject::Fanout(args) => measure::fanout(args).await,
+                BenchSubject::Idle(args) => measure::idle(args).await,
+                BenchSubject::RawServer(args) => measure::raw_server(args).await,
                 BenchSubject::Handover(args) => handover::run(args).await,
                 BenchSubject::Traveller(args) => traveller::run(args).await,
             }

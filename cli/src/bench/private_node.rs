@@ -1,6 +1,7 @@
 //! A node inside this process, for measuring: loopback, memory, keys in a directory that goes with
 //! it, and limits that one machine alone does not reach.
 
+use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
@@ -30,6 +31,7 @@ impl PrivateNode {
         let home = tempfile::Builder::new().prefix("sterna-bench-").tempdir()?;
         let args = DevArgs {
             data_dir: home.path().to_owned(),
+            client_ip: Ipv4Addr::LOCALHOST.into(),
             client_port: 0,
             http_port: 0,
             workers: 2,

@@ -7,10 +7,10 @@ use anyhow::Result;
 use crate::args::ConfigArgs;
 use crate::config::Config;
 use crate::output;
-use crate::raw_config::RawConfig;
+use crate::raw_config::{RawConfig, environment};
 
 pub(crate) fn run(args: &ConfigArgs) -> Result<ExitCode> {
-    let raw = RawConfig::gather(&args.config, std::env::vars(), &args.overrides);
+    let raw = RawConfig::gather(&args.config, environment(), &args.overrides);
     match Config::from_raw(raw) {
         Ok(_) => {
             output::line(&format!("{} is fine", args.config.display()))?;

@@ -22,7 +22,7 @@ const CLOSE: Duration = Duration::from_secs(2);
 #[derive(Debug)]
 pub(crate) struct Target {
     pub(crate) server: String,
-    /// `None`: the roots that the SDK brings.
+    /// `None`: whom the platform trusts.
     pub(crate) ca: Option<PathBuf>,
 }
 
@@ -85,10 +85,20 @@ pub(crate) async fn with_client<T>(
     let ready = client.ready(args.timeout).await;
     let outcome = match ready {
         Ok(()) => verb(&client).await,
-        Err(error) => Err(anyhow::Error::from(error).context("the node cannot be reached")),
+        Err(error) => Err(unreachable_node(error)),
     };
     close(&client).await;
     outcome
+}
+
+fn unreachable_node(error: sterna_client::Error) -> anyhow::Error {
+    let what = match &error {
+        sterna_client::Error::Untrusted(_) => {
+            "the node is not trusted; name its certificate authority with --ca FILE"
+        }
+        _ => "the node cannot be reached",
+    };
+    anyhow::Error::from(error).context(what)
 }
 
 pub(crate) async fn close(client: &Client) {

@@ -1,30 +1,26 @@
 //! What an owner does with each command. Every command is authorised here, where the channel's
 //! rules are, whatever the edge has checked before (I11).
 
-use std::collections::HashSet;
-
 use bytes::Bytes;
 
 use sterna_proto::v1::reply::Result as Reply;
 use sterna_proto::v1::{ChannelAccess, ChannelKind, PresenceState, Role};
-use sterna_proto::{ChannelKey, ErrorCode, Offset, Position, UserId, limits, v1};
+use sterna_proto::{ChannelKey, ErrorCode, Offset, UserId, v1};
 use sterna_storage::{ChannelRecord, Created, Membership, NewRecord, Origin};
 use tokio::sync::oneshot;
 
 use crate::authz::{self, FirstUse, Verdict};
+use crate::channel::members::touched_member;
 use crate::channel::sequence;
 use crate::channel::shard::{Call, Shard};
 use crate::channel::state::{ChannelState, PublishTicket};
-use crate::channel::work::{Done, MemberChange, answer, unavailable};
-use crate::identity::Action;
+use crate::channel::work::{Done, answer};
+use crate::identity::{Action, Identity};
 use crate::link::{Audience, LinkPush, LinkReply, Verb};
 use crate::push::EncodedPush;
 
 /// Roles kept of one channel; above, all are forgotten and looked up again.
 const ROLES_CACHED: usize = 4096;
-
-/// Members that a channel can be made with; more are added one by one.
-const FIRST_MEMBERS: usize = 1000;
 
 /// Users in one answer about presence.
 const PRESENCE_LISTED: usize = 1000;
@@ -108,7 +104,7 @@ impl Shard {
                 return Ok(Ready::After(self.look_up_role(key, user)));
             }
         }
-        if let Verb::Attach(subscribe) = &call.command.verb
+        if let Verb::Attach { subscribe, .. } = &call.command.verb
             && subscribe.presence
             && !identity.permits(&state.name, Action::Presence)
         {
@@ -182,18 +178,19 @@ impl Shard {
     fn execute(&mut self, key: ChannelKey, call: Call) {
         match &call.command.verb {
             Verb::Publish(_) => self.publish(key, call),
-            Verb::Attach(_) => self.attach(key, call),
+            Verb::Attach { .. } => self.attach(key, call),
             Verb::History(_) => self.history(key, call),
             Verb::Presence => self.list_presence(key, call.reply),
             Verb::MoveCursor { delivered, read } => {
                 let head = self.head_position(&key).offset;
                 let (delivered, read) = ((*delivered).min(head), (*read).min(head));
-                self.move_cursor(key, call.command.identity.user.clone(), delivered, read);
-                answer(call.reply, Ok(Reply::Done(v1::Done {})));
+                let user = call.command.identity.user.clone();
+                let moved = self.move_cursor(key, user, delivered, read);
+                answer(call.reply, moved.map(|()| Reply::Done(v1::Done {})));
             }
             Verb::Ephemeral(_) => self.ephemeral(key, call),
-            Verb::SetPresence(state) => {
-                self.set_presence(key, &call, *state);
+            Verb::SetPresence { state, turn } => {
+                self.set_presence(key, &call, *state, *turn);
                 answer(call.reply, Ok(Reply::Done(v1::Done {})));
             }
             Verb::CreateChannel(_) => self.create(key, call),
@@ -231,8 +228,9 @@ impl Shard {
             target_offset: Offset(publish.target_offset),
             payload: Bytes::copy_from_slice(&publish.payload),
         };
+        let reader = self.reader(key, &call.command.identity);
         let Some(state) = self.channels.get_mut(&key) else { return };
-        let ticket = PublishTicket { reply: call.reply, ordered };
+        let ticket = PublishTicket { reply: call.reply, ordered, reader };
         if let Some((client, client_seq)) = &ticket.ordered
             && !state.order.admits(client, *client_seq, tokio::time::Instant::now())
         {
@@ -241,8 +239,22 @@ impl Shard {
         if let sequence::Verdict::Answered(ticket, result) =
             state.sequence.handle_publish(record, ticket)
         {
+            let read = ticket.read_upto(&result);
             state.answer(ticket, result);
+            if let Some((user, offset)) = read {
+                self.read_by_sending(key, user, offset);
+            }
         }
+    }
+
+    /// The user, if it may move its cursors here itself.
+    fn reader(&self, key: ChannelKey, identity: &Identity) -> Option<UserId> {
+        let state = self.channels.get(&key)?;
+        let role = state.roles.get(&identity.user).copied().flatten();
+        let record = state.record.as_ref();
+        let read = (Action::Subscribe, FirstUse::Fails);
+        let readable = authz::allow(identity, &state.name, record, role, read.0, read.1).is_ok();
+        (readable && !identity.operator).then(|| identity.user.clone())
     }
 
     fn ephemeral(&mut self, key: ChannelKey, mut call: Call) {
@@ -255,7 +267,13 @@ impl Shard {
         answer(call.reply, Ok(Reply::Done(v1::Done {})));
     }
 
-    pub(super) fn set_presence(&mut self, key: ChannelKey, call: &Call, set: PresenceState) {
+    pub(super) fn set_presence(
+        &mut self,
+        key: ChannelKey,
+        call: &Call,
+        set: PresenceState,
+        turn: u64,
+    ) {
         let now_ms = self.context.clock.unix_ms();
         let Some(state) = self.channels.get_mut(&key) else { return };
         let (session, user) = (call.command.session, &call.command.identity.user);
@@ -263,7 +281,7 @@ impl Shard {
         if set != PresenceState::Online && !state.presence.contains(session, user) {
             return;
         }
-        let changed = state.presence.set(session, user, set, now_ms);
+        let changed = state.presence.set(session, user, (set, turn), now_ms);
         self.spread_presence(key, changed);
     }
 
@@ -284,127 +302,6 @@ impl Shard {
         let channel = state.name.to_string();
         answer(reply, Ok(Reply::Presence(v1::PresenceList { channel, members, total })));
     }
-
-    fn create(&mut self, key: ChannelKey, mut call: Call) {
-        let Verb::CreateChannel(create) = &mut call.command.verb else { return };
-        let create = std::mem::take(create);
-        let now_ms = self.context.clock.unix_ms();
-        let (record, members) = match new_channel(&call, &create, now_ms) {
-            Ok(new) => new,
-            Err(error) => return answer(call.reply, Err(error)),
-        };
-        if let Some(state) = self.channels.get_mut(&key) {
-            state.looking_up = true;
-        }
-        let channels = self.context.stores.channels.clone();
-        let count = members.len();
-        self.work.push(Box::pin(async move {
-            let result = channels.create(record.clone(), members.clone()).await;
-            let (reply, result) = match result {
-                Ok(Created::New) => {
-                    let info = channel_info(&record, Position::EARLIEST, count as u64, true);
-                    (Ok(Reply::Channel(info)), Ok((record, members)))
-                }
-                Ok(Created::Exists(existing)) => {
-                    let message = format!("channel {} exists already", existing.name);
-                    let error = v1::Error::new(ErrorCode::ChannelExists, message);
-                    (Err(error), Ok((existing, Vec::new())))
-                }
-                Err(error) => (Err(unavailable(&error)), Err(error)),
-            };
-            answer(call.reply, reply);
-            Done::Created { key, result }
-        }));
-    }
-
-    fn change_members(&mut self, key: ChannelKey, call: Call) {
-        let role_of_caller = match call.command.identity.operator {
-            true => Some(Role::Owner),
-            false => self.role(key, &call.command.identity.user),
-        };
-        let change = match member_change(&call.command.verb, self.context.clock.unix_ms()) {
-            Ok(change) => change,
-            Err(error) => return answer(call.reply, Err(error)),
-        };
-        let touched = match &change {
-            MemberChange::Set(member) => self.role(key, &member.user).max(Some(member.role)),
-            MemberChange::Removed(user) => self.role(key, user),
-        };
-        if touched >= Some(Role::Owner) && role_of_caller < Some(Role::Owner) {
-            let error = v1::Error::new(ErrorCode::PermissionDenied, "only owners change owners");
-            return answer(call.reply, Err(error));
-        }
-        if let Some(state) = self.channels.get_mut(&key) {
-            state.looking_up = true;
-        }
-        let channels = self.context.stores.channels.clone();
-        self.work.push(Box::pin(async move {
-            let result = match &change {
-                MemberChange::Set(member) => {
-                    channels.set_member(key, member.clone()).await.map(|()| true)
-                }
-                MemberChange::Removed(user) => channels.remove_member(key, user.clone()).await,
-            };
-            Done::MembersChanged { key, call, change, result }
-        }));
-    }
-
-    fn role(&self, key: ChannelKey, user: &UserId) -> Option<Role> {
-        self.channels.get(&key).and_then(|state| state.roles.get(user).copied().flatten())
-    }
-
-    fn list_members(&mut self, key: ChannelKey, mut call: Call) {
-        let Verb::Members(query) = &mut call.command.verb else { return };
-        let query = std::mem::take(query);
-        let channels = self.context.stores.channels.clone();
-        self.work.push(Box::pin(async move {
-            let limit = (query.limit as usize).clamp(1, limits::PAGE_PUBLICATIONS);
-            let after = UserId::new(&query.after_user).ok();
-            let reply = match channels.members(key, after, limit + 1).await {
-                Ok(mut found) => {
-                    let more = found.len() > limit;
-                    found.truncate(limit);
-                    let members = found.into_iter().map(|member| v1::Member {
-                        user: member.user.to_string(),
-                        role: member.role.into(),
-                    });
-                    let members = members.collect();
-                    Ok(Reply::Members(v1::MemberList { channel: query.channel, members, more }))
-                }
-                Err(error) => Err(unavailable(&error)),
-            };
-            answer(call.reply, reply);
-            Done::Answered
-        }));
-    }
-
-    fn info(&mut self, key: ChannelKey, reply: oneshot::Sender<LinkReply>) {
-        let Some(state) = self.channels.get(&key) else { return };
-        let Some(record) = state.record.clone() else { return };
-        let position = state.sequence.position();
-        let channels = self.context.stores.channels.clone();
-        self.work.push(Box::pin(async move {
-            let count = channels.member_count(key).await;
-            answer(
-                reply,
-                match count {
-                    Ok(count) => Ok(Reply::Channel(channel_info(&record, position, count, false))),
-                    Err(error) => Err(unavailable(&error)),
-                },
-            );
-            Done::Answered
-        }));
-    }
-}
-
-/// The member that a command is about.
-fn touched_member(verb: &Verb) -> Option<UserId> {
-    let name = match verb {
-        Verb::SetMember(set) => &set.member.as_ref()?.user,
-        Verb::RemoveMember(remove) => &remove.user,
-        _ => return None,
-    };
-    UserId::new(name).ok()
 }
 
 fn out_of_turn() -> v1::Error {
@@ -421,11 +318,11 @@ enum Ready {
 fn action(verb: &Verb) -> Option<Action> {
     Some(match verb {
         Verb::Publish(_) | Verb::Ephemeral(_) => Action::Publish,
-        Verb::Attach(_) | Verb::MoveCursor { .. } => Action::Subscribe,
+        Verb::Attach { .. } | Verb::MoveCursor { .. } => Action::Subscribe,
         Verb::History(_) | Verb::Info => Action::History,
         Verb::Presence => Action::Presence,
-        Verb::SetPresence(PresenceState::Online) => Action::Presence,
-        Verb::SetPresence(_) => return None,
+        Verb::SetPresence { state: PresenceState::Online, .. } => Action::Presence,
+        Verb::SetPresence { .. } => return None,
         Verb::CreateChannel(_) | Verb::SetMember(_) | Verb::RemoveMember(_) => Action::Manage,
         Verb::Members(_) => Action::Presence,
     })
@@ -452,82 +349,5 @@ fn check_publish(publish: &v1::Publish) -> Result<(), v1::Error> {
         Ok(v1::PublicationKind::Message) => Ok(()),
         Ok(_) if publish.target_offset == 0 => bad("this kind needs a target_offset"),
         Ok(_) => Ok(()),
-    }
-}
-
-fn new_channel(
-    call: &Call,
-    create: &v1::CreateChannel,
-    now_ms: u64,
-) -> Result<(ChannelRecord, Vec<Membership>), v1::Error> {
-    let bad = |message: String| v1::Error::new(ErrorCode::BadRequest, message);
-    let channel = &call.command.channel;
-    let direct = channel.direct_users().map_err(|error| bad(error.to_string()))?.is_some();
-    let kind = match create.kind() {
-        ChannelKind::Unspecified => ChannelKind::Group,
-        kind => kind,
-    };
-    if direct || kind == ChannelKind::Direct {
-        return Err(bad("a direct channel is made by its first use, as dm:USER:USER".into()));
-    }
-    let access = match create.access() {
-        ChannelAccess::Unspecified => ChannelAccess::Members,
-        access => access,
-    };
-    let creator = call.command.identity.user.clone();
-    if create.members.len() > FIRST_MEMBERS {
-        return Err(bad(format!("a channel is made with at most {FIRST_MEMBERS} members")));
-    }
-    let mut named = HashSet::from([creator.clone()]);
-    let mut members = vec![Membership { user: creator, role: Role::Owner, since_ms: now_ms }];
-    for member in &create.members {
-        let user = UserId::new(&member.user).map_err(|error| bad(error.to_string()))?;
-        if !named.insert(user.clone()) {
-            continue;
-        }
-        let role = match member.role() {
-            Role::Unspecified => Role::Member,
-            role => role,
-        };
-        members.push(Membership { user, role, since_ms: now_ms });
-    }
-    let created_by = call.command.identity.user.clone();
-    let record =
-        ChannelRecord { name: channel.clone(), kind, access, created_by, created_at_ms: now_ms };
-    Ok((record, members))
-}
-
-fn member_change(verb: &Verb, now_ms: u64) -> Result<MemberChange, v1::Error> {
-    let bad = |message: String| v1::Error::new(ErrorCode::BadRequest, message);
-    let user = |name: &str| UserId::new(name).map_err(|error| bad(error.to_string()));
-    match verb {
-        Verb::SetMember(set) => {
-            let member = set.member.clone().unwrap_or_default();
-            let role = match member.role() {
-                Role::Unspecified => return Err(bad("a member needs a role".into())),
-                role => role,
-            };
-            Ok(MemberChange::Set(Membership { user: user(&member.user)?, role, since_ms: now_ms }))
-        }
-        Verb::RemoveMember(remove) => Ok(MemberChange::Removed(user(&remove.user)?)),
-        _ => Err(bad("not a change of members".into())),
-    }
-}
-
-pub(crate) fn channel_info(
-    record: &ChannelRecord,
-    head: Position,
-    members: u64,
-    created: bool,
-) -> v1::ChannelInfo {
-    v1::ChannelInfo {
-        channel: record.name.to_string(),
-        kind: record.kind.into(),
-        access: record.access.into(),
-        created_at_ms: record.created_at_ms,
-        epoch: head.epoch.0,
-        head_offset: head.offset.0,
-        members: u32::try_from(members).unwrap_or(u32::MAX),
-        created,
     }
 }

@@ -8,8 +8,11 @@ pub mod sequence;
 pub mod shard;
 
 mod calls;
+mod cursors;
+mod members;
 mod pages;
+mod spread;
 mod state;
 mod work;
 
-pub(crate) use calls::channel_info;
+pub(crate) use members::channel_info;

@@ -17,16 +17,14 @@ impl Shard {
     /// Registers the link's interest first and reads the head then, so that nothing is missed in
     /// between: what is committed from here on is pushed.
     pub(super) fn attach(&mut self, key: ChannelKey, mut call: Call) {
-        let Verb::Attach(subscribe) = &mut call.command.verb else { return };
-        let subscribe = std::mem::take(subscribe);
+        let Verb::Attach { subscribe, turn } = &mut call.command.verb else { return };
+        let (subscribe, turn) = (std::mem::take(subscribe), *turn);
         let Some(state) = self.channels.get_mut(&key) else { return };
-        if let Some(link) = call.link
-            && !state.interest.contains(&link)
-        {
-            state.interest.push(link);
+        if let Some(link) = call.link {
+            state.add_interest(link, subscribe.receipts);
         }
         if subscribe.presence {
-            self.set_presence(key, &call, PresenceState::Online);
+            self.set_presence(key, &call, PresenceState::Online, turn);
         }
         let Some(state) = self.channels.get(&key) else { return };
         let head = state.sequence.head().cloned();
@@ -50,7 +48,7 @@ impl Shard {
                     let page = records.iter().map(|record| publication(&name, record)).collect();
                     Ok(Reply::Subscribed(plan.page(name, page)))
                 }
-                Err(error) => Err(unavailable(&error)),
+                Err(error) => Err(unavailable(&error.into())),
             };
             answer(call.reply, reply);
             Done::Answered
@@ -96,11 +94,16 @@ fn plan_recovery(subscribe: &v1::Subscribe, head: Option<&Head>) -> Plan {
         return Plan { start, head: end, count: 0, gap: None };
     };
     let mut start = recover::place(since.into(), head);
-    let missing = start.after.distance_to(end.offset);
     let mut gap = None;
+    let trimmed = recover::trimmed_upto(head);
+    if start.after < trimmed {
+        gap = Some((start.after, trimmed));
+        start.after = trimmed;
+    }
+    let missing = start.after.distance_to(end.offset);
     if subscribe.order() == RecoveryOrder::NewestFirst && missing > max as u64 {
         let newest = Offset(end.offset.0 - max as u64);
-        gap = Some((start.after, newest));
+        gap = Some((gap.map_or(start.after, |(after, _)| after), newest));
         start.after = newest;
     }
     Plan { start, head: end, count: missing.min(max as u64) as usize, gap }
@@ -148,37 +151,40 @@ async fn read_history(
             Offset::ZERO => end.offset.next(),
             offset => offset.min(end.offset.next()),
         };
-        page.publications = read_backwards(log, key, name, before, max).await?;
-        page.more = page.publications.first().is_some_and(|first| first.offset > 1);
+        let oldest = recover::trimmed_upto(head.as_ref());
+        page.publications = read_backwards(log, key, name, (oldest, before), max).await?;
+        page.more = page.publications.first().is_some_and(|first| first.offset > oldest.0 + 1);
         return Ok(page);
     }
     let start = recover::place(since, head.as_ref());
     let limit = PageLimit { records: max, payload_bytes: limits::PAGE_BYTES };
-    let records = log.read(key, start.after, limit).await?;
+    let after = start.after.max(recover::trimmed_upto(head.as_ref()));
+    let records = log.read(key, after, limit).await?;
     let upto = |offset: Offset| offset <= end.offset;
     let records = records.iter().filter(|record| upto(record.position.offset));
     page.publications = records.map(|record| publication(name, record)).collect();
-    let reached = page.publications.last().map_or(start.after.0, |last| last.offset);
+    let reached = page.publications.last().map_or(after.0, |last| last.offset);
     page.more = reached < end.offset.0;
     page.epoch_change = start.epoch_change;
     Ok(page)
 }
 
-/// The newest publications before an offset, oldest first. Read in small steps from the end, so
+/// The newest publications between two offsets, both left out, oldest first. Read in small steps from the end, so
 /// that the byte limit cuts off the old side.
 async fn read_backwards(
     log: Arc<dyn PublicationLog>,
     key: ChannelKey,
     name: &str,
-    before: Offset,
+    (oldest, before): (Offset, Offset),
     max: usize,
 ) -> Result<Vec<v1::Publication>, StorageError> {
     const STEP: u64 = 32;
     let mut newest_first: Vec<v1::Publication> = Vec::new();
     let mut bytes = 0;
     let mut end = before.0.saturating_sub(1);
-    while end > 0 && newest_first.len() < max {
-        let after = end.saturating_sub(STEP.min((max - newest_first.len()) as u64));
+    while end > oldest.0 && newest_first.len() < max {
+        let step = STEP.min((max - newest_first.len()) as u64);
+        let after = end.saturating_sub(step).max(oldest.0);
         let limit = PageLimit { records: (end - after) as usize, payload_bytes: usize::MAX };
         let step = log.read(key, Offset(after), limit).await?;
         for record in step.iter().rev() {

@@ -40,6 +40,13 @@ pub fn place(since: Position, head: Option<&Head>) -> Start {
     if since.offset > end { change(end, current.epoch.0) } else { keep(since.offset) }
 }
 
+/// The last offset that can no longer be read; 0 while all can.
+pub fn trimmed_upto(head: Option<&Head>) -> Offset {
+    head.map_or(Offset::ZERO, |head| {
+        Offset(head.first.0.saturating_sub(1)).min(head.position.offset)
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -49,6 +56,7 @@ mod tests {
     fn head() -> Head {
         Head {
             position: Position::new(9, 20),
+            first: Offset(1),
             last_ts_ms: 0,
             epochs: vec![
                 EpochStart { epoch: Epoch(5), first: Offset(1) },

@@ -156,6 +156,7 @@ impl<T> Sequence<T> {
             channel: self.key,
             expected: self.head.as_ref().map(|head| head.position),
             records: self.in_flight.iter().map(|pending| pending.record.clone()).collect(),
+            intents: Vec::new(),
         })
     }
 

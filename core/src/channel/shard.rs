@@ -5,24 +5,26 @@
 //!
 //! Ends when the node shuts down and everything that waited has been committed and answered.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use ahash::RandomState;
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
-use sterna_proto::{ChannelKey, Offset, Position, UserId};
-use sterna_storage::{BoxFuture, CursorMove, StorageErrorKind, Stores};
+use sterna_proto::{ChannelKey, Position};
+use sterna_storage::{BoxFuture, StorageErrorKind, Stores};
 use tokio::sync::{mpsc, oneshot, watch};
 
+use crate::channel::cursors::Cursors;
+use crate::channel::spread::Owed;
 use crate::channel::state::ChannelState;
 use crate::channel::work::Done;
 use crate::clock::Clock;
 use crate::config::CoreConfig;
 use crate::id::IdGenerator;
 use crate::link::memory::{LinkId, LinkPorts};
-use crate::link::{LinkCommand, LinkPush, LinkReply};
+use crate::link::{LinkCommand, LinkReply};
 use crate::tasks::Tasks;
 
 /// What comes into a shard's mailbox.
@@ -64,16 +66,11 @@ pub struct Shard {
     pub(super) context: Arc<ShardContext>,
     pub(super) channels: HashMap<ChannelKey, ChannelState, RandomState>,
     pub(super) work: FuturesUnordered<Work>,
-    /// Links that missed publications of these channels and are owed a head beacon.
-    owed_heads: HashSet<(LinkId, ChannelKey), RandomState>,
-    /// Evictions that found no room; nothing of their channel goes to the link before (I11).
-    owed_evicts: HashMap<(LinkId, ChannelKey), Vec<LinkPush>, RandomState>,
-    /// Cursor moves that wait to be written together; newest per member and channel.
-    pub(super) cursor_moves: HashMap<(ChannelKey, UserId), CursorMove, RandomState>,
-    writing_cursors: bool,
+    pub(super) owed: Owed,
+    pub(super) cursors: Cursors,
 }
 
-/// Beat of housekeeping: owed heads and cursor writes.
+/// Beat of housekeeping: what is owed, beacons and cursor writes.
 const TICK: Duration = Duration::from_millis(100);
 
 /// Commands taken from the mailbox before appends start and work is looked at.
@@ -85,10 +82,8 @@ impl Shard {
             context,
             channels: HashMap::default(),
             work: FuturesUnordered::new(),
-            owed_heads: HashSet::default(),
-            owed_evicts: HashMap::default(),
-            cursor_moves: HashMap::default(),
-            writing_cursors: false,
+            owed: Owed::default(),
+            cursors: Cursors::default(),
         }
     }
 
@@ -111,7 +106,7 @@ impl Shard {
     }
 
     fn is_idle(&self) -> bool {
-        self.work.is_empty() && self.cursor_moves.is_empty()
+        self.work.is_empty() && self.cursors.is_empty()
     }
 
     fn handle(&mut self, command: ShardCommand) {
@@ -119,16 +114,16 @@ impl Shard {
             ShardCommand::Call(call) => self.handle_call(call),
             ShardCommand::Detach { link, channel } => {
                 if let Some(state) = self.channels.get_mut(&channel) {
-                    state.interest.retain(|other| *other != link);
+                    state.remove_interest(link);
                 }
-                self.owed_heads.remove(&(link, channel));
+                self.owed.on_detach(link, channel);
             }
         }
     }
 
     fn on_tick(&mut self) {
-        self.pay_owed_evicts();
-        self.pay_owed_heads();
+        self.pay_owed();
+        self.send_beacons(tokio::time::Instant::now());
         self.start_cursor_write();
         metrics::gauge!("sterna_core_owned_channels").set(self.channels.len() as f64);
         if self.channels.len() > self.context.config.queues.shard_channels {
@@ -154,90 +149,6 @@ impl Shard {
             metrics::histogram!("sterna_core_append_seconds").record(started.elapsed());
             Done::Appended { key, result }
         }));
-    }
-
-    /// Sends publications to every link with an interest. A link without room gets a head beacon
-    /// later instead (I5: a push is only a hint).
-    pub(super) fn spread(&mut self, key: ChannelKey, push: &LinkPush) {
-        let Some(state) = self.channels.get(&key) else { return };
-        for link in &state.interest {
-            let owes = self.owed_evicts.contains_key(&(*link, key));
-            if !owes && self.context.ports.try_send(*link, push.clone()).is_ok() {
-                continue;
-            }
-            let kind = match push {
-                LinkPush::Deliver { .. } | LinkPush::Head { .. } => "deliver",
-                LinkPush::Event { .. } => "event",
-                LinkPush::Evict { .. } => "evict",
-            };
-            metrics::counter!("sterna_core_link_dropped_total", "kind" => kind).increment(1);
-            match kind {
-                "deliver" => drop(self.owed_heads.insert((*link, key))),
-                "evict" => self.owed_evicts.entry((*link, key)).or_default().push(push.clone()),
-                _ => {}
-            }
-        }
-    }
-
-    /// One for each member that was removed while the link was full, so few.
-    fn pay_owed_evicts(&mut self) {
-        let ports = &self.context.ports;
-        self.owed_evicts.retain(|(link, _), pushes| {
-            while let Some(push) = pushes.pop() {
-                if ports.try_send(*link, push.clone()).is_err() {
-                    pushes.push(push);
-                    return true;
-                }
-            }
-            false
-        });
-    }
-
-    fn pay_owed_heads(&mut self) {
-        let (channels, ports) = (&self.channels, &self.context.ports);
-        let evicts = &self.owed_evicts;
-        self.owed_heads.retain(|(link, channel)| {
-            if evicts.contains_key(&(*link, *channel)) {
-                return true;
-            }
-            let Some(state) = channels.get(channel) else { return false };
-            let head = state.sequence.position();
-            ports.try_send(*link, LinkPush::Head { channel: *channel, head }).is_err()
-        });
-    }
-
-    pub(super) fn move_cursor(
-        &mut self,
-        key: ChannelKey,
-        user: UserId,
-        delivered: Offset,
-        read: Offset,
-    ) {
-        let entry = self.cursor_moves.entry((key, user.clone())).or_insert_with(|| CursorMove {
-            channel: key,
-            user,
-            delivered: Offset::ZERO,
-            read: Offset::ZERO,
-        });
-        entry.delivered = entry.delivered.max(delivered);
-        entry.read = entry.read.max(read);
-    }
-
-    fn start_cursor_write(&mut self) {
-        if self.cursor_moves.is_empty() || self.writing_cursors {
-            return;
-        }
-        self.writing_cursors = true;
-        let moves: Vec<CursorMove> = self.cursor_moves.drain().map(|(_, value)| value).collect();
-        let cursors = self.context.stores.cursors.clone();
-        self.work.push(Box::pin(async move {
-            let result = cursors.advance(moves.clone()).await;
-            Done::CursorsMoved { moves, result }
-        }));
-    }
-
-    pub(super) fn on_cursors_written(&mut self) {
-        self.writing_cursors = false;
     }
 
     /// Storage that has failed for good stops the node (I1): it says why and answers nothing more.

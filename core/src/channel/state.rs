@@ -5,18 +5,20 @@ use std::collections::{HashMap, VecDeque};
 use ahash::RandomState;
 use sterna_proto::v1::Role;
 use sterna_proto::v1::reply::Result as Reply;
-use sterna_proto::{ChannelId, ChannelKey, ClientId, UserId, v1};
+use sterna_proto::{ChannelId, ChannelKey, ClientId, Offset, UserId, v1};
 use sterna_storage::{ChannelRecord, Head};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
+use crate::channel::cursors::KnownCursors;
 use crate::channel::ring::Ring;
 use crate::channel::sequence::{Answer, Sequence};
 use crate::channel::shard::Call;
+use crate::channel::spread::Beacon;
 use crate::channel::work::answer;
 use crate::config::QueueLimits;
 use crate::link::memory::LinkId;
-use crate::link::{LinkReply, Verb};
+use crate::link::{Audience, LinkPush, LinkReply, Verb};
 use crate::order::OrderGate;
 use crate::presence::Presence;
 
@@ -33,8 +35,12 @@ pub(super) struct ChannelState {
     pub order: OrderGate<ClientId>,
     pub ring: Ring,
     pub presence: Presence,
+    pub cursors: KnownCursors,
+    pub beacon: Beacon,
     /// Links with at least one subscription.
     pub interest: Vec<LinkId>,
+    /// Of these, links on which somebody has asked for receipts.
+    pub receipt_interest: Vec<LinkId>,
     /// Commands that wait for a look-up; in order, so that none overtakes another.
     pub waiting: VecDeque<Call>,
     /// Record and head have been read.
@@ -52,6 +58,16 @@ pub(super) struct PublishTicket {
     pub reply: oneshot::Sender<LinkReply>,
     /// Set when the client wants its order kept through refusals.
     pub ordered: Option<(ClientId, u64)>,
+    /// The sender, if the channel is theirs to read.
+    pub reader: Option<UserId>,
+}
+
+impl PublishTicket {
+    /// Who has read the channel, and how far, once the publication has this answer.
+    pub fn read_upto(&self, result: &Answer) -> Option<(UserId, Offset)> {
+        let published = result.as_ref().ok()?;
+        self.reader.clone().map(|user| (user, Offset(published.offset)))
+    }
 }
 
 impl ChannelState {
@@ -64,7 +80,7 @@ impl ChannelState {
             }
             _ => None,
         };
-        self.answer(PublishTicket { reply: call.reply, ordered }, Err(error));
+        self.answer(PublishTicket { reply: call.reply, ordered, reader: None }, Err(error));
     }
 
     /// Answers a publication, and remembers a refusal.
@@ -80,6 +96,29 @@ impl ChannelState {
         answer(ticket.reply, result.map(Reply::Published));
     }
 
+    /// Everybody there hears what is published; receipts go where they are wanted.
+    pub fn add_interest(&mut self, link: LinkId, receipts: bool) {
+        if !self.interest.contains(&link) {
+            self.interest.push(link);
+        }
+        if receipts && !self.receipt_interest.contains(&link) {
+            self.receipt_interest.push(link);
+        }
+    }
+
+    pub fn remove_interest(&mut self, link: LinkId) {
+        self.interest.retain(|other| *other != link);
+        self.receipt_interest.retain(|other| *other != link);
+    }
+
+    /// The links that want the push.
+    pub fn wanting(&self, push: &LinkPush) -> &[LinkId] {
+        match push {
+            LinkPush::Event { audience: Audience::Receipts, .. } => &self.receipt_interest,
+            _ => &self.interest,
+        }
+    }
+
     pub fn new(name: ChannelId, key: ChannelKey, queues: &QueueLimits) -> Self {
         Self {
             record: None,
@@ -88,7 +127,10 @@ impl ChannelState {
             order: OrderGate::default(),
             ring: Ring::new(queues.ring_publications, queues.ring_bytes),
             presence: Presence::default(),
+            cursors: KnownCursors::default(),
+            beacon: Beacon::default(),
             interest: Vec::new(),
+            receipt_interest: Vec::new(),
             waiting: VecDeque::new(),
             loaded: false,
             looking_up: false,

@@ -12,7 +12,7 @@ use sterna_storage::{
 use crate::channel::sequence::{Next, Outcome};
 use crate::channel::shard::{Call, Shard};
 use crate::channel::state::PublishTicket;
-use crate::link::{Audience, LinkPush, LinkReply};
+use crate::link::{LinkPush, LinkReply};
 use crate::push::{EncodedPush, SharedPush};
 
 /// Pause before a log that could not be read is read again.
@@ -45,7 +45,7 @@ pub(super) enum Done {
     },
     CaughtUp {
         key: ChannelKey,
-        result: Result<(Option<Head>, Vec<Record>), StorageError>,
+        result: Result<Missed, StorageError>,
     },
     CursorsMoved {
         moves: Vec<CursorMove>,
@@ -146,16 +146,19 @@ impl Shard {
         self.apply(key, outcome);
     }
 
-    fn on_caught_up(
-        &mut self,
-        key: ChannelKey,
-        result: Result<(Option<Head>, Vec<Record>), StorageError>,
-    ) {
+    fn on_caught_up(&mut self, key: ChannelKey, result: Result<Missed, StorageError>) {
         let Some(state) = self.channels.get_mut(&key) else { return };
         match result {
-            Ok((head, records)) => {
+            Ok(missed) => {
                 state.catching_up = false;
-                let outcome = state.sequence.handle_catch_up(head, records);
+                if missed.partly {
+                    // Whether what was under way is among the rest is not known here: it is
+                    // recognised when it comes again.
+                    for (ticket, result) in state.sequence.fail_all(&outcome_unknown()) {
+                        state.answer(ticket, result);
+                    }
+                }
+                let outcome = state.sequence.handle_catch_up(missed.head, missed.records);
                 self.apply(key, outcome);
             }
             Err(error) => {
@@ -173,8 +176,10 @@ impl Shard {
 
     /// I4: the only place from which publications reach anybody, and only committed ones.
     fn apply(&mut self, key: ChannelKey, outcome: Outcome<PublishTicket>) {
+        let mut readers = Vec::new();
         let Some(state) = self.channels.get_mut(&key) else { return };
         for (ticket, result) in outcome.answers {
+            readers.extend(ticket.read_upto(&result));
             state.answer(ticket, result);
         }
         let mut pushes: Vec<SharedPush> = Vec::with_capacity(outcome.committed.len());
@@ -195,6 +200,10 @@ impl Shard {
                 key,
                 &LinkPush::Deliver { channel: key, epoch, first: first.offset, pushes },
             );
+            self.want_beacon(key);
+        }
+        for (user, offset) in readers {
+            self.read_by_sending(key, user, offset);
         }
         match outcome.next {
             Next::Append => self.start_append(key),
@@ -208,43 +217,13 @@ impl Shard {
         state.catching_up = true;
         let after = state.sequence.position().offset;
         let log = self.context.stores.log.clone();
+        let queues = &self.context.config.queues;
+        let max = queues.ring_publications.max(queues.append_batch);
         self.work.push(Box::pin(async move {
             tokio::time::sleep(delay).await;
-            let result = read_to_head(log.as_ref(), key, after).await;
+            let result = read_to_head(log.as_ref(), key, after, max).await;
             Done::CaughtUp { key, result }
         }));
-    }
-
-    fn on_cursors_moved(
-        &mut self,
-        moves: Vec<CursorMove>,
-        result: Result<Vec<MemberCursor>, StorageError>,
-    ) {
-        self.on_cursors_written();
-        let cursors = match result {
-            Ok(cursors) => cursors,
-            Err(error) => {
-                self.note_storage_error(&error);
-                if error.kind != sterna_storage::StorageErrorKind::Fatal {
-                    // Merged by maximum, so what came meanwhile is not undone.
-                    for lost in moves {
-                        self.move_cursor(lost.channel, lost.user, lost.delivered, lost.read);
-                    }
-                }
-                return;
-            }
-        };
-        for (key, cursor) in moves.iter().map(|m| m.channel).zip(cursors) {
-            let Some(state) = self.channels.get(&key) else { continue };
-            let receipt = v1::Receipt {
-                channel: state.name.to_string(),
-                user: cursor.user.to_string(),
-                delivered_offset: cursor.delivered.0,
-                read_offset: cursor.read.0,
-            };
-            let push = EncodedPush::new(v1::push::Event::Receipt(receipt));
-            self.spread(key, &LinkPush::Event { channel: key, audience: Audience::Receipts, push });
-        }
     }
 
     fn on_members_changed(
@@ -254,13 +233,18 @@ impl Shard {
         change: MemberChange,
         result: Result<bool, StorageError>,
     ) {
+        if matches!(change, MemberChange::Removed(_)) {
+            self.on_removal_ended();
+        }
         let Some(state) = self.channels.get_mut(&key) else { return };
         state.looking_up = false;
         match result {
             Ok(true) => {
                 match change {
                     MemberChange::Set(member) => {
+                        let user = member.user.clone();
                         state.roles.insert(member.user, Some(member.role));
+                        self.withdraw_evicts(key, &user);
                     }
                     MemberChange::Removed(user) => {
                         state.roles.insert(user.clone(), None);
@@ -299,6 +283,11 @@ pub(super) fn answer(to: tokio::sync::oneshot::Sender<LinkReply>, reply: LinkRep
     let _ = to.send(reply);
 }
 
+fn outcome_unknown() -> v1::Error {
+    let message = "another node has published much here meanwhile; send it again";
+    v1::Error::new(ErrorCode::Unavailable, message)
+}
+
 pub(super) fn unavailable(error: &StorageError) -> v1::Error {
     let message = format!("the store does not answer ({}); try again", error.message);
     v1::Error::new(ErrorCode::Unavailable, message).with_retry_after_ms(500)
@@ -322,16 +311,30 @@ pub(super) fn publication(channel: &str, record: &Record) -> v1::Publication {
     }
 }
 
-/// The head and every record after an offset.
+/// What a channel's owner has missed.
+#[derive(Debug)]
+pub(super) struct Missed {
+    head: Option<Head>,
+    records: Vec<Record>,
+    /// More than `records`: the oldest were not read.
+    partly: bool,
+}
+
+/// The head and the records after an offset; of more than `max` only the newest (I12).
 async fn read_to_head(
     log: &dyn PublicationLog,
     key: ChannelKey,
     after: Offset,
-) -> Result<(Option<Head>, Vec<Record>), StorageError> {
+    max: usize,
+) -> Result<Missed, StorageError> {
     let head = log.head(key).await?;
     let end = head.as_ref().map_or(Offset::ZERO, |head| head.position.offset);
     let mut records: Vec<Record> = Vec::new();
-    let mut at = after;
+    // Nor what has been trimmed.
+    let trimmed = head.as_ref().map_or(0, |head| head.first.0.saturating_sub(1));
+    let newest = end.0.saturating_sub(max as u64);
+    let mut at = Offset(after.0.max(newest).max(trimmed.min(end.0)));
+    let partly = at > after;
     while at < end {
         let limit = PageLimit { records: 500, payload_bytes: 4 << 20 };
         let page = log.read(key, at, limit).await?;
@@ -339,5 +342,5 @@ async fn read_to_head(
         at = last.position.offset;
         records.extend(page.into_iter().take_while(|record| record.position.offset <= end));
     }
-    Ok((head, records))
+    Ok(Missed { head, records, partly })
 }

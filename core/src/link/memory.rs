@@ -8,9 +8,10 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 use sterna_proto::{ChannelKey, ErrorCode, v1};
 use tokio::sync::{mpsc, oneshot};
+use tracing::Instrument as _;
 
 use crate::channel::shard::{Call, ShardCommand};
-use crate::link::{Calling, Link, LinkCommand, LinkPush, LinkReply};
+use crate::link::{Calling, Link, LinkCommand, LinkPush, LinkReply, Verb};
 
 /// Number of a link on its node.
 pub type LinkId = u16;
@@ -50,10 +51,15 @@ impl LinkPorts {
         (id, LinkReceiver { pushes: receiver, bytes })
     }
 
+    /// How many links there are.
+    pub fn count(&self) -> usize {
+        self.ports.read().unwrap_or_else(PoisonError::into_inner).len()
+    }
+
     pub fn try_send(&self, link: LinkId, push: LinkPush) -> Result<(), NoRoom> {
         let ports = self.ports.read().unwrap_or_else(PoisonError::into_inner);
         let port = ports.get(usize::from(link)).ok_or(NoRoom)?;
-        let len = weight(&push);
+        let len = push.weight();
         if port.bytes.load(Ordering::Relaxed) + len > port.max_bytes {
             return Err(NoRoom);
         }
@@ -69,19 +75,10 @@ impl LinkReceiver {
     /// The next pushes, at most `max`; none when the node is gone. Cancel-safe.
     pub async fn receive(&mut self, out: &mut Vec<LinkPush>, max: usize) -> usize {
         let count = self.pushes.recv_many(out, max).await;
-        let len: usize = out[out.len() - count..].iter().map(weight).sum();
+        let len: usize = out[out.len() - count..].iter().map(LinkPush::weight).sum();
         self.bytes.fetch_sub(len, Ordering::Relaxed);
         count
     }
-}
-
-/// Bytes that a push keeps alive, roughly.
-fn weight(push: &LinkPush) -> usize {
-    const FIXED: usize = 128;
-    let LinkPush::Deliver { pushes, .. } = push else { return FIXED };
-    let len =
-        |push: &crate::push::SharedPush| FIXED + sterna_proto::codec::encoded_len(push.frame());
-    pushes.iter().map(len).sum()
 }
 
 /// The upward end.
@@ -112,8 +109,9 @@ impl Link for MemoryLink {
     fn call(&self, command: LinkCommand) -> Calling {
         let mailbox = self.shard(command.key);
         let (reply, answer) = oneshot::channel();
-        let answer: BoxFuture<'static, LinkReply> =
-            Box::pin(async move { answer.await.unwrap_or_else(|_| Err(gone())) });
+        let span = span_of(&command.verb);
+        let answer = async move { answer.await.unwrap_or_else(|_| Err(gone())) };
+        let answer: BoxFuture<'static, LinkReply> = Box::pin(answer.instrument(span));
         let call = ShardCommand::Call(Call { link: self.link, command, reply });
         match mailbox.try_send(call) {
             Ok(()) => Calling::Sent(answer),
@@ -138,6 +136,14 @@ impl Link for MemoryLink {
             // Not told, the owner goes on sending and is told again with the next push.
             let _ = self.shard(channel).try_send(ShardCommand::Detach { link, channel });
         }
+    }
+}
+
+/// A publication's time from here to its answer, for traces; nothing unless they are asked for.
+fn span_of(verb: &Verb) -> tracing::Span {
+    match verb {
+        Verb::Publish(_) => tracing::debug_span!("publish"),
+        _ => tracing::Span::none(),
     }
 }
 

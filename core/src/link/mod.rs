@@ -34,7 +34,11 @@ pub struct LinkCommand {
 pub enum Verb {
     Publish(v1::Publish),
     /// Register this link's interest, then answer with what is missing.
-    Attach(v1::Subscribe),
+    Attach {
+        subscribe: v1::Subscribe,
+        /// As in `SetPresence`.
+        turn: u64,
+    },
     History(v1::History),
     Presence,
     /// Move cursors of the session's user.
@@ -48,8 +52,12 @@ pub enum Verb {
     RemoveMember(v1::RemoveMember),
     Members(v1::MembersQuery),
     Info,
-    /// The session is in the channel, with this state. `Offline`: it left.
-    SetPresence(v1::PresenceState),
+    /// The session is in the channel, with this state. `Offline`: it left. The owner ignores what is
+    /// older than what the session has said to it: a higher `turn` is newer.
+    SetPresence {
+        state: v1::PresenceState,
+        turn: u64,
+    },
 }
 
 /// The answer to a command: the reply as the client will see it, or an error.
@@ -89,10 +97,21 @@ pub enum LinkPush {
     Deliver { channel: ChannelKey, epoch: u32, first: Offset, pushes: Arc<[SharedPush]> },
     /// Something without a position: ephemerals, receipts, presence.
     Event { channel: ChannelKey, audience: Audience, push: SharedPush },
-    /// Where a channel ends: sent in place of publications that did not fit into the link.
+    /// Where a channel ends: sent in place of publications that did not fit into the link, and once
+    /// when nothing has been published for a while.
     Head { channel: ChannelKey, head: Position },
     /// A member was removed or lost the right: its subscriptions end (I11).
     Evict { channel: ChannelKey, user: UserId, error: v1::Error },
+}
+
+impl LinkPush {
+    /// Bytes that a push keeps alive, roughly.
+    pub(crate) fn weight(&self) -> usize {
+        const FIXED: usize = 128;
+        let Self::Deliver { pushes, .. } = self else { return FIXED };
+        let len = |push: &SharedPush| FIXED + sterna_proto::codec::encoded_len(push.frame());
+        pushes.iter().map(len).sum()
+    }
 }
 
 /// Which subscriptions of a channel an event is for.

@@ -1,6 +1,9 @@
 //! Who is in a channel now. Pure; lives with the channel's owner and is rebuilt by the edges when
 //! that is lost. Sessions come and go; what others hear is about users, so that a second device or
 //! a quick reconnect is no news.
+//!
+//! What a session says about itself is numbered with turns, across its connections: ways to the
+//! owner differ in speed, and what comes late must not undo what was said after it.
 
 use std::collections::BTreeMap;
 
@@ -17,6 +20,8 @@ pub struct Presence {
 struct Entry {
     session: SessionId,
     state: PresenceState,
+    /// When the session said so last.
+    turn: u64,
     since_ms: u64,
 }
 
@@ -35,16 +40,17 @@ impl Presence {
         &mut self,
         session: SessionId,
         user: &UserId,
-        state: PresenceState,
+        (state, turn): (PresenceState, u64),
         now_ms: u64,
     ) -> Option<v1::PresenceMember> {
         let before = self.user_state(user);
         let entries = self.users.entry(user.clone()).or_default();
         let known = entries.iter_mut().find(|entry| entry.session == session);
         match (known, state) {
+            (Some(entry), _) if turn < entry.turn => {}
             (_, PresenceState::Offline) => entries.retain(|entry| entry.session != session),
-            (Some(entry), state) => entry.state = state,
-            (None, state) => entries.push(Entry { session, state, since_ms: now_ms }),
+            (Some(entry), state) => (entry.state, entry.turn) = (state, turn),
+            (None, state) => entries.push(Entry { session, state, turn, since_ms: now_ms }),
         }
         if entries.is_empty() {
             self.users.remove(user);
@@ -98,21 +104,35 @@ mod tests {
         let (alice, bob) = (UserId::new("alice").unwrap(), UserId::new("bob").unwrap());
         let (phone, laptop, other) = (SessionId(1), SessionId(2), SessionId(3));
         let mut presence = Presence::default();
-        let change = presence.set(phone, &alice, PresenceState::Online, 10).unwrap();
+        let change = presence.set(phone, &alice, (PresenceState::Online, 1), 10).unwrap();
         assert_eq!((change.user.as_str(), change.state()), ("alice", PresenceState::Online));
-        assert_eq!(presence.set(laptop, &alice, PresenceState::Online, 20), None);
-        assert_eq!(presence.set(phone, &alice, PresenceState::Detached, 30), None);
-        assert_eq!(presence.set(phone, &alice, PresenceState::Offline, 40), None);
-        let change = presence.set(laptop, &alice, PresenceState::Detached, 50).unwrap();
+        assert_eq!(presence.set(laptop, &alice, (PresenceState::Online, 2), 20), None);
+        assert_eq!(presence.set(phone, &alice, (PresenceState::Detached, 3), 30), None);
+        assert_eq!(presence.set(phone, &alice, (PresenceState::Offline, 4), 40), None);
+        let change = presence.set(laptop, &alice, (PresenceState::Detached, 5), 50).unwrap();
         assert_eq!(change.state(), PresenceState::Detached);
-        presence.set(other, &bob, PresenceState::Online, 60);
+        presence.set(other, &bob, (PresenceState::Online, 6), 60);
         let (members, total) = presence.list(1);
         assert_eq!((members[0].user.as_str(), members[0].since_ms, total), ("alice", 20, 2));
-        let change = presence.set(laptop, &alice, PresenceState::Offline, 70).unwrap();
+        let change = presence.set(laptop, &alice, (PresenceState::Offline, 7), 70).unwrap();
         assert_eq!((change.state(), change.sessions), (PresenceState::Offline, 0));
-        assert_eq!(presence.set(laptop, &alice, PresenceState::Offline, 80), None);
+        assert_eq!(presence.set(laptop, &alice, (PresenceState::Offline, 9), 80), None);
         assert_eq!(presence.remove_user(&bob).unwrap().state(), PresenceState::Offline);
         assert_eq!(presence.remove_user(&bob), None);
         assert!(presence.is_empty());
+    }
+
+    #[test]
+    fn what_comes_late_does_not_undo_what_was_said_after_it() {
+        let (alice, phone) = (UserId::new("alice").unwrap(), SessionId(1));
+        let mut presence = Presence::default();
+        presence.set(phone, &alice, (PresenceState::Online, 1), 10);
+        presence.set(phone, &alice, (PresenceState::Online, 4), 20);
+        for late in [PresenceState::Roaming, PresenceState::Detached, PresenceState::Offline] {
+            assert_eq!(presence.set(phone, &alice, (late, 3), 30), None);
+        }
+        let change = presence.set(phone, &alice, (PresenceState::Detached, 6), 40).unwrap();
+        assert_eq!(change.state(), PresenceState::Detached);
+        assert_eq!(presence.set(phone, &alice, (PresenceState::Roaming, 5), 50), None);
     }
 }

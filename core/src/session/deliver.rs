@@ -2,12 +2,12 @@
 
 use std::net::SocketAddr;
 
-use sterna_proto::{ChannelKey, CloseReason, Offset, Position, UserId, limits, v1};
+use sterna_proto::{ChannelKey, Offset, Position, limits, v1};
 
 use crate::link::Audience;
 use crate::push::SharedPush;
 use crate::session::outbox::Class;
-use crate::session::session::{Effect, Session};
+use crate::session::session::Session;
 use crate::session::subscription::Delivery;
 use crate::session::{Encoding, Lane};
 
@@ -40,7 +40,7 @@ impl Session {
         }
     }
 
-    /// Where the channel ends, in place of publications that were lost on the link.
+    /// Where the channel ends: in place of publications that were lost on the link, or a beacon.
     pub fn handle_head(&mut self, key: ChannelKey, head: Position) {
         if let Some(subscription) = self.subscriptions.get_mut(&key) {
             let delivery = subscription.handle_head(head);
@@ -61,32 +61,7 @@ impl Session {
         };
         if wanted {
             // Dropped and counted when there is no room: newest wins, and a list can be asked for.
-            self.give(push, lane, Class::Ephemeral { key: event_key(push) });
-        }
-    }
-
-    /// I11: the user lost the right to the channel. Nothing more of it leaves, not even what is
-    /// queued already.
-    pub fn handle_evict(&mut self, key: ChannelKey, user: &UserId, error: &v1::Error) {
-        if self.identity.user != *user {
-            return;
-        }
-        let Some(subscription) = self.subscriptions.remove(&key) else { return };
-        self.outbox.drop_channel(key);
-        self.effects.push_back(Effect::Leave(key));
-        if subscription.presence {
-            self.leave_presence(subscription.channel.clone());
-        }
-        self.push_own(v1::push::Event::Unsubscribed(v1::Unsubscribed {
-            channel: subscription.channel.to_string(),
-            error: Some(error.clone()),
-        }));
-    }
-
-    /// I11: an identity that has run out ends its connection.
-    pub fn check_expiry(&mut self, unix_ms: u64) {
-        if self.identity.expires_at_ms.is_some_and(|at| at <= unix_ms) {
-            self.start_close(CloseReason::TokenExpired);
+            self.give(push, lane, Class::Ephemeral { channel: key, key: event_key(push) });
         }
     }
 

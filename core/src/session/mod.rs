@@ -7,15 +7,20 @@ use sterna_proto::v1;
 
 use crate::push::SharedPush;
 
+mod commands;
 mod deliver;
 pub mod directory;
 pub mod outbox;
+mod pages;
+mod presence;
+mod rights;
 #[allow(clippy::module_inception)]
 mod session;
 pub mod subscription;
 mod ticket;
 
 pub use crate::push::Encoding;
+pub use presence::Departed;
 pub use session::{CallToken, Effect, Session};
 pub use ticket::ResumeTicket;
 

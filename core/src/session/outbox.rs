@@ -19,7 +19,7 @@ pub enum Class {
     /// May be dropped: the log has it.
     Publication { channel: ChannelKey, offset: Offset },
     /// May be dropped, and a newer one of the same key replaces it.
-    Ephemeral { key: u64 },
+    Ephemeral { channel: ChannelKey, key: u64 },
     /// A newer one of the same channel replaces it.
     Head { channel: ChannelKey },
 }
@@ -132,12 +132,14 @@ impl Outbox {
         first
     }
 
-    /// Drops the publications of one channel, for a subscription that has ended.
+    /// Drops what was pushed of one channel, for a subscription that has ended.
     pub fn drop_channel(&mut self, gone: ChannelKey) {
         let bytes = &mut self.bytes;
         self.frames.retain(|entry| {
             let of_channel = matches!(entry.class,
-                Class::Publication { channel, .. } | Class::Head { channel } if channel == gone);
+                Class::Publication { channel, .. }
+                | Class::Ephemeral { channel, .. }
+                | Class::Head { channel } if channel == gone);
             if of_channel {
                 *bytes -= entry.bytes;
             }
@@ -205,19 +207,23 @@ mod tests {
         Class::Publication { channel: key(name), offset: Offset(offset) }
     }
 
+    fn ephemeral(name: &str, of: u64) -> Class {
+        Class::Ephemeral { channel: key(name), key: of }
+    }
+
     const PROTOBUF: Encoding = Encoding::Protobuf;
 
     #[test]
     fn i12_ephemerals_go_first_then_publications_are_refused_and_control_fits() {
         let mut outbox = Outbox::new(4, 10_000);
-        outbox.push(push(10), Class::Ephemeral { key: 1 }, PROTOBUF).unwrap();
+        outbox.push(push(10), ephemeral("a", 1), PROTOBUF).unwrap();
         for offset in 1..=3 {
             outbox.push(push(10), publication("a", offset), PROTOBUF).unwrap();
         }
         outbox.push(push(10), publication("b", 9), PROTOBUF).unwrap();
         assert_eq!(outbox.push(push(10), publication("a", 4), PROTOBUF), Err(Full));
         outbox.push(push(10), Class::Control, PROTOBUF).unwrap();
-        outbox.push(push(10), Class::Ephemeral { key: 2 }, PROTOBUF).unwrap();
+        outbox.push(push(10), ephemeral("a", 2), PROTOBUF).unwrap();
         let first = outbox.drop_publications();
         assert_eq!(first[&key("a")], Offset(1));
         assert_eq!(first[&key("b")], Offset(9));
@@ -230,8 +236,8 @@ mod tests {
     #[test]
     fn newest_wins_per_key_and_bytes_are_counted() {
         let mut outbox = Outbox::new(100, 250);
-        outbox.push(push(100), Class::Ephemeral { key: 1 }, PROTOBUF).unwrap();
-        outbox.push(push(50), Class::Ephemeral { key: 1 }, PROTOBUF).unwrap();
+        outbox.push(push(100), ephemeral("a", 1), PROTOBUF).unwrap();
+        outbox.push(push(50), ephemeral("a", 1), PROTOBUF).unwrap();
         assert_eq!(outbox.frames.len(), 1);
         outbox.push(push(150), publication("a", 1), PROTOBUF).unwrap();
         assert_eq!(outbox.push(push(150), publication("a", 2), PROTOBUF), Err(Full));
@@ -241,11 +247,12 @@ mod tests {
     }
 
     #[test]
-    fn a_subscription_that_ended_leaves_nothing_behind() {
+    fn i11_a_subscription_that_ended_leaves_nothing_behind() {
         let mut outbox = Outbox::new(100, 10_000);
         outbox.push(push(10), publication("a", 1), PROTOBUF).unwrap();
         outbox.push(push(10), publication("b", 1), PROTOBUF).unwrap();
         outbox.push(push(10), Class::Head { channel: key("a") }, PROTOBUF).unwrap();
+        outbox.push(push(10), ephemeral("a", 1), PROTOBUF).unwrap();
         outbox.drop_channel(key("a"));
         assert_eq!(outbox.frames.len(), 1);
     }

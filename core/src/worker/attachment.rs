@@ -91,7 +91,9 @@ impl Attachment {
                 continue;
             }
             tokio::select! {
-                Some((token, reply)) = self.calls.next() => self.on_reply(token, reply),
+                Some((token, reply)) = self.calls.next(), if !self.calls.is_empty() => {
+                    self.on_reply(token, reply);
+                }
                 (token, sent) = wait(&mut self.waiting) => self.on_sent(token, sent),
                 () = self.wake.notified() => {}
             }
@@ -152,6 +154,9 @@ impl Attachment {
                         self.worker.inner.link.detach(channel);
                     }
                 }
+                Effect::Background(command) => {
+                    self.worker.inner.table.borrow_mut().push_background(command);
+                }
                 Effect::Call { token, command } => match self.worker.inner.link.call(command) {
                     Calling::Sent(answer) => self.expect(token, answer),
                     Calling::Waiting(sent) => self.waiting = Some(WaitingCall { token, sent }),
@@ -186,7 +191,8 @@ impl Attachment {
 impl Drop for Attachment {
     fn drop(&mut self) {
         let inner = &self.worker.inner;
-        let (lost, ended) = inner.table.borrow_mut().detach(self.slot, self.generation);
+        let (lost, ended) =
+            inner.table.borrow_mut().detach(self.slot, self.generation, Instant::now());
         lost.into_iter().for_each(|channel| inner.link.detach(channel));
         if let Some(session) = ended {
             inner.node.directory().remove(session, inner.index);

@@ -5,12 +5,12 @@
 //! that has said Hello; it then drives the [`Attachment`] until either side is done.
 
 mod attachment;
+mod detached;
 mod table;
 
 pub use attachment::Attachment;
 
 use std::cell::RefCell;
-use std::collections::HashSet;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,7 +18,7 @@ use std::time::Duration;
 use futures_util::StreamExt as _;
 use futures_util::future::LocalBoxFuture;
 use futures_util::stream::FuturesUnordered;
-use sterna_proto::{ClientId, CloseReason, UserId, v1};
+use sterna_proto::{ClientId, CloseReason, UserId, limits, v1};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
@@ -26,8 +26,8 @@ use crate::identity::Identity;
 use crate::link::memory::LinkReceiver;
 use crate::link::{Link, LinkPush};
 use crate::node::Node;
-use crate::session::{ConnectionInfo, ResumeTicket, Session};
-use table::{Departed, Table};
+use crate::session::{ConnectionInfo, Departed, ResumeTicket, Session};
+use table::Table;
 
 /// What other threads ask of a worker.
 #[derive(Debug)]
@@ -48,6 +48,10 @@ const TAKE_OVER_PATIENCE: Duration = Duration::from_secs(2);
 
 /// Commands without a connection that are on their way at a time.
 const BACKGROUND_AT_ONCE: usize = 64;
+
+/// What is given to sessions before their connections get to write: a fraction of an outbox, of
+/// its bytes and of its frames, since every push weighs something.
+const BURST_BYTES: usize = 32 * 1024;
 
 /// Beat at which detached sessions and expired tokens are looked at.
 const TICK: Duration = Duration::from_millis(500);
@@ -78,7 +82,7 @@ impl Worker {
     /// `index` is the edge worker's number, from 0; each number is used once per node.
     pub fn new(node: &Node, index: u16) -> Self {
         let (link, pushes, control) = node.open_worker(index);
-        let table = RefCell::new(Table::new(node.config().queues.detached_sessions));
+        let table = RefCell::new(Table::new());
         let inputs = RefCell::new(Some(Inputs { pushes, control }));
         Self { inner: Rc::new(Inner { node: node.clone(), index, link, table, inputs }) }
     }
@@ -89,6 +93,7 @@ impl Worker {
         let Some(mut inputs) = self.inner.inputs.borrow_mut().take() else { return };
         let mut pushes = Vec::new();
         let mut background = FuturesUnordered::new();
+        let background_added = self.inner.table.borrow().background_added();
         let mut tick = tokio::time::interval(TICK);
         loop {
             tokio::select! {
@@ -96,17 +101,14 @@ impl Worker {
                     if count == 0 {
                         break;
                     }
-                    for push in pushes.drain(..) {
-                        self.deliver(&push);
-                        // Connections write before the next commit comes: a burst alone fills no
-                        // outbox.
-                        tokio::task::yield_now().await;
-                    }
+                    self.deliver_all(&mut pushes).await;
                 }
                 Some(control) = inputs.control.recv() => self.handle_control(control),
                 Some(()) = background.next() => self.start_background(&mut background),
+                () = background_added.notified() => self.start_background(&mut background),
                 _ = tick.tick() => {
                     self.sweep();
+                    self.inner.table.borrow_mut().retry_background();
                     self.start_background(&mut background);
                 }
                 () = self.inner.node.shutdown_started() => break,
@@ -120,7 +122,7 @@ impl Worker {
     pub async fn open(
         &self,
         id: u32,
-        hello: v1::Hello,
+        mut hello: v1::Hello,
         identity: Identity,
         connection: ConnectionInfo,
     ) -> Result<Attachment, CloseReason> {
@@ -147,12 +149,17 @@ impl Worker {
         let now = Instant::now();
         let mut session = Session::new(ticket, identity, client_id, connection, config, now);
         session.welcome(id, resumed, node.clock().unix_ms());
+        hello.subscriptions.truncate(limits::SUBSCRIPTIONS);
         if node.is_draining() {
             // Began while the old connection was being asked.
+            self.end_departed(departed);
             return Err(CloseReason::Drained);
         }
         let mut table = self.inner.table.borrow_mut();
-        table.leave_presence(departed, &hello.subscriptions);
+        if let Some(departed) = departed {
+            let leaves = session.inherit(departed, &hello.subscriptions);
+            leaves.into_iter().for_each(|leave| table.push_background(leave));
+        }
         session.handle_hello(hello.subscriptions);
         node.directory().insert(session.id(), self.inner.index);
         count_opened(resumed);
@@ -171,7 +178,7 @@ impl Worker {
             running.push(Box::pin(async move {
                 let answer = worker.inner.link.call(command.clone()).answer().await;
                 if answer.is_err_and(|error| error.retryable) {
-                    worker.inner.table.borrow_mut().push_background(command);
+                    worker.inner.table.borrow_mut().on_background_refused(command);
                 }
             }));
         }
@@ -205,21 +212,44 @@ impl Worker {
         Some(departed)
     }
 
+    /// A session that was given up continues nowhere.
+    fn end_departed(&self, departed: Option<Departed>) {
+        let mut table = self.inner.table.borrow_mut();
+        let leaves = departed.into_iter().flat_map(|departed| departed.leaves);
+        leaves.for_each(|leave| table.push_background(leave));
+    }
+
     fn handle_control(&self, control: WorkerControl) {
         match control {
             WorkerControl::TakeOver { ticket, user, reply } => {
                 if let Err(Some(departed)) = reply.send(self.depart(&ticket, &user)) {
                     // The asker has given up, so the session has ended.
-                    self.inner.table.borrow_mut().leave_presence(Some(departed), &[]);
+                    self.end_departed(Some(departed));
                 }
             }
             WorkerControl::GoAway(go_away) => {
                 self.inner.table.borrow_mut().for_attached(|session| session.go_away(&go_away));
             }
             WorkerControl::Revoke(user) => {
-                self.inner.table.borrow_mut().revoke(&user);
+                let ended = self.inner.table.borrow_mut().revoke(&user);
+                let directory = self.inner.node.directory();
+                ended.into_iter().for_each(|id| directory.remove(id, self.inner.index));
             }
         }
+    }
+
+    /// Connections write once for what waits here together, but before it would fill an outbox.
+    async fn deliver_all(&self, pushes: &mut Vec<LinkPush>) {
+        let mut burst = 0;
+        for push in pushes.drain(..) {
+            self.deliver(&push);
+            burst += push.weight();
+            if burst >= BURST_BYTES {
+                tokio::task::yield_now().await;
+                burst = 0;
+            }
+        }
+        tokio::task::yield_now().await;
     }
 
     fn deliver(&self, push: &LinkPush) {
@@ -257,8 +287,7 @@ impl Worker {
     fn sweep(&self) {
         let (node, now) = (&self.inner.node, Instant::now());
         let mut table = self.inner.table.borrow_mut();
-        let (debounce, window) = (node.config().presence_debounce, node.config().resume_window);
-        for ended in table.sweep(now, debounce, window) {
+        for ended in table.sweep(now, node.config()) {
             node.directory().remove(ended, self.inner.index);
         }
         let unix_ms = node.clock().unix_ms();
@@ -269,16 +298,4 @@ impl Worker {
 fn count_opened(resumed: bool) {
     let how = if resumed { "resumed" } else { "new" };
     metrics::counter!("sterna_core_sessions_opened_total", "how" => how).increment(1);
-}
-
-impl Table {
-    /// A session that continues elsewhere leaves the channels that it does not name again.
-    fn leave_presence(&mut self, departed: Option<Departed>, subscriptions: &[v1::Subscribe]) {
-        let named: HashSet<&str> =
-            subscriptions.iter().filter(|s| s.presence).map(|s| s.channel.as_str()).collect();
-        let leaves = departed.into_iter().flat_map(|departed| departed.leaves);
-        for leave in leaves.filter(|leave| !named.contains(leave.channel.as_str())) {
-            self.push_background(leave);
-        }
-    }
 }

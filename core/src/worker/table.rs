@@ -2,16 +2,17 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::rc::Rc;
-use std::time::Duration;
 
 use ahash::RandomState;
-use sterna_proto::{ChannelId, ChannelKey, CloseReason, SessionId, UserId, v1};
+use sterna_proto::{ChannelKey, CloseReason, SessionId, UserId, v1};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
+use crate::config::CoreConfig;
 use crate::fanout::hub::{Hub, Interest, Slot};
-use crate::link::{LinkCommand, Verb};
-use crate::session::{ResumeTicket, Session};
+use crate::link::LinkCommand;
+use crate::session::{Departed, ResumeTicket, Session};
+use crate::worker::detached::{Absence, Detached, DetachedQueue};
 
 /// Commands for which no connection waits.
 const BACKGROUND_COMMANDS: usize = 65_536;
@@ -22,11 +23,15 @@ pub struct Table {
     free: Vec<Slot>,
     by_id: HashMap<SessionId, Slot, RandomState>,
     hub: Hub,
-    /// Detached sessions, oldest first; entries that were attached again are skipped.
-    detached: VecDeque<Detached>,
-    max_detached: usize,
+    /// Detached sessions; entries of those that have continued or ended are skipped.
+    detached: DetachedQueue,
+    /// How many sessions are detached.
+    detached_count: usize,
     /// Commands for which no connection waits.
     background: VecDeque<LinkCommand>,
+    /// Of these, those that were refused for the moment.
+    refused: VecDeque<LinkCommand>,
+    background_added: Rc<Notify>,
     next_generation: u64,
 }
 
@@ -40,32 +45,18 @@ struct Entry {
     wake: Rc<Notify>,
 }
 
-#[derive(Debug)]
-struct Detached {
-    slot: Slot,
-    generation: u64,
-    at: Instant,
-    /// Others have been told that the session is detached.
-    told: bool,
-}
-
-/// What a session leaves behind for the worker on which it continues.
-#[derive(Debug)]
-pub struct Departed {
-    /// One for each channel in which it was present: takes it out there.
-    pub leaves: Vec<LinkCommand>,
-}
-
 impl Table {
-    pub fn new(max_detached: usize) -> Self {
+    pub fn new() -> Self {
         Self {
             sessions: Vec::new(),
             free: Vec::new(),
             by_id: HashMap::default(),
             hub: Hub::default(),
-            detached: VecDeque::new(),
-            max_detached,
+            detached: DetachedQueue::default(),
+            detached_count: 0,
             background: VecDeque::new(),
+            refused: VecDeque::new(),
+            background_added: Rc::new(Notify::new()),
             next_generation: 0,
         }
     }
@@ -110,17 +101,23 @@ impl Table {
 
     /// The connection is gone. Returns the channels in which nobody here is interested any more,
     /// and the session's id if nothing is kept of it.
-    pub fn detach(&mut self, slot: Slot, generation: u64) -> (Vec<ChannelKey>, Option<SessionId>) {
+    pub fn detach(
+        &mut self,
+        slot: Slot,
+        generation: u64,
+        at: Instant,
+    ) -> (Vec<ChannelKey>, Option<SessionId>) {
         let Some(entry) = self.entry(slot, generation) else { return (Vec::new(), None) };
         entry.attached = false;
         let id = entry.session.id();
         let forget = entry.session.is_forgotten();
+        self.detached_count += 1;
         let lost = self.leave_all(slot);
         if forget {
             self.end(slot);
             return (lost, Some(id));
         }
-        self.detached.push_back(Detached { slot, generation, at: Instant::now(), told: false });
+        self.detached.push(Detached { slot, generation, at });
         (lost, None)
     }
 
@@ -131,18 +128,18 @@ impl Table {
         user: &UserId,
     ) -> Option<(Departed, Vec<ChannelKey>)> {
         let slot = *self.by_id.get(&ticket.session)?;
-        let entry = self.sessions.get(slot as usize)?.as_ref()?;
-        let session = &entry.session;
+        let entry = self.sessions.get_mut(slot as usize)?.as_mut()?;
+        let session = &mut entry.session;
         let proved = session.resume_ticket().proves(ticket) && session.identity().user == *user;
         if !proved || session.is_forgotten() {
             return None;
         }
-        let leaves = presence_commands(session, v1::PresenceState::Offline);
+        let departed = session.depart();
         let lost = self.leave_all(slot);
         if let Some(entry) = self.remove(slot) {
             entry.wake.notify_one();
         }
-        Some((Departed { leaves }, lost))
+        Some((departed, lost))
     }
 
     /// Gives a push to every session subscribed to the channel and wakes it; how many there are.
@@ -156,7 +153,9 @@ impl Table {
         for slot in slots {
             if let Some(Some(entry)) = sessions.get_mut(*slot as usize) {
                 give(&mut entry.session);
-                entry.wake.notify_one();
+                if entry.session.has_output() {
+                    entry.wake.notify_one();
+                }
             }
         }
         slots.len()
@@ -172,38 +171,46 @@ impl Table {
         }
     }
 
-    /// I11: ends all sessions of a user; nothing of them can be resumed.
-    pub fn revoke(&mut self, user: &UserId) {
-        for entry in self.sessions.iter_mut().flatten() {
-            if entry.session.identity().user == *user {
+    /// I11: ends all sessions of a user; nothing of them can be resumed. Returns those that have
+    /// ended at once because they have no connection.
+    pub fn revoke(&mut self, user: &UserId) -> Vec<SessionId> {
+        let mut ended = Vec::new();
+        for slot in 0..self.sessions.len() {
+            let Some(entry) = &mut self.sessions[slot] else { continue };
+            if entry.session.identity().user != *user {
+                continue;
+            }
+            if entry.attached {
                 entry.session.revoke();
                 entry.wake.notify_one();
+            } else {
+                ended.push(entry.session.id());
+                self.end(slot as Slot);
             }
         }
+        ended
     }
 
-    /// Ends sessions that were detached for longer than `window` or do not fit, and lets others
-    /// know of those detached for longer than `debounce`. Returns the ended ones.
-    pub fn sweep(&mut self, now: Instant, debounce: Duration, window: Duration) -> Vec<SessionId> {
+    /// Ends sessions that were detached for too long or do not fit, and lets others know of those
+    /// that are away. Returns the ended ones.
+    pub fn sweep(&mut self, now: Instant, config: &CoreConfig) -> Vec<SessionId> {
         let mut ended = Vec::new();
-        let mut surplus = self.detached.len().saturating_sub(self.max_detached);
-        while let Some(oldest) = self.detached.front() {
-            let (slot, generation) = (oldest.slot, oldest.generation);
-            let forgotten = self
-                .entry(slot, generation)
-                .is_none_or(|entry| entry.attached || entry.session.is_forgotten());
-            let over = self.detached.front().is_some_and(|d| now - d.at >= window);
-            if !forgotten && !over && surplus == 0 {
-                break;
-            }
-            self.detached.pop_front();
-            surplus = surplus.saturating_sub(1);
-            if let Some(entry) = self.entry(slot, generation).filter(|entry| !entry.attached) {
-                ended.push(entry.session.id());
-                self.end(slot);
+        let mut detached = std::mem::take(&mut self.detached);
+        detached.compact(self.detached_count, |d| self.is_current(d));
+        detached.advance(now, config, |d, absence| match absence {
+            _ if !self.is_current(d) => {}
+            Absence::Over => ended.extend(self.end(d.slot)),
+            Absence::Roaming => self.set_presence(d.slot, v1::PresenceState::Roaming),
+            Absence::Detached => self.set_presence(d.slot, v1::PresenceState::Detached),
+            Absence::Unnoticed => {}
+        });
+        while self.detached_count > config.queues.detached_sessions {
+            let Some(oldest) = detached.pop_oldest() else { break };
+            if self.is_current(&oldest) {
+                ended.extend(self.end(oldest.slot));
             }
         }
-        self.tell_detached(now, debounce);
+        self.detached = detached;
         self.record_sizes();
         ended
     }
@@ -211,43 +218,56 @@ impl Table {
     /// Adds a command for which no connection waits. When too many wait, the oldest is dropped:
     /// they are about presence, which a newer one or the session's end puts right.
     pub fn push_background(&mut self, command: LinkCommand) {
-        if self.background.len() >= BACKGROUND_COMMANDS {
-            self.background.pop_front();
+        if self.background.len() + self.refused.len() >= BACKGROUND_COMMANDS {
+            if self.background.pop_front().is_none() {
+                self.refused.pop_front();
+            }
             metrics::counter!("sterna_core_background_dropped_total").increment(1);
         }
         self.background.push_back(command);
+        self.background_added.notify_one();
+    }
+
+    /// Keeps a command that was refused for the moment until
+    /// [`retry_background`](Self::retry_background).
+    pub fn on_background_refused(&mut self, command: LinkCommand) {
+        metrics::counter!("sterna_core_background_refused_total").increment(1);
+        if self.background.len() + self.refused.len() < BACKGROUND_COMMANDS {
+            self.refused.push_back(command);
+        } else {
+            metrics::counter!("sterna_core_background_dropped_total").increment(1);
+        }
+    }
+
+    /// Lets those that were refused come again.
+    pub fn retry_background(&mut self) {
+        self.background.append(&mut self.refused);
     }
 
     pub fn pop_background(&mut self) -> Option<LinkCommand> {
         self.background.pop_front()
     }
 
-    fn tell_detached(&mut self, now: Instant, debounce: Duration) {
-        let due: Vec<(Slot, u64)> = self
-            .detached
-            .iter_mut()
-            .take_while(|detached| now - detached.at >= debounce)
-            .filter_map(|detached| {
-                let told = std::mem::replace(&mut detached.told, true);
-                (!told).then_some((detached.slot, detached.generation))
-            })
-            .collect();
-        for (slot, generation) in due {
-            if self.entry(slot, generation).is_some_and(|entry| !entry.attached) {
-                self.set_presence(slot, v1::PresenceState::Detached);
-            }
-        }
+    /// Notified when there is another command in the background.
+    pub fn background_added(&self) -> Rc<Notify> {
+        self.background_added.clone()
+    }
+
+    /// The detached session is still that one, and still detached.
+    fn is_current(&self, detached: &Detached) -> bool {
+        let entry = self.sessions.get(detached.slot as usize).and_then(Option::as_ref);
+        entry.is_some_and(|entry| entry.generation == detached.generation && !entry.attached)
     }
 
     /// Forgets a session and lets others know.
-    fn end(&mut self, slot: Slot) {
+    fn end(&mut self, slot: Slot) -> Option<SessionId> {
         self.set_presence(slot, v1::PresenceState::Offline);
-        self.remove(slot);
+        self.remove(slot).map(|entry| entry.session.id())
     }
 
     fn set_presence(&mut self, slot: Slot, state: v1::PresenceState) {
-        let Some(Some(entry)) = self.sessions.get(slot as usize) else { return };
-        let commands = presence_commands(&entry.session, state);
+        let Some(Some(entry)) = self.sessions.get_mut(slot as usize) else { return };
+        let commands = entry.session.presence_commands(state);
         commands.into_iter().for_each(|command| self.push_background(command));
     }
 
@@ -255,14 +275,17 @@ impl Table {
         let Some(Some(entry)) = self.sessions.get_mut(slot as usize) else { return Vec::new() };
         let hub = &mut self.hub;
         // Also those that the session has left without anybody having carried it out.
-        let left = entry.session.on_detached();
+        let (left, commands) = entry.session.on_detached();
         let channels = entry.session.channels().chain(left);
-        channels.filter(|channel| hub.leave(*channel, slot) == Interest::Lost).collect()
+        let lost = channels.filter(|channel| hub.leave(*channel, slot) == Interest::Lost).collect();
+        commands.into_iter().for_each(|command| self.push_background(command));
+        lost
     }
 
     fn remove(&mut self, slot: Slot) -> Option<Entry> {
         let entry = self.sessions.get_mut(slot as usize)?.take()?;
         self.by_id.remove(&entry.session.id());
+        self.detached_count -= usize::from(!entry.attached);
         self.free.push(slot);
         Some(entry)
     }
@@ -273,16 +296,11 @@ impl Table {
     }
 
     fn record_sizes(&self) {
-        let detached = self.detached.len();
-        let attached = self.len().saturating_sub(detached);
+        let detached = self.detached_count;
+        let attached = self.len() - detached;
         metrics::gauge!("sterna_core_sessions", "state" => "attached").set(attached as f64);
         metrics::gauge!("sterna_core_sessions", "state" => "detached").set(detached as f64);
     }
-}
-
-fn presence_commands(session: &Session, state: v1::PresenceState) -> Vec<LinkCommand> {
-    let command = |c: &ChannelId| session.command(c.clone(), c.key(), Verb::SetPresence(state));
-    session.present_in().map(command).collect()
 }
 
 impl Session {
@@ -294,39 +312,5 @@ impl Session {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use metrics_util::debugging::{DebugValue, DebuggingRecorder};
-    use std::sync::Arc;
-    use sterna_proto::ClientId;
-
-    #[test]
-    fn i12_commands_in_the_background_are_bounded_and_what_is_dropped_is_counted() {
-        let recorder = DebuggingRecorder::new();
-        let channel = ChannelId::new("room:1").unwrap();
-        let command = LinkCommand {
-            identity: Arc::new(crate::identity::Identity {
-                user: UserId::new("alice").unwrap(),
-                permissions: Vec::new(),
-                expires_at_ms: None,
-                operator: false,
-            }),
-            client_id: ClientId::new("phone").unwrap(),
-            session: SessionId(1),
-            key: channel.key(),
-            channel,
-            verb: Verb::SetPresence(v1::PresenceState::Offline),
-        };
-        let mut table = Table::new(10);
-        metrics::with_local_recorder(&recorder, || {
-            (0..BACKGROUND_COMMANDS + 3).for_each(|_| table.push_background(command.clone()));
-        });
-        let waiting = std::iter::from_fn(|| table.pop_background()).count();
-        assert_eq!(waiting, BACKGROUND_COMMANDS);
-        let snapshot = recorder.snapshotter().snapshot().into_vec();
-        let dropped = snapshot.iter().map(|(key, .., value)| (key.key().name(), value));
-        let dropped: Vec<_> = dropped.collect();
-        let expected = ("sterna_core_background_dropped_total", &DebugValue::Counter(3));
-        assert_eq!(dropped, [expected]);
-    }
-}
+#[path = "table_tests.rs"]
+mod tests;

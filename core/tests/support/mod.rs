@@ -2,10 +2,13 @@
 
 #![allow(dead_code, clippy::unwrap_used)]
 
+pub mod stores;
+
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
+use metrics_util::debugging::{DebugValue, DebuggingRecorder, Snapshotter};
 use sterna_core::session::{Outgoing, OutgoingBody};
 use sterna_core::{
     Attachment, ConnectionInfo, CoreConfig, Encoding, Identity, Node, Permission, SystemClock,
@@ -24,6 +27,9 @@ pub async fn node(config: CoreConfig, stores: Stores) -> Node {
     Node::start(config, stores, Arc::new(SystemClock)).await.unwrap()
 }
 
+/// A test that takes longer has failed.
+const PATIENCE: Duration = Duration::from_secs(60);
+
 /// Runs a test with one node and one worker on this thread.
 pub fn with_worker<F: Future<Output = ()>>(test: impl FnOnce(Node, Worker) -> F) {
     with_workers(config(), MemoryStore::new().stores(), 1, |node, mut workers| {
@@ -38,7 +44,30 @@ pub fn with_workers<F: Future<Output = ()>>(
     count: u16,
     test: impl FnOnce(Node, Vec<Worker>) -> F,
 ) {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    run(tokio::runtime::Builder::new_current_thread(), PATIENCE, config, stores, count, test);
+}
+
+/// As [`with_workers`], but time passes only while everybody waits for it.
+pub fn with_held_clock<F: Future<Output = ()>>(
+    config: CoreConfig,
+    stores: Stores,
+    count: u16,
+    test: impl FnOnce(Node, Vec<Worker>) -> F,
+) {
+    let mut runtime = tokio::runtime::Builder::new_current_thread();
+    runtime.start_paused(true);
+    run(runtime, 100 * PATIENCE, config, stores, count, test);
+}
+
+fn run<F: Future<Output = ()>>(
+    mut runtime: tokio::runtime::Builder,
+    patience: Duration,
+    config: CoreConfig,
+    stores: Stores,
+    count: u16,
+    test: impl FnOnce(Node, Vec<Worker>) -> F,
+) {
+    let runtime = runtime.enable_all().build().unwrap();
     tokio::task::LocalSet::new().block_on(&runtime, async {
         let node = node(config, stores).await;
         let workers: Vec<Worker> = (0..count).map(|index| Worker::new(&node, index)).collect();
@@ -47,12 +76,33 @@ pub fn with_workers<F: Future<Output = ()>>(
             .cloned()
             .map(|worker| tokio::task::spawn_local(async move { worker.run().await }))
             .collect();
-        tokio::time::timeout(Duration::from_secs(60), test(node.clone(), workers)).await.unwrap();
+        tokio::time::timeout(patience, test(node.clone(), workers)).await.unwrap();
         assert!(node.shutdown(Duration::from_secs(10)).await);
         for task in loops {
             task.await.unwrap();
         }
     });
+}
+
+/// Runs a test whose metrics are its own: everything happens on this thread.
+pub fn counted(test: impl FnOnce(&Snapshotter)) {
+    let recorder = DebuggingRecorder::new();
+    let snapshotter = recorder.snapshotter();
+    metrics::with_local_recorder(&recorder, || test(&snapshotter));
+}
+
+/// The sum of a counter over its labels; snapshots take what they show.
+pub fn counts(snapshotter: &Snapshotter, names: &[&str]) -> Vec<u64> {
+    let snapshot = snapshotter.snapshot().into_vec();
+    let of_name = |name: &&str| {
+        let of = snapshot.iter().filter(|(key, ..)| key.key().name() == *name);
+        of.map(|(.., value)| match value {
+            DebugValue::Counter(count) => *count,
+            other => panic!("{name} is {other:?}"),
+        })
+        .sum()
+    };
+    names.iter().map(of_name).collect()
 }
 
 pub fn identity(user: &str) -> Identity {
@@ -163,6 +213,21 @@ impl TestClient {
         }
     }
 
+    pub async fn receipt(&mut self) -> v1::Receipt {
+        loop {
+            if let Event::Receipt(receipt) = self.push().await {
+                return receipt;
+            }
+        }
+    }
+
+    pub async fn presence(&mut self) -> v1::PresenceMember {
+        match self.push().await {
+            Event::Presence(change) => change.member.unwrap(),
+            other => panic!("expected a change of presence, got {other:?}"),
+        }
+    }
+
     pub async fn receive(&mut self) -> Result<(), CloseReason> {
         let mut batch: Vec<Outgoing> = Vec::new();
         let result = self.attachment.next_batch(&mut batch).await;
@@ -194,6 +259,16 @@ impl TestClient {
 
 pub fn subscribe(channel: &str, since: Option<v1::Position>) -> Verb {
     Verb::Subscribe(v1::Subscribe { channel: channel.into(), since, ..Default::default() })
+}
+
+/// To be listed and to hear who comes and goes.
+pub fn join(channel: &str) -> v1::Subscribe {
+    v1::Subscribe { channel: channel.into(), presence: true, ..Default::default() }
+}
+
+pub fn with_receipts(channel: &str) -> Verb {
+    let channel = channel.to_owned();
+    Verb::Subscribe(v1::Subscribe { channel, receipts: true, ..Default::default() })
 }
 
 pub fn publish(channel: &str, client_seq: u64, text: &str) -> Verb {

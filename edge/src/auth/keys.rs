@@ -81,7 +81,7 @@ impl fmt::Debug for AuthKey {
 /// Why a configured key cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum KeyError {
-    #[error("no key is configured; add at least one")]
+    #[error("no key is configured; add at least one, or a JWKS")]
     None,
     #[error("{0} keys are configured; at most {KEYS} are allowed")]
     TooMany(usize),
@@ -99,22 +99,34 @@ pub enum KeyError {
     Public { algorithm: &'static str, reason: String },
 }
 
-/// All configured keys, ready to verify.
-#[derive(Debug)]
-pub(super) struct KeySet(Vec<Key>);
+/// Keys ready to verify.
+#[derive(Debug, Default)]
+pub(super) struct KeySet {
+    keys: Vec<Key>,
+    kids: KidRule,
+}
+
+/// Which tokens a key may serve.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+enum KidRule {
+    /// Those that name it and those that name none.
+    #[default]
+    Lenient,
+    /// A key with a kid those that name it, one without those that name none: with many keys, no
+    /// token is tried against all of them.
+    Exact,
+}
 
 #[derive(Debug)]
-struct Key {
+pub(super) struct Key {
     kid: Option<String>,
     algorithm: KeyAlgorithm,
     decoding: DecodingKey,
 }
 
 impl KeySet {
+    /// Configured keys; possibly none, when there are others.
     pub(super) fn new(keys: &[AuthKey]) -> Result<Self, KeyError> {
-        if keys.is_empty() {
-            return Err(KeyError::None);
-        }
         if keys.len() > KEYS {
             return Err(KeyError::TooMany(keys.len()));
         }
@@ -131,7 +143,16 @@ impl KeySet {
                 Ok(Key { kid: key.kid.clone(), algorithm: key.algorithm, decoding })
             })
             .collect::<Result<_, _>>()
-            .map(Self)
+            .map(|keys| Self { keys, kids: KidRule::Lenient })
+    }
+
+    /// Keys from a JWKS.
+    pub(super) fn published(keys: Vec<Key>) -> Self {
+        Self { keys, kids: KidRule::Exact }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.keys.len()
     }
 
     /// Whether `signature` over `message` is by a key that the header may stand for.
@@ -141,7 +162,8 @@ impl KeySet {
         message: &[u8],
         signature: &str,
     ) -> Result<(), Refusal> {
-        let mut candidates = self.0.iter().filter(|key| key.serves(header)).peekable();
+        let mut candidates =
+            self.keys.iter().filter(|key| key.serves(header, self.kids)).peekable();
         if candidates.peek().is_none() {
             return Err(Refusal::NoKey);
         }
@@ -154,10 +176,14 @@ impl KeySet {
 }
 
 impl Key {
-    fn serves(&self, header: &Header) -> bool {
+    pub(super) fn new(kid: Option<String>, algorithm: KeyAlgorithm, decoding: DecodingKey) -> Self {
+        Self { kid, algorithm, decoding }
+    }
+
+    fn serves(&self, header: &Header, kids: KidRule) -> bool {
         let named = match (&self.kid, &header.kid) {
             (Some(own), Some(wanted)) => own == wanted,
-            _ => true,
+            (own, wanted) => kids == KidRule::Lenient || own == wanted,
         };
         named && self.algorithm.name() == header.alg
     }

@@ -1,7 +1,7 @@
 //! Access tokens (JWT, RFC 7519 and RFC 8725) to identities.
 //!
 //! Owns the keys that tokens are checked with and the list of revocations. Called by the handshake
-//! of every connection and by the HTTP API; never does I/O. A key is bound to one algorithm, so
+//! of every connection and by the HTTP API; only [`jwks`] does I/O, in a task of its own. A key is bound to one algorithm, so
 //! the token's header chooses among configured keys and can neither bring a key (`jku`, `x5u`,
 //! `jwk` are not looked at) nor change how one is used.
 //!
@@ -12,6 +12,7 @@
 //! give `manage`. Without the claim the token opens no channel.
 
 mod claims;
+pub mod jwks;
 mod keys;
 mod revocations;
 
@@ -20,6 +21,8 @@ mod tests;
 
 use std::sync::Mutex;
 use std::time::Duration;
+
+use jwks::{Jwks, JwksConfig};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -35,6 +38,8 @@ pub use keys::{AuthKey, KeyAlgorithm, KeyError};
 #[derive(Debug, Clone)]
 pub struct AuthConfig {
     pub keys: Vec<AuthKey>,
+    /// Keys that somebody else publishes, beside those.
+    pub jwks: Option<JwksConfig>,
     /// When set, `aud` must be or hold this text. When not, a token meant for somebody (`aud`) is
     /// refused, as RFC 7519 asks.
     pub audience: Option<String>,
@@ -51,6 +56,7 @@ impl AuthConfig {
     pub fn new(keys: Vec<AuthKey>) -> Self {
         Self {
             keys,
+            jwks: None,
             audience: None,
             issuer: None,
             leeway: Duration::from_secs(10),
@@ -63,6 +69,7 @@ impl AuthConfig {
 #[derive(Debug)]
 pub struct Authenticator {
     keys: keys::KeySet,
+    jwks: Option<Jwks>,
     audience: Option<String>,
     issuer: Option<String>,
     leeway_ms: u64,
@@ -77,13 +84,20 @@ pub enum AuthError {
     Invalid,
     #[error("the access token has expired")]
     Expired,
+    /// Only for those who do not wait: the key may be published already and is asked for.
+    #[error("the key of this access token is not here yet; try again")]
+    Later,
 }
 
 impl Authenticator {
     /// Fails when a key cannot serve its algorithm.
     pub fn new(config: AuthConfig) -> Result<Self, KeyError> {
+        if config.keys.is_empty() && config.jwks.is_none() {
+            return Err(KeyError::None);
+        }
         Ok(Self {
             keys: keys::KeySet::new(&config.keys)?,
+            jwks: config.jwks.map(Jwks::new),
             audience: config.audience,
             issuer: config.issuer,
             leeway_ms: u64::try_from(config.leeway.as_millis()).unwrap_or(u64::MAX),
@@ -92,22 +106,55 @@ impl Authenticator {
         })
     }
 
-    /// One reason for every refusal goes to the client; the log knows more.
+    /// Reads the keys of a JWKS for the first time, bounded by its deadline. What fails is logged and
+    /// tried again by [`keep_fresh`](Self::keep_fresh).
+    pub async fn read_published_keys(&self) {
+        if let Some(jwks) = &self.jwks {
+            jwks.refresh().await;
+        }
+    }
+
+    /// Keeps the keys of a JWKS fresh until it is dropped; without one there is nothing to do.
+    pub async fn keep_fresh(&self) {
+        match &self.jwks {
+            Some(jwks) => jwks.keep_fresh().await,
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Whether there is any key at all.
+    pub fn has_keys(&self) -> bool {
+        self.keys.len() + self.jwks.as_ref().map_or(0, |jwks| jwks.keys().len()) > 0
+    }
+
+    /// As [`check_fresh`](Self::check_fresh), for those who cannot wait: when its key may have been
+    /// published a moment ago, the token is to be shown again ([`AuthError::Later`]).
     pub fn check(&self, access_token: &str, unix_ms: u64) -> Result<Identity, AuthError> {
         let verdict = self.verify(access_token, unix_ms);
-        let result = match &verdict {
-            Ok(_) => "ok",
-            Err(Refusal::Expired) => "expired",
-            Err(_) => "invalid",
-        };
-        metrics::counter!("sterna_edge_token_checks_total", "result" => result).increment(1);
-        verdict.map_err(|refusal| {
-            tracing::debug!(%refusal, "access token refused");
-            match refusal {
-                Refusal::Expired => AuthError::Expired,
-                _ => AuthError::Invalid,
-            }
-        })
+        if let (Err(Refusal::UnknownKid), Some(jwks)) = (&verdict, &self.jwks)
+            && jwks.ask()
+        {
+            return tell(verdict).map_err(|_| AuthError::Later);
+        }
+        tell(verdict)
+    }
+
+    /// Whether a token holds. Waits for the keys of a JWKS when the token names one that is not
+    /// known yet and they may be read anew. One reason for every refusal goes to the client; the
+    /// log knows more.
+    pub async fn check_fresh(
+        &self,
+        access_token: &str,
+        unix_ms: impl Fn() -> u64,
+    ) -> Result<Identity, AuthError> {
+        let seen = self.jwks.as_ref().map_or(0, Jwks::finished);
+        let verdict = self.verify(access_token, unix_ms());
+        if let (Err(Refusal::UnknownKid), Some(jwks)) = (&verdict, &self.jwks)
+            && jwks.newer(seen).await
+        {
+            return tell(self.verify(access_token, unix_ms()));
+        }
+        tell(verdict)
     }
 
     /// Refuses from now on every token of `user` issued before this time (I11). Sessions that are
@@ -128,10 +175,25 @@ impl Authenticator {
         if header.crit.is_some() {
             return Err(Refusal::Shape("critical extensions are not known here"));
         }
-        self.keys.verify(&header, message.as_bytes(), signature)?;
+        self.verify_signature(&header, message.as_bytes(), signature)?;
         // Nothing of the payload is parsed before its signature holds.
         let claims: Claims = decode_part(payload, "claims")?;
         self.judge(claims, unix_ms)
+    }
+
+    fn verify_signature(
+        &self,
+        header: &Header,
+        message: &[u8],
+        signature: &str,
+    ) -> Result<(), Refusal> {
+        let configured = self.keys.verify(header, message, signature);
+        let (Err(refusal), Some(jwks)) = (&configured, &self.jwks) else { return configured };
+        match jwks.keys().verify(header, message, signature) {
+            Err(Refusal::NoKey) if header.kid.is_some() => Err(Refusal::UnknownKid),
+            Err(Refusal::NoKey) if !matches!(refusal, Refusal::NoKey) => configured,
+            published => published,
+        }
     }
 
     fn judge(&self, claims: Claims, unix_ms: u64) -> Result<Identity, Refusal> {
@@ -184,6 +246,8 @@ enum Refusal {
     Json { part: &'static str, error: serde_json::Error },
     #[error("no configured key has this kid and algorithm")]
     NoKey,
+    #[error("no key, configured or published, has this kid and algorithm")]
+    UnknownKid,
     #[error("the signature does not hold")]
     Signature,
     #[error("sub is no user: {0}")]
@@ -202,6 +266,22 @@ enum Refusal {
     Revoked,
     #[error("channels: {0}")]
     Channels(&'static str),
+}
+
+fn tell(verdict: Result<Identity, Refusal>) -> Result<Identity, AuthError> {
+    let result = match &verdict {
+        Ok(_) => "ok",
+        Err(Refusal::Expired) => "expired",
+        Err(_) => "invalid",
+    };
+    metrics::counter!("sterna_edge_token_checks_total", "result" => result).increment(1);
+    verdict.map_err(|refusal| {
+        tracing::debug!(%refusal, "access token refused");
+        match refusal {
+            Refusal::Expired => AuthError::Expired,
+            _ => AuthError::Invalid,
+        }
+    })
 }
 
 fn decode_part<T: serde::de::DeserializeOwned>(

@@ -122,6 +122,7 @@ fn judge_all<'a>(
             }
             Err(AuthError::Invalid) => Invalid,
             Err(AuthError::Expired) => Expired,
+            Err(AuthError::Later) => panic!("there is no JWKS to wait for"),
         };
         assert_eq!(found, wanted, "{name}: {token:.300}");
     }

@@ -9,6 +9,9 @@ use sterna_proto::{ErrorCode, v1};
 
 pub(super) type Answer<T> = Result<Success<T>, ApiError>;
 
+/// When to repeat what could not be done now and may be done soon, where nobody knows better.
+const RETRY_AFTER_MS: u32 = 1000;
+
 /// `{"result": …}`.
 #[derive(Debug, Serialize)]
 pub(super) struct Success<T> {
@@ -78,10 +81,13 @@ impl IntoResponse for ApiError {
 }
 
 /// An error with the status that HTTP itself has for it (404 for a path, 415, 422…).
-pub(super) fn respond(status: StatusCode, error: v1::Error) -> Response {
+pub(super) fn respond(status: StatusCode, mut error: v1::Error) -> Response {
     #[derive(Serialize)]
     struct Failure {
         error: ErrorBody,
+    }
+    if status == StatusCode::SERVICE_UNAVAILABLE && error.retryable && error.retry_after_ms == 0 {
+        error.retry_after_ms = RETRY_AFTER_MS;
     }
     let retry_after_ms = error.retry_after_ms;
     let mut response = (status, Json(Failure { error: error.into() })).into_response();

@@ -116,6 +116,17 @@ pub(super) struct Caller {
     pub(super) client_id: ClientId,
 }
 
+impl Caller {
+    /// What only the operator may do, as in "drain the node".
+    pub(super) fn check_operator(&self, what: &str) -> Result<(), ApiError> {
+        if self.identity.operator {
+            return Ok(());
+        }
+        let message = format!("only an API key may {what}");
+        Err(ApiError(v1::Error::new(ErrorCode::PermissionDenied, message)))
+    }
+}
+
 impl FromRequestParts<Arc<Surface>> for Caller {
     type Rejection = ApiError;
 
@@ -123,11 +134,11 @@ impl FromRequestParts<Arc<Surface>> for Caller {
         parts: &mut Parts,
         surface: &Arc<Surface>,
     ) -> Result<Self, ApiError> {
-        identify(parts, surface).map_err(ApiError)
+        identify(parts, surface).await.map_err(ApiError)
     }
 }
 
-fn identify(parts: &Parts, surface: &Surface) -> Result<Caller, v1::Error> {
+async fn identify(parts: &Parts, surface: &Surface) -> Result<Caller, v1::Error> {
     let secret = presented(parts).ok_or_else(|| {
         unauthorized("send `Authorization: Bearer` with an access token or an API key")
     })?;
@@ -135,10 +146,13 @@ fn identify(parts: &Parts, surface: &Surface) -> Result<Caller, v1::Error> {
         let identity = principal.identity.clone();
         return Ok(Caller { identity, client_id: principal.client_id.clone() });
     }
-    let now_ms = surface.parts.node.clock().unix_ms();
-    let identity = surface.parts.auth.check(secret, now_ms).map_err(|error| match error {
+    let now = || surface.parts.node.clock().unix_ms();
+    let checked = surface.parts.auth.check_fresh(secret, now).await;
+    let identity = checked.map_err(|error| match error {
         AuthError::Expired => v1::Error::new(ErrorCode::TokenExpired, error.to_string()),
-        AuthError::Invalid => unauthorized("neither an access token nor an API key of this node"),
+        AuthError::Invalid | AuthError::Later => {
+            unauthorized("neither an access token nor an API key of this node")
+        }
     })?;
     Ok(Caller { client_id: client_id_of(&identity.user)?, identity: Arc::new(identity) })
 }

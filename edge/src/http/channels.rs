@@ -6,50 +6,51 @@ use sterna_core::link::Verb;
 use sterna_proto::v1::{ChannelAccess, ChannelKind, Role};
 use sterna_proto::{ChannelId, ErrorCode, UserId, v1};
 
-use super::Shared;
 use super::answer::{Answer, ApiError, success};
 use super::caller::Caller;
 use super::input::Body;
 use super::publish::unexpected;
 use super::read::page_limit;
+use super::{Shared, Surface};
 
 /// Most members that come with a new channel.
 const FIRST_MEMBERS: usize = 500;
 
-#[derive(Debug, Clone, Copy, Deserialize)]
-#[serde(rename_all = "lowercase")]
-enum KindName {
-    Direct,
-    Group,
-    Broadcast,
-}
-
-#[derive(Debug, Clone, Copy, Deserialize)]
-#[serde(rename_all = "lowercase")]
-enum AccessName {
-    Members,
-    Open,
-}
-
-#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-enum RoleName {
-    Reader,
-    Member,
-    Admin,
-    Owner,
-}
-
-impl From<RoleName> for Role {
-    fn from(name: RoleName) -> Self {
-        match name {
-            RoleName::Reader => Self::Reader,
-            RoleName::Member => Self::Member,
-            RoleName::Admin => Self::Admin,
-            RoleName::Owner => Self::Owner,
+/// An enum of the wire under its names here. What this version does not know, or nobody has set, is
+/// shown as `unspecified` and cannot be asked for.
+macro_rules! names {
+    ($name:ident of $wire:ident: $($variant:ident),+) => {
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+        #[serde(rename_all = "lowercase")]
+        enum $name {
+            #[serde(skip_deserializing)]
+            Unspecified,
+            $($variant),+
         }
-    }
+
+        impl From<$name> for $wire {
+            fn from(name: $name) -> Self {
+                match name {
+                    $name::Unspecified => Self::Unspecified,
+                    $($name::$variant => Self::$variant),+
+                }
+            }
+        }
+
+        impl From<$wire> for $name {
+            fn from(wire: $wire) -> Self {
+                match wire {
+                    $wire::Unspecified => Self::Unspecified,
+                    $($wire::$variant => Self::$variant),+
+                }
+            }
+        }
+    };
 }
+
+names!(KindName of ChannelKind: Direct, Group, Broadcast);
+names!(AccessName of ChannelAccess: Members, Open);
+names!(RoleName of Role: Reader, Member, Admin, Owner);
 
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -65,47 +66,41 @@ impl MemberBody {
     }
 }
 
+/// What stands in the channel's record, without looking up heads and members.
+#[derive(Debug, Serialize)]
+struct RecordBody {
+    channel: String,
+    kind: KindName,
+    access: AccessName,
+    created_at_ms: u64,
+}
+
+impl From<v1::ChannelInfo> for RecordBody {
+    fn from(info: v1::ChannelInfo) -> Self {
+        let (kind, access) = (info.kind().into(), info.access().into());
+        Self { kind, access, channel: info.channel, created_at_ms: info.created_at_ms }
+    }
+}
+
 #[derive(Debug, Serialize)]
 pub(super) struct ChannelInfoBody {
-    channel: String,
-    kind: &'static str,
-    access: &'static str,
-    created_at_ms: u64,
     epoch: u32,
     head_offset: u64,
     members: u32,
     created: bool,
+    #[serde(flatten)]
+    record: RecordBody,
 }
 
 impl From<v1::ChannelInfo> for ChannelInfoBody {
     fn from(info: v1::ChannelInfo) -> Self {
         Self {
-            kind: kind_name(info.kind()),
-            access: access_name(info.access()),
-            channel: info.channel,
-            created_at_ms: info.created_at_ms,
             epoch: info.epoch,
             head_offset: info.head_offset,
             members: info.members,
             created: info.created,
+            record: info.into(),
         }
-    }
-}
-
-fn kind_name(kind: ChannelKind) -> &'static str {
-    match kind {
-        ChannelKind::Unspecified => "unspecified",
-        ChannelKind::Direct => "direct",
-        ChannelKind::Group => "group",
-        ChannelKind::Broadcast => "broadcast",
-    }
-}
-
-fn access_name(access: ChannelAccess) -> &'static str {
-    match access {
-        ChannelAccess::Unspecified => "unspecified",
-        ChannelAccess::Members => "members",
-        ChannelAccess::Open => "open",
     }
 }
 
@@ -129,21 +124,12 @@ pub(super) async fn create(
         let message = format!("at most {FIRST_MEMBERS} members come with a new channel");
         return Err(ApiError(v1::Error::new(ErrorCode::LimitExceeded, message)));
     }
-    let kind = match body.kind {
-        KindName::Direct => ChannelKind::Direct,
-        KindName::Group => ChannelKind::Group,
-        KindName::Broadcast => ChannelKind::Broadcast,
-    };
-    let access = match body.access.unwrap_or(AccessName::Members) {
-        AccessName::Members => ChannelAccess::Members,
-        AccessName::Open => ChannelAccess::Open,
-    };
     let members =
         body.members.into_iter().map(MemberBody::into_wire).collect::<Result<_, ApiError>>()?;
     let verb = Verb::CreateChannel(v1::CreateChannel {
         channel: body.channel,
-        kind: kind.into(),
-        access: access.into(),
+        kind: ChannelKind::from(body.kind).into(),
+        access: ChannelAccess::from(body.access.unwrap_or(AccessName::Members)).into(),
         members,
     });
     match surface.call(&caller, channel, verb).await? {
@@ -165,10 +151,7 @@ pub(super) async fn list(
     caller: Caller,
     Body(body): Body<ListBody>,
 ) -> Answer<ChannelListBody> {
-    if !caller.identity.operator {
-        let message = "only an API key may list all channels";
-        return Err(ApiError(v1::Error::new(ErrorCode::PermissionDenied, message)));
-    }
+    caller.check_operator("list all channels")?;
     let after = body.after.as_deref().map(ChannelId::new).transpose()?;
     let limit = page_limit(body.limit)? as usize;
     // One more than asked tells whether there are more.
@@ -180,28 +163,8 @@ pub(super) async fn list(
 
 #[derive(Debug, Serialize)]
 pub(super) struct ChannelListBody {
-    channels: Vec<ListedBody>,
+    channels: Vec<RecordBody>,
     more: bool,
-}
-
-/// A channel in a listing, which does not look up heads and members.
-#[derive(Debug, Serialize)]
-struct ListedBody {
-    channel: String,
-    kind: &'static str,
-    access: &'static str,
-    created_at_ms: u64,
-}
-
-impl From<v1::ChannelInfo> for ListedBody {
-    fn from(info: v1::ChannelInfo) -> Self {
-        Self {
-            kind: kind_name(info.kind()),
-            access: access_name(info.access()),
-            channel: info.channel,
-            created_at_ms: info.created_at_ms,
-        }
-    }
 }
 
 #[derive(Debug, Deserialize)]
@@ -245,14 +208,8 @@ pub(super) async fn members(
 
 /// `None` for a role that this version does not know.
 fn member_body(member: v1::Member) -> Option<MemberBody> {
-    let role = match member.role() {
-        Role::Unspecified => return None,
-        Role::Reader => RoleName::Reader,
-        Role::Member => RoleName::Member,
-        Role::Admin => RoleName::Admin,
-        Role::Owner => RoleName::Owner,
-    };
-    Some(MemberBody { user: member.user, role })
+    let role = RoleName::from(member.role());
+    (role != RoleName::Unspecified).then_some(MemberBody { user: member.user, role })
 }
 
 #[derive(Debug, Deserialize)]
@@ -271,7 +228,7 @@ pub(super) async fn set_member(
     let channel = ChannelId::new(&body.channel)?;
     let member = MemberBody { user: body.user, role: body.role }.into_wire()?;
     let verb = Verb::SetMember(v1::SetMember { channel: body.channel, member: Some(member) });
-    done(&surface.call(&caller, channel, verb).await?)
+    change(&surface, &caller, channel, verb).await
 }
 
 #[derive(Debug, Deserialize)]
@@ -289,16 +246,22 @@ pub(super) async fn remove_member(
     let channel = ChannelId::new(&body.channel)?;
     UserId::new(&body.user)?;
     let verb = Verb::RemoveMember(v1::RemoveMember { channel: body.channel, user: body.user });
-    done(&surface.call(&caller, channel, verb).await?)
+    change(&surface, &caller, channel, verb).await
 }
 
 /// `{}`.
 #[derive(Debug, Serialize)]
 pub(super) struct DoneBody {}
 
-fn done(result: &v1::reply::Result) -> Answer<DoneBody> {
-    match result {
+/// A command whose answer is that it is done.
+async fn change(
+    surface: &Surface,
+    caller: &Caller,
+    channel: ChannelId,
+    verb: Verb,
+) -> Answer<DoneBody> {
+    match surface.call(caller, channel, verb).await? {
         v1::reply::Result::Done(_) => success(DoneBody {}),
-        other => Err(unexpected(other)),
+        other => Err(unexpected(&other)),
     }
 }

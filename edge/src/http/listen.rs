@@ -1,13 +1,17 @@
-//! The listener: a bounded number of connections, and none that sends its request drop by drop.
+//! The listener: a bounded number of connections, and none that sends its request drop by drop or
+//! leaves its answer lying. While a request is worked on, its own deadline counts, not these.
 
 use std::future::Future as _;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use axum::extract::connect_info::Connected;
+use axum::serve::IncomingStream;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -42,9 +46,7 @@ impl axum::serve::Listener for Bounded {
             };
             match self.listener.accept().await {
                 Ok((stream, address)) => {
-                    let deadline = Box::pin(tokio::time::sleep(self.read_deadline));
-                    let every = self.read_deadline;
-                    return (Timed { stream, deadline, every, _permit: permit }, address);
+                    return (Timed::new(stream, self.read_deadline, permit), address);
                 }
                 Err(error) => {
                     metrics::counter!("sterna_edge_http_accept_failures_total").increment(1);
@@ -60,13 +62,63 @@ impl axum::serve::Listener for Bounded {
     }
 }
 
-/// A connection whose peer has a time to send a whole request, counted from the last answer.
+/// Whether a request of a connection is being worked on.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Working(Arc<AtomicBool>);
+
+impl Working {
+    /// From now until the returned value is dropped.
+    pub(super) fn begin(&self) -> impl Drop + use<> {
+        struct Begun(Working);
+        impl Drop for Begun {
+            fn drop(&mut self) {
+                self.0.0.store(false, Ordering::Relaxed);
+            }
+        }
+        self.0.store(true, Ordering::Relaxed);
+        Begun(self.clone())
+    }
+
+    fn is_working(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+impl Connected<IncomingStream<'_, Bounded>> for Working {
+    fn connect_info(stream: IncomingStream<'_, Bounded>) -> Self {
+        stream.io().working.clone()
+    }
+}
+
+/// A connection whose peer has a time to send a request, counted from the last answer, and again
+/// to take some of its answer.
 #[derive(Debug)]
 pub(super) struct Timed {
     stream: TcpStream,
     deadline: Pin<Box<Sleep>>,
     every: Duration,
+    working: Working,
     _permit: OwnedSemaphorePermit,
+}
+
+impl Timed {
+    fn new(stream: TcpStream, every: Duration, permit: OwnedSemaphorePermit) -> Self {
+        let deadline = Box::pin(tokio::time::sleep(every));
+        Self { stream, deadline, every, working: Working::default(), _permit: permit }
+    }
+
+    fn restart(&mut self) {
+        let end = Instant::now() + self.every;
+        self.deadline.as_mut().reset(end);
+    }
+
+    fn check<T>(&mut self, context: &mut Context<'_>) -> Poll<io::Result<T>> {
+        if !self.deadline.as_mut().poll(context).is_ready() {
+            return Poll::Pending;
+        }
+        metrics::counter!("sterna_edge_http_slow_peers_total").increment(1);
+        Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
+    }
 }
 
 impl AsyncRead for Timed {
@@ -75,8 +127,11 @@ impl AsyncRead for Timed {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        if self.deadline.as_mut().poll(context).is_ready() {
-            return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+        if self.working.is_working() {
+            // Here only the end of the connection is looked for, or the body comes.
+            self.restart();
+        } else if let Poll::Ready(late) = self.check(context) {
+            return Poll::Ready(late);
         }
         Pin::new(&mut self.stream).poll_read(context, buffer)
     }
@@ -88,9 +143,13 @@ impl AsyncWrite for Timed {
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        let end = Instant::now() + self.every;
-        self.deadline.as_mut().reset(end);
-        Pin::new(&mut self.stream).poll_write(context, bytes)
+        match Pin::new(&mut self.stream).poll_write(context, bytes) {
+            Poll::Ready(written) => {
+                self.restart();
+                Poll::Ready(written)
+            }
+            Poll::Pending => self.check(context),
+        }
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -21,6 +21,8 @@ mod read;
 mod ready;
 
 #[cfg(test)]
+mod pressure_tests;
+#[cfg(test)]
 mod tests;
 
 use std::net::SocketAddr;
@@ -28,7 +30,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::extract::{DefaultBodyLimit, Request, State};
+use axum::extract::{ConnectInfo, DefaultBodyLimit, Request, State};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
@@ -53,9 +55,10 @@ pub struct HttpConfig {
     /// Port 0 picks a free one.
     pub address: SocketAddr,
     pub api_keys: Vec<ApiKey>,
-    /// How long a request may take from its last header to its answer.
+    /// How long a request may take from its last header to its answer, its body included.
     pub request_deadline: Duration,
-    /// How long a request may take to arrive, and an idle connection may stay.
+    /// How long the head of a request may take to arrive, an idle connection may stay, and a peer
+    /// may take nothing of its answer. The body belongs to the request's own deadline.
     pub read_deadline: Duration,
     /// Connections at a time. Full: further ones wait in the kernel's backlog.
     pub connections: usize,
@@ -117,7 +120,8 @@ impl HttpSurface {
         let tasks = Tasks::new();
         let stopping = tasks.clone();
         tasks.spawn("http", async move {
-            let serving = axum::serve(listener, router)
+            let service = router.into_make_service_with_connect_info::<listen::Working>();
+            let serving = axum::serve(listener, service)
                 .with_graceful_shutdown(async move { stopping.shutdown_started().await });
             if let Err(error) = serving.await {
                 tracing::error!(%error, "HTTP surface ended");
@@ -186,11 +190,14 @@ fn router(config: &HttpConfig, parts: HttpParts) -> Result<Router, EdgeError> {
 
 /// Bounds the time of a request and counts it.
 async fn guard(State(surface): Shared, request: Request, next: Next) -> Response {
+    let connection = request.extensions().get::<ConnectInfo<listen::Working>>();
+    let _working = connection.map(|info| info.0.begin());
     let answer = tokio::time::timeout(surface.request_deadline, next.run(request)).await;
     let response = answer.unwrap_or_else(|_| {
         let message = "not done in time and perhaps carried out; repeat it with the same \
                        Idempotency-Key";
-        answer::ApiError(v1::Error::new(ErrorCode::Unavailable, message)).into_response()
+        let error = v1::Error::new(ErrorCode::Unavailable, message);
+        answer::ApiError(error).into_response()
     });
     let class = match response.status().as_u16() {
         200..=299 => "2xx",

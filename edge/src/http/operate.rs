@@ -49,6 +49,9 @@ pub(super) async fn readyz(State(surface): Shared) -> Response {
     if let Some(reason) = surface.parts.node.failed().now_or_never() {
         return unready(reason);
     }
+    if !surface.parts.auth.has_keys() {
+        return unready("no key to check access tokens with: the JWKS could not be read".into());
+    }
     match surface.ready.check().await {
         Ok(()) => "ok\n".into_response(),
         Err(reason) => unready(reason),
@@ -79,10 +82,7 @@ pub(super) async fn drain(
     caller: Caller,
     Body(body): Body<DrainBody>,
 ) -> Answer<DrainingBody> {
-    if !caller.identity.operator {
-        let message = "only an API key may drain the node";
-        return Err(ApiError(v1::Error::new(ErrorCode::PermissionDenied, message)));
-    }
+    caller.check_operator("drain the node")?;
     let deadline = body.deadline_ms.map_or(DRAIN_DEADLINE, Duration::from_millis);
     if deadline > DRAIN_DEADLINE_MOST {
         return Err(ApiError::bad_request("deadline_ms is at most 3600000, an hour"));
@@ -118,10 +118,7 @@ pub(super) async fn revoke(
     caller: Caller,
     Body(body): Body<RevokeBody>,
 ) -> Answer<RevokedBody> {
-    if !caller.identity.operator {
-        let message = "only an API key may revoke a user";
-        return Err(ApiError(v1::Error::new(ErrorCode::PermissionDenied, message)));
-    }
+    caller.check_operator("revoke a user")?;
     let user = UserId::new(&body.user)?;
     let before_ms = surface.parts.node.clock().unix_ms();
     surface.parts.auth.revoke(&user, before_ms);

@@ -11,48 +11,72 @@ use metrics_exporter_prometheus::PrometheusBuilder;
 use serde_json::{Value, json};
 use sterna_core::{CoreConfig, Node, SystemClock};
 use sterna_proto::{NodeId, v1};
+use sterna_storage::Stores;
 use sterna_storage::memory::MemoryStore;
 use tokio::sync::watch;
 use tower::ServiceExt as _;
 
 use super::*;
+use crate::auth::jwks::{JwksConfig, JwksSource};
 use crate::auth::{AuthConfig, AuthKey, KeyAlgorithm};
 
 const TOKEN_SECRET: &[u8] = b"0123456789abcdef0123456789abcdef";
-const API_KEY: &str = "an api key for tests, long enough";
+pub(super) const API_KEY: &str = "an api key for tests, long enough";
 
 /// The routes on a node of their own.
-struct Api {
-    router: Router,
+pub(super) struct Api {
+    pub(super) router: Router,
     node: Node,
     drain: watch::Receiver<Option<DrainOrder>>,
 }
 
+/// What a test may want otherwise.
+pub(super) struct ApiSettings {
+    pub(super) core: CoreConfig,
+    pub(super) stores: Stores,
+    pub(super) http: HttpConfig,
+    pub(super) auth: AuthConfig,
+}
+
 impl Api {
-    async fn start() -> Self {
-        let node_id = NodeId::new("test").unwrap();
-        let config = CoreConfig::embedded(node_id, v1::Durability::Memory);
-        let stores = MemoryStore::new().stores();
-        let node = Node::start(config, stores, Arc::new(SystemClock)).await.unwrap();
-        let key =
-            AuthKey { kid: None, algorithm: KeyAlgorithm::Hs256, material: TOKEN_SECRET.to_vec() };
-        let (drain_order, drain) = watch::channel(None);
-        let parts = HttpParts {
-            node: node.clone(),
-            auth: Arc::new(Authenticator::new(AuthConfig::new(vec![key])).unwrap()),
-            metrics: PrometheusBuilder::new().build_recorder().handle(),
-            ready: ReadyProbe {
-                client_address: "127.0.0.1:1".parse().unwrap(),
-                certificate_chain: "no such file".into(),
-            },
-            drain: drain_order,
-        };
-        let keys = vec![ApiKey { id: "test".into(), secret: API_KEY.into() }];
-        let config = HttpConfig::new("127.0.0.1:0".parse().unwrap(), keys);
-        Self { router: router(&config, parts).unwrap(), node, drain }
+    pub(super) async fn start() -> Self {
+        Self::start_with(|_| {}).await
     }
 
-    async fn send(&self, request: Request<Body>) -> (StatusCode, Value) {
+    pub(super) async fn start_with(change: impl FnOnce(&mut ApiSettings)) -> Self {
+        let (settings, parts, drain) = Self::assemble(change).await;
+        let node = parts.node.clone();
+        Self { router: router(&settings, parts).unwrap(), node, drain }
+    }
+
+    /// What a surface is started from, and where drain orders come out.
+    pub(super) async fn assemble(
+        change: impl FnOnce(&mut ApiSettings),
+    ) -> (HttpConfig, HttpParts, watch::Receiver<Option<DrainOrder>>) {
+        let key =
+            AuthKey { kid: None, algorithm: KeyAlgorithm::Hs256, material: TOKEN_SECRET.to_vec() };
+        let keys = vec![ApiKey { id: "test".into(), secret: API_KEY.into() }];
+        let mut settings = ApiSettings {
+            core: CoreConfig::embedded(NodeId::new("test").unwrap(), v1::Durability::Memory),
+            stores: MemoryStore::new().stores(),
+            http: HttpConfig::new("127.0.0.1:0".parse().unwrap(), keys),
+            auth: AuthConfig::new(vec![key]),
+        };
+        change(&mut settings);
+        let ApiSettings { core, stores, http, auth } = settings;
+        let node = Node::start(core, stores, Arc::new(SystemClock)).await.unwrap();
+        let (drain_order, drain) = watch::channel(None);
+        let parts = HttpParts {
+            node,
+            auth: Arc::new(Authenticator::new(auth).unwrap()),
+            metrics: PrometheusBuilder::new().build_recorder().handle(),
+            ready: ReadyProbe { client_address: "127.0.0.1:1".parse().unwrap() },
+            drain: drain_order,
+        };
+        (http, parts, drain)
+    }
+
+    pub(super) async fn send(&self, request: Request<Body>) -> (StatusCode, Value) {
         let response = self.router.clone().oneshot(request).await.unwrap();
         let status = response.status();
         let bytes = axum::body::to_bytes(response.into_body(), 1 << 20).await.unwrap();
@@ -75,12 +99,12 @@ impl Api {
         self.send(Request::get(path).body(Body::empty()).unwrap()).await
     }
 
-    async fn stop(self) {
+    pub(super) async fn stop(self) {
         assert!(self.node.shutdown(Duration::from_secs(5)).await, "the node ends in time");
     }
 }
 
-fn post(path: &str, secret: Option<&str>, body: &str) -> Request<Body> {
+pub(super) fn post(path: &str, secret: Option<&str>, body: &str) -> Request<Body> {
     let mut request = Request::post(path).header(header::CONTENT_TYPE, "application/json");
     if let Some(secret) = secret {
         request = request.header(header::AUTHORIZATION, format!("Bearer {secret}"));
@@ -88,7 +112,7 @@ fn post(path: &str, secret: Option<&str>, body: &str) -> Request<Body> {
     request.body(Body::from(body.to_owned())).unwrap()
 }
 
-fn token(user: &str, channels: Value) -> String {
+pub(super) fn token(user: &str, channels: Value) -> String {
     let exp = jsonwebtoken::get_current_timestamp() + 600;
     let claims = json!({ "sub": user, "exp": exp, "channels": channels });
     let key = EncodingKey::from_secret(TOKEN_SECRET);
@@ -333,7 +357,22 @@ async fn operations_paths_answer() {
     assert_eq!(api.get("/metrics").await.0, StatusCode::OK);
     let (status, reason) = api.get("/readyz").await;
     assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE, "nothing listens on the client port");
-    assert!(reason.as_str().unwrap().contains("no such file"), "{reason}");
+    assert!(reason.as_str().unwrap().contains("no handshake"), "{reason}");
+    api.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_that_knows_no_key_yet_is_not_ready() {
+    let nowhere = JwksSource::File("no such file".into());
+    let api = Api::start_with(|settings| {
+        settings.auth.keys.clear();
+        settings.auth.jwks = Some(JwksConfig::new(nowhere));
+    })
+    .await;
+    let (status, reason) = api.get("/readyz").await;
+    assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
+    assert!(reason.as_str().unwrap().contains("no key to check access tokens with"), "{reason}");
+    assert_eq!(api.get("/livez").await.0, StatusCode::OK);
     api.stop().await;
 }
 

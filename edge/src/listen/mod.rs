@@ -2,6 +2,7 @@
 //! Ends when the edge drains; connections go on without it.
 
 mod admission;
+mod bursts;
 mod quic;
 mod socket;
 mod upgrade;

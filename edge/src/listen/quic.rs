@@ -9,11 +9,14 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use quinn::crypto::rustls::QuicServerConfig;
-use quinn::{Endpoint, EndpointConfig, Incoming, ServerConfig, TokioRuntime, TransportConfig};
+use quinn::{
+    Endpoint, EndpointConfig, Incoming, Runtime as _, ServerConfig, TokioRuntime, TransportConfig,
+};
 use sterna_proto::CloseReason;
 use tokio::time::{timeout, timeout_at};
 
 use super::admission::{Admitted, Proof, Refusal};
+use super::bursts::ShortBursts;
 use crate::config::EdgeLimits;
 use crate::connection;
 use crate::error::EdgeError;
@@ -56,7 +59,14 @@ impl QuicConfigs {
 
     /// Has to be called inside the worker's runtime, which then drives the endpoint.
     pub(crate) fn open(self, socket: UdpSocket) -> std::io::Result<Endpoint> {
-        Endpoint::new(self.endpoint, Some(self.server), socket, Arc::new(TokioRuntime))
+        let socket = ShortBursts::new(TokioRuntime.wrap_udp_socket(socket)?);
+        let runtime = Arc::new(TokioRuntime);
+        Endpoint::new_with_abstract_socket(
+            self.endpoint,
+            Some(self.server),
+            Arc::new(socket),
+            runtime,
+        )
     }
 }
 

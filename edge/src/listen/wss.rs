@@ -121,8 +121,7 @@ async fn upgrade(
             } else {
                 "no upgrade"
             });
-            let _ = stream.write_all(&refused.response()).await;
-            let _ = stream.shutdown().await;
+            refuse(&mut stream, &refused).await;
             None
         }
     }
@@ -143,7 +142,7 @@ async fn read_request(stream: &mut TlsStream<TcpStream>) -> Option<(Request, Vec
                     status: http::StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
                     line: format!("The request has to fit {REQUEST_BYTES} bytes."),
                 };
-                let _ = stream.write_all(&answer.response()).await;
+                refuse(stream, &answer).await;
                 return None;
             }
             Err(error) => {
@@ -152,6 +151,12 @@ async fn read_request(stream: &mut TlsStream<TcpStream>) -> Option<(Request, Vec
             }
         }
     }
+}
+
+/// Says why and ends the stream, so that what was said is known to be whole.
+async fn refuse(stream: &mut TlsStream<TcpStream>, refused: &upgrade::Refused) {
+    let _ = stream.write_all(&refused.response()).await;
+    let _ = stream.shutdown().await;
 }
 
 fn set_options(stream: &TcpStream) -> std::io::Result<()> {

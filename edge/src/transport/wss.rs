@@ -285,7 +285,7 @@ fn end_of(error: &tungstenite::Error) -> End {
 }
 
 /// Allocated for every connection.
-const READ_BUFFER_BYTES: usize = 4096;
+const READ_BUFFER_BYTES: usize = 512;
 
 /// Text messages are written together up to here.
 const TEXT_BATCH_BYTES: usize = 16 * 1024;

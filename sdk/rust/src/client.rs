@@ -3,7 +3,7 @@
 //! its last clone and the last subscription are dropped.
 
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ use sterna_proto::{ChannelId, Offset, UserId, limits};
 use crate::builder::ClientBuilder;
 use crate::event::{ClientState, Page, Statistics};
 use crate::options::{CreateChannel, History, NetworkChange, Subscribe};
-use crate::send::Publish;
+use crate::send::{Publish, Restored, RestoredSend};
 use crate::shared::{Desired, Shared};
 use crate::subscribe::Subscription;
 use crate::{Error, event::MessageId};
@@ -30,6 +30,7 @@ pub struct Client {
 #[derive(Debug)]
 pub(crate) struct Inner {
     pub(crate) shared: Arc<Shared>,
+    pub(crate) restored: Mutex<Vec<Restored>>,
 }
 
 impl Drop for Inner {
@@ -62,7 +63,7 @@ impl Client {
         let wait = states.wait_for(|state| match state {
             ClientState::Connected(_) | ClientState::Closed => true,
             ClientState::Disconnected { error } => error.is_some(),
-            ClientState::Connecting { .. } => false,
+            ClientState::Connecting { .. } | ClientState::Background => false,
         });
         let state = match tokio::time::timeout(timeout, wait).await {
             Ok(Ok(state)) => state.clone(),
@@ -123,6 +124,14 @@ impl Client {
     /// ```
     pub fn publish(&self, channel: &ChannelId, payload: impl Into<Bytes>) -> Publish {
         Publish::new(self.clone(), channel.clone(), payload.into(), MessageId::new())
+    }
+
+    /// What an earlier process has published and no server has answered for, in its order, as the
+    /// outbox store had it when this client was built. It is sent without further ado; the handles
+    /// tell what becomes of it. Given once.
+    pub fn take_restored(&self) -> Vec<RestoredSend> {
+        let mut restored = self.inner.restored.lock().unwrap_or_else(PoisonError::into_inner);
+        std::mem::take(&mut *restored).into_iter().map(|restored| restored.of(self)).collect()
     }
 
     /// Sends something that is not stored: newest wins per channel, sender and key. A datagram
@@ -247,8 +256,24 @@ impl Client {
         self.shared().set_network_change(change);
     }
 
+    /// To be called when the application goes into the background. The connection is kept for the
+    /// builder's [`background_grace`](crate::ClientBuilder::background_grace) and is then closed,
+    /// or at once when there is none that could be kept; no other is made until
+    /// [`foreground`](Self::foreground). The session, the subscriptions and the outbox stay:
+    /// what is published meanwhile is sent later, and what is missed is recovered.
+    pub fn background(&self) {
+        self.shared().set_background(true);
+    }
+
+    /// To be called when the application is back: without a connection one is made at once,
+    /// whatever failed before, and continues the session.
+    pub fn foreground(&self) {
+        self.shared().set_background(false);
+    }
+
     /// Ends the session and waits until every task of this client is gone. Publications that
-    /// are still in the outbox fail with [`Error::Closed`].
+    /// are still in the outbox fail with [`Error::Closed`]; those in an
+    /// [outbox store](crate::ClientBuilder::outbox_store) are sent by the next client that has it.
     pub async fn close(&self) {
         self.shared().set_desired(Desired::Closed);
         let mut driver = self.shared().driver.lock().await;

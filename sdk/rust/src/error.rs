@@ -14,14 +14,31 @@ pub enum Error {
     Timeout,
     /// There is no connection; `code` is the close code where the server gave one.
     #[error("not connected{}: {reason}", code.map(|c| format!(" (close code {c})")).unwrap_or_default())]
-    Disconnected { code: Option<u64>, reason: String },
+    Disconnected {
+        /// The close code; `None` when the connection broke or never was.
+        code: Option<u64>,
+        /// For people.
+        reason: String,
+    },
+    /// The server's certificate was issued by nobody that this client trusts, or not for the name
+    /// it was reached under, or has expired. Attempts go on: a portal in between may be the cause.
+    #[error(
+        "the server's certificate is not trusted: {0}; to trust its authority, name it with \
+         `root_certificates_file` of the builder"
+    )]
+    Untrusted(String),
     /// The server refused the command.
     #[error("refused with code {code} ({name}): {message}")]
     Rejected {
+        /// By which programs tell errors apart; see [`Error::code`].
         code: u32,
+        /// The name of the code.
         name: String,
+        /// What was wrong with this command, for people.
         message: String,
+        /// The same command may succeed later.
         retryable: bool,
+        /// Not before then, if the server says so.
         retry_after: Option<Duration>,
     },
     /// The access token is missing, expired or not accepted.
@@ -29,13 +46,24 @@ pub enum Error {
     Unauthorized(String),
     /// Larger than the server takes.
     #[error("{len} bytes are above the limit of {limit}; put larger content into a blob")]
-    TooLarge { len: usize, limit: usize },
+    TooLarge {
+        /// What it would have taken, in bytes.
+        len: usize,
+        /// The most that is taken, in bytes.
+        limit: usize,
+    },
     /// The outbox is full.
     #[error("the outbox is full; wait for earlier publications or raise its limits")]
     QueueFull,
+    /// The outbox store has not taken the publication, which is therefore not sent.
+    #[error("the publication could not be saved: {0}; it was not sent")]
+    OutboxStore(String),
     /// Pushes that cannot be recovered were dropped because the application was too slow.
     #[error("{missed} pushes were dropped because they were not taken in time")]
-    Lagged { missed: u64 },
+    Lagged {
+        /// How many.
+        missed: u64,
+    },
     /// This client holds a subscription of the channel already.
     #[error("the channel is subscribed already; drop the other subscription first")]
     AlreadySubscribed,
@@ -54,7 +82,11 @@ impl Error {
     /// True when the same call may succeed later without a change by the caller.
     pub fn is_retryable(&self) -> bool {
         match self {
-            Self::Timeout | Self::QueueFull | Self::Lagged { .. } => true,
+            Self::Timeout
+            | Self::QueueFull
+            | Self::Lagged { .. }
+            | Self::Untrusted(_)
+            | Self::OutboxStore(_) => true,
             Self::Disconnected { code, .. } => {
                 code.is_none_or(|code| reason::advice(code) == reason::Advice::Reconnect)
             }

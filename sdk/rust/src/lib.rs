@@ -32,9 +32,15 @@
 //! # }
 //! ```
 //!
+//! On a phone, tell it what the system tells the application: [`Client::network_changed`],
+//! [`Client::background`], [`Client::foreground`]. With a store
+//! ([`ClientBuilder::outbox_store`]) what was published also outlives the process.
+//!
 //! Decisions live in plain state machines that know neither sockets nor clocks (the private module
 //! `session`); one driver task per client moves bytes and time for them and is awaited by
 //! [`Client::close`].
+
+#![warn(missing_docs)]
 
 mod builder;
 mod client;
@@ -43,6 +49,7 @@ mod error;
 mod event;
 mod mailbox;
 mod options;
+mod outbox_store;
 mod send;
 mod session;
 mod shared;
@@ -60,6 +67,9 @@ pub use options::{
     CreateChannel, History, NetworkChange, Order, OutboxLimits, OutboxPolicy, StartFrom, Subscribe,
     TokenError, TokenReason, TokenRequest, Transport,
 };
-pub use send::{Publish, Send, SendStates};
+pub use outbox_store::{
+    FileOutbox, OutboxChange, OutboxStore, OutboxStoreError, StoredOutbox, StoredPublication,
+};
+pub use send::{Publish, RestoredSend, Send, SendStates};
 pub use sterna_proto::{ChannelId, ClientId, Epoch, InvalidId, Offset, Position, UserId, v1};
 pub use subscribe::Subscription;

@@ -7,11 +7,14 @@ use sterna_proto::{Position, v1};
 /// A way to reach an edge.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Transport {
+    /// Raw QUIC: survives a change of address, and no channel waits for another.
     Quic,
+    /// WebSocket over TLS: works wherever the web does.
     WebSocket,
 }
 
 impl Transport {
+    /// For logs and metrics.
     pub fn name(self) -> &'static str {
         match self {
             Self::Quic => "quic",
@@ -46,21 +49,29 @@ pub enum Order {
 /// How to subscribe. `Subscribe::default()` is: from now on, without presence and receipts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Subscribe {
+    /// Where to start.
     pub from: StartFrom,
+    /// Receive joins and leaves, and be listed.
     pub presence: bool,
+    /// Receive other members' cursors.
     pub receipts: bool,
+    /// In which order a long recovery arrives.
     pub order: Order,
 }
 
 impl Subscribe {
+    /// From now on.
     pub fn latest() -> Self {
         Self::default()
     }
 
+    /// From the first publication that is kept.
     pub fn earliest() -> Self {
         Self { from: StartFrom::Earliest, ..Self::default() }
     }
 
+    /// From what follows `position`, which an earlier
+    /// [`Subscription::position`](crate::Subscription::position) gave.
     pub fn after(position: Position) -> Self {
         Self { from: StartFrom::Position(position), ..Self::default() }
     }
@@ -77,6 +88,7 @@ impl Subscribe {
         Self { receipts: true, ..self }
     }
 
+    /// Receive a long recovery in this order.
     #[must_use]
     pub fn with_order(self, order: Order) -> Self {
         Self { order, ..self }
@@ -86,8 +98,11 @@ impl Subscribe {
 /// Which page of a channel to read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct History {
+    /// Where to begin; `None`: at the beginning of the channel, or at its end when going backwards.
     pub since: Option<Position>,
+    /// Publications at most. The server has a limit of its own, by number and by size.
     pub limit: u32,
+    /// Read what lies before `since` instead of what follows.
     pub backwards: bool,
 }
 
@@ -113,6 +128,7 @@ impl History {
         Self { since: Some(position), backwards: true, ..Self::default() }
     }
 
+    /// At most so many publications.
     #[must_use]
     pub fn with_limit(self, limit: u32) -> Self {
         Self { limit, ..self }
@@ -134,8 +150,11 @@ pub enum OutboxPolicy {
 /// Bounds of the outbox.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct OutboxLimits {
+    /// Publications at a time. 256 by default.
     pub publications: usize,
+    /// Bytes of payload at a time. 1 MiB by default.
     pub bytes: usize,
+    /// What happens at the bounds.
     pub policy: OutboxPolicy,
     /// Publications of one channel that may await their reply at a time. Their order holds
     /// whatever the node answers: after a refusal it lets none of them overtake.
@@ -179,7 +198,9 @@ pub enum TokenReason {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct TokenRequest {
+    /// Why a token is wanted.
     pub reason: TokenReason,
+    /// The client that wants it.
     pub client_id: String,
 }
 
@@ -203,8 +224,11 @@ pub enum TokenError {
 /// How a channel is made.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CreateChannel {
+    /// A group by default.
     pub kind: v1::ChannelKind,
+    /// Who may read and publish. Members by default.
     pub access: v1::ChannelAccess,
+    /// The first members, beside the one who makes the channel.
     pub members: Vec<v1::Member>,
 }
 
@@ -223,3 +247,6 @@ pub(crate) const RECEIVE_QUEUE_EVENTS: usize = 1024;
 
 /// How long a command waits for its reply.
 pub(crate) const COMMAND_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How long a connection is kept in the background: phones give a process about 30 s there.
+pub(crate) const BACKGROUND_GRACE: Duration = Duration::from_secs(25);

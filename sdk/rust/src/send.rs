@@ -94,6 +94,7 @@ impl Send {
         self.message_id
     }
 
+    /// The state now.
     pub fn state(&self) -> SendState {
         self.states.borrow().clone()
     }
@@ -121,6 +122,45 @@ impl Send {
             Ok(SendState::Failed(error)) => Err(error),
             _ => Err(Error::Closed),
         }
+    }
+}
+
+/// A publication that an earlier process has left in the outbox store. See
+/// [`Client::take_restored`].
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct RestoredSend {
+    /// Where it was published.
+    pub channel: ChannelId,
+    /// What was published.
+    pub payload: Bytes,
+    /// Reports what becomes of it. Dropping it changes nothing for the publication.
+    pub send: Send,
+}
+
+/// The same before there is a client that it could hold on to.
+#[derive(Debug)]
+pub(crate) struct Restored {
+    channel: ChannelId,
+    payload: Bytes,
+    message_id: MessageId,
+    states: watch::Receiver<SendState>,
+}
+
+impl Restored {
+    pub(crate) fn new(
+        channel: ChannelId,
+        publish: &v1::Publish,
+        states: watch::Receiver<SendState>,
+    ) -> Self {
+        let message_id = MessageId::from_bytes(&publish.client_msg_id);
+        let message_id = message_id.unwrap_or_else(MessageId::new);
+        Self { channel, payload: publish.payload.clone(), message_id, states }
+    }
+
+    pub(crate) fn of(self, client: &Client) -> RestoredSend {
+        let Self { channel, payload, message_id, states } = self;
+        RestoredSend { channel, payload, send: Send { message_id, states, client: client.clone() } }
     }
 }
 

@@ -36,11 +36,14 @@ pub(crate) struct Wish {
     pub(crate) calls: u64,
     /// Calls of disconnect among them.
     pub(crate) disconnects: u64,
+    /// The application is in the background.
+    pub(crate) background: bool,
 }
 
 impl Wish {
     /// Before the first call.
-    pub(crate) const NONE: Self = Self { desired: Desired::Offline, calls: 0, disconnects: 0 };
+    pub(crate) const NONE: Self =
+        Self { desired: Desired::Offline, calls: 0, disconnects: 0, background: false };
 }
 
 #[derive(Debug)]
@@ -90,6 +93,11 @@ impl Shared {
 
     pub(crate) fn wish(&self) -> Wish {
         self.wishes().wish
+    }
+
+    pub(crate) fn set_background(&self, background: bool) {
+        self.wishes().wish.background = background;
+        self.wake.notify_one();
     }
 
     pub(crate) fn set_network_change(&self, change: NetworkChange) {

@@ -27,6 +27,7 @@ impl Subscription {
         Self { client, channel, mailbox }
     }
 
+    /// What is being received.
     pub fn channel(&self) -> &ChannelId {
         &self.channel
     }

@@ -1,6 +1,6 @@
 //! The committer: the one thread that writes. It takes the write that waits first and all that
-//! wait behind it, up to a bound, makes one batch of them, writes and syncs it, notes its number in
-//! the guard file and answers. It never waits for more: the next group gathers by itself while
+//! wait behind it, up to a bound, makes one batch of them, writes and syncs it, and has it claimed
+//! in the guard file and answered. It never waits for more: the next group gathers by itself while
 //! this one is being synced. Ends when the engine is dropped, is closed, or a write has failed.
 
 use std::sync::Arc;
@@ -10,10 +10,10 @@ use std::time::Instant;
 use sterna_storage::StorageError;
 use tokio::sync::oneshot;
 
+use crate::claims::{Claims, Unclaimed};
 use crate::database::Database;
 use crate::engine::State;
 use crate::group::{Gathered, Group, Sync};
-use crate::guard::Guard;
 use crate::open::{COMMIT_KEY, Opened, stage_number};
 use crate::{Durability, ENGINE, RocksConfig};
 
@@ -31,7 +31,7 @@ pub(crate) type Answer = Box<dyn FnOnce(Result<(), StorageError>) + Send>;
 pub(crate) struct Committer {
     database: Arc<Database>,
     state: Arc<State>,
-    guard: Guard,
+    claims: Claims,
     durability: Durability,
     group: Group,
     group_writes: usize,
@@ -41,41 +41,49 @@ pub(crate) struct Committer {
 }
 
 impl Committer {
-    pub(crate) fn new(opened: Opened, state: Arc<State>, config: &RocksConfig) -> Self {
+    pub(crate) fn new(
+        opened: Opened,
+        state: Arc<State>,
+        config: &RocksConfig,
+    ) -> Result<Self, StorageError> {
+        let claims = Claims::start(opened.guard, opened.database.clone(), state.clone())?;
         let group = Group::new(opened.database.clone(), opened.birth, config.cached_heads);
-        Self {
+        Ok(Self {
             database: opened.database,
             state,
-            guard: opened.guard,
+            claims,
             durability: config.durability,
             group,
             group_writes: config.group_writes.max(1),
             group_bytes: config.group_bytes,
             commit: opened.commit,
-        }
+        })
     }
 
     /// The thread's body.
     pub(crate) fn run(mut self, queue: &Receiver<Job>) {
         while let Ok(first) = queue.recv() {
             let (answers, close) = self.gather(first, queue);
-            let outcome = self.commit();
-            if let Err(error) = &outcome {
-                tracing::error!(%error, "the store has failed");
-                self.state.set_fatal(error.clone());
-            }
-            for answer in answers {
-                answer(outcome.clone());
-            }
-            match close {
-                Some(answer) => {
-                    let closed = outcome.and_then(|()| self.finish());
-                    // Whoever closes may have given up waiting.
-                    let _ = answer.send(closed);
-                    return;
+            let committed = self.state.check_alive().and_then(|()| self.commit());
+            let failed = committed.is_err();
+            match committed {
+                Ok(Committed::Unclaimed) => {
+                    let group = Unclaimed { commit: self.commit, answers };
+                    self.claims.claim(group, self.state.nobody_waits());
                 }
-                None if outcome.is_err() => return,
-                None => {}
+                Ok(Committed::NoClaim) => answers.into_iter().for_each(|answer| answer(Ok(()))),
+                Err(error) => {
+                    self.fail(&error);
+                    answers.into_iter().for_each(|answer| answer(Err(error.clone())));
+                }
+            }
+            if let Some(answer) = close {
+                // Whoever closes may have given up waiting.
+                let _ = answer.send(self.finish());
+                return;
+            }
+            if failed {
+                return;
             }
         }
     }
@@ -103,36 +111,48 @@ impl Committer {
         (answers, close)
     }
 
-    fn commit(&mut self) -> Result<(), StorageError> {
+    fn commit(&mut self) -> Result<Committed, StorageError> {
         let Some(Gathered { mut batch, publications, sync }) = self.group.take() else {
-            return Ok(());
+            return Ok(Committed::NoClaim);
         };
         let started = Instant::now();
         self.commit += 1;
         stage_number(&self.database, &mut batch, COMMIT_KEY, self.commit);
         let sync = sync == Sync::Now && self.durability == Durability::Fsync;
         self.database.write(batch, sync)?;
-        // Never before the sync: a claim of what is not there would refuse a store that is whole.
-        if sync || self.durability == Durability::Os {
-            self.claim()?;
-        }
         let seconds = started.elapsed().as_secs_f64();
         metrics::histogram!("sterna_storage_commit_seconds", "engine" => ENGINE).record(seconds);
         metrics::histogram!("sterna_storage_commit_publications", "engine" => ENGINE)
             .record(publications as f64);
-        Ok(())
+        // Never before the sync: a claim of what is not there would refuse a store that is whole.
+        let claim = sync || self.durability == Durability::Os;
+        Ok(if claim { Committed::Unclaimed } else { Committed::NoClaim })
     }
 
+    /// Syncs and claims what no group has, and waits for every claim.
     fn finish(&mut self) -> Result<(), StorageError> {
-        let synced = self.database.sync().and_then(|()| self.claim());
-        if let Err(error) = &synced {
-            tracing::error!(%error, "the store has failed");
-            self.state.set_fatal(error.clone());
+        let synced = self.state.check_alive().and_then(|()| self.database.sync());
+        match synced {
+            Ok(()) => {
+                let group = Unclaimed { commit: self.commit, answers: Vec::new() };
+                self.claims.claim(group, false);
+            }
+            Err(error) => self.fail(&error),
         }
-        synced
+        self.claims.finish();
+        self.state.check_alive()
     }
 
-    fn claim(&mut self) -> Result<(), StorageError> {
-        self.guard.claim(self.commit).map_err(|error| self.database.write_error(error))
+    fn fail(&self, error: &StorageError) {
+        tracing::error!(%error, "the store has failed");
+        self.state.set_fatal(error.clone());
     }
+}
+
+/// What a group still needs before it is answered.
+enum Committed {
+    /// Nothing: it changed nothing, or nothing that is worth a sync.
+    NoClaim,
+    /// That it is claimed in the guard file.
+    Unclaimed,
 }

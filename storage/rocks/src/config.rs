@@ -22,6 +22,12 @@ pub struct RocksConfig {
     /// left is kept, and every channel gets a new epoch so that clients notice. Without effect on
     /// a store that is whole.
     pub accept_truncated: bool,
+    /// Says that the directory holds an older copy of the store, from a backup or from before a
+    /// power cut with [`Durability::Os`], whatever the guard file says: clients may have seen
+    /// publications that are not in it. Every opening that says so gives every channel a new epoch,
+    /// so that clients notice (I5), and goes on with ids and inbox places above all that may have
+    /// been given; so say it once.
+    pub restored: bool,
     /// Writes that may wait for the committer; more are refused as `Unavailable`.
     pub queue_writes: usize,
     /// Most writes in one group commit: a cap on what is waiting, never a wait for more.
@@ -48,6 +54,7 @@ impl RocksConfig {
             directory: directory.into(),
             durability: Durability::default(),
             accept_truncated: false,
+            restored: false,
             queue_writes: QUEUE_WRITES,
             group_writes: 256,
             group_bytes: 4 << 20,

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use bytes::Bytes;
 use rocksdb::{ColumnFamily, DB, ErrorKind, ReadOptions, WriteBatch, WriteOptions};
 use sterna_proto::{ChannelKey, Offset, UserId};
-use sterna_storage::{Head, Origin, PageLimit, Record, StorageError, StorageErrorKind};
+use sterna_storage::{Head, Origin, PageLimit, ReadError, Record, StorageError, StorageErrorKind};
 
 use crate::encoding::{Damaged, decode_head, decode_record, unseal};
 use crate::options::{CHANNEL_PREFIX_BYTES, Family};
@@ -42,7 +42,15 @@ impl Database {
         let mut options = options::database_options(config);
         options.create_if_missing(false);
         options.create_missing_column_families(false);
-        let families = options::families(config);
+        // An older version made fewer.
+        let made = DB::list_cf(&options, &config.directory)
+            .map_err(|error| open_error(&config.directory, error))?;
+        let mut families = options::families(config);
+        families.retain(|family| made.iter().any(|name| name == family.name()));
+        if !made.iter().any(|name| name == Family::Meta.name()) {
+            let message = format!("{} was never made whole", config.directory.display());
+            return Err(StorageError::new(StorageErrorKind::Unavailable, ENGINE, message));
+        }
         let rocks = DB::open_cf_descriptors_read_only(&options, &config.directory, families, false)
             .map_err(|error| open_error(&config.directory, error))?;
         Ok(Self { rocks, directory: config.directory.clone(), _lock: None })
@@ -72,23 +80,49 @@ impl Database {
     }
 
     /// One page of a channel's log. What is missing below the head is an error, never a shorter
-    /// page.
+    /// page; the inner one where it was trimmed.
     pub(crate) fn page(
         &self,
         channel: ChannelKey,
         after: Offset,
         limit: PageLimit,
-    ) -> Result<Vec<Record>, StorageError> {
+    ) -> Result<Result<Vec<Record>, ReadError>, StorageError> {
         // Before the records: what this head names was written before the scan began.
-        let Some(head) = self.head(channel)? else { return Ok(Vec::new()) };
+        let Some(head) = self.head(channel)? else { return Ok(Ok(Vec::new())) };
+        if after.next() < head.first {
+            return Ok(Err(ReadError::Trimmed { first: head.first }));
+        }
+        let hole = match self.records(channel, after, limit, &head)? {
+            Ok(page) => return Ok(Ok(page)),
+            Err(hole) => hole,
+        };
+        // A trim may have gone by between the head and the records.
+        match self.head(channel)? {
+            Some(now) if hole.missing < now.first => {
+                Ok(Err(ReadError::Trimmed { first: now.first }))
+            }
+            _ => Err(self.corrupt(Family::Msg, &hole.key, hole.damage())),
+        }
+    }
+
+    /// The records after an offset, or the first one that is missing below the head.
+    fn records(
+        &self,
+        channel: ChannelKey,
+        after: Offset,
+        limit: PageLimit,
+        head: &Head,
+    ) -> Result<Result<Vec<Record>, Hole>, StorageError> {
         let mut room = limit.start();
         let mut page: Vec<Record> = Vec::new();
         let mut last = after;
         let mut full = false;
+        let mut hole = None;
         self.scan(Family::Msg, &channel.0, Some(&after.0.to_be_bytes()), |key, content| {
             let next = last.next();
             if key[CHANNEL_PREFIX_BYTES..] != next.0.to_be_bytes() {
-                return Err(self.hole(key, next));
+                hole = Some(Hole { key: key.to_vec(), missing: next });
+                return Ok(ControlFlow::Break(()));
             }
             full = room.is_full();
             if full {
@@ -104,10 +138,10 @@ impl Database {
             page.push(record);
             Ok(ControlFlow::Continue(()))
         })?;
-        if !full && last < head.position.offset {
-            return Err(self.hole(&channel.0, last.next()));
+        if hole.is_none() && !full && last < head.position.offset {
+            hole = Some(Hole { key: channel.0.to_vec(), missing: last.next() });
         }
-        Ok(page)
+        Ok(hole.map_or(Ok(page), Err))
     }
 
     /// Calls `each` with the keys that begin with `prefix` and come after `prefix` . `after`.
@@ -158,6 +192,16 @@ impl Database {
         batch.delete_cf(self.handle(family), key);
     }
 
+    pub(crate) fn stage_delete_range(
+        &self,
+        batch: &mut WriteBatch,
+        family: Family,
+        from: &[u8],
+        to: &[u8],
+    ) {
+        batch.delete_range_cf(self.handle(family), from, to);
+    }
+
     /// Writes a batch; with `sync` it is on stable storage before anybody can read it.
     pub(crate) fn write(&self, batch: WriteBatch, sync: bool) -> Result<(), StorageError> {
         let mut options = WriteOptions::default();
@@ -168,6 +212,11 @@ impl Database {
     /// Syncs everything written so far.
     pub(crate) fn sync(&self) -> Result<(), StorageError> {
         self.rocks.flush_wal(true).map_err(|error| self.write_error(error))
+    }
+
+    #[cfg(test)]
+    pub(crate) fn rocks(&self) -> &DB {
+        &self.rocks
     }
 
     pub(crate) fn directory(&self) -> &Path {
@@ -199,11 +248,6 @@ impl Database {
         StorageError::new(StorageErrorKind::Corrupt, ENGINE, message)
     }
 
-    fn hole(&self, key: &[u8], missing: Offset) -> StorageError {
-        let damaged = Damaged(format!("offset {} is missing below the head", missing.0));
-        self.corrupt(Family::Msg, key, damaged)
-    }
-
     fn read_error(&self, error: rocksdb::Error) -> StorageError {
         let kind = match error.kind() {
             ErrorKind::Corruption => StorageErrorKind::Corrupt,
@@ -217,6 +261,18 @@ impl Database {
         self.rocks
             .cf_handle(family.name())
             .unwrap_or_else(|| unreachable!("opened with every family"))
+    }
+}
+
+/// A record that is not where it should be, and the key at which that showed.
+struct Hole {
+    key: Vec<u8>,
+    missing: Offset,
+}
+
+impl Hole {
+    fn damage(&self) -> Damaged {
+        Damaged(format!("offset {} is missing below the head", self.missing.0))
     }
 }
 
@@ -290,6 +346,11 @@ pub(crate) fn dedup_key(channel: ChannelKey, origin: &Origin) -> Vec<u8> {
 /// channel . user
 pub(crate) fn user_key(channel: ChannelKey, user: &UserId) -> Vec<u8> {
     [&channel.0, user.as_str().as_bytes()].concat()
+}
+
+/// user . 0: no name holds that byte, so no user's rows lie among another's.
+pub(crate) fn users_prefix(user: &UserId) -> Vec<u8> {
+    [user.as_str().as_bytes(), &[0]].concat()
 }
 
 fn hex(bytes: &[u8]) -> String {

@@ -89,6 +89,7 @@ pub(crate) fn encode_head(head: &Head) -> Vec<u8> {
         offset: head.position.offset.0,
         last_ts_ms: head.last_ts_ms,
         epochs,
+        first: head.first.0,
     }
     .encode_to_vec()
 }
@@ -102,6 +103,8 @@ pub(crate) fn decode_head(content: &[u8]) -> Result<Head, Damaged> {
         |one: &StoredEpochStart| EpochStart { epoch: Epoch(one.epoch), first: Offset(one.first) };
     Ok(Head {
         position: Position::new(stored.epoch, stored.offset),
+        // Not there in stores that know of no trimming.
+        first: Offset(stored.first.max(1)),
         last_ts_ms: stored.last_ts_ms,
         epochs: stored.epochs.iter().map(start).collect(),
     })
@@ -193,11 +196,11 @@ fn checksum(key: &[u8], content: &[u8]) -> u32 {
     crc32c::crc32c_append(crc32c::crc32c_append(crc32c::crc32c(&[VERSION]), key), content)
 }
 
-fn decode<T: Message + Default>(content: impl Buf) -> Result<T, Damaged> {
+pub(crate) fn decode<T: Message + Default>(content: impl Buf) -> Result<T, Damaged> {
     T::decode(content).map_err(|error| Damaged(error.to_string()))
 }
 
-fn check_len(content: &[u8], expected: usize) -> Result<(), Damaged> {
+pub(crate) fn check_len(content: &[u8], expected: usize) -> Result<(), Damaged> {
     if content.len() == expected {
         return Ok(());
     }
@@ -248,6 +251,8 @@ struct StoredHead {
     last_ts_ms: u64,
     #[prost(message, repeated, tag = "4")]
     epochs: Vec<StoredEpochStart>,
+    #[prost(uint64, tag = "5")]
+    first: u64,
 }
 
 #[derive(Clone, PartialEq, Message)]

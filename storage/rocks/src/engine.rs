@@ -35,7 +35,7 @@ impl Engine {
         let readers = Readers::start(&database, config.reader_threads, config.queue_reads)?;
         let state = Arc::new(State::default());
         let (writes, queue) = sync_channel(config.queue_writes.max(1));
-        let committer = Committer::new(opened, state.clone(), config);
+        let committer = Committer::new(opened, state.clone(), config)?;
         let committer = thread::Builder::new()
             .name("sterna-commit".to_owned())
             .spawn(move || committer.run(&queue))
@@ -169,7 +169,12 @@ impl State {
         self.gathered.notify_waiters();
     }
 
-    fn check_alive(&self) -> Result<(), StorageError> {
+    /// No write is queued behind those that were gathered.
+    pub(crate) fn nobody_waits(&self) -> bool {
+        self.waiting.load(Ordering::Relaxed) == 0
+    }
+
+    pub(crate) fn check_alive(&self) -> Result<(), StorageError> {
         self.fatal.get().map_or(Ok(()), |error| Err(error.clone()))
     }
 
@@ -181,9 +186,13 @@ impl State {
         if self.closed.load(Ordering::Acquire) {
             return closed();
         }
-        let message = "a thread of the store has panicked; stop the process and start again";
-        StorageError::new(StorageErrorKind::Fatal, ENGINE, message)
+        panicked()
     }
+}
+
+pub(crate) fn panicked() -> StorageError {
+    let message = "a thread of the store has panicked; stop the process and start again";
+    StorageError::new(StorageErrorKind::Fatal, ENGINE, message)
 }
 
 /// A bounded queue is full.

@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use rocksdb::WriteBatch;
-use sterna_proto::{ChannelKey, Epoch, Position};
+use sterna_proto::{ChannelKey, Epoch, Offset, Position};
 use sterna_storage::sequence::{Sequenced, sequence, sequence_epoch};
 use sterna_storage::{
     Append, AppendError, Duplicate, Head, NewRecord, Origin, Record, StorageError,
@@ -17,6 +17,7 @@ use sterna_storage::{
 use crate::database::{Database, dedup_key, msg_key};
 use crate::encoding::{Damaged, decode_dedup, encode_dedup, encode_head, encode_record, seal};
 use crate::heads::HeadCache;
+use crate::intents::NewIntents;
 use crate::options::{Family, unix_now_ms};
 
 #[derive(Debug)]
@@ -103,11 +104,26 @@ impl Group {
         self.require(sync);
     }
 
-    pub(crate) fn append(&mut self, append: Append) -> Result<Head, AppendError> {
+    /// Deletes from one key to before another. Later reads of this group do not see it, so only
+    /// for rows that no write looks up.
+    pub(crate) fn delete_range(&mut self, family: Family, from: &[u8], to: &[u8]) {
+        self.database.stage_delete_range(&mut self.batch.0, family, from, to);
+    }
+
+    pub(crate) fn delete_record(&mut self, channel: ChannelKey, offset: Offset) {
+        let key = msg_key(channel, offset);
+        self.database.stage_delete(&mut self.batch.0, Family::Msg, &key);
+    }
+
+    pub(crate) fn append(&mut self, mut append: Append) -> Result<Head, AppendError> {
         let channel = append.channel;
+        let intents = NewIntents::read(self, channel, std::mem::take(&mut append.intents))?;
         let head = self.head(channel)?;
         let stored = |origin: &Origin| self.stored(channel, origin);
         let sequenced = sequence(append, head.as_ref(), self.birth, stored)?;
+        if let Some(intents) = intents {
+            intents.stage(self);
+        }
         Ok(self.store(channel, sequenced))
     }
 
@@ -123,7 +139,7 @@ impl Group {
         Ok(self.store(channel, sequenced))
     }
 
-    fn head(&mut self, channel: ChannelKey) -> Result<Option<Head>, StorageError> {
+    pub(crate) fn head(&mut self, channel: ChannelKey) -> Result<Option<Head>, StorageError> {
         if let Some(head) = self.heads.head(&channel) {
             return Ok(Some(head));
         }
@@ -149,9 +165,13 @@ impl Group {
         for record in &records {
             self.store_record(channel, record, received_at_ms);
         }
-        self.put(Sync::Now, Family::Head, channel.0.to_vec(), encode_head(&head));
-        self.heads.insert(channel, head.clone());
+        self.put_head(channel, head.clone());
         head
+    }
+
+    pub(crate) fn put_head(&mut self, channel: ChannelKey, head: Head) {
+        self.put(Sync::Now, Family::Head, channel.0.to_vec(), encode_head(&head));
+        self.heads.insert(channel, head);
     }
 
     fn store_record(&mut self, channel: ChannelKey, record: &Record, received_at_ms: u64) {

@@ -2,9 +2,9 @@
 //!
 //! Two slots, each in a block of its own, are written in turn: never the one with the newest claim,
 //! so that a torn write leaves that. The file has its full length from the first claim on and is
-//! opened for synchronous data writes: one system call, no metadata. Written by the committer after RocksDB has synced and before
-//! anybody is answered, so it never claims more than was synced and never less than was
-//! acknowledged.
+//! opened for synchronous data writes: one system call, no metadata. Written after RocksDB has
+//! synced and before anybody is answered, so it never claims more than was synced and never less
+//! than was acknowledged.
 
 use std::fs::{File, OpenOptions};
 use std::io;
@@ -15,7 +15,7 @@ use bytes::Buf as _;
 
 use crate::Durability;
 
-/// The open file. One per store, owned by the committer once the store is open.
+/// The open file. One per store; whoever makes claims owns it once the store is open.
 #[derive(Debug)]
 pub(crate) struct Guard {
     file: File,

@@ -41,7 +41,7 @@ impl HeadCache {
 
 #[cfg(test)]
 mod tests {
-    use sterna_proto::Position;
+    use sterna_proto::{Offset, Position};
 
     use super::*;
 
@@ -72,6 +72,11 @@ mod tests {
     }
 
     fn head(offset: u64) -> Head {
-        Head { position: Position::new(1, offset), last_ts_ms: 0, epochs: Vec::new() }
+        Head {
+            position: Position::new(1, offset),
+            first: Offset(1),
+            last_ts_ms: 0,
+            epochs: Vec::new(),
+        }
     }
 }

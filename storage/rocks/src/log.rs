@@ -4,13 +4,14 @@ use futures_util::FutureExt as _;
 use sterna_proto::{ChannelKey, Offset, Position};
 use sterna_storage::{
     Append, AppendError, BoxFuture, Duplicate, Head, NewRecord, Origin, PageLimit, PublicationLog,
-    Record, StorageError,
+    ReadError, Record, StorageError,
 };
 
 use crate::RocksStore;
 use crate::database::dedup_key;
 use crate::encoding::decode_dedup;
 use crate::options::Family;
+use crate::trim;
 
 impl PublicationLog for RocksStore {
     fn append(&self, appends: Vec<Append>) -> BoxFuture<'_, Vec<Result<Head, AppendError>>> {
@@ -35,8 +36,9 @@ impl PublicationLog for RocksStore {
         channel: ChannelKey,
         after: Offset,
         limit: PageLimit,
-    ) -> BoxFuture<'_, Result<Vec<Record>, StorageError>> {
-        self.engine.read(move |database| database.page(channel, after, limit))
+    ) -> BoxFuture<'_, Result<Vec<Record>, ReadError>> {
+        let page = self.engine.read(move |database| database.page(channel, after, limit));
+        page.map(|page| page.unwrap_or_else(|error| Err(error.into()))).boxed()
     }
 
     fn find(
@@ -57,6 +59,24 @@ impl PublicationLog for RocksStore {
         let written =
             self.engine.write(move |group| Ok(group.raise_epoch(channel, expected, marker)));
         written.map(|outcome| outcome.unwrap_or_else(|error| Err(error.into()))).boxed()
+    }
+
+    fn trim(
+        &self,
+        channel: ChannelKey,
+        first: Offset,
+    ) -> BoxFuture<'_, Result<Option<Head>, StorageError>> {
+        async move {
+            loop {
+                let step = self.engine.write(move |group| trim::step(group, channel, first));
+                match step.await? {
+                    None => return Ok(None),
+                    Some(trimmed) if !trimmed.more => return Ok(Some(trimmed.head)),
+                    Some(_) => {}
+                }
+            }
+        }
+        .boxed()
     }
 
     fn close(&self) -> BoxFuture<'_, Result<(), StorageError>> {

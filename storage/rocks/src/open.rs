@@ -13,7 +13,7 @@ use crate::database::{Database, DirectoryLock, access_error};
 use crate::encoding::{decode_number, seal};
 use crate::guard::{self, Guard};
 use crate::options::{Family, unix_now_ms};
-use crate::{ENGINE, RocksConfig, repair};
+use crate::{ENGINE, RocksConfig, repair, trim};
 
 /// A store that is whole.
 #[derive(Debug)]
@@ -29,6 +29,9 @@ pub(crate) struct Opened {
 pub(crate) fn open(config: &RocksConfig) -> Result<Opened, StorageError> {
     let directory = &config.directory;
     make_directory(directory).map_err(|error| access_error(directory, error))?;
+    if config.restored && !directory.join(CURRENT).exists() {
+        return Err(nothing_restored(directory));
+    }
     let lock = DirectoryLock::acquire(directory)?;
     let mut guard = Guard::open(directory, config.durability)
         .map_err(|error| access_error(&directory.join(guard::FILE_NAME), error))?;
@@ -41,8 +44,10 @@ pub(crate) fn open(config: &RocksConfig) -> Result<Opened, StorageError> {
     let found = Meta::read(&database)?;
     let meta = match (found.schema, loss) {
         (None, _) => create(&database, &mut guard, claim)?,
-        (Some(_), Some(_)) => repair(&database, &mut guard, &found, claim)?,
-        (Some(_), None) => {
+        (Some(_), loss) if loss.is_some() || config.restored => {
+            repair(&database, &mut guard, &found, claim)?
+        }
+        (Some(_), _) => {
             // A creation that was cut off before its claim, or a store without publications.
             if !matches!(claim, Claim::Synced(_)) {
                 claim_first(&database, &mut guard, found.commit)?;
@@ -50,6 +55,10 @@ pub(crate) fn open(config: &RocksConfig) -> Result<Opened, StorageError> {
             found
         }
     };
+    if meta.schema != Some(SCHEMA) {
+        raise_schema(&database)?;
+    }
+    trim::finish_all(&database)?;
     Ok(Opened { database, guard, birth: meta.birth, commit: meta.commit })
 }
 
@@ -67,6 +76,15 @@ fn parents_of_missing(directory: &Path) -> Vec<PathBuf> {
     let parents = missing.filter_map(Path::parent);
     // The parent of a single name is empty.
     parents.map(|parent| Path::new(".").join(parent)).collect()
+}
+
+fn nothing_restored(directory: &Path) -> StorageError {
+    let message = format!(
+        "{} holds no store, although it is said to be restored; nothing was made: put the backup \
+         there, or open a new store without saying so",
+        directory.display()
+    );
+    StorageError::new(StorageErrorKind::Unavailable, ENGINE, message)
 }
 
 /// What the guard file says.
@@ -99,7 +117,7 @@ fn find_loss(
     claim: Claim,
     lock: &DirectoryLock,
 ) -> Result<Option<Loss>, StorageError> {
-    let commit = if config.directory.join("CURRENT").exists() {
+    let commit = if config.directory.join(CURRENT).exists() {
         match (inspect(config, lock), claim) {
             (Ok(found), _) => found.commit,
             // A creation that was interrupted before it had all families; what else may be wrong
@@ -137,7 +155,7 @@ enum Loss {
 impl Loss {
     /// An error, unless the operator has accepted the loss.
     fn judge(self, config: &RocksConfig) -> Result<(), StorageError> {
-        if config.accept_truncated {
+        if config.accept_truncated || config.restored {
             tracing::warn!(loss = %self.describe(), "opening a truncated store as configured");
             return Ok(());
         }
@@ -211,6 +229,14 @@ fn create(database: &Database, guard: &mut Guard, claim: Claim) -> Result<Meta, 
     Ok(Meta { schema: Some(SCHEMA), birth, commit })
 }
 
+/// So that the version which made the store does not open it any more: it does not know all that
+/// is in it now.
+fn raise_schema(database: &Database) -> Result<(), StorageError> {
+    let mut batch = WriteBatch::default();
+    stage_number(database, &mut batch, SCHEMA_KEY, SCHEMA);
+    database.write(batch, true)
+}
+
 fn repair(
     database: &Database,
     guard: &mut Guard,
@@ -234,7 +260,10 @@ pub(crate) fn stage_number(database: &Database, batch: &mut WriteBatch, key: &[u
 }
 
 /// Raised with every change of keys or values that an older version would misread.
-const SCHEMA: u64 = 1;
+const SCHEMA: u64 = 2;
+/// The file that every RocksDB has.
+const CURRENT: &str = "CURRENT";
+
 const SCHEMA_KEY: &[u8] = b"schema";
 pub(crate) const BIRTH_KEY: &[u8] = b"birth";
 pub(crate) const COMMIT_KEY: &[u8] = b"commit";

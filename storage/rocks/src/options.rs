@@ -8,8 +8,8 @@ use rocksdb::{
     SliceTransform,
 };
 
-use crate::RocksConfig;
 use crate::encoding::dedup_received_at_ms;
+use crate::{RocksConfig, relations};
 
 /// Integers in keys are big-endian; "channel" is the 16 bytes of the channel's key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,13 +26,38 @@ pub(crate) enum Family {
     Channel,
     /// channel . user -> cursors
     Cursor,
-    /// schema, birth, commit number, id bounds
+    /// schema, birth, commit number, id bounds, trims under way
     Meta,
+    /// user . 0 . channel -> state of the channel in the user's inbox
+    Inbox,
+    /// user . 0 . pts -> channel; user alone -> newest pts
+    Mark,
+    /// user . 0 . kind . target -> relation, or the version of a removed one
+    RelationOut,
+    /// target . 0 . kind . user -> the same
+    RelationIn,
+    /// `i` slot . number -> payload; `c` slot -> how many there were and are completed
+    Intent,
+    /// shard . first time . segment -> state and entry of the manifest
+    Archive,
 }
 
 impl Family {
-    pub(crate) const ALL: [Self; 7] =
-        [Self::Head, Self::Msg, Self::Dedup, Self::Member, Self::Channel, Self::Cursor, Self::Meta];
+    pub(crate) const ALL: [Self; 13] = [
+        Self::Head,
+        Self::Msg,
+        Self::Dedup,
+        Self::Member,
+        Self::Channel,
+        Self::Cursor,
+        Self::Meta,
+        Self::Inbox,
+        Self::Mark,
+        Self::RelationOut,
+        Self::RelationIn,
+        Self::Intent,
+        Self::Archive,
+    ];
 
     pub(crate) fn name(self) -> &'static str {
         match self {
@@ -43,6 +68,12 @@ impl Family {
             Self::Channel => "channel",
             Self::Cursor => "cursor",
             Self::Meta => "meta",
+            Self::Inbox => "uconv",
+            Self::Mark => "upts",
+            Self::RelationOut => "rel_out",
+            Self::RelationIn => "rel_in",
+            Self::Intent => "intent",
+            Self::Archive => "arc",
         }
     }
 }
@@ -95,6 +126,8 @@ fn family_options(family: Family, cache: &Cache) -> Options {
             options.set_min_blob_size(BLOB_FROM_BYTES);
             options.set_blob_compression_type(DBCompressionType::Zstd);
             options.set_enable_blob_gc(true);
+            // What a trim leaves behind lies in the oldest files, which nothing else compacts.
+            options.set_blob_gc_force_threshold(0.5);
         }
         Family::Dedup => {
             by_channel(&mut options);
@@ -102,9 +135,22 @@ fn family_options(family: Family, cache: &Cache) -> Options {
             options.set_compaction_filter("sterna.dedup.age", |_, key, value| {
                 expire(key, value, unix_now_ms())
             });
+            options.set_periodic_compaction_seconds(EXPIRE_WITHIN_SECS);
+        }
+        Family::RelationOut | Family::RelationIn => {
+            options.set_compaction_filter("sterna.relation.age", |_, key, value| {
+                relations::expire(key, value, unix_now_ms())
+            });
+            options.set_periodic_compaction_seconds(EXPIRE_WITHIN_SECS);
         }
         Family::Member | Family::Cursor => by_channel(&mut options),
-        Family::Head | Family::Channel | Family::Meta => {}
+        Family::Head
+        | Family::Channel
+        | Family::Meta
+        | Family::Inbox
+        | Family::Mark
+        | Family::Intent
+        | Family::Archive => {}
     }
     options
 }
@@ -130,6 +176,10 @@ pub(crate) fn unix_now_ms() -> u64 {
 }
 
 pub(crate) const CHANNEL_PREFIX_BYTES: usize = 16;
+
+/// Rows that nothing overwrites are looked at by the filters this long after their file was
+/// written, at the latest.
+const EXPIRE_WITHIN_SECS: u64 = 24 * 3600;
 
 /// 7 days (I3).
 const DEDUP_HORIZON_MS: u64 = 7 * 24 * 3600 * 1000;

@@ -14,6 +14,7 @@ use crate::ENGINE;
 use crate::database::{Database, msg_key};
 use crate::encoding::{Damaged, decode_head, decode_number, encode_head, encode_record, seal};
 use crate::id_bounds::{BOUND_PREFIX, FLOOR_KEY, IDS_BEGIN_UNIX_MS};
+use crate::inboxes::PTS_FLOOR_KEY;
 use crate::open::{BIRTH_KEY, COMMIT_KEY, stage_number};
 use crate::options::Family;
 
@@ -45,6 +46,7 @@ pub(crate) fn raise_every_epoch(
     }
     let mut batch = WriteBatch::default();
     stage_number(database, &mut batch, FLOOR_KEY, ids.floor_ms());
+    stage_number(database, &mut batch, PTS_FLOOR_KEY, now_ms.saturating_sub(IDS_BEGIN_UNIX_MS));
     stage_number(database, &mut batch, BIRTH_KEY, u64::from(newest.0));
     stage_number(database, &mut batch, COMMIT_KEY, commit);
     database.write(batch, true)?;

@@ -117,7 +117,7 @@ impl Gate {
 }
 
 /// Counters and gauges with their labels, since the last look.
-fn moved_since(snapshotter: &Snapshotter) -> BTreeMap<String, f64> {
+pub(crate) fn moved_since(snapshotter: &Snapshotter) -> BTreeMap<String, f64> {
     let mut moved = BTreeMap::new();
     for (key, _, _, value) in snapshotter.snapshot().into_vec() {
         let mut name = key.key().name().to_owned();

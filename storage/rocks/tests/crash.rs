@@ -367,7 +367,7 @@ async fn append(
     record: NewRecord,
 ) -> Result<Head, AppendError> {
     let expected = head.map(|head| head.position);
-    log.append(vec![Append { channel, expected, records: vec![record] }]).await.remove(0)
+    log.append(vec![Append::new(channel, expected, vec![record])]).await.remove(0)
 }
 
 fn kind(error: &AppendError) -> StorageErrorKind {

@@ -63,7 +63,7 @@ async fn a_claim_torn_by_a_power_cut_still_leaves_the_one_before() {
 async fn append(log: &dyn PublicationLog, seq: u64) {
     let head = log.head(channel()).await.unwrap();
     let expected = head.map(|head| head.position);
-    let append = Append { channel: channel(), expected, records: vec![record(seq)] };
+    let append = Append::new(channel(), expected, vec![record(seq)]);
     log.append(vec![append]).await.remove(0).unwrap();
 }
 

@@ -100,7 +100,7 @@ async fn persist(
     let mut head = log.head(channel).await.unwrap();
     loop {
         let expected = head.as_ref().map(|head| head.position);
-        let wish = Append { channel, expected, records: records.clone() };
+        let wish = Append::new(channel, expected, records.clone());
         match log.append(vec![wish]).await.remove(0) {
             Ok(head) => return Stored::Now(head.position.offset),
             Err(AppendError::Duplicates(found)) => return Stored::Before(found),

@@ -39,7 +39,7 @@ pub async fn an_append_behind_another_head_is_a_conflict(open: Open<'_>) {
     let channel = key("room");
     let attempt = async |expected: Option<Position>| {
         let records = vec![record("b", 1)];
-        log.append(vec![Append { channel, expected, records }]).await.remove(0)
+        log.append(vec![Append::new(channel, expected, records)]).await.remove(0)
     };
     match attempt(Some(Position::new(1, 1))).await {
         Err(AppendError::Conflict { head: None }) => {}
@@ -62,7 +62,7 @@ pub async fn channels_of_one_commit_have_verdicts_of_their_own(open: Open<'_>) {
     let log = open().log;
     let old = append(&*log, key("old"), records("a", 1, 2)).await;
     let expected = Some(old.position);
-    let put = |channel, expected, records| Append { channel, expected, records };
+    let put = |channel, expected, records| Append::new(channel, expected, records);
     let verdicts = log
         .append(vec![
             put(key("new"), None, records("a", 1, 4)),
@@ -82,7 +82,7 @@ pub async fn channels_of_one_commit_have_verdicts_of_their_own(open: Open<'_>) {
 
 pub async fn an_append_without_records_is_refused(open: Open<'_>) {
     let log = open().log;
-    let empty = Append { channel: key("room"), expected: None, records: Vec::new() };
+    let empty = Append::new(key("room"), None, Vec::new());
     match log.append(vec![empty]).await.remove(0) {
         Err(AppendError::Storage(error)) => assert_eq!(error.kind, StorageErrorKind::Unavailable),
         other => panic!("there is no head to answer with: {other:?}"),
@@ -96,7 +96,7 @@ pub async fn a_duplicate_stores_nothing_of_its_append(open: Open<'_>) {
     let head = append(&*log, channel, records("a", 1, 3)).await;
     let expected = Some(head.position);
     let mixed = vec![record("a", 9), record("a", 2), record("a", 10), record("a", 3)];
-    let again = Append { channel, expected, records: mixed };
+    let again = Append::new(channel, expected, mixed);
     match log.append(vec![again]).await.remove(0) {
         Err(AppendError::Duplicates(found)) => {
             assert_eq!(found, [stored(1, &head, 2), stored(3, &head, 3)]);
@@ -113,7 +113,7 @@ pub async fn a_duplicate_inside_one_append_is_found(open: Open<'_>) {
     let log = open().log;
     let channel = key("room");
     let twins = vec![record("a", 1), record("a", 2), record("a", 1)];
-    match log.append(vec![Append { channel, expected: None, records: twins }]).await.remove(0) {
+    match log.append(vec![Append::new(channel, None, twins)]).await.remove(0) {
         Err(AppendError::Duplicates(found)) => {
             assert_eq!(found.len(), 1);
             assert_eq!(found[0].index, 2);
@@ -160,7 +160,7 @@ pub async fn another_fingerprint_under_an_origin_is_told(open: Open<'_>) {
     let forged = NewRecord { payload: Bytes::from_static(b"other"), ..record("a", 1) };
     let expected = Some(head.position);
     let forged_print = forged.fingerprint();
-    let verdict = log.append(vec![Append { channel, expected, records: vec![forged] }]).await;
+    let verdict = log.append(vec![Append::new(channel, expected, vec![forged])]).await;
     match &verdict[0] {
         Err(AppendError::Duplicates(found)) => {
             assert_eq!(found[0].fingerprint, record("a", 1).fingerprint());
@@ -212,7 +212,7 @@ pub async fn an_epoch_opens_only_behind_the_expected_head(open: Open<'_>) {
     log.raise_epoch(channel, head.position, marker()).await.unwrap();
     let twice = log.raise_epoch(channel, head.position, marker()).await;
     assert!(matches!(twice, Err(AppendError::Conflict { .. })), "{twice:?}");
-    let old = Append { channel, expected: Some(head.position), records: vec![record("a", 3)] };
+    let old = Append::new(channel, Some(head.position), vec![record("a", 3)]);
     let fenced = log.append(vec![old]).await.remove(0);
     assert!(matches!(fenced, Err(AppendError::Conflict { .. })), "{fenced:?}");
 }
@@ -223,7 +223,7 @@ pub async fn a_closed_log_takes_no_appends(open: Open<'_>) {
     log.close().await.unwrap();
     log.close().await.unwrap();
     let expected = Some(head.position);
-    let late = Append { channel: key("room"), expected, records: vec![record("a", 3)] };
+    let late = Append::new(key("room"), expected, vec![record("a", 3)]);
     let verdict = log.append(vec![late]).await.remove(0);
     match verdict {
         Err(AppendError::Storage(error)) => assert_eq!(error.kind, StorageErrorKind::Unavailable),

@@ -25,10 +25,15 @@ pub mod channels;
 pub mod concurrent;
 pub mod cursors;
 pub mod id_bounds;
+pub mod inboxes;
+pub mod intents;
 pub mod log;
+pub mod manifests;
 pub mod model;
 pub mod pages;
+pub mod relations;
 pub mod reopen;
+pub mod trims;
 
 /// Opens the place under test.
 pub type Open<'a> = &'a (dyn Fn() -> Stores + Send + Sync);
@@ -83,6 +88,34 @@ macro_rules! conformance_suite {
             cursors::racing_moves_merge,
             id_bounds::a_bound_starts_at_zero_and_never_lowers,
             id_bounds::workers_have_bounds_of_their_own,
+            trims::a_trim_takes_the_oldest_and_leaves_the_head,
+            trims::a_page_below_the_trim_point_is_a_named_gap,
+            trims::a_trim_never_goes_back_and_stops_at_the_head,
+            trims::origins_of_trimmed_records_are_recognised,
+            trims::a_long_trim_leaves_all_that_is_behind_it,
+            trims::readers_beside_a_trim_see_records_or_the_gap,
+            trims::a_closed_log_is_not_trimmed,
+            inboxes::a_mark_moves_a_channel_behind_all_others,
+            inboxes::inboxes_of_users_are_apart,
+            inboxes::an_inbox_is_paged_in_the_order_of_its_marks,
+            inboxes::changes_merge_and_are_counted,
+            inboxes::places_are_not_given_again,
+            inboxes::racing_marks_get_places_of_their_own,
+            inboxes::any_inbox_agrees_with_the_model,
+            relations::a_relation_is_seen_from_both_ends,
+            relations::a_late_version_never_wins,
+            relations::a_removal_comes_before_its_relation,
+            relations::neighbours_are_paged_from_both_ends,
+            relations::any_relations_agree_with_the_model,
+            intents::intents_come_with_their_append_or_not_at_all,
+            intents::intents_of_one_commit_are_numbered_in_its_order,
+            intents::intents_are_paged_by_size,
+            intents::completed_intents_are_gone_and_their_numbers_too,
+            intents::any_intents_agree_with_the_model,
+            manifests::a_segment_is_put_once_and_replaced_from_its_state,
+            manifests::manifest_changes_happen_together_or_not_at_all,
+            manifests::segments_are_listed_by_shard_and_time,
+            manifests::any_manifest_agrees_with_the_model,
             concurrent::racing_writers_leave_a_dense_log,
             concurrent::a_racing_retransmission_is_stored_once,
             concurrent::readers_beside_writers_see_no_hole,
@@ -90,6 +123,7 @@ macro_rules! conformance_suite {
             reopen::everything_outlives_a_reopening,
             reopen::an_origin_is_recognised_after_a_reopening,
             reopen::the_birth_of_a_store_does_not_change,
+            reopen::a_trim_outlives_a_reopening,
         }
     };
 }
@@ -142,7 +176,7 @@ fn records(client: &str, from: u64, count: u64) -> Vec<NewRecord> {
 /// Appends behind the present head and expects success.
 async fn append(log: &dyn PublicationLog, channel: ChannelKey, records: Vec<NewRecord>) -> Head {
     let expected = log.head(channel).await.unwrap().map(|head| head.position);
-    let mut verdicts = log.append(vec![Append { channel, expected, records }]).await;
+    let mut verdicts = log.append(vec![Append::new(channel, expected, records)]).await;
     assert_eq!(verdicts.len(), 1);
     verdicts.remove(0).unwrap()
 }

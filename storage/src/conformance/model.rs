@@ -4,14 +4,23 @@ use std::collections::BTreeMap;
 
 use sterna_proto::{ChannelKey, Epoch, Offset, Position};
 
-use super::{Open, append, key, marker, read_all, record};
-use crate::{Append, AppendError, EpochStart, Head, NewRecord, PageLimit, PublicationLog, Record};
+use super::trims::read_what_is_left;
+use super::{Open, append, key, marker, record};
+use crate::{
+    Append, AppendError, EpochStart, Head, NewRecord, PageLimit, PublicationLog, ReadError, Record,
+};
 
 pub async fn any_history_agrees_with_the_model(open: Open<'_>) {
     let log = open().log;
     let birth = append(&*log, key("birth"), vec![record("a", 1)]).await.position.epoch;
     for seed in [1, 7, 42, 1234, 99_991] {
-        let mut run = Run { seed, random: Random::new(seed), birth, model: BTreeMap::new() };
+        let mut run = Run {
+            seed,
+            random: Random::new(seed),
+            birth,
+            model: BTreeMap::new(),
+            trimmed: BTreeMap::new(),
+        };
         for _ in 0..60 {
             run.step(&*log).await;
         }
@@ -24,6 +33,8 @@ struct Run {
     random: Random,
     birth: Epoch,
     model: BTreeMap<ChannelKey, Vec<Record>>,
+    /// Where the channels begin that have been trimmed.
+    trimmed: BTreeMap<ChannelKey, Offset>,
 }
 
 impl Run {
@@ -31,6 +42,7 @@ impl Run {
         match self.random.below(10) {
             0 => self.raise(log).await,
             1 | 2 => self.read_page(log).await,
+            3 => self.trim(log).await,
             _ => self.append(log).await,
         }
     }
@@ -59,7 +71,7 @@ impl Run {
         }
         let count = 1 + self.random.below(5);
         let records = (0..count).map(|_| self.random_record()).collect();
-        Append { channel, expected, records }
+        Append::new(channel, expected, records)
     }
 
     fn random_record(&mut self) -> NewRecord {
@@ -92,14 +104,40 @@ impl Run {
             records: self.random.below(12) as usize,
             payload_bytes: self.random.below(6000) as usize,
         };
-        let page = log.read(channel, after, limit).await.unwrap();
-        assert_eq!(page, self.page(channel, after, limit), "seed {}", self.seed);
+        let first = self.first(channel);
+        match log.read(channel, after, limit).await {
+            Err(ReadError::Trimmed { first: told }) => {
+                assert!(after.next() < first, "seed {}", self.seed);
+                assert_eq!(told, first, "seed {}", self.seed);
+            }
+            page => {
+                assert!(after.next() >= first, "seed {}", self.seed);
+                assert_eq!(page.unwrap(), self.page(channel, after, limit), "seed {}", self.seed);
+            }
+        }
+    }
+
+    async fn trim(&mut self, log: &dyn PublicationLog) {
+        let n = self.random.below(CHANNELS);
+        let channel = self.channel(n);
+        let wish = Offset(self.random.below(30));
+        if let Some(end) = self.head(channel).map(|head| head.position.offset.next()) {
+            let first = self.first(channel).max(wish.min(end));
+            self.trimmed.insert(channel, first);
+        }
+        let head = log.trim(channel, wish).await.unwrap();
+        assert_eq!(head, self.head(channel), "seed {}", self.seed);
+    }
+
+    fn first(&self, channel: ChannelKey) -> Offset {
+        self.trimmed.get(&channel).copied().unwrap_or(Offset(1))
     }
 
     async fn compare_all(&self, log: &dyn PublicationLog) {
         for (channel, stored) in &self.model {
             assert_eq!(log.head(*channel).await.unwrap(), self.head(*channel));
-            assert_eq!(&read_all(log, *channel, super::WIDE).await, stored);
+            let left = &stored[self.first(*channel).0 as usize - 1..];
+            assert_eq!(read_what_is_left(log, *channel).await, left);
             for record in stored {
                 let Some(origin) = record.body.origin.clone() else { continue };
                 let found = log.find(*channel, origin).await.unwrap().unwrap();
@@ -123,7 +161,8 @@ impl Run {
             }
         }
         let last_ts_ms = stored.iter().map(|record| record.body.server_ts_ms).max()?;
-        Some(Head { position: stored.last()?.position, last_ts_ms, epochs })
+        let position = stored.last()?.position;
+        Some(Head { position, first: self.first(channel), last_ts_ms, epochs })
     }
 
     fn page(&self, channel: ChannelKey, after: Offset, limit: PageLimit) -> Vec<Record> {

@@ -1,11 +1,15 @@
 //! What a closed store still knows when it is opened again.
 
+use bytes::Bytes;
 use sterna_proto::Offset;
 use sterna_proto::v1::Role;
 
 use super::channels::{channel, member};
 use super::{Open, WIDE, append, key, marker, origin, read_all, record, records, user};
-use crate::{AppendError, CursorMove, Stores};
+use crate::{
+    AppendError, CursorMove, Edge, ManifestChange, ManifestEntry, ReadError, Relation,
+    RelationKind, SegmentKey, SegmentState, Stores,
+};
 
 pub async fn everything_outlives_a_reopening(open: Open<'_>) {
     let stores = open();
@@ -22,6 +26,15 @@ pub async fn everything_outlives_a_reopening(open: Open<'_>) {
     };
     let cursors = stores.cursors.advance(vec![moved]).await.unwrap();
     stores.id_bound.raise_id_bound(3, 12_345).await.unwrap();
+    stores.inboxes.mark_dirty(user("bob"), vec![key("room")]).await.unwrap();
+    let follows = Edge { user: user("bob"), kind: RelationKind(1), target: user("eve") };
+    let relation = Relation { edge: follows.clone(), since_ms: 5, version: 6 };
+    stores.relations.set_relation(relation.clone()).await.unwrap();
+    let segment = SegmentKey { shard: 1, first_ts_ms: 2, segment: 3 };
+    let content = Bytes::from_static(b"content");
+    let entry = ManifestEntry { key: segment, state: SegmentState::Published, content };
+    let change = ManifestChange { expected: None, entry: entry.clone() };
+    stores.manifest.change_manifest(vec![change]).await.unwrap();
     close(stores).await;
 
     let stores = open();
@@ -32,6 +45,10 @@ pub async fn everything_outlives_a_reopening(open: Open<'_>) {
     assert_eq!(stores.channels.member_count(key("room")).await.unwrap(), 1);
     assert_eq!(stores.cursors.cursors(key("room"), 5).await.unwrap(), cursors);
     assert_eq!(stores.id_bound.id_bound(3).await.unwrap(), 12_345);
+    let state = stores.inboxes.inbox_state(user("bob"), key("room")).await.unwrap();
+    assert_eq!(state.unwrap().last_pts, stores.inboxes.inbox_head(user("bob")).await.unwrap());
+    assert_eq!(stores.relations.relation(follows).await.unwrap(), Some(relation));
+    assert_eq!(stores.manifest.segment(segment).await.unwrap(), Some(entry));
     let head = append(&*stores.log, key("room"), records("a", 6, 1)).await;
     assert_eq!(head.position.offset, Offset(7));
 }
@@ -42,7 +59,7 @@ pub async fn an_origin_is_recognised_after_a_reopening(open: Open<'_>) {
     close(stores).await;
     let log = open().log;
     let (channel, expected) = (key("room"), Some(head.position));
-    let again = crate::Append { channel, expected, records: vec![record("a", 2)] };
+    let again = crate::Append::new(channel, expected, vec![record("a", 2)]);
     match log.append(vec![again]).await.remove(0) {
         Err(AppendError::Duplicates(found)) => assert_eq!(found[0].position.offset, Offset(2)),
         other => panic!("stored before the reopening: {other:?}"),
@@ -60,4 +77,18 @@ pub async fn the_birth_of_a_store_does_not_change(open: Open<'_>) {
 
 async fn close(stores: Stores) {
     stores.log.close().await.unwrap();
+}
+
+pub async fn a_trim_outlives_a_reopening(open: Open<'_>) {
+    let stores = open();
+    append(&*stores.log, key("room"), records("a", 1, 9)).await;
+    let head = stores.log.trim(key("room"), Offset(5)).await.unwrap();
+    close(stores).await;
+    let log = open().log;
+    assert_eq!(log.head(key("room")).await.unwrap(), head);
+    assert_eq!(log.read(key("room"), Offset(4), WIDE).await.unwrap().len(), 5);
+    assert!(matches!(
+        log.read(key("room"), Offset(3), WIDE).await,
+        Err(ReadError::Trimmed { first: Offset(5) })
+    ));
 }

@@ -1,7 +1,7 @@
 //! The publication log in memory: one vector of records per channel, an index of origins beside
 //! it. Duplicates are recognised for as long as the store lives, so beyond the horizon.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::Ordering;
 
 use futures_util::FutureExt as _;
@@ -9,10 +9,10 @@ use futures_util::future::{BoxFuture, ready};
 use sterna_proto::{ChannelKey, Epoch, Offset, Position};
 
 use super::{Content, MemoryStore};
-use crate::sequence::{Sequenced, sequence, sequence_epoch};
+use crate::sequence::{self, Sequenced, sequence, sequence_epoch};
 use crate::{
-    Append, AppendError, Duplicate, Head, NewRecord, Origin, PageLimit, PublicationLog, Record,
-    StorageError,
+    Append, AppendError, Duplicate, Head, NewRecord, Origin, PageLimit, PublicationLog, ReadError,
+    Record, StorageError,
 };
 
 impl PublicationLog for MemoryStore {
@@ -35,10 +35,10 @@ impl PublicationLog for MemoryStore {
         channel: ChannelKey,
         after: Offset,
         limit: PageLimit,
-    ) -> BoxFuture<'_, Result<Vec<Record>, StorageError>> {
+    ) -> BoxFuture<'_, Result<Vec<Record>, ReadError>> {
         let content = self.content();
         let log = content.logs.get(&channel);
-        ready(Ok(log.map(|log| log.page(after, limit)).unwrap_or_default())).boxed()
+        ready(log.map_or(Ok(Vec::new()), |log| log.page(after, limit))).boxed()
     }
 
     fn find(
@@ -65,6 +65,17 @@ impl PublicationLog for MemoryStore {
         ready(raised).boxed()
     }
 
+    fn trim(
+        &self,
+        channel: ChannelKey,
+        first: Offset,
+    ) -> BoxFuture<'_, Result<Option<Head>, StorageError>> {
+        let trimmed = self
+            .check_open()
+            .map(|()| self.content().logs.get_mut(&channel).map(|log| log.trim(first)));
+        ready(trimmed).boxed()
+    }
+
     fn close(&self) -> BoxFuture<'_, Result<(), StorageError>> {
         self.closed.store(true, Ordering::Release);
         ready(Ok(())).boxed()
@@ -72,11 +83,16 @@ impl PublicationLog for MemoryStore {
 }
 
 impl Content {
-    fn append(&mut self, append: Append, birth: Epoch) -> Result<Head, AppendError> {
+    fn append(&mut self, mut append: Append, birth: Epoch) -> Result<Head, AppendError> {
         let channel = append.channel;
+        let intents = std::mem::take(&mut append.intents);
         let log = self.logs.get(&channel);
         let stored = |origin: &Origin| Ok(log.and_then(|log| log.find(origin)));
         let sequenced = sequence(append, log.map(|log| &log.head), birth, stored)?;
+        if !intents.is_empty() {
+            let slot = self.intents.entry(channel.slot()).or_default();
+            intents.into_iter().for_each(|payload| slot.add(payload));
+        }
         Ok(self.store(channel, sequenced))
     }
 
@@ -101,42 +117,54 @@ impl Content {
     }
 }
 
-/// One channel: the record of offset n is at index n - 1.
+/// One channel: the record of offset n is at index n - head.first.
 #[derive(Debug)]
 pub(super) struct ChannelLog {
     head: Head,
-    records: Vec<Record>,
-    origins: HashMap<Origin, Offset, ahash::RandomState>,
+    records: VecDeque<Record>,
+    /// They outlive what is trimmed.
+    origins: HashMap<Origin, Duplicate, ahash::RandomState>,
 }
 
 impl ChannelLog {
     fn new(head: Head) -> Self {
-        Self { head, records: Vec::new(), origins: HashMap::default() }
+        Self { head, records: VecDeque::new(), origins: HashMap::default() }
     }
 
     fn push(&mut self, record: Record) {
         if let Some(origin) = &record.body.origin {
-            self.origins.insert(origin.clone(), record.position.offset);
+            let stored = Duplicate {
+                index: 0,
+                position: record.position,
+                id: record.body.id,
+                server_ts_ms: record.body.server_ts_ms,
+                fingerprint: record.body.fingerprint(),
+            };
+            self.origins.insert(origin.clone(), stored);
         }
-        self.records.push(record);
+        self.records.push_back(record);
     }
 
     fn find(&self, origin: &Origin) -> Option<Duplicate> {
-        let offset = self.origins.get(origin)?;
-        let record = &self.records[offset.0 as usize - 1];
-        Some(Duplicate {
-            index: 0,
-            position: record.position,
-            id: record.body.id,
-            server_ts_ms: record.body.server_ts_ms,
-            fingerprint: record.body.fingerprint(),
-        })
+        self.origins.get(origin).cloned()
     }
 
-    fn page(&self, after: Offset, limit: PageLimit) -> Vec<Record> {
-        let start = usize::try_from(after.0).unwrap_or(usize::MAX);
+    fn page(&self, after: Offset, limit: PageLimit) -> Result<Vec<Record>, ReadError> {
+        let first = self.head.first;
+        let Some(skipped) = after.next().0.checked_sub(first.0) else {
+            return Err(ReadError::Trimmed { first });
+        };
+        let skipped = usize::try_from(skipped).unwrap_or(usize::MAX);
         let mut room = limit.start();
-        let following = self.records.iter().skip(start);
-        following.take_while(|record| room.take(record.body.payload.len())).cloned().collect()
+        let following = self.records.iter().skip(skipped);
+        Ok(following.take_while(|record| room.take(record.body.payload.len())).cloned().collect())
+    }
+
+    fn trim(&mut self, first: Offset) -> Head {
+        if let Some(head) = sequence::trim(&self.head, first) {
+            self.head = head;
+            self.records.retain(|record| record.position.offset >= self.head.first);
+        }
+        self.head.clone()
     }
 }

@@ -20,13 +20,21 @@ use crate::{
     Membership, StorageError, StorageErrorKind, Stores,
 };
 
+mod inbox;
+mod intents;
 mod log;
+mod manifest;
+mod relations;
 #[cfg(test)]
 mod tests;
 
+use inbox::Inboxes;
+use intents::Intents;
 use log::ChannelLog;
+use manifest::Segments;
+use relations::Relations;
 
-/// All four roles in memory.
+/// All roles in memory.
 #[derive(Debug)]
 pub struct MemoryStore {
     birth: Epoch,
@@ -45,14 +53,18 @@ impl MemoryStore {
         Self { birth, content: Arc::default(), closed: AtomicBool::new(false) }
     }
 
-    /// One open handle on this content for all four roles.
+    /// One open handle on this content for all roles.
     pub fn stores(&self) -> Stores {
         let handle = Arc::new(self.clone());
         Stores {
             log: handle.clone(),
             channels: handle.clone(),
             cursors: handle.clone(),
-            id_bound: handle,
+            id_bound: handle.clone(),
+            inboxes: handle.clone(),
+            relations: handle.clone(),
+            intents: handle.clone(),
+            manifest: handle,
         }
     }
 
@@ -227,6 +239,10 @@ struct Content {
     members: HashMap<ChannelKey, BTreeMap<UserId, Membership>, ahash::RandomState>,
     cursors: HashMap<ChannelKey, BTreeMap<UserId, MemberCursor>, ahash::RandomState>,
     id_bounds: HashMap<u16, u64, ahash::RandomState>,
+    inboxes: Inboxes,
+    relations: Relations,
+    intents: Intents,
+    segments: Segments,
 }
 
 impl Content {

@@ -1,11 +1,17 @@
 //! What the tests of the whole share: reading the repository's own source ([`source`]), running the
-//! real node as a process ([`node`]) and its verbs beside it ([`process`]), realistic conversations ([`text`]), and judging what
-//! subscribers saw ([`checker`]). Used by `tests/*.rs` beside it and by nothing else.
+//! real node as a process ([`node`], [`served`]) and its verbs beside it ([`process`]), clients of
+//! the SDK alone ([`sdk`]) and by the hundred ([`crowd`]), clients without it ([`raw`]), realistic
+//! conversations ([`text`]), and judging what subscribers saw ([`checker`]). Used by `tests/*.rs`
+//! beside it and by nothing else.
 
 #![allow(clippy::unwrap_used)] // Everything here is test code: a failure is a panic that tells.
 
 pub mod checker;
+pub mod crowd;
 pub mod node;
 pub mod process;
+pub mod raw;
+pub mod sdk;
+pub mod served;
 pub mod source;
 pub mod text;

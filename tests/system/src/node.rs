@@ -24,18 +24,33 @@ pub struct Node {
     home: TempDir,
     /// What the binary is started through: a program and its arguments, such as strace.
     launcher: Vec<String>,
+    /// What `dev` is told beside ports and folder.
+    options: Vec<String>,
     child: Option<Child>,
     client: SocketAddr,
     http: SocketAddr,
 }
 
+/// Bytes of a process in memory.
+#[derive(Debug, Clone, Copy)]
+pub struct Resident {
+    pub now: u64,
+    pub peak: u64,
+}
+
 impl Node {
     /// Starts a node on free ports and waits until it is ready.
     pub async fn start() -> Self {
+        Self::start_with(&[]).await
+    }
+
+    /// The same, with more options of `dev`.
+    pub async fn start_with(options: &[&str]) -> Self {
         let home = tempfile::Builder::new().prefix("sterna-test-").tempdir().unwrap();
         let nowhere = SocketAddr::from(([127, 0, 0, 1], 0));
-        let launcher = Vec::new();
-        let mut node = Self { home, launcher, child: None, client: nowhere, http: nowhere };
+        let (launcher, client, http) = (Vec::new(), nowhere, nowhere);
+        let options = options.iter().map(|&option| option.to_owned()).collect();
+        let mut node = Self { home, launcher, options, child: None, client, http };
         node.spawn();
         let found = wait_for("dev.json of the node", || node.addresses()).await;
         (node.client, node.http) = found;
@@ -54,6 +69,30 @@ impl Node {
 
     pub fn data_dir(&self) -> PathBuf {
         self.home.path().join("data")
+    }
+
+    /// Sockets that the process holds, those of half-open connections too.
+    pub fn open_sockets(&self) -> usize {
+        let files = std::fs::read_dir(format!("/proc/{}/fd", self.id())).unwrap();
+        // A file may be closed between the two looks.
+        let targets = files.filter_map(|entry| std::fs::read_link(entry.unwrap().path()).ok());
+        targets.filter(|target| target.to_string_lossy().starts_with("socket:")).count()
+    }
+
+    fn id(&self) -> u32 {
+        self.child.as_ref().and_then(Child::id).expect("the node runs")
+    }
+
+    /// Memory of the process that is resident now, and the most that ever was.
+    pub fn resident_bytes(&self) -> Resident {
+        let id = self.id();
+        let status = std::fs::read_to_string(format!("/proc/{id}/status")).unwrap();
+        let bytes = |field: &str| {
+            let line = status.lines().find_map(|line| line.strip_prefix(field)).unwrap();
+            let kib: u64 = line.trim().trim_end_matches(" kB").parse().unwrap();
+            kib * 1024
+        };
+        Resident { now: bytes("VmRSS:"), peak: bytes("VmHWM:") }
     }
 
     /// kill -9: nothing is flushed, nobody is told.
@@ -111,25 +150,21 @@ impl Node {
 
     /// The text of `GET path` on the HTTP port, with the status.
     pub async fn http_get(&self, path: &str) -> std::io::Result<(u16, String)> {
-        let mut connection = TcpStream::connect(self.http).await?;
-        let request =
-            format!("GET {path} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n\r\n", self.http);
-        connection.write_all(request.as_bytes()).await?;
-        let mut answer = Vec::new();
-        connection.read_to_end(&mut answer).await?;
-        let answer = String::from_utf8_lossy(&answer);
-        let status = answer.split(' ').nth(1).and_then(|status| status.parse().ok()).unwrap_or(0);
-        let body = answer.split_once("\r\n\r\n").map_or("", |(_, body)| body);
-        Ok((status, body.to_owned()))
+        http_get(self.http, path).await
     }
 
     /// The sum of a metric over all its labels; `None` when it has not moved yet.
     pub async fn metric(&self, name: &str) -> Option<f64> {
+        self.metric_of(name, "").await
+    }
+
+    /// The same over those whose labels contain `label`, as in `how="new"`.
+    pub async fn metric_of(&self, name: &str, label: &str) -> Option<f64> {
         let (_, text) = self.http_get("/metrics").await.ok()?;
         let values: Vec<f64> = text
             .lines()
             .filter_map(|line| line.strip_prefix(name))
-            .filter(|rest| rest.starts_with([' ', '{']))
+            .filter(|rest| rest.starts_with([' ', '{']) && rest.contains(label))
             .filter_map(|rest| rest.rsplit(' ').next()?.parse().ok())
             .collect();
         (!values.is_empty()).then(|| values.iter().sum())
@@ -150,6 +185,7 @@ impl Node {
             .args(["--http-port", &self.http.port().to_string()])
             .arg("--data-dir")
             .arg(self.data_dir())
+            .args(&self.options)
             .stdin(Stdio::null())
             .stdout(log.try_clone().unwrap())
             .stderr(log)
@@ -194,6 +230,19 @@ impl Drop for Node {
             eprintln!("--- the node's log ---\n{tail}\n---");
         }
     }
+}
+
+/// Status and text of `GET path` from whoever listens at `address`.
+pub async fn http_get(address: SocketAddr, path: &str) -> std::io::Result<(u16, String)> {
+    let mut connection = TcpStream::connect(address).await?;
+    let request = format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
+    connection.write_all(request.as_bytes()).await?;
+    let mut answer = Vec::new();
+    connection.read_to_end(&mut answer).await?;
+    let answer = String::from_utf8_lossy(&answer);
+    let status = answer.split(' ').nth(1).and_then(|status| status.parse().ok()).unwrap_or(0);
+    let body = answer.split_once("\r\n\r\n").map_or("", |(_, body)| body);
+    Ok((status, body.to_owned()))
 }
 
 /// Sends a signal to a child that has not been waited for.

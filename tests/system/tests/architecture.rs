@@ -23,6 +23,8 @@ const MAY_DEPEND: &[(&str, &[&str])] = &[
     (
         "sterna",
         &[
+            "sterna-bench",
+            "sterna-bench-raw",
             "sterna-client",
             "sterna-core",
             "sterna-edge",
@@ -34,7 +36,8 @@ const MAY_DEPEND: &[(&str, &[&str])] = &[
     ),
     ("sterna-relay", &[]),
     ("sterna-system-tests", &["sterna-client", "sterna-proto", "sterna-relay"]),
-    ("sterna-bench", &["sterna-client", "sterna-proto"]),
+    ("sterna-bench-raw", &[]),
+    ("sterna-bench", &["sterna-bench-raw", "sterna-proto", "sterna-relay"]),
 ];
 
 #[test]

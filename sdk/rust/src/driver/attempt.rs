@@ -120,7 +120,10 @@ impl Attempt {
             lost = Lost::Candidate(greeted.link.transport);
         }
         if lost != Lost::NotOurs {
-            self.last_end = Some(end);
+            self.last_end = Some(match self.last_end.take() {
+                Some(older) => older.or_untrusted(end),
+                None => end,
+            });
         }
         lost
     }

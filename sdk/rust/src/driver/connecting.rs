@@ -44,6 +44,9 @@ impl Driver {
     }
 
     fn start_due_attempt(&mut self, now: Instant) {
+        if !self.background.may_attempt() {
+            return;
+        }
         if let Some(handover) = self.handover.clone()
             && handover.at <= now
             && self.attempt.as_ref().is_none_or(|attempt| attempt.purpose == Purpose::Upgrade)
@@ -121,7 +124,7 @@ impl Driver {
         if attempt.purpose == Purpose::Upgrade {
             return;
         }
-        self.last_error = Some(Error::Disconnected { code: end.code, reason: end.reason });
+        self.last_error = Some(end.into());
         let wait = self.backoff.on_failure(rand::random());
         if self.active.is_some() {
             // The old connection still carries the session; keep trying beside it.
@@ -133,7 +136,9 @@ impl Driver {
     }
 
     pub(super) fn show_connecting(&self) {
-        if self.active.is_none() {
+        if self.background.is_asleep() {
+            self.show(ClientState::Background);
+        } else if self.active.is_none() {
             let attempt = self.backoff.failures() + 1;
             let last_error = self.last_error.clone();
             self.show(ClientState::Connecting { attempt, last_error });

@@ -7,6 +7,7 @@ mod attempt;
 mod connecting;
 mod hellos;
 mod reports;
+mod saving;
 mod steps;
 
 use std::sync::Arc;
@@ -21,6 +22,8 @@ use crate::Error;
 use crate::builder::TokenProvider;
 use crate::event::ClientState;
 use crate::options::{TokenError, Transport};
+use crate::outbox_store::OutboxStore;
+use crate::session::background::Background;
 use crate::session::backoff::Backoff;
 use crate::session::liveness::Liveness;
 use crate::session::race::Race;
@@ -30,6 +33,7 @@ use crate::transport::tls::Tls;
 use crate::transport::{Link, LinkEvent, LinkId, Outgoing, Target};
 use attempt::Attempt;
 use hellos::OpenHellos;
+use saving::Saving;
 
 type TokenAnswer = (u64, Result<String, TokenError>);
 
@@ -58,7 +62,20 @@ pub(crate) struct Driver {
     seen_wish: Wish,
     hellos: OpenHellos,
     online: bool,
+    background: Background,
+    saving: Saving,
     last_error: Option<Error>,
+}
+
+/// What the builder has made ready.
+pub(crate) struct Setup {
+    pub(crate) target: Target,
+    pub(crate) tls: Tls,
+    pub(crate) transports: Vec<Transport>,
+    pub(crate) tokens: TokenKeeper,
+    pub(crate) provider: Option<TokenProvider>,
+    pub(crate) background_grace: Duration,
+    pub(crate) store: Option<Box<dyn OutboxStore>>,
 }
 
 /// The connection that carries the session.
@@ -75,14 +92,8 @@ struct Handover {
 }
 
 impl Driver {
-    pub(crate) fn new(
-        shared: Arc<Shared>,
-        target: Target,
-        tls: Tls,
-        transports: &[Transport],
-        tokens: TokenKeeper,
-        provider: Option<TokenProvider>,
-    ) -> Self {
+    pub(crate) fn new(shared: Arc<Shared>, setup: Setup) -> Self {
+        let Setup { target, tls, transports, tokens, provider, background_grace, store } = setup;
         let (events_sender, events) = mpsc::channel(LINK_EVENTS);
         Self {
             shared,
@@ -91,7 +102,7 @@ impl Driver {
             provider,
             tokens,
             token_answer: None,
-            race: Race::new(transports),
+            race: Race::new(&transports),
             backoff: Backoff::new(),
             links: JoinSet::new(),
             next_link: 0,
@@ -106,6 +117,8 @@ impl Driver {
             seen_wish: Wish::NONE,
             hellos: OpenHellos::default(),
             online: false,
+            background: Background::new(background_grace),
+            saving: Saving::new(store),
             last_error: None,
         }
     }
@@ -116,6 +129,7 @@ impl Driver {
                 break;
             }
             self.flush();
+            self.step_saving();
             self.wait().await;
         }
         self.end().await;
@@ -143,6 +157,7 @@ impl Driver {
                 self.token_answer = None;
                 self.handle_token(generation, answer);
             }
+            outcome = Self::written(&mut self.saving) => self.handle_written(outcome),
             Some(ended) = self.links.join_next() => {
                 if let Err(error) = ended
                     && !error.is_cancelled()
@@ -191,18 +206,28 @@ impl Driver {
         let session = self.shared.session().deadline(self.unsent.is_empty()).map(Instant::from_std);
         let liveness =
             self.active.as_ref().map(|active| Instant::from_std(active.liveness.deadline()));
-        let probe = self.probe_at();
+        let background = self.background.deadline().map(Instant::from_std);
         let tokens = self.tokens.deadline().map(Instant::from_std);
+        let tokens = tokens.filter(|_| !self.background.is_asleep());
         let attempt = self.attempt.as_ref().and_then(Attempt::deadline);
-        let handover = self.handover.as_ref().filter(|_| self.attempt.is_none()).map(|h| h.at);
-        let retry = self.retry_at.filter(|_| self.attempt.is_none());
-        [session, liveness, probe, tokens, attempt, handover, retry].into_iter().flatten().min()
+        let start = self.start_at();
+        [session, liveness, background, tokens, attempt, start].into_iter().flatten().min()
+    }
+
+    /// When an attempt is to be started.
+    fn start_at(&self) -> Option<Instant> {
+        if self.attempt.is_some() || !self.background.may_attempt() {
+            return None;
+        }
+        let handover = self.handover.as_ref().map(|handover| handover.at);
+        [self.probe_at(), handover, self.retry_at].into_iter().flatten().min()
     }
 
     /// Says goodbye, tells everybody who waits, and waits for the connections' tasks.
     async fn end(mut self) {
         self.leave();
         self.shared.session().fail_everything(&Error::Closed);
+        self.save_the_rest().await;
         self.attempt = None;
         // Connections may be waiting to report to us.
         self.events.close();

@@ -51,12 +51,20 @@ impl Driver {
     }
 
     pub(super) fn handle_active_frame(&mut self, frame: v1::Frame, now: Instant) {
-        let notices: Vec<Notice> = {
+        {
             let mut session = self.shared.session();
             session.handle_frame(frame, now.into_std());
             if let Some(active) = &mut self.active {
                 active.liveness.on_received(now.into_std(), session.is_owed());
             }
+        }
+        self.handle_notices(now);
+    }
+
+    /// Does what the session could not do by itself.
+    pub(super) fn handle_notices(&mut self, now: Instant) {
+        let notices: Vec<Notice> = {
+            let mut session = self.shared.session();
             std::iter::from_fn(|| session.take_notice()).collect()
         };
         for notice in notices {
@@ -128,7 +136,7 @@ impl Driver {
         if !self.online {
             return;
         }
-        self.last_error = Some(Error::Disconnected { code: end.code, reason: end.reason });
+        self.last_error = Some(end.into());
         let wait = self.backoff.on_lost(now - active.since, rand::random());
         self.retry_at = Some(now + wait);
         match &mut self.attempt {
@@ -169,7 +177,7 @@ impl Driver {
             return self.target.clone();
         };
         let address = match host.parse::<IpAddr>() {
-            Ok(ip) => Address::Socket((ip, port).into()),
+            Ok(ip) => Address::Sockets(vec![(ip, port).into()]),
             Err(_) => Address::Name { host, port },
         };
         Target { server_name: self.target.server_name.clone(), address }

@@ -27,13 +27,15 @@ impl Driver {
             self.handle_wish(wish, now);
             self.seen_wish = wish;
         }
-        if self.online {
+        self.step_background(wish.background, now);
+        if self.online && !self.background.is_asleep() {
             self.step_network(now);
             self.step_tokens(now);
             self.step_liveness(now);
             self.step_attempt(now);
         }
         self.shared.session().handle_timeout(now.into_std());
+        self.handle_notices(now);
         wish.desired
     }
 
@@ -47,6 +49,43 @@ impl Driver {
             self.last_error = None;
             self.backoff.reset();
             self.retry_at = Some(now);
+            self.show_connecting();
+        }
+    }
+
+    fn step_background(&mut self, background: bool, now: Instant) {
+        if background {
+            self.background.enter(now.into_std());
+        } else if self.background.leave() {
+            self.wake_up(now);
+        }
+        let idle = self.active.is_none() && self.attempt.is_none();
+        if self.background.poll_sleep(now.into_std(), idle) && self.online {
+            self.fall_asleep();
+        }
+    }
+
+    /// Lets the connection go without a goodbye, so that the session waits on the server.
+    fn fall_asleep(&mut self) {
+        tracing::debug!("in the background; the connection is closed");
+        self.active = None;
+        self.attempt = None;
+        self.handover = None;
+        self.retry_at = None;
+        self.unsent.clear();
+        self.shared.session().handle_disconnected();
+        self.show_connecting();
+    }
+
+    /// Back in the foreground: what failed before does not count, and a connection that was kept
+    /// has to show that it is alive.
+    fn wake_up(&mut self, now: Instant) {
+        self.backoff.reset();
+        if self.active.is_some() {
+            self.send_ping(now);
+        } else if self.online && self.attempt.is_none() {
+            self.retry_at = Some(now);
+            self.show_connecting();
         }
     }
 
@@ -106,7 +145,8 @@ impl Driver {
                     self.send_ping(now);
                 }
                 Action::Race => {
-                    if self.attempt.as_ref().is_none_or(|a| a.purpose == Purpose::Upgrade) {
+                    let free = self.attempt.as_ref().is_none_or(|a| a.purpose == Purpose::Upgrade);
+                    if free && self.background.may_attempt() {
                         let plan = self.race.plan_urgent();
                         self.start_attempt(self.target.clone(), Purpose::Replace, plan, now);
                     }
@@ -146,7 +186,7 @@ impl Driver {
         let arrived = self.tokens.handle_answer(generation, answer, now.into_std(), rand::random());
         match arrived {
             Arrived::ForRefresh(token) if self.active.is_some() => {
-                let command = self.shared.session().refresh(token);
+                let command = self.shared.session().refresh(now.into_std(), token);
                 self.unsent.push_back(Outgoing { route: Route::Control, command });
             }
             Arrived::Refused(message) => self.go_offline(Some(Error::Unauthorized(message))),

@@ -15,9 +15,9 @@ use crate::transport::{Address, LinkEnd};
 const BOTH: [Transport; 2] = [Transport::Quic, Transport::WebSocket];
 
 fn driver(transports: &[Transport], provider: Option<TokenProvider>) -> Driver {
-    let session =
-        Session::new("phone".into(), String::new(), OutboxLimits::default(), 1, COMMAND_TIMEOUT);
-    let address = Address::Socket(([127, 0, 0, 1], 4443).into());
+    let limits = OutboxLimits::default();
+    let session = Session::new("phone".into(), String::new(), limits, 1, false, COMMAND_TIMEOUT);
+    let address = Address::Sockets(vec![([127, 0, 0, 1], 4443).into()]);
     let target = Target { server_name: "localhost".into(), address };
     let tls = Tls::new(rustls::RootCertStore::empty()).unwrap();
     let tokens = match provider {
@@ -25,7 +25,16 @@ fn driver(transports: &[Transport], provider: Option<TokenProvider>) -> Driver {
         None => TokenKeeper::fixed("token".into()),
     };
     let shared = Arc::new(Shared::new(session));
-    let mut driver = Driver::new(shared, target, tls, transports, tokens, provider);
+    let setup = Setup {
+        target,
+        tls,
+        transports: transports.to_vec(),
+        tokens,
+        provider,
+        background_grace: GRACE,
+        store: None,
+    };
+    let mut driver = Driver::new(shared, setup);
     driver.shared.set_desired(Desired::Online);
     driver.step();
     driver
@@ -194,7 +203,7 @@ async fn a_successor_that_is_not_there_yet_is_tried_again() {
         v1::GoAway { deadline_ms: 0, successor: "127.0.0.1:4999".into(), reason: String::new() };
     driver.handle_event(link, LinkEvent::Frame(v1::Frame::push(push::Event::GoAway(go_away))));
     let port = |target: &Target| match &target.address {
-        Address::Socket(address) => address.port(),
+        Address::Sockets(addresses) => addresses[0].port(),
         Address::Name { port, .. } => *port,
     };
     assert_eq!(port(&driver.next_target()), 4999);
@@ -251,4 +260,87 @@ async fn an_expired_refresh_token_is_replaced_by_the_provider() {
     assert!(driver.tokens.deadline().is_some(), "the provider is asked again");
 }
 
+fn hello_ticket(driver: &Driver) -> Bytes {
+    let (_, hello) = driver.shared.session().hello("token".into());
+    let Some(Verb::Hello(hello)) = hello.verb else { panic!("{hello:?}") };
+    hello.resume_ticket
+}
+
+fn state(driver: &Driver) -> ClientState {
+    driver.shared.state.borrow().clone()
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_background_closes_after_its_grace_and_the_foreground_resumes_at_once() {
+    let (mut driver, _) = connected(&BOTH);
+    driver.shared.set_background(true);
+    driver.step();
+    tokio::time::advance(GRACE - Duration::from_millis(1)).await;
+    driver.step();
+    assert!(driver.active.is_some(), "the grace is not over");
+    tokio::time::advance(Duration::from_millis(1)).await;
+    driver.step();
+    assert!(driver.active.is_none() && driver.online);
+    assert_eq!((state(&driver), driver.deadline()), (ClientState::Background, None));
+    let states = tokio::sync::watch::channel(crate::SendState::Queued).0;
+    let channel = ChannelId::new("room:1").unwrap();
+    driver.shared.session().publish(channel, v1::Publish::default(), states);
+    for _ in 0..3 {
+        tokio::time::advance(Duration::from_secs(3600)).await;
+        driver.shared.set_network_change(crate::NetworkChange::Online);
+        driver.step();
+        assert!(driver.attempt.is_none(), "nothing is attempted in the background");
+        assert_eq!(driver.deadline(), None);
+    }
+    driver.backoff.on_failure(1.0);
+    driver.shared.set_background(false);
+    driver.step();
+    assert!(driver.attempt.is_some(), "at once");
+    assert_eq!(driver.backoff.failures(), 0);
+    assert_eq!(&hello_ticket(&driver)[..], b"ticket");
+    let id = greet(&mut driver);
+    welcome(&mut driver, id);
+    let commands = driver.shared.session().poll_command(Instant::now().into_std());
+    assert!(matches!(commands[0].1.verb, Some(Verb::Publish(_))), "{commands:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_connection_that_is_lost_in_the_background_is_not_made_anew() {
+    let (mut driver, id) = connected(&BOTH);
+    driver.shared.set_background(true);
+    driver.step();
+    // A drain, a probe for QUIC and a dying path all ask for another connection.
+    let go_away = v1::GoAway { deadline_ms: 0, ..v1::GoAway::default() };
+    driver.handle_event(id, LinkEvent::Frame(v1::Frame::push(push::Event::GoAway(go_away))));
+    driver.race.on_network_change(Instant::now().into_std());
+    driver.step();
+    assert!(driver.attempt.is_none());
+    assert!(driver.deadline().is_some_and(|at| at > Instant::now()), "no hot loop");
+    driver.handle_event(id, LinkEvent::Ended(LinkEnd::broken("cut")));
+    driver.step();
+    assert_eq!((state(&driver), driver.deadline()), (ClientState::Background, None));
+    assert!(driver.attempt.is_none());
+    driver.shared.set_background(false);
+    driver.step();
+    assert!(matches!(state(&driver), ClientState::Connecting { attempt: 1, .. }));
+    assert!(driver.attempt.is_some());
+}
+
+#[tokio::test(start_paused = true)]
+async fn connecting_in_the_background_waits_for_the_foreground_and_disconnecting_does_not() {
+    let (mut driver, _) = connected(&[Transport::Quic]);
+    driver.shared.set_background(true);
+    driver.shared.set_desired(Desired::Offline);
+    driver.step();
+    assert!(matches!(state(&driver), ClientState::Disconnected { .. }));
+    driver.shared.set_desired(Desired::Online);
+    driver.step();
+    assert_eq!((state(&driver), driver.deadline()), (ClientState::Background, None));
+    assert!(driver.attempt.is_none());
+    driver.shared.set_background(false);
+    driver.step();
+    assert!(driver.attempt.is_some());
+}
+
+const GRACE: Duration = Duration::from_secs(25);
 const COMMAND_TIMEOUT: Duration = Duration::from_secs(5);

@@ -38,7 +38,7 @@ impl Session {
             subscriptions,
             user_agent: self.user_agent.clone(),
         };
-        let id = self.take_id();
+        let id = self.in_flight.take_id();
         (Greeting { id, named }, v1::Command { id, verb: Some(Verb::Hello(hello)) })
     }
 
@@ -60,7 +60,7 @@ impl Session {
         // What the Hello named and nobody wants by now, or wants in another way.
         for (channel, serial) in greeting.named {
             if self.subscriptions.get(&channel).is_none_or(|entry| entry.serial != serial) {
-                self.leaving.insert(channel, Leaving::Unsent);
+                self.leaving.insert(channel, Leaving::new());
             }
         }
         self.resume_ticket = welcome.resume_ticket.clone();

@@ -2,11 +2,15 @@
 //! Handles change it, the driver feeds it frames and time and sends what it says. It never touches
 //! a socket, a task or a clock. It outlives connections; [`Session::fail_everything`] ends it.
 
+pub(crate) mod background;
 pub(crate) mod backoff;
 pub(crate) mod calls;
 mod greeting;
+mod in_flight;
+mod leaving;
 pub(crate) mod liveness;
 pub(crate) mod outbox;
+mod polling;
 pub(crate) mod race;
 mod replies;
 pub(crate) mod subscription;
@@ -25,8 +29,12 @@ use crate::Error;
 use crate::event::{Event, SendState, Statistics, SubscriptionState};
 use crate::mailbox::Mailbox;
 use crate::options::{OutboxLimits, Subscribe};
+use crate::outbox_store::{OutboxChange, StoredPublication};
 use calls::{Answer, Calls};
-use outbox::{Outbox, Pushed, Sending};
+use in_flight::InFlights;
+use leaving::Leaving;
+use outbox::{Outbox, Pushed};
+use polling::WAITING_EPHEMERALS;
 use subscription::Subscription;
 
 pub(crate) use greeting::Greeting;
@@ -42,8 +50,7 @@ pub(crate) struct Session {
     leaving: HashMap<ChannelId, Leaving>,
     calls: Calls,
     ephemerals: VecDeque<v1::Ephemeral>,
-    in_flight: HashMap<u32, InFlight>,
-    next_id: u32,
+    in_flight: InFlights,
     resume_ticket: Bytes,
     welcome: Option<v1::Welcome>,
     command_timeout: Duration,
@@ -58,23 +65,6 @@ struct Entry {
     serial: u64,
     machine: Subscription,
     mailbox: Arc<Mailbox>,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Leaving {
-    Unsent,
-    Sent,
-}
-
-/// What an id in flight stands for.
-#[derive(Debug)]
-enum InFlight {
-    Publish { seq: u64 },
-    Subscribe { channel: ChannelId, serial: u64 },
-    Unsubscribe { channel: ChannelId },
-    Call { serial: u64 },
-    Ping { sent: Instant },
-    Refresh,
 }
 
 /// What the driver has to hear of a frame.
@@ -101,19 +91,19 @@ impl Session {
         user_agent: String,
         outbox: OutboxLimits,
         first_seq: u64,
+        stored: bool,
         command_timeout: Duration,
     ) -> Self {
         Self {
             client_id,
             user_agent,
-            outbox: Outbox::new(outbox, first_seq),
+            outbox: Outbox::new(outbox, first_seq, stored),
             subscriptions: HashMap::new(),
             next_serial: 0,
             leaving: HashMap::new(),
             calls: Calls::default(),
             ephemerals: VecDeque::new(),
-            in_flight: HashMap::new(),
-            next_id: 1,
+            in_flight: InFlights::new(),
             resume_ticket: Bytes::new(),
             welcome: None,
             command_timeout,
@@ -139,7 +129,7 @@ impl Session {
         if self.subscriptions.len() >= limits::SUBSCRIPTIONS {
             return Err(Error::QueueFull);
         }
-        let machine = Subscription::new(channel.clone(), options);
+        let machine = Subscription::new(channel.clone(), options, self.command_timeout);
         let mailbox = Arc::new(Mailbox::new(machine.position()));
         mailbox.put([Event::State(SubscriptionState::Subscribing)]);
         let entry = Entry { serial: self.next_serial, machine, mailbox: mailbox.clone() };
@@ -155,7 +145,7 @@ impl Session {
         if same {
             self.subscriptions.remove(channel);
             if self.welcome.is_some() {
-                self.leaving.insert(channel.clone(), Leaving::Unsent);
+                self.leaving.insert(channel.clone(), Leaving::new());
             }
         }
     }
@@ -180,6 +170,34 @@ impl Session {
                 }
                 Pushed::Refused(tag, error) => {
                     tag.send_replace(SendState::Failed(error));
+                }
+            }
+        }
+    }
+
+    /// Takes back what an earlier process has published and nobody has answered for.
+    pub(crate) fn restore(
+        &mut self,
+        channel: ChannelId,
+        stored: StoredPublication,
+        tag: watch::Sender<SendState>,
+    ) {
+        self.outbox.restore(channel, stored, tag);
+    }
+
+    /// What the store has to be told, in this order.
+    pub(crate) fn take_outbox_changes(&mut self) -> Vec<OutboxChange> {
+        self.outbox.take_changes()
+    }
+
+    /// The store has the publications with these numbers, or says why not. With `lost` it will
+    /// not take any more.
+    pub(crate) fn handle_saved(&mut self, seqs: &[u64], outcome: Result<(), Error>, lost: bool) {
+        match outcome {
+            Ok(()) => self.outbox.handle_saved(seqs),
+            Err(error) => {
+                for tag in self.outbox.handle_not_saved(seqs, lost.then_some(&error)) {
+                    tag.send_replace(SendState::Failed(error.clone()));
                 }
             }
         }
@@ -238,56 +256,6 @@ impl Session {
         !self.in_flight.is_empty()
     }
 
-    /// The next command to send on the present connection.
-    pub(crate) fn poll_command(&mut self, now: Instant) -> Vec<(Route, v1::Command)> {
-        if self.welcome.is_none() {
-            return Vec::new();
-        }
-        let mut commands = Vec::new();
-        self.poll_publications(now, &mut commands);
-        self.poll_leaving(&mut commands);
-        self.poll_subscriptions(now, &mut commands);
-        self.poll_calls(now, &mut commands);
-        for ephemeral in self.ephemerals.drain(..) {
-            let verb = Some(Verb::Ephemeral(ephemeral));
-            commands.push((Route::Datagram, v1::Command { id: 0, verb }));
-        }
-        commands
-    }
-
-    pub(crate) fn ping(&mut self, now: Instant, client_time_ms: u64) -> v1::Command {
-        let verb = Verb::Ping(v1::Ping { client_time_ms });
-        self.command(InFlight::Ping { sent: now }, verb)
-    }
-
-    pub(crate) fn refresh(&mut self, access_token: String) -> v1::Command {
-        self.command(InFlight::Refresh, Verb::Refresh(v1::Refresh { access_token }))
-    }
-
-    /// When something may have to be given up by time alone, or to be sent on a connection that
-    /// takes commands (`may_send`).
-    pub(crate) fn deadline(&self, may_send: bool) -> Option<Instant> {
-        let calls = self.calls.deadline();
-        if self.welcome.is_none() || !may_send {
-            return calls;
-        }
-        // A reply has to free a place before another question can be asked.
-        let may_ask = self.open_questions() < IN_FLIGHT_SUBSCRIBES;
-        let subscriptions = self
-            .subscriptions
-            .iter()
-            .filter(|(channel, _)| may_ask && !self.leaving.contains_key(*channel))
-            // Without room it is the reader that wakes the driver, not time.
-            .filter_map(|(_, e)| e.machine.deadline().filter(|_| e.mailbox.room() > 0))
-            .min();
-        [calls, subscriptions, self.outbox.deadline()].into_iter().flatten().min()
-    }
-
-    /// Gives up what has waited too long; connected or not.
-    pub(crate) fn handle_timeout(&mut self, now: Instant) {
-        self.calls.handle_timeout(now);
-    }
-
     /// The connection is gone.
     pub(crate) fn handle_disconnected(&mut self) {
         self.welcome = None;
@@ -323,88 +291,6 @@ impl Session {
         }
     }
 
-    fn poll_publications(&mut self, now: Instant, commands: &mut Vec<(Route, v1::Command)>) {
-        let (mut sendings, given_up) = self.outbox.poll_resend(now, rand::random());
-        for seq in given_up {
-            if let Some(tag) = self.outbox.tag(seq) {
-                tag.send_replace(SendState::NotSent);
-            }
-        }
-        let budget = IN_FLIGHT_PUBLICATIONS.saturating_sub(self.outbox.in_flight());
-        sendings.extend(self.outbox.poll_send(now, rand::random(), budget));
-        for Sending { seq, publish } in sendings {
-            if let Some(tag) = self.outbox.tag(seq) {
-                tag.send_replace(SendState::Sent);
-            }
-            let command = self.command(InFlight::Publish { seq }, Verb::Publish(publish));
-            commands.push((Route::Control, command));
-        }
-    }
-
-    fn poll_leaving(&mut self, commands: &mut Vec<(Route, v1::Command)>) {
-        let unsent: Vec<ChannelId> = self
-            .leaving
-            .iter()
-            .filter(|(_, stage)| **stage == Leaving::Unsent)
-            .map(|(channel, _)| channel.clone())
-            .collect();
-        for channel in unsent {
-            self.leaving.insert(channel.clone(), Leaving::Sent);
-            let verb = Verb::Unsubscribe(v1::Unsubscribe { channel: channel.to_string() });
-            commands.push((Route::Control, self.command(InFlight::Unsubscribe { channel }, verb)));
-        }
-    }
-
-    fn poll_subscriptions(&mut self, now: Instant, commands: &mut Vec<(Route, v1::Command)>) {
-        let mut open = self.open_questions();
-        let mut asks = Vec::new();
-        for (channel, entry) in &mut self.subscriptions {
-            if open >= IN_FLIGHT_SUBSCRIBES {
-                break;
-            }
-            if self.leaving.contains_key(channel) {
-                continue;
-            }
-            if let Some(ask) = entry.machine.poll_ask(now, entry.mailbox.room()) {
-                let serial = entry.serial;
-                asks.push((InFlight::Subscribe { channel: channel.clone(), serial }, ask));
-                open += 1;
-            }
-        }
-        for (in_flight, ask) in asks {
-            commands.push((Route::Control, self.command(in_flight, Verb::Subscribe(ask))));
-        }
-    }
-
-    fn open_questions(&self) -> usize {
-        self.in_flight.values().filter(|f| matches!(f, InFlight::Subscribe { .. })).count()
-    }
-
-    fn poll_calls(&mut self, now: Instant, commands: &mut Vec<(Route, v1::Command)>) {
-        self.calls.handle_timeout(now);
-        while let Some((serial, verb)) = self.calls.poll_send() {
-            let route = match verb {
-                Verb::History(_) => Route::Bulk,
-                _ => Route::Control,
-            };
-            commands.push((route, self.command(InFlight::Call { serial }, verb)));
-        }
-    }
-
-    fn command(&mut self, in_flight: InFlight, verb: Verb) -> v1::Command {
-        let id = self.take_id();
-        self.in_flight.insert(id, in_flight);
-        v1::Command { id, verb: Some(verb) }
-    }
-
-    /// Ids go up without end, so that a reply from an earlier connection is never taken for one
-    /// of this connection; 0 is not an id.
-    fn take_id(&mut self) -> u32 {
-        let id = self.next_id;
-        self.next_id = self.next_id.checked_add(1).unwrap_or(1);
-        id
-    }
-
     /// What hung on the connection has to be asked anew on the next.
     fn forget_connection(&mut self) {
         self.in_flight.clear();
@@ -432,12 +318,6 @@ fn add_counts(stats: &mut Statistics, machine: &Subscription) {
 
 /// Subscriptions that a Hello has named, for the Welcome to compare with.
 type Named = HashMap<ChannelId, u64>;
-
-/// The three stay below the 64 commands that a server takes at a time, with some left for pings.
-const IN_FLIGHT_PUBLICATIONS: usize = 32;
-const IN_FLIGHT_SUBSCRIBES: usize = 8;
-/// Ephemerals between two turns of the driver; beyond, the oldest goes.
-const WAITING_EPHEMERALS: usize = 64;
 
 #[cfg(test)]
 #[path = "session_tests.rs"]

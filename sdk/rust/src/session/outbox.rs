@@ -1,6 +1,7 @@
 //! Publications until the server has answered for them. Pure: it says what to send and is told how
 //! that went. Per channel the order of publishing is kept; a publication that has to wait holds
-//! its channel, never the others. `T` is whoever waits for the outcome.
+//! its channel, never the others. With a store, everything is saved before it is sent. `T` is
+//! whoever waits for the outcome.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Instant;
@@ -10,6 +11,7 @@ use sterna_proto::{ChannelId, v1};
 use super::backoff::retransmit_after;
 use crate::Error;
 use crate::options::{OutboxLimits, OutboxPolicy};
+use crate::outbox_store::{OutboxChange, StoredPublication};
 
 #[derive(Debug)]
 pub(crate) struct Outbox<T> {
@@ -17,10 +19,15 @@ pub(crate) struct Outbox<T> {
     next_seq: u64,
     bytes: usize,
     items: BTreeMap<u64, Item<T>>,
-    /// Seqs of items by stage; what is in neither is `NotSent`.
+    /// Seqs of items by stage; what is in neither is `Unsaved` or `NotSent`.
     queued: BTreeSet<u64>,
     in_flight: BTreeSet<u64>,
     channels: HashMap<ChannelId, ChannelQueue>,
+    /// For the store, if there is one. At most a few per item: an item is inserted once, attempted
+    /// once and removed once, and what is not saved yet is in `items` as well.
+    changes: Option<Vec<OutboxChange>>,
+    /// The store is gone: nothing is taken any more.
+    store_lost: Option<Error>,
 }
 
 #[derive(Debug)]
@@ -35,8 +42,13 @@ struct Item<T> {
 
 #[derive(Debug, Clone, Copy)]
 enum Stage {
+    /// Not in the store yet.
+    Unsaved,
     Queued,
-    InFlight { retransmissions: u32, resend_at: Instant },
+    InFlight {
+        retransmissions: u32,
+        resend_at: Instant,
+    },
     NotSent,
 }
 
@@ -68,8 +80,9 @@ pub(crate) struct Sending {
 }
 
 impl<T> Outbox<T> {
-    /// `first_seq` has to lie above every number that this client id has used before.
-    pub(crate) fn new(limits: OutboxLimits, first_seq: u64) -> Self {
+    /// `first_seq` has to lie above every number that this client id has used before. `stored`:
+    /// there is a store, which is told of every change.
+    pub(crate) fn new(limits: OutboxLimits, first_seq: u64, stored: bool) -> Self {
         Self {
             limits,
             next_seq: first_seq.max(1),
@@ -78,7 +91,42 @@ impl<T> Outbox<T> {
             queued: BTreeSet::new(),
             in_flight: BTreeSet::new(),
             channels: HashMap::new(),
+            changes: stored.then(Vec::new),
+            store_lost: None,
         }
+    }
+
+    /// Takes back what an earlier process has left in the store, whatever the bounds are now.
+    pub(crate) fn restore(&mut self, channel: ChannelId, stored: StoredPublication, tag: T) {
+        let StoredPublication { publish, attempted } = stored;
+        let seq = publish.client_seq;
+        self.next_seq = self.next_seq.max(seq.saturating_add(1));
+        self.insert(channel, publish, tag, Stage::Queued, attempted);
+    }
+
+    /// What the store has to be told.
+    pub(crate) fn take_changes(&mut self) -> Vec<OutboxChange> {
+        self.changes.as_mut().map(std::mem::take).unwrap_or_default()
+    }
+
+    /// The store has these: they may be sent.
+    pub(crate) fn handle_saved(&mut self, seqs: &[u64]) {
+        seqs.iter().for_each(|seq| self.restage(*seq, Stage::Queued));
+    }
+
+    /// The store has refused these, or is gone for good (`lost`), and then has refused whatever
+    /// else it has not got yet.
+    pub(crate) fn handle_not_saved(&mut self, seqs: &[u64], lost: Option<&Error>) -> Vec<T> {
+        let mut refused = seqs.to_vec();
+        if let Some(error) = lost {
+            self.store_lost = Some(error.clone());
+            self.changes = None;
+            let unsaved = |(seq, item): (&u64, &Item<T>)| {
+                matches!(item.stage, Stage::Unsaved).then_some(*seq)
+            };
+            refused = self.items.iter().filter_map(unsaved).collect();
+        }
+        refused.into_iter().filter_map(|seq| self.take(seq)).collect()
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -105,6 +153,9 @@ impl<T> Outbox<T> {
             let reason = "publications fail without a connection (outbox policy)".to_owned();
             return Pushed::Refused(tag, Error::Disconnected { code: None, reason });
         }
+        if let Some(error) = &self.store_lost {
+            return Pushed::Refused(tag, error.clone());
+        }
         let size = publish.payload.len();
         if size > self.limits.bytes {
             let limit = self.limits.bytes;
@@ -121,11 +172,14 @@ impl<T> Outbox<T> {
         self.next_seq += 1;
         publish.client_seq = seq;
         publish.ordered = true;
-        self.bytes += size;
-        self.channels.entry(channel.clone()).or_default().items += 1;
-        self.items
-            .insert(seq, Item { channel, publish, tag, stage: Stage::Queued, left_once: false });
-        self.queued.insert(seq);
+        let stage = match &mut self.changes {
+            Some(changes) => {
+                changes.push(OutboxChange::Insert(publish.clone()));
+                Stage::Unsaved
+            }
+            None => Stage::Queued,
+        };
+        self.insert(channel, publish, tag, stage, false);
         displaced.map_or(Pushed::Taken, Pushed::Displaced)
     }
 
@@ -178,8 +232,33 @@ impl<T> Outbox<T> {
         (again, given_up)
     }
 
-    /// The server has answered for good: the item leaves.
+    /// The server has answered for good: the item leaves, the store included.
     pub(crate) fn remove(&mut self, seq: u64) -> Option<T> {
+        let tag = self.take(seq)?;
+        if let Some(changes) = &mut self.changes {
+            changes.push(OutboxChange::Remove { client_seq: seq });
+        }
+        Some(tag)
+    }
+
+    fn insert(
+        &mut self,
+        channel: ChannelId,
+        publish: v1::Publish,
+        tag: T,
+        stage: Stage,
+        left_once: bool,
+    ) {
+        let seq = publish.client_seq;
+        self.bytes += publish.payload.len();
+        self.channels.entry(channel.clone()).or_default().items += 1;
+        self.items.insert(seq, Item { channel, publish, tag, stage, left_once });
+        if matches!(stage, Stage::Queued) {
+            self.queued.insert(seq);
+        }
+    }
+
+    fn take(&mut self, seq: u64) -> Option<T> {
         self.restage(seq, Stage::Queued);
         self.queued.remove(&seq);
         let item = self.items.remove(&seq)?;
@@ -206,11 +285,13 @@ impl<T> Outbox<T> {
 
     /// The connection is gone: everything unanswered is sent again on the next one, in order.
     pub(crate) fn handle_disconnected(&mut self) {
-        let seqs: Vec<u64> = self.items.keys().copied().collect();
+        let saved =
+            |(seq, item): (&u64, &Item<T>)| (!matches!(item.stage, Stage::Unsaved)).then_some(*seq);
+        let seqs: Vec<u64> = self.items.iter().filter_map(saved).collect();
         seqs.into_iter().for_each(|seq| self.restage(seq, Stage::Queued));
     }
 
-    /// Empties the outbox; for the end of the client.
+    /// Empties the outbox, but not the store; for the end of the client.
     pub(crate) fn drain(&mut self) -> Vec<T> {
         self.queued.clear();
         self.in_flight.clear();
@@ -257,7 +338,11 @@ impl<T> Outbox<T> {
         let item = self.items.get_mut(&seq)?;
         let resend_at = now + retransmit_after(retransmissions, chance);
         item.stage = Stage::InFlight { retransmissions, resend_at };
-        item.left_once = true;
+        if !std::mem::replace(&mut item.left_once, true)
+            && let Some(changes) = &mut self.changes
+        {
+            changes.push(OutboxChange::Attempted { client_seq: seq });
+        }
         Some(Sending { seq, publish: item.publish.clone() })
     }
 
@@ -265,6 +350,7 @@ impl<T> Outbox<T> {
         let Some(item) = self.items.get_mut(&seq) else { return };
         let Some(queue) = self.channels.get_mut(&item.channel) else { return };
         match item.stage {
+            Stage::Unsaved => {}
             Stage::Queued => drop(self.queued.remove(&seq)),
             Stage::NotSent => queue.not_sent -= 1,
             Stage::InFlight { .. } => {
@@ -277,7 +363,9 @@ impl<T> Outbox<T> {
         match stage {
             Stage::Queued => drop(self.queued.insert(seq)),
             Stage::NotSent => queue.not_sent += 1,
-            Stage::InFlight { .. } => unreachable!("only on_sent makes items in flight"),
+            Stage::Unsaved | Stage::InFlight { .. } => {
+                unreachable!("only insert makes unsaved items and only on_sent sends them")
+            }
         }
     }
 }

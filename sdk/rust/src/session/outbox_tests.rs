@@ -11,7 +11,7 @@ fn channel(n: u8) -> ChannelId {
 }
 
 fn outbox(limits: OutboxLimits) -> Outbox<u64> {
-    Outbox::new(limits, 1)
+    Outbox::new(limits, 1, false)
 }
 
 fn one_by_one() -> OutboxLimits {
@@ -117,6 +117,69 @@ fn full_follows_the_policy() {
         outbox(OutboxLimits { policy: OutboxPolicy::FailWhenOffline, ..OutboxLimits::default() });
     let refused = failing.push(channel(1), v1::Publish::default(), 1, false);
     assert!(matches!(refused, Pushed::Refused(1, Error::Disconnected { .. })));
+}
+
+fn seq_of(change: &OutboxChange) -> (char, u64) {
+    match change {
+        OutboxChange::Insert(publish) => ('i', publish.client_seq),
+        OutboxChange::Attempted { client_seq } => ('a', *client_seq),
+        OutboxChange::Remove { client_seq } => ('r', *client_seq),
+    }
+}
+
+fn told(outbox: &mut Outbox<u64>) -> Vec<(char, u64)> {
+    outbox.take_changes().iter().map(seq_of).collect()
+}
+
+#[test]
+fn nothing_is_sent_before_it_is_saved_and_the_store_hears_of_every_step() {
+    let mut outbox = Outbox::new(OutboxLimits::default(), 1, true);
+    let now = Instant::now();
+    push(&mut outbox, 1, 1);
+    push(&mut outbox, 1, 2);
+    assert_eq!(told(&mut outbox), [('i', 1), ('i', 2)]);
+    // A new connection does not make it saved.
+    outbox.handle_disconnected();
+    assert!(outbox.poll_send(now, 0.5, 64).is_empty());
+    outbox.handle_saved(&[1]);
+    assert_eq!(seqs(&outbox.poll_send(now, 0.5, 64)), [1]);
+    outbox.handle_saved(&[2]);
+    assert_eq!(seqs(&outbox.poll_send(now, 0.5, 64)), [2]);
+    outbox.handle_disconnected();
+    assert_eq!(seqs(&outbox.poll_send(now, 0.5, 64)), [1, 2]);
+    assert_eq!(outbox.remove(1), Some(1));
+    assert_eq!(told(&mut outbox), [('a', 1), ('a', 2), ('r', 1)], "attempted is said once");
+    outbox.drain();
+    assert!(told(&mut outbox).is_empty(), "the end of the client is not the end of the store");
+}
+
+#[test]
+fn what_cannot_be_saved_fails_and_a_store_that_is_gone_takes_nothing_more() {
+    let mut outbox = Outbox::new(OutboxLimits::default(), 1, true);
+    (1..=3).for_each(|tag| drop(push(&mut outbox, 1, tag)));
+    outbox.handle_saved(&[1]);
+    assert_eq!(outbox.handle_not_saved(&[2], None), [2]);
+    assert!(matches!(push(&mut outbox, 1, 4), Pushed::Taken), "the next may fit again");
+    let gone = Error::OutboxStore("gone".into());
+    assert_eq!(outbox.handle_not_saved(&[], Some(&gone)), [3, 4]);
+    assert!(matches!(push(&mut outbox, 1, 5), Pushed::Refused(5, Error::OutboxStore(_))));
+    assert_eq!(seqs(&outbox.poll_send(Instant::now(), 0.5, 64)), [1], "what is saved goes out");
+    assert_eq!((outbox.len(), outbox.bytes), (1, 10));
+}
+
+#[test]
+fn restored_publications_keep_their_numbers_and_go_first() {
+    let limits = OutboxLimits { policy: OutboxPolicy::DropOldest, publications: 2, ..one_by_one() };
+    let mut outbox = Outbox::new(limits, 5, true);
+    for (seq, attempted) in [(900, true), (901, false)] {
+        let publish = v1::Publish { client_seq: seq, ordered: true, ..v1::Publish::default() };
+        outbox.restore(channel(1), StoredPublication { publish, attempted }, seq);
+    }
+    assert!(told(&mut outbox).is_empty(), "the store has them");
+    // What was sent by the earlier process may have been stored, so it is not dropped.
+    assert!(matches!(push(&mut outbox, 2, 7), Pushed::Displaced(901)));
+    assert_eq!(told(&mut outbox), [('r', 901), ('i', 902)]);
+    assert_eq!(seqs(&outbox.poll_send(Instant::now(), 0.5, 64)), [900]);
 }
 
 #[derive(Debug, Clone)]

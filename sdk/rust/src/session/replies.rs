@@ -6,7 +6,9 @@ use sterna_proto::v1::{self, frame::Body, push, reply};
 use sterna_proto::{ChannelId, Epoch, ErrorCode, Offset, Position};
 
 use super::greeting::channel_of;
-use super::{InFlight, Leaving, Notice, Session, add_counts};
+use super::in_flight::{Answered, InFlight};
+use super::subscription::Subscription;
+use super::{Notice, Session, add_counts};
 use crate::Error;
 use crate::event::{Ack, Event, SendState};
 
@@ -24,19 +26,21 @@ impl Session {
     }
 
     fn handle_reply(&mut self, id: u32, result: reply::Result, now: Instant) {
-        // A reply without its command: of an earlier connection, or given up.
-        let Some(in_flight) = self.in_flight.remove(&id) else { return };
-        match in_flight {
+        // A reply without its command: of an earlier connection, or forgotten.
+        let Some(Answered { what, late }) = self.in_flight.take(id) else { return };
+        match what {
             InFlight::Publish { seq } => self.handle_published(seq, result, now),
             InFlight::Subscribe { channel, serial } => {
                 // Of a subscription that was dropped since, the channel's next one hears nothing.
-                if self.subscriptions.get(&channel).is_some_and(|entry| entry.serial == serial) {
+                let entry = self.subscriptions.get(&channel).filter(|e| e.serial == serial);
+                let Some(entry) = entry else { return };
+                if !late || matters_late(&entry.machine, &result) {
                     self.handle_subscribe_reply(&channel, result, now);
                 }
             }
             InFlight::Unsubscribe { channel } => {
                 // Whatever the answer, the server no longer pushes this channel.
-                if self.leaving.get(&channel) == Some(&Leaving::Sent) {
+                if self.leaving.get(&channel).is_some_and(|leaving| leaving.ends_with(id)) {
                     self.leaving.remove(&channel);
                 }
             }
@@ -48,10 +52,14 @@ impl Session {
                 self.calls.handle_answer(serial, answer);
             }
             InFlight::Ping { sent } => self.handle_pong(sent, result, now),
-            InFlight::Refresh => self.notices.push_back(match result {
-                reply::Result::Error(error) => Notice::RefreshFailed(error.into()),
-                _ => Notice::Refreshed,
-            }),
+            InFlight::Refresh => match result {
+                // The next attempt is due already and hears the same.
+                reply::Result::Error(_) if late => {}
+                reply::Result::Error(error) => {
+                    self.notices.push_back(Notice::RefreshFailed(error.into()));
+                }
+                _ => self.notices.push_back(Notice::Refreshed),
+            },
         }
     }
 
@@ -182,7 +190,7 @@ impl Session {
     fn with_subscription(
         &mut self,
         channel: &ChannelId,
-        run: impl FnOnce(&mut super::Subscription, usize, &mut Vec<Event>),
+        run: impl FnOnce(&mut Subscription, usize, &mut Vec<Event>),
     ) {
         if self.leaving.contains_key(channel) {
             return;
@@ -207,6 +215,18 @@ impl Session {
             self.stats.observed_address = address;
         }
     }
+}
+
+/// Whether the late answer to a question tells more than what was asked and heard since. What was
+/// delivered always does; a refusal only while nothing newer was answered, and one that may be
+/// tried again only while nothing newer is on its way.
+fn matters_late(machine: &Subscription, result: &reply::Result) -> bool {
+    let error = match result {
+        reply::Result::Error(error) => error,
+        reply::Result::Subscribed(v1::Subscribed { error: Some(error), .. }) => error,
+        _ => return true,
+    };
+    machine.is_unanswered() && !(is_retryable(error) && machine.is_asking())
 }
 
 /// By the table where this version knows the code, else by what the server says.

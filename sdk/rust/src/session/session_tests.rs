@@ -1,6 +1,8 @@
 //! The session against replies that come late, refusals and a path that is stuck.
 
+use super::polling::IN_FLIGHT_SUBSCRIBES;
 use super::*;
+use sterna_proto::v1::command::Verb;
 use sterna_proto::v1::reply;
 use sterna_proto::{ErrorCode, Position};
 
@@ -12,7 +14,7 @@ fn channel(n: usize) -> ChannelId {
 
 fn connected(now: Instant) -> Session {
     let mut session =
-        Session::new("phone".into(), String::new(), OutboxLimits::default(), 1, TIMEOUT);
+        Session::new("phone".into(), String::new(), OutboxLimits::default(), 1, false, TIMEOUT);
     welcome(&mut session, now);
     session
 }
@@ -42,6 +44,7 @@ fn subscribed(n: usize, offset: u64) -> v1::Subscribed {
 
 /// What is sent now, by id.
 fn sent(session: &mut Session, now: Instant) -> Vec<(u32, Verb)> {
+    session.handle_timeout(now);
     let commands = session.poll_command(now);
     commands.into_iter().map(|(_, command)| (command.id, command.verb.unwrap())).collect()
 }
@@ -145,7 +148,128 @@ fn no_time_is_waited_for_that_nothing_can_be_done_at() {
     let later = start + Duration::from_secs(5);
     assert!(session.deadline(true).unwrap() < later);
     assert_eq!(sent(&mut session, later).len(), IN_FLIGHT_SUBSCRIBES);
-    assert_eq!(session.deadline(true), None);
+    assert_eq!(session.deadline(true), Some(later + TIMEOUT), "their answers, and nothing before");
+}
+
+#[test]
+fn questions_that_nobody_answers_leave_their_places_to_others() {
+    let start = Instant::now();
+    let mut session = connected(start);
+    let mute = |n: &str| n[5..].parse::<usize>().unwrap() < IN_FLIGHT_SUBSCRIBES;
+    let count = 3 * IN_FLIGHT_SUBSCRIBES;
+    for n in 0..count {
+        session.subscribe(&channel(n), Subscribe::latest()).unwrap();
+    }
+    let mut now = start;
+    let mut asked: HashMap<String, usize> = HashMap::new();
+    while now < start + Duration::from_secs(120) {
+        for (id, verb) in sent(&mut session, now) {
+            let Verb::Subscribe(ask) = verb else { panic!("{verb:?}") };
+            *asked.entry(ask.channel.clone()).or_default() += 1;
+            if !mute(&ask.channel) {
+                let n = ask.channel[5..].parse().unwrap();
+                reply(&mut session, id, reply::Result::Subscribed(subscribed(n, 3)), now);
+            }
+        }
+        assert!(session.in_flight.questions() <= IN_FLIGHT_SUBSCRIBES);
+        now = session.deadline(true).unwrap().max(now + Duration::from_millis(1));
+    }
+    for n in 0..count {
+        let asked = asked[channel(n).as_str()];
+        match mute(channel(n).as_str()) {
+            // 5 s each and pauses of up to 20 s between them.
+            true => assert!((5..=24).contains(&asked), "{n} was asked for {asked} times"),
+            false => assert_eq!((asked, position(&session, n)), (1, Some(Position::new(1, 3)))),
+        }
+    }
+}
+
+#[test]
+fn what_a_hello_has_asked_for_in_vain_is_asked_for_by_itself() {
+    let start = Instant::now();
+    let mut session =
+        Session::new("phone".into(), String::new(), OutboxLimits::default(), 1, false, TIMEOUT);
+    session.subscribe(&channel(1), Subscribe::earliest()).unwrap();
+    welcome(&mut session, start);
+    assert!(sent(&mut session, start).is_empty());
+    assert_eq!(session.deadline(true), Some(start + TIMEOUT));
+    let later = start + TIMEOUT + Duration::from_secs(1);
+    session.handle_timeout(start + TIMEOUT);
+    assert!(matches!(sent(&mut session, later)[..], [(_, Verb::Subscribe(_))]));
+}
+
+#[test]
+fn an_unanswered_refresh_is_reported_and_its_late_answer_still_counts() {
+    let start = Instant::now();
+    let mut session = connected(start);
+    let refresh = session.refresh(start, "fresh".into()).id;
+    session.handle_timeout(start + TIMEOUT);
+    assert_eq!(session.take_notice(), Some(Notice::RefreshFailed(Error::Timeout)));
+    reply(&mut session, refresh, reply::Result::Done(v1::Done {}), start + TIMEOUT);
+    assert_eq!(session.take_notice(), Some(Notice::Refreshed));
+}
+
+#[test]
+fn late_answers_count_and_late_refusals_only_while_nothing_newer_is_known() {
+    let start = Instant::now();
+    let asked_twice = || {
+        let mut session = connected(start);
+        session.subscribe(&channel(1), Subscribe::earliest()).unwrap();
+        let first = only_id(&sent(&mut session, start));
+        let overdue = start + TIMEOUT;
+        assert!(session.is_owed());
+        session.handle_timeout(overdue);
+        assert!(!session.is_owed(), "no reason to doubt the path");
+        let again = session.subscriptions[&channel(1)].machine.wanted_since().unwrap();
+        (session, first, overdue, again)
+    };
+    let is_live = |session: &Session| !session.subscriptions[&channel(1)].machine.is_unanswered();
+
+    let (mut session, first, overdue, again) = asked_twice();
+    reply(&mut session, first, reply::Result::Subscribed(subscribed(1, 0)), overdue);
+    assert!(is_live(&session));
+    assert!(sent(&mut session, again).is_empty(), "nothing is left to ask");
+
+    let (mut session, first, overdue, _) = asked_twice();
+    refuse(&mut session, first, ErrorCode::NotSubscribed, overdue);
+    assert!(session.subscriptions.is_empty(), "refused for good, late or not");
+
+    let (mut session, first, _, again) = asked_twice();
+    let second = only_id(&sent(&mut session, again));
+    refuse(&mut session, first, ErrorCode::Busy, again);
+    reply(&mut session, second, reply::Result::Subscribed(subscribed(1, 0)), again);
+    assert!(is_live(&session));
+    assert!(sent(&mut session, again + Duration::from_secs(60)).is_empty());
+
+    let (mut session, first, _, again) = asked_twice();
+    let second = only_id(&sent(&mut session, again));
+    reply(&mut session, second, reply::Result::Subscribed(subscribed(1, 0)), again);
+    refuse(&mut session, first, ErrorCode::NotSubscribed, again);
+    assert!(is_live(&session), "the newer answer counts");
+}
+
+#[test]
+fn an_unanswered_unsubscribe_is_sent_again_and_only_answers_to_this_departure_end_it() {
+    let start = Instant::now();
+    let mut session = connected(start);
+    let reader = session.subscribe(&channel(1), Subscribe::latest()).unwrap();
+    sent(&mut session, start);
+    session.unsubscribe(&channel(1), &reader);
+    let first = only_id(&sent(&mut session, start));
+    let reader = session.subscribe(&channel(1), Subscribe::latest()).unwrap();
+    session.handle_timeout(start + TIMEOUT);
+    let later = start + TIMEOUT + Duration::from_secs(1);
+    let second = only_id(&sent(&mut session, later));
+    reply(&mut session, first, reply::Result::Done(v1::Done {}), later);
+    assert!(matches!(sent(&mut session, later)[..], [(_, Verb::Subscribe(_))]));
+    // Another departure, to which the second Unsubscribe does not belong.
+    session.unsubscribe(&channel(1), &reader);
+    reply(&mut session, second, reply::Result::Done(v1::Done {}), later);
+    session.subscribe(&channel(1), Subscribe::latest()).unwrap();
+    let third = sent(&mut session, later);
+    assert!(matches!(third[..], [(_, Verb::Unsubscribe(_))]), "{third:?}");
+    reply(&mut session, third[0].0, reply::Result::Done(v1::Done {}), later);
+    assert!(matches!(sent(&mut session, later)[..], [(_, Verb::Subscribe(_))]));
 }
 
 #[test]

@@ -3,6 +3,7 @@
 //! task. Both directions are bounded: a driver that is slow stops the reading, a path that is slow
 //! fills `outgoing`.
 
+mod addresses;
 pub(crate) mod quic;
 pub(crate) mod tls;
 pub(crate) mod udp;
@@ -16,6 +17,7 @@ use sterna_proto::{CloseReason, DecodeError, v1};
 use tokio::sync::{Notify, mpsc};
 use tokio::time::Instant;
 
+use crate::Error;
 use crate::options::Transport;
 use crate::session::Route;
 
@@ -33,8 +35,12 @@ pub(crate) struct Target {
 
 #[derive(Debug, Clone)]
 pub(crate) enum Address {
-    Name { host: String, port: u16 },
-    Socket(SocketAddr),
+    Name {
+        host: String,
+        port: u16,
+    },
+    /// What the name resolves to, as far as the application says so.
+    Sockets(Vec<SocketAddr>),
 }
 
 /// What the driver holds of a connection. Dropping it closes the connection after everything that
@@ -80,15 +86,33 @@ pub(crate) struct LinkEnd {
     /// The close code, where the server gave one.
     pub(crate) code: Option<u64>,
     pub(crate) reason: String,
+    /// The server showed a certificate that is not trusted.
+    pub(crate) untrusted: bool,
 }
 
 impl LinkEnd {
     pub(crate) fn broken(reason: impl std::fmt::Display) -> Self {
-        Self { code: None, reason: reason.to_string() }
+        Self { code: None, reason: reason.to_string(), untrusted: false }
     }
 
     pub(crate) fn closed(code: u64, reason: impl Into<String>) -> Self {
-        Self { code: Some(code), reason: reason.into() }
+        Self { code: Some(code), reason: reason.into(), untrusted: false }
+    }
+
+    pub(crate) fn untrusted(reason: impl std::fmt::Display) -> Self {
+        Self { untrusted: true, ..Self::broken(reason) }
+    }
+
+    /// The newer end, unless only the older one says what the user can put right.
+    pub(crate) fn or_untrusted(self, newer: Self) -> Self {
+        if self.untrusted && newer.code.is_none() { self } else { newer }
+    }
+}
+
+impl From<LinkEnd> for Error {
+    fn from(end: LinkEnd) -> Self {
+        let LinkEnd { code, reason, untrusted } = end;
+        if untrusted { Self::Untrusted(reason) } else { Self::Disconnected { code, reason } }
     }
 }
 
@@ -127,19 +151,6 @@ pub(crate) async fn run(transport: Transport, target: Target, tls: tls::Tls, mut
     ends.pass(LinkEvent::Ended(end)).await;
 }
 
-/// The addresses behind a target, in the order of the resolver.
-pub(crate) async fn resolve(address: &Address) -> Result<Vec<SocketAddr>, LinkEnd> {
-    match address {
-        Address::Socket(address) => Ok(vec![*address]),
-        Address::Name { host, port } => {
-            let found = tokio::net::lookup_host((host.as_str(), *port)).await;
-            let found =
-                found.map_err(|e| LinkEnd::broken(format!("cannot resolve {host}: {e}")))?;
-            Ok(found.take(ADDRESSES_TRIED).collect())
-        }
-    }
-}
-
 /// The end that a client asks for by dropping its handle.
 pub(crate) fn let_go() -> LinkEnd {
     LinkEnd::closed(CloseReason::Normal.code().into(), CloseReason::Normal.text())
@@ -149,10 +160,5 @@ pub(crate) fn let_go() -> LinkEnd {
 const OUTGOING_COMMANDS: usize = 128;
 /// Commands written at once.
 pub(crate) const WRITE_BATCH: usize = 64;
-/// One attempt at a connection, all its addresses together.
-pub(crate) const ESTABLISH_TIMEOUT: Duration = Duration::from_secs(10);
-/// Before the next address is tried.
-pub(crate) const ADDRESS_TIMEOUT: Duration = Duration::from_secs(4);
-const ADDRESSES_TRIED: usize = 4;
 /// How long a connection that was let go of may take to write what it still has.
 pub(crate) const LAST_WRITES: Duration = Duration::from_secs(1);

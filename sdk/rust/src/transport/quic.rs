@@ -12,12 +12,12 @@ use quinn::{Connection, ConnectionError, Endpoint, RecvStream, SendStream};
 use sterna_proto::v1::{Frame, frame::Body};
 use sterna_proto::{CloseReason, FrameDecoder, codec, limits, version};
 use tokio::sync::{Notify, mpsc};
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{Instant, timeout};
 
-use super::tls::Tls;
+use super::addresses::connect_first;
+use super::tls::{self, Tls};
 use super::{
-    ADDRESS_TIMEOUT, ESTABLISH_TIMEOUT, LAST_WRITES, LinkEnd, LinkEnds, LinkEvent, Outgoing,
-    Target, WRITE_BATCH, let_go, resolve, udp,
+    LAST_WRITES, LinkEnd, LinkEnds, LinkEvent, Outgoing, Target, WRITE_BATCH, let_go, udp,
 };
 use crate::session::Route;
 
@@ -28,16 +28,18 @@ pub(super) async fn run(
     ends: &mut LinkEnds,
     started: Instant,
 ) -> LinkEnd {
-    let rebind = ends.rebind.clone();
     let established = tokio::select! {
-        established = establish(target, tls, &rebind) => established,
+        established = connect_first(&target.address, |remote| connect(remote, target, tls)) => {
+            established
+        }
         end = released(ends) => Err(end),
     };
-    let (endpoint, connection, remote) = match established {
+    let established = match established {
         Ok(established) => established,
         Err(end) => return end,
     };
-    let end = serve(&endpoint, &connection, remote, ends, started).await;
+    let end = serve(&established, ends, started).await;
+    let Established { endpoint, connection, .. } = established;
     let code = if end == let_go() { CloseReason::Normal } else { CloseReason::ProtocolError };
     connection.close(u32::from(code.code()).into(), code.text().as_bytes());
     // The close frame has to leave before the socket goes; a dead path is not waited for.
@@ -53,41 +55,28 @@ async fn released(ends: &mut LinkEnds) -> LinkEnd {
     }
 }
 
-async fn establish(
-    target: &Target,
-    tls: &Tls,
-    rebind: &Arc<Notify>,
-) -> Result<(Endpoint, Connection, SocketAddr), LinkEnd> {
-    let deadline = Instant::now() + ESTABLISH_TIMEOUT;
-    let mut last = LinkEnd::broken("the name has no address");
-    for remote in resolve(&target.address).await? {
-        let attempt = connect(remote, &target.server_name, tls, rebind);
-        let until = deadline.min(Instant::now() + ADDRESS_TIMEOUT);
-        match timeout_at(until, attempt).await {
-            Ok(Ok((endpoint, connection))) => return Ok((endpoint, connection, remote)),
-            Ok(Err(end)) => last = end,
-            Err(_) => last = LinkEnd::broken(format!("no QUIC answer from {remote}")),
-        }
-    }
-    Err(last)
+/// Dropping it closes it: what has lost a race of addresses, that is.
+struct Established {
+    endpoint: Endpoint,
+    connection: Connection,
+    remote: SocketAddr,
+    /// Rung by the guard of this endpoint's socket, and of no other that was tried.
+    broken: Arc<Notify>,
 }
 
-async fn connect(
-    remote: SocketAddr,
-    server_name: &str,
-    tls: &Tls,
-    rebind: &Arc<Notify>,
-) -> Result<(Endpoint, Connection), LinkEnd> {
-    let socket = udp::open(remote, rebind.clone()).map_err(LinkEnd::broken)?;
+async fn connect(remote: SocketAddr, target: &Target, tls: &Tls) -> Result<Established, LinkEnd> {
+    let broken = Arc::new(Notify::new());
+    let socket = udp::open(remote, broken.clone()).map_err(LinkEnd::broken)?;
     let runtime = Arc::new(quinn::TokioRuntime);
     let endpoint =
         Endpoint::new_with_abstract_socket(quinn::EndpointConfig::default(), None, socket, runtime)
             .map_err(LinkEnd::broken)?;
     let mut config = quinn::ClientConfig::new(tls.quic.clone());
     config.transport_config(Arc::new(transport_config()));
-    let connecting = endpoint.connect_with(config, remote, server_name).map_err(LinkEnd::broken)?;
+    let connecting =
+        endpoint.connect_with(config, remote, &target.server_name).map_err(LinkEnd::broken)?;
     let connection = connecting.await.map_err(ended)?;
-    Ok((endpoint, connection))
+    Ok(Established { endpoint, connection, remote, broken })
 }
 
 fn transport_config() -> quinn::TransportConfig {
@@ -101,13 +90,8 @@ fn transport_config() -> quinn::TransportConfig {
     config
 }
 
-async fn serve(
-    endpoint: &Endpoint,
-    connection: &Connection,
-    remote: SocketAddr,
-    ends: &mut LinkEnds,
-    started: Instant,
-) -> LinkEnd {
+async fn serve(established: &Established, ends: &mut LinkEnds, started: Instant) -> LinkEnd {
+    let connection = &established.connection;
     let (control, replies) = match connection.open_bi().await {
         Ok(streams) => streams,
         Err(error) => return ended(error),
@@ -122,7 +106,7 @@ async fn serve(
         end = write(connection, control, &mut ends.outgoing, bulk) => end,
         end = reading.streams(replies, bulk_replies) => end,
         end = reading.datagrams() => end,
-        end = reading.rebinds(endpoint, remote, &rebind) => end,
+        end = reading.rebinds(established, &rebind) => end,
         error = connection.closed() => ended(error),
     }
 }
@@ -256,22 +240,21 @@ impl Reading<'_> {
     }
 
     /// Moves to a fresh socket whenever the driver or the guard asks for it.
-    async fn rebinds(
-        &self,
-        endpoint: &Endpoint,
-        remote: SocketAddr,
-        rebind: &Arc<Notify>,
-    ) -> LinkEnd {
+    async fn rebinds(&self, established: &Established, wished: &Notify) -> LinkEnd {
+        let Established { endpoint, remote, broken, .. } = established;
         loop {
-            rebind.notified().await;
-            let fresh = udp::open(remote, rebind.clone());
+            tokio::select! {
+                () = wished.notified() => {}
+                () = broken.notified() => {}
+            }
+            let fresh = udp::open(*remote, broken.clone());
             match fresh.and_then(|socket| endpoint.rebind_abstract(socket)) {
                 Ok(()) => {
                     self.pass(LinkEvent::Rebound).await;
                 }
                 Err(error) => {
                     tracing::debug!(%error, "no fresh UDP socket yet");
-                    rebind.notify_one();
+                    broken.notify_one();
                 }
             }
             // A socket that breaks at once must not turn this into a hot loop.
@@ -291,6 +274,9 @@ fn ended(error: ConnectionError) -> LinkEnd {
             close.error_code.into_inner(),
             String::from_utf8_lossy(&close.reason).into_owned(),
         ),
+        ConnectionError::TransportError(error) if tls::is_distrust(u64::from(error.code)) => {
+            LinkEnd::untrusted(error.reason)
+        }
         error => LinkEnd::broken(error),
     }
 }

@@ -9,7 +9,7 @@ use sterna_proto::v1::{Frame, frame::Body};
 use sterna_proto::{CloseReason, FrameDecoder, codec, limits, version};
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{Instant, timeout};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
@@ -17,11 +17,9 @@ use tokio_tungstenite::tungstenite::protocol::{CloseFrame, WebSocketConfig};
 use tokio_tungstenite::tungstenite::{self, Message, client::IntoClientRequest as _};
 use tokio_tungstenite::{WebSocketStream, client_async_with_config};
 
-use super::tls::Tls;
-use super::{
-    ADDRESS_TIMEOUT, ESTABLISH_TIMEOUT, LAST_WRITES, LinkEnd, LinkEnds, LinkEvent, Outgoing,
-    Target, WRITE_BATCH, let_go, resolve,
-};
+use super::addresses::connect_first;
+use super::tls::{self, Tls};
+use super::{LAST_WRITES, LinkEnd, LinkEnds, LinkEvent, Outgoing, Target, WRITE_BATCH, let_go};
 
 type Socket = WebSocketStream<TlsStream<TcpStream>>;
 
@@ -59,18 +57,7 @@ pub(super) async fn run(
 }
 
 async fn establish(target: &Target, tls: &Tls) -> Result<Socket, LinkEnd> {
-    let deadline = Instant::now() + ESTABLISH_TIMEOUT;
-    let mut last = LinkEnd::broken("the name has no address");
-    for remote in resolve(&target.address).await? {
-        let attempt = connect(remote, &target.server_name, tls);
-        let until = deadline.min(Instant::now() + ADDRESS_TIMEOUT);
-        match timeout_at(until, attempt).await {
-            Ok(Ok(socket)) => return Ok(socket),
-            Ok(Err(end)) => last = end,
-            Err(_) => last = LinkEnd::broken(format!("no TCP answer from {remote}")),
-        }
-    }
-    Err(last)
+    connect_first(&target.address, |remote| connect(remote, &target.server_name, tls)).await
 }
 
 async fn connect(
@@ -84,7 +71,7 @@ async fn connect(
     let stream = TlsConnector::from(tls.websocket.clone())
         .connect(name, tcp)
         .await
-        .map_err(LinkEnd::broken)?;
+        .map_err(|error| tls::handshake_end(&error))?;
     let host =
         if server_name.contains(':') { format!("[{server_name}]") } else { server_name.to_owned() };
     let mut request = format!("wss://{host}{}", version::WEBSOCKET_PATH)

@@ -3,10 +3,13 @@
 use super::*;
 use proptest::prelude::*;
 
+use crate::event::{Event, SubscriptionState};
+
 const ROOM: usize = 1000;
+const PATIENCE: Duration = Duration::from_secs(5);
 
 fn machine(options: Subscribe) -> Subscription {
-    Subscription::new(ChannelId::new("room:1").unwrap(), options)
+    Subscription::new(ChannelId::new("room:1").unwrap(), options, PATIENCE)
 }
 
 fn publication(epoch: u32, offset: u64) -> v1::Publication {
@@ -167,7 +170,7 @@ fn the_first_publication_of_a_channel_may_overtake_the_answer() {
         machine.handle_subscribed(at(0, 0), now, ROOM, &mut out);
         if overtaking > 1 {
             assert!(machine.poll_ask(now, ROOM).is_none(), "no hot loop");
-            let later = machine.deadline().unwrap();
+            let later = machine.wanted_since().unwrap();
             let ask = machine.poll_ask(later, ROOM).unwrap();
             assert_eq!(ask.since, Some(Position::EARLIEST.into()));
             machine.handle_subscribed(page(7, 1..=2, true), later, ROOM, &mut out);
@@ -186,13 +189,39 @@ fn a_newer_epoch_heard_of_while_asking_is_asked_for() {
     let mut out = Vec::new();
     machine.handle_publication(publication(2, 4), ROOM, &mut out);
     machine.handle_subscribed(at(1, 5), now, ROOM, &mut out);
-    let later = machine.deadline().expect("the answer was of the old epoch");
+    let later = machine.wanted_since().expect("the answer was of the old epoch");
     machine.poll_ask(later, ROOM).unwrap();
     let mut reply = at(2, 3);
     reply.epoch_change = Some(v1::EpochChange { old_epoch: 1, new_epoch: 2, keep_upto: 3 });
     machine.handle_subscribed(reply, later, ROOM, &mut out);
     assert_eq!(offsets(&out), [4], "the push was kept");
     assert!(machine.poll_ask(later, ROOM).is_none());
+}
+
+#[test]
+fn an_unanswered_question_is_asked_ever_more_seldom_until_something_is_answered() {
+    let start = Instant::now();
+    let mut machine = machine(Subscribe::earliest());
+    let mut now = start;
+    let mut pauses = Vec::new();
+    for _ in 0..8 {
+        assert!(machine.poll_ask(now, ROOM).is_some());
+        let overdue = machine.answer_deadline().unwrap();
+        machine.handle_timeout(overdue - Duration::from_millis(1), 1.0);
+        assert!(machine.is_asking());
+        machine.handle_timeout(overdue, 1.0);
+        now = machine.wanted_since().unwrap();
+        assert!(machine.poll_ask(now - Duration::from_millis(1), ROOM).is_none());
+        pauses.push((now - overdue).as_millis());
+    }
+    assert_eq!(pauses, [500, 1000, 2000, 4000, 8000, 16_000, 20_000, 20_000]);
+    let mut out = Vec::new();
+    machine.handle_subscribed(page(1, 1..=3, false), now, ROOM, &mut out);
+    assert_eq!(offsets(&out), [1, 2, 3], "an answer that comes late is an answer");
+    machine.poll_ask(now, ROOM).unwrap();
+    now = machine.answer_deadline().unwrap();
+    machine.handle_timeout(now, 1.0);
+    assert_eq!(machine.wanted_since().unwrap() - now, Duration::from_millis(500));
 }
 
 #[test]
@@ -251,6 +280,7 @@ proptest! {
         let mut machine = machine(Subscribe::earliest());
         let mut out = Vec::new();
         let answer = |machine: &mut Subscription, now, room: usize, out: &mut Vec<Event>| {
+            machine.handle_timeout(now, 0.0);
             let Some(ask) = machine.poll_ask(now, room) else { return };
             let since = ask.since.unwrap().offset;
             let upto = head.min(since + 5).min(since + u64::from(ask.page_publications));

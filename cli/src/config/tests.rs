@@ -6,10 +6,12 @@ use std::path::Path;
 use std::time::Duration;
 
 use sterna_proto::v1;
+use sterna_storage_rocks::Durability;
 
 use crate::config::{Config, StoreConfig};
 use crate::keys::DevKeys;
 use crate::raw_config::RawConfig;
+use crate::settings::Setting;
 
 /// A directory with usable keys, and the configuration that names them.
 struct Place {
@@ -151,7 +153,37 @@ const WRONG_VALUES: &[Mistake] = &[
     ),
     (
         "[log]\notlp_endpoint = \"collector:4318\"\n",
-        "sterna.toml:10: `log.otlp_endpoint`: write http://host:port or https://host:port",
+        "sterna.toml:10: `log.otlp_endpoint`: write http://host:port; for TLS, name a collector on \
+         this machine that forwards",
+    ),
+    (
+        "[queues]\noutbox_bytes = 1000\n",
+        "sterna.toml:10: `queues.outbox_bytes`: 1000 is not between 524288 and 268435456",
+    ),
+    (
+        "[queues]\nmailbox_patience = \"1h\"\n",
+        "sterna.toml:10: `queues.mailbox_patience`: 1h is not between 1ms and 10s",
+    ),
+    (
+        "[sessions]\ncommand_burst = 0\n",
+        "sterna.toml:10: `sessions.command_burst`: 0 is not between 1 and 1000000",
+    ),
+    (
+        "[auth.jwks]\nurl = \"http://login.example.com/keys\"\n",
+        "sterna.toml:10: `auth.jwks.url`: keys are taken over https only, from this machine \
+         (127.0.0.1, [::1], localhost) over http as well",
+    ),
+    (
+        "[auth.jwks]\nurl = \"https://a.example\"\nfile = \"keys.json\"\n",
+        "sterna.toml:10: `auth.jwks.url`: give this or `auth.jwks.file`, not both",
+    ),
+    (
+        "[auth.jwks]\nca = \"ca.pem\"\n",
+        "sterna.toml:10: `auth.jwks.ca`: there is no `auth.jwks.url` to trust it for",
+    ),
+    (
+        "[auth.jwks]\nurl = \"https://a.example\"\nca = \"/dev/null\"\n",
+        "sterna.toml:11: `auth.jwks.ca`: /dev/null holds no certificate in PEM",
     ),
     (
         "[[auth.keys]]\nalgorithm = \"none\"\nfile = \"x\"\n",
@@ -221,6 +253,21 @@ fn mistakes_outside_the_file_name_their_origin() {
 }
 
 #[test]
+fn variables_that_kubernetes_sets_for_a_service_are_not_ours() {
+    let place = Place::new();
+    let environment = [
+        ("STERNA_SERVICE_HOST", "10.0.0.1"),
+        ("STERNA_SERVICE_PORT", "4443"),
+        ("STERNA_SERVICE_PORT_QUIC", "4443"),
+        ("STERNA_PORT", "udp://10.0.0.1:4443"),
+        ("STERNA_PORT_4443_UDP_ADDR", "10.0.0.1"),
+    ];
+    place.load(&place.good(), &environment, &[]).unwrap();
+    let complaints = place.load(&place.good(), &[("STERNA_PORTS", "1")], &[]).map(drop);
+    assert!(complaints.unwrap_err()[0].contains("STERNA_PORTS: not a key"));
+}
+
+#[test]
 fn key_files_are_looked_at() {
     let place = Place::new();
     fs::set_permissions(&place.keys.token_secret, fs::Permissions::from_mode(0o644)).unwrap();
@@ -265,4 +312,68 @@ fn the_full_example_shows_every_key() {
             text.contains(&format!("{name} = ")) || text.contains(&format!("[[{}]]", setting.path));
         assert!(shown, "{} is not in the example", setting.path);
     }
+}
+
+#[test]
+fn the_full_example_shows_the_defaults_of_the_code() {
+    let place = Place::new();
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/config/sterna.toml");
+    let public = rcgen::KeyPair::generate_for(&rcgen::PKCS_ED25519).unwrap().public_key_pem();
+    fs::write(place.directory.path().join("token.pem"), public).unwrap();
+    let mut text = fs::read_to_string(path).unwrap();
+    for (name, own) in [
+        ("node.pem", &place.keys.tls.certificate_chain),
+        ("node.key", &place.keys.tls.private_key),
+        ("api.secret", &place.keys.api_key),
+        ("token.pem", &place.directory.path().join("token.pem")),
+    ] {
+        text = text.replace(&format!("/etc/sterna/{name}"), own.to_str().unwrap());
+    }
+    let shown = place.load(&text, &[], &[]).unwrap();
+    let default = place.load(&place.good(), &[], &[]).unwrap();
+    let of = |config: &Config| {
+        let Config { http, auth, log, .. } = config;
+        [
+            format!("{:#?}", config.core),
+            format!("{:#?}", config.limits),
+            format!("{:?} {} {:?}", config.client_address, config.workers, config.drain_deadline),
+            format!("{} {:?}", http.address, (http.connections, http.request_deadline)),
+            format!("{:?} {:?} {}", http.read_deadline, auth.leeway, auth.require_expiry),
+            format!("{log:?} {}", config.node_number),
+        ]
+    };
+    assert_eq!(of(&shown), of(&default));
+    let StoreConfig::Rocks { durability, accept_truncated, .. } = shown.store else { panic!() };
+    assert_eq!((durability, accept_truncated), (Durability::Fsync, false));
+}
+
+#[test]
+fn every_limit_has_a_key_and_the_default_of_its_owner() {
+    let place = Place::new();
+    let config = place.load(&place.good(), &[], &[]).unwrap();
+    let queues = format!("{:?}", sterna_core::config::QueueLimits::default());
+    let limits = format!("{:?}", sterna_edge::EdgeLimits::default());
+    assert_eq!(format!("{:?}", config.core.queues), queues);
+    assert_eq!(format!("{:?}", config.limits), limits);
+    for (section, fields) in [("queues", queues), ("client", limits)] {
+        let fields = fields.split(['{', '}']).nth(1).unwrap();
+        for field in fields.split(", ").map(|field| field.split(':').next().unwrap().trim()) {
+            let path = format!("{section}.{field}");
+            assert!(Setting::find(&path).is_some(), "{path} is no key of the configuration");
+        }
+    }
+}
+
+#[test]
+fn a_jwks_is_enough_to_know_tokens_by() {
+    let place = Place::new();
+    let without_keys = place.good().split("[[auth.keys]]").next().unwrap().to_owned();
+    let wanted = "`auth.keys` is missing and has no default";
+    let complaints = place.load(&without_keys, &[], &[]).map(drop).unwrap_err();
+    assert!(complaints[0].contains(wanted), "{complaints:?}");
+    let overrides = ["auth.jwks.url=https://login.example.com/keys"];
+    let config = place.load(&without_keys, &[], &overrides).unwrap();
+    assert!(config.auth.keys.is_empty() && config.auth.jwks.is_some());
+    let environment = [("STERNA_AUTH_JWKS_FILE", "/etc/sterna/jwks.json")];
+    assert!(place.load(&without_keys, &environment, &[]).unwrap().auth.jwks.is_some());
 }

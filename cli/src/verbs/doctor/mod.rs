@@ -1,6 +1,8 @@
 //! `sterna doctor`: looks at the machine, the directory and the node, and says what is wrong, why
 //! that matters and what to do. Exit code 0: nothing is broken; 1: something is.
 
+mod configured;
+
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -67,7 +69,10 @@ impl Finding {
 }
 
 pub(crate) fn run(args: &DoctorArgs) -> Result<ExitCode> {
-    let findings = examine(&args.connect);
+    let findings = match &args.config {
+        Some(file) => configured::examine(file, &args.overrides),
+        None => examine(&args.connect),
+    };
     let broken = findings.iter().any(|finding| finding.verdict == Verdict::Broken);
     if args.json {
         let report = serde_json::json!({ "healthy": !broken, "findings": findings });
@@ -236,11 +241,22 @@ fn certificate(data_dir: &Path) -> Finding {
 }
 
 fn port(check: &'static str, protocol: Protocol, port: u16, node: Option<u32>) -> Finding {
-    let Some(holders) = machine::port_holders(protocol, port) else {
-        return Finding::ok(check, format!("{port} is free"));
-    };
+    let change = "end that process, or choose another port (--client-port, --http-port)";
+    held(check, protocol, port, node, change)
+        .unwrap_or_else(|| Finding::ok(check, format!("{port} is free")))
+}
+
+/// Who holds a port; `None`: nobody.
+fn held(
+    check: &'static str,
+    protocol: Protocol,
+    port: u16,
+    node: Option<u32>,
+    change: &str,
+) -> Option<Finding> {
+    let holders = machine::port_holders(protocol, port)?;
     if node.is_some_and(|pid| holders.contains(&pid)) {
-        return Finding::ok(check, format!("{port} is held by the dev node"));
+        return Some(Finding::ok(check, format!("{port} is held by the node")));
     }
     let whom = match holders.as_slice() {
         [] => "a process of another user".to_owned(),
@@ -248,13 +264,13 @@ fn port(check: &'static str, protocol: Protocol, port: u16, node: Option<u32>) -
             format!("process {}", pids.iter().map(u32::to_string).collect::<Vec<_>>().join(", "))
         }
     };
-    Finding::bad(
+    Some(Finding::bad(
         check,
         Verdict::Warning,
         format!("{port} is held by {whom}"),
         "a node cannot listen where somebody else does",
-        "end that process, or choose another port (--client-port, --http-port)",
-    )
+        change,
+    ))
 }
 
 fn reachable(check: &'static str, args: &ConnectArgs, transport: TransportArg) -> Finding {

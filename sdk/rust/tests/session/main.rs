@@ -3,83 +3,18 @@
 // Clippy takes only `#[test]` functions for tests, not their helpers.
 #![allow(clippy::unwrap_used, clippy::large_enum_variant)]
 
+mod outbox;
+mod paths;
 mod support;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use sterna_client::{
-    ChannelId, Client, ClientBuilder, ClientState, Error, Event, History, SendState, Subscribe,
-    Subscription, SubscriptionState, Transport,
-};
+use sterna_client::{ChannelId, ClientState, Error, History, SendState, Subscribe, Transport};
 use sterna_proto::v1::{self, push};
 use sterna_proto::{CloseReason, ErrorCode};
+use support::client::{LONG, builder, connect, live, publications, room, transport, until_state};
 use support::{Certificate, Log, Node, Say, Serve};
-
-const LONG: Duration = Duration::from_secs(20);
-
-fn builder(node: &Node) -> ClientBuilder {
-    Client::builder(format!("sterna://localhost:{}", node.address.port()))
-        .connect_to(node.address)
-        .root_certificates_pem(node.ca_pem.clone())
-        .token("token")
-}
-
-async fn connect(builder: ClientBuilder) -> Client {
-    let client = builder.build().unwrap();
-    client.connect();
-    client.ready(LONG).await.unwrap();
-    client
-}
-
-fn room() -> ChannelId {
-    ChannelId::new("room:1").unwrap()
-}
-
-async fn next(subscription: &mut Subscription) -> Event {
-    tokio::time::timeout(LONG, subscription.next()).await.expect("no event").unwrap()
-}
-
-async fn live(subscription: &mut Subscription) -> (bool, bool) {
-    loop {
-        if let Event::State(SubscriptionState::Subscribed { was_recovering, recovered, .. }) =
-            next(subscription).await
-        {
-            return (was_recovering, recovered);
-        }
-    }
-}
-
-async fn publications(subscription: &mut Subscription, count: usize) -> Vec<String> {
-    let mut found = Vec::new();
-    while found.len() < count {
-        if let Event::Publication(publication) = next(subscription).await {
-            found.push(String::from_utf8(publication.payload.to_vec()).unwrap());
-        }
-    }
-    found
-}
-
-fn transport(client: &Client) -> Transport {
-    match client.state() {
-        ClientState::Connected(connected) => connected.transport,
-        other => panic!("{other:?}"),
-    }
-}
-
-async fn until_state(client: &Client, condition: impl Fn(&ClientState) -> bool) -> ClientState {
-    let mut states = client.states();
-    tokio::time::timeout(LONG, async {
-        loop {
-            let state = states.next().await.unwrap();
-            if condition(&state) {
-                return state;
-            }
-        }
-    })
-    .await
-    .unwrap()
-}
 
 #[tokio::test]
 async fn quic_wins_where_it_works_and_websocket_where_it_does_not() {
@@ -350,4 +285,57 @@ async fn publications_wait_for_a_connection_and_fail_when_the_client_closes() {
     client.close().await;
     assert_eq!(never.await, Err(Error::Closed));
     assert_eq!(client.publish(&room(), "late").await, Err(Error::Closed));
+}
+
+#[tokio::test]
+async fn subscribes_that_are_not_answered_block_nobody_and_are_tried_again() {
+    let node = Node::start(Serve::QuicOnly).await;
+    let client = connect(builder(&node).command_timeout(Duration::from_millis(200))).await;
+    let mute: Vec<ChannelId> =
+        (0..16).map(|n| ChannelId::new(&format!("mute:{n}")).unwrap()).collect();
+    node.log.change(|state| {
+        state.mute_channels.extend(mute.iter().map(ToString::to_string));
+    });
+    let mut waiting: Vec<_> = mute
+        .iter()
+        .map(|channel| client.subscribe(channel, Subscribe::earliest()).unwrap())
+        .collect();
+    node.log.until(|state| state.subscribes.len() >= 8).await;
+    let mut heard = client.subscribe(&room(), Subscribe::latest()).unwrap();
+    live(&mut heard).await;
+    node.log.change(|state| {
+        state.mute_channels.clear();
+        for channel in &mute {
+            state.store(channel.as_str(), "there");
+        }
+    });
+    for subscription in &mut waiting {
+        assert_eq!(publications(subscription, 1).await, ["there"]);
+    }
+    assert_eq!(client.statistics().connects, 1);
+    client.close().await;
+}
+
+#[tokio::test]
+async fn a_client_sleeps_in_the_background_and_goes_on_where_it_was() {
+    for serve in [Serve::QuicOnly, Serve::WebSocketOnly] {
+        let node = Node::start(serve).await;
+        let client = connect(builder(&node).background_grace(Duration::ZERO)).await;
+        let mut subscription = client.subscribe(&room(), Subscribe::latest()).unwrap();
+        live(&mut subscription).await;
+        client.background();
+        until_state(&client, |state| *state == ClientState::Background).await;
+        node.log.until(|state| state.closed.contains(&1)).await;
+        node.log.store("room:1", "missed");
+        let send = client.publish(&room(), "queued").start();
+        client.network_changed(sterna_client::NetworkChange::Online);
+        assert_eq!(send.state(), SendState::Queued);
+        client.foreground();
+        send.await.unwrap();
+        assert_eq!(publications(&mut subscription, 2).await, ["missed", "queued"]);
+        let hellos = node.log.change(|state| state.hellos.clone());
+        assert_eq!(hellos.len(), 2);
+        assert_eq!(&hellos[1].0.resume_ticket[..], b"ticket");
+        client.close().await;
+    }
 }

@@ -1,0 +1,100 @@
+//! Bare quinn: a bidirectional stream opened by the client, everything on it.
+
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Result;
+use bytes::Bytes;
+use quinn::crypto::rustls::QuicServerConfig;
+use quinn::{Endpoint, RecvStream, SendStream, ServerConfig, TransportConfig};
+use tokio::sync::{Mutex, mpsc};
+use tokio::task::JoinSet;
+
+use crate::ServerOptions;
+use crate::hub::{self, Order, Sink};
+use crate::protocol::{Cutter, Message, framed};
+
+/// The application protocol of the raw server.
+pub const ALPN: &[u8] = b"raw/1";
+
+/// Serves until the process ends. To be run in a `LocalSet`.
+pub async fn serve(options: &ServerOptions, tuned: bool) -> Result<()> {
+    let crypto = QuicServerConfig::try_from(crate::tls(options, ALPN)?)?;
+    let mut config = ServerConfig::with_crypto(Arc::new(crypto));
+    config.transport_config(Arc::new(if tuned { tuned_transport() } else { patient() }));
+    let endpoint = Endpoint::server(config, options.address)?;
+    let (orders, inbox) = mpsc::channel(hub::QUEUE);
+    let mut connections = JoinSet::new();
+    connections.spawn_local(hub::run::<Stream>(inbox, framed));
+    while let Some(incoming) = endpoint.accept().await {
+        let orders = orders.clone();
+        connections.spawn_local(async move {
+            // A connection that breaks ends; the load generator counts what it misses.
+            let Ok(connection) = incoming.await else { return };
+            while let Ok((send, recv)) = connection.accept_bi().await {
+                read(recv, Rc::new(Stream(Mutex::new(send))), &orders).await;
+            }
+        });
+        while connections.try_join_next().is_some() {}
+    }
+    Ok(())
+}
+
+struct Stream(Mutex<SendStream>);
+
+impl Sink for Stream {
+    async fn write(&self, messages: &[Bytes]) {
+        let mut stream = self.0.lock().await;
+        let written = match messages {
+            [one] => stream.write_all(one).await,
+            // Small messages together: a chunk costs more than the copy.
+            many => stream.write_chunk(many.concat().into()).await,
+        };
+        // Whoever has gone is missed by the load generator.
+        drop(written);
+    }
+}
+
+async fn read(mut recv: RecvStream, sink: Rc<Stream>, orders: &mpsc::Sender<Order<Stream>>) {
+    let mut cutter = Cutter::default();
+    while let Ok(Some(chunk)) = recv.read_chunk(16 * 1024, true).await {
+        cutter.extend(&chunk.bytes);
+        while let Some(message) = cutter.cut() {
+            let Some(message) = Message::decode(&message) else { return };
+            let sink = sink.clone();
+            let order = match message {
+                Message::Subscribe(channel) => Order::Subscribe(channel, sink),
+                Message::Publish(channel, payload) => Order::Publish(channel, payload, sink),
+                Message::Echo(payload) => Order::Echo(payload, sink),
+            };
+            if orders.send(order).await.is_err() {
+                return;
+            }
+        }
+    }
+}
+
+/// quinn's defaults, except that idle connections stay.
+fn patient() -> TransportConfig {
+    let idle = IDLE_TIMEOUT.try_into().unwrap_or_else(|_| unreachable!("two minutes fit"));
+    let mut config = TransportConfig::default();
+    config.max_idle_timeout(Some(idle));
+    config
+}
+
+/// The settings that make a connection small.
+fn tuned_transport() -> TransportConfig {
+    let mut config = patient();
+    config
+        .max_concurrent_bidi_streams(1u32.into())
+        .max_concurrent_uni_streams(0u32.into())
+        .receive_window((1024u32 * 1024).into())
+        .stream_receive_window((256u32 * 1024).into())
+        .send_window(1024 * 1024)
+        .crypto_buffer_size(16 * 1024)
+        .initial_rtt(Duration::from_millis(200));
+    config
+}
+
+const IDLE_TIMEOUT: Duration = Duration::from_secs(120);

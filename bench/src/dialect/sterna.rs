@@ -1,0 +1,120 @@
+//! The protocol of a Sterna node, with as little work for the client as possible.
+
+use anyhow::{Result, ensure};
+use bytes::BytesMut;
+use sterna_proto::{FrameDecoder, codec, limits, v1, version};
+use v1::{command::Verb, frame::Body, push, reply};
+
+use super::{Dialect, Event, Message, Reader};
+
+/// A client of a node; `token` has to allow everything.
+#[derive(Debug, Clone)]
+pub struct Sterna {
+    pub token: String,
+}
+
+/// Commands are told apart by their ids.
+const HELLO: u32 = 1;
+const SUBSCRIBE: u32 = 2;
+const PUBLISH: u32 = 3;
+
+fn command(id: u32, verb: Verb) -> Message {
+    let command = v1::Command { id, verb: Some(verb) };
+    let mut bytes = BytesMut::new();
+    codec::encode(&v1::Frame { body: Some(Body::Command(command)) }, &mut bytes);
+    Message::Binary(bytes.freeze())
+}
+
+fn channel_name(channel: u32) -> String {
+    format!("bench:{channel}")
+}
+
+impl Dialect for Sterna {
+    fn alpn(&self) -> &'static [u8] {
+        version::ALPN
+    }
+
+    fn path(&self) -> String {
+        version::WEBSOCKET_PATH.to_owned()
+    }
+
+    fn subprotocol(&self) -> Option<&'static str> {
+        Some(version::SUBPROTOCOL_PROTOBUF)
+    }
+
+    fn hello(&self, client: &str) -> Option<Message> {
+        let hello = v1::Hello {
+            access_token: self.token.clone(),
+            client_id: client.to_owned(),
+            user_agent: "sterna-bench".to_owned(),
+            ..v1::Hello::default()
+        };
+        Some(command(HELLO, Verb::Hello(hello)))
+    }
+
+    fn subscribe(&self, channel: u32) -> Message {
+        let channel = channel_name(channel);
+        let subscribe = v1::Subscribe { channel, ..v1::Subscribe::default() };
+        command(SUBSCRIBE, Verb::Subscribe(subscribe))
+    }
+
+    fn publish(&self, channel: u32, payload: &[u8], sequence: u64) -> Message {
+        let publish = v1::Publish {
+            channel: channel_name(channel),
+            payload: payload.to_vec().into(),
+            client_seq: sequence,
+            ..v1::Publish::default()
+        };
+        command(PUBLISH, Verb::Publish(publish))
+    }
+
+    fn heartbeat(&self) -> Option<Message> {
+        Some(command(0, Verb::Ping(v1::Ping::default())))
+    }
+
+    fn reader(&self, lane: bool) -> Box<dyn Reader> {
+        Box::new(SternaReader { decoder: FrameDecoder::new(limits::FRAME_BYTES), unmarked: lane })
+    }
+}
+
+struct SternaReader {
+    decoder: FrameDecoder,
+    /// A lane begins with a byte that says so.
+    unmarked: bool,
+}
+
+impl Reader for SternaReader {
+    fn read(&mut self, mut bytes: &[u8], on: &mut dyn FnMut(Event<'_>)) -> Result<()> {
+        if self.unmarked
+            && let Some((mark, rest)) = bytes.split_first()
+        {
+            ensure!(*mark == version::LANE_STREAM, "a stream of the node that is no lane");
+            self.unmarked = false;
+            bytes = rest;
+        }
+        self.decoder.extend(bytes);
+        while let Some(frame) = self.decoder.next()? {
+            take(&frame, on);
+        }
+        Ok(())
+    }
+}
+
+fn take(frame: &v1::Frame, on: &mut dyn FnMut(Event<'_>)) {
+    match &frame.body {
+        Some(Body::Push(v1::Push { event: Some(push::Event::Publication(publication)) })) => {
+            on(Event::Delivered(&publication.payload));
+        }
+        Some(Body::Push(v1::Push { event: Some(push::Event::Gap(gap)) })) => {
+            on(Event::Refused(format!("{gap:?}")));
+        }
+        Some(Body::Reply(v1::Reply { result: Some(result), .. })) => match result {
+            reply::Result::Welcome(_) => on(Event::Ready),
+            reply::Result::Subscribed(_) => on(Event::Subscribed),
+            reply::Result::Published(_) => on(Event::Acked),
+            reply::Result::Error(error) => on(Event::Refused(error.message.clone())),
+            _ => {}
+        },
+        _ => {}
+    }
+}

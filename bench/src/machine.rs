@@ -1,0 +1,112 @@
+//! What the machine says about a process: processor time, memory, and what its sockets hold in the
+//! kernel. Linux only, from /proc.
+
+use std::fs;
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use serde::Serialize;
+
+/// What a process has used, and uses.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Usage {
+    /// Of all its threads that still live, in user space and in the kernel.
+    pub cpu: Duration,
+    /// Resident memory in bytes.
+    pub resident: u64,
+}
+
+/// Reads a process.
+pub fn usage(pid: u32) -> Result<Usage> {
+    let gone = || format!("process {pid} cannot be read; has it ended?");
+    let mut nanoseconds = 0;
+    for task in fs::read_dir(format!("/proc/{pid}/task")).with_context(gone)? {
+        // A thread may end between the two reads.
+        if let Ok(text) = fs::read_to_string(task?.path().join("schedstat")) {
+            let running = text.split_ascii_whitespace().next();
+            nanoseconds += running.and_then(|it| it.parse().ok()).unwrap_or(0);
+        }
+    }
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).with_context(gone)?;
+    let resident = kilobytes(&status, "VmRSS:").context("a process without VmRSS")? * 1024;
+    Ok(Usage { cpu: Duration::from_nanos(nanoseconds), resident })
+}
+
+fn kilobytes(status: &str, name: &str) -> Option<u64> {
+    status.lines().find_map(|line| line.strip_prefix(name))?.trim().split(' ').next()?.parse().ok()
+}
+
+/// Bytes that buffers of sockets occupy in the kernel, of the whole machine.
+#[must_use]
+pub fn socket_bytes() -> u64 {
+    let pages = |line: &str| {
+        let mut words = line.split_ascii_whitespace().skip_while(|word| *word != "mem");
+        words.nth(1).and_then(|it| it.parse::<u64>().ok()).unwrap_or(0)
+    };
+    let text = fs::read_to_string("/proc/net/sockstat").unwrap_or_default();
+    let of = |name: &str| text.lines().find(|line| line.starts_with(name)).map_or(0, pages);
+    (of("TCP:") + of("UDP:")) * PAGE_BYTES
+}
+
+const PAGE_BYTES: u64 = 4096;
+
+/// What the figures were measured on.
+#[derive(Debug, Clone, Serialize)]
+pub struct Machine {
+    pub processor: String,
+    pub cores: usize,
+    pub memory_gib: u64,
+    pub kernel: String,
+}
+
+impl Machine {
+    #[must_use]
+    pub fn describe() -> Self {
+        let read = |file: &str| fs::read_to_string(file).unwrap_or_default();
+        let cpuinfo = read("/proc/cpuinfo");
+        let processor = cpuinfo.lines().find_map(|line| {
+            line.strip_prefix("model name").map(|it| it.trim_start_matches([':', '\t', ' ']))
+        });
+        Self {
+            processor: processor.unwrap_or("unknown").to_owned(),
+            cores: cores(),
+            memory_gib: kilobytes(&read("/proc/meminfo"), "MemTotal:").unwrap_or(0) >> 20,
+            kernel: read("/proc/sys/kernel/osrelease").trim().to_owned(),
+        }
+    }
+}
+
+#[must_use]
+pub fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}
+
+/// Whether a process can be kept to a core with `taskset`, so that client and server do not take
+/// each other's.
+#[must_use]
+pub fn can_pin() -> bool {
+    cores() > 1
+        && std::env::var_os("PATH")
+            .is_some_and(|path| std::env::split_paths(&path).any(|it| is_program(&it)))
+}
+
+fn is_program(directory: &Path) -> bool {
+    directory.join("taskset").is_file()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn this_process_has_worked_and_has_memory() {
+        let mut sum = 0_u64;
+        let before = usage(std::process::id()).unwrap();
+        while usage(std::process::id()).unwrap().cpu <= before.cpu {
+            sum = std::hint::black_box((0..100_000).fold(sum, u64::wrapping_add));
+        }
+        assert!(before.resident > 100_000);
+        assert!(usage(u32::MAX).is_err());
+    }
+}

@@ -1,0 +1,203 @@
+//! The outcome of a measurement: a table, for people and for scripts, and plots.
+
+mod html;
+
+use serde::Serialize;
+use serde_json::{Map, Value, json};
+
+use crate::machine::Machine;
+use crate::target::{Part, Target};
+
+/// One figure of every target.
+#[derive(Debug, Clone, Copy)]
+pub struct Column {
+    /// In JSON.
+    pub key: &'static str,
+    /// Above the table.
+    pub label: &'static str,
+    /// After the point.
+    pub digits: usize,
+}
+
+impl Column {
+    #[must_use]
+    pub const fn new(key: &'static str, label: &'static str, digits: usize) -> Self {
+        Self { key, label, digits }
+    }
+}
+
+/// What one target reached.
+#[derive(Debug, Clone)]
+pub struct Row {
+    pub name: String,
+    pub part: Part,
+    pub transport: crate::client::Transport,
+    /// One for each column.
+    pub values: Vec<f64>,
+    /// How it stands to the raw limit of its transport: 1 is as good. `None` without one.
+    pub of_raw: Option<f64>,
+}
+
+impl Row {
+    #[must_use]
+    pub fn new(target: &Target, values: &[f64]) -> Self {
+        Self {
+            name: target.name.clone(),
+            part: target.part,
+            transport: target.transport,
+            values: values.to_vec(),
+            of_raw: None,
+        }
+    }
+}
+
+/// Lines over a common axis.
+#[derive(Debug, Clone, Serialize)]
+pub struct Plot {
+    pub title: String,
+    pub x: String,
+    pub y: String,
+    pub series: Vec<Series>,
+}
+
+impl Plot {
+    #[must_use]
+    pub fn new(title: &str, x: &str, y: &str) -> Self {
+        let (title, x, y) = (title.to_owned(), x.to_owned(), y.to_owned());
+        Self { title, x, y, series: Vec::new() }
+    }
+}
+
+#[derive(Debug, Clone, Serialize)]
+pub struct Series {
+    pub name: String,
+    pub points: Vec<(f64, f64)>,
+}
+
+#[derive(Debug, Clone)]
+pub struct Report {
+    pub subject: &'static str,
+    /// How it was measured, in a sentence.
+    pub method: String,
+    pub machine: Machine,
+    pub columns: &'static [Column],
+    pub rows: Vec<Row>,
+    pub plots: Vec<Plot>,
+}
+
+impl Report {
+    #[must_use]
+    pub fn new(subject: &'static str, method: String, columns: &'static [Column]) -> Self {
+        let machine = Machine::describe();
+        Self { subject, method, machine, columns, rows: Vec::new(), plots: Vec::new() }
+    }
+
+    /// Sets every row against the raw limit of its transport.
+    pub fn compare(&mut self, key: &str) {
+        let Some(at) = self.columns.iter().position(|column| column.key == key) else { return };
+        let raws: Vec<_> = self
+            .rows
+            .iter()
+            .filter(|row| row.part == Part::Raw)
+            .map(|row| (row.transport, row.values[at]))
+            .collect();
+        for row in &mut self.rows {
+            let raw = raws.iter().find(|(transport, _)| *transport == row.transport);
+            row.of_raw = raw.map(|(_, raw)| row.values[at] / raw);
+        }
+    }
+
+    #[must_use]
+    pub fn json(&self) -> Value {
+        let row = |row: &Row| {
+            let mut object = Map::new();
+            object.insert("target".to_owned(), json!(row.name));
+            object.insert("part".to_owned(), json!(row.part));
+            object.insert("transport".to_owned(), json!(row.transport));
+            for (column, value) in self.columns.iter().zip(&row.values) {
+                object.insert(column.key.to_owned(), json!(value));
+            }
+            object.insert("of_raw".to_owned(), json!(row.of_raw));
+            Value::Object(object)
+        };
+        json!({
+            "subject": self.subject,
+            "method": self.method,
+            "machine": self.machine,
+            "rows": self.rows.iter().map(row).collect::<Vec<_>>(),
+            "plots": self.plots,
+        })
+    }
+
+    #[must_use]
+    pub fn table(&self) -> String {
+        let widest = self.rows.iter().map(|row| row.name.chars().count()).max().unwrap_or(0);
+        let mut text = format!("{}\n\n{:widest$}", self.method, "");
+        for column in self.columns {
+            text += &format!("  {:>width$}", column.label, width = width(column));
+        }
+        text += "  of raw";
+        for row in &self.rows {
+            text += &format!("\n{:widest$}", row.name);
+            for (column, value) in self.columns.iter().zip(&row.values) {
+                text += &format!("  {value:>w$.d$}", w = width(column), d = column.digits);
+            }
+            text += &row.of_raw.map_or_else(String::new, |it| format!("  {:>5.0}%", it * 100.0));
+        }
+        text
+    }
+
+    /// A page that needs nothing else.
+    #[must_use]
+    pub fn html(&self) -> String {
+        html::page(self)
+    }
+}
+
+fn width(column: &Column) -> usize {
+    column.label.chars().count().max(9)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::client::Transport;
+
+    const COLUMNS: &[Column] = &[Column::new("rate", "rate", 1)];
+
+    fn row(name: &str, part: Part, transport: Transport, value: f64) -> Row {
+        Row { name: name.to_owned(), part, transport, values: vec![value], of_raw: None }
+    }
+
+    fn report() -> Report {
+        let mut report = Report::new("test", "a <method>".to_owned(), COLUMNS);
+        report.rows = vec![
+            row("raw quic", Part::Raw, Transport::Quic, 200.0),
+            row("sterna quic", Part::Sterna, Transport::Quic, 150.0),
+            row("sterna wss", Part::Sterna, Transport::Wss, 70.0),
+        ];
+        report.compare("rate");
+        report
+    }
+
+    #[test]
+    fn rows_are_held_against_the_raw_limit_of_their_transport() {
+        let of_raw: Vec<_> = report().rows.iter().map(|row| row.of_raw).collect();
+        assert_eq!(of_raw, [Some(1.0), Some(0.75), None]);
+        assert!(report().table().contains("75%"));
+        assert_eq!(report().json()["rows"][1]["rate"], 150.0);
+    }
+
+    #[test]
+    fn a_page_needs_nothing_else_and_escapes_what_it_is_given() {
+        let mut report = report();
+        let mut plot = Plot::new("Memory", "sessions", "MiB");
+        let points = vec![(0.0, 0.0), (1000.0, 12.5)];
+        plot.series.push(Series { name: "a & b".to_owned(), points });
+        report.plots.push(plot);
+        let page = report.html();
+        assert!(page.contains("a &lt;method&gt;") && page.contains("a &amp; b"));
+        assert!(page.contains("<polyline") && page.ends_with("</html>\n"));
+        assert!(!page.contains("http") && !page.contains("<script"));
+    }
+}

@@ -1,0 +1,57 @@
+//! The measurements. Each brings up its targets one after the other, in rounds, so that what the
+//! machine does meanwhile meets all of them; the best round of each counts, as it is the least
+//! disturbed.
+
+pub mod fanout;
+pub mod idle;
+
+use std::time::Duration;
+
+use anyhow::Result;
+use tokio::time::Instant;
+
+use crate::meter::Counts;
+use crate::target::Running;
+
+/// What happened in a stretch of time.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Window {
+    pub(crate) took: Duration,
+    /// Processor time of the server.
+    pub(crate) cpu: Duration,
+    pub(crate) counts: Counts,
+}
+
+impl Window {
+    /// Watches a server while `work` goes on.
+    pub(crate) async fn of<T>(
+        running: &mut Running,
+        work: impl AsyncFnOnce(&Running) -> Result<T>,
+    ) -> Result<(Self, T)> {
+        let (before, counts, began) =
+            (running.server.usage()?, running.meter().counts(), Instant::now());
+        let outcome = work(running).await?;
+        let (after, now) = (running.server.usage()?, running.meter().counts());
+        let window = Self {
+            took: began.elapsed(),
+            cpu: after.cpu.saturating_sub(before.cpu),
+            counts: Counts {
+                published: now.published - counts.published,
+                acked: now.acked - counts.acked,
+                delivered: now.delivered - counts.delivered,
+                refused: now.refused - counts.refused,
+                ended: now.ended - counts.ended,
+            },
+        };
+        Ok((window, outcome))
+    }
+
+    /// Microseconds of the server's processor time for each of `count`.
+    pub(crate) fn cpu_us(&self, count: u64) -> f64 {
+        self.cpu.as_secs_f64() * 1e6 / count.max(1) as f64
+    }
+
+    pub(crate) fn per_second(&self, count: u64) -> f64 {
+        count as f64 / self.took.as_secs_f64()
+    }
+}

@@ -1,0 +1,216 @@
+//! What a node runs with: complete, typed, checked. Made from [`RawConfig`] with all complaints at
+//! once, or by `sterna dev`. Reads the files that keys point to, and changes nothing.
+
+mod access;
+mod limits;
+mod values;
+
+#[cfg(test)]
+mod tests;
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use sterna_core::CoreConfig;
+use sterna_core::config::{Rate, Rates};
+use sterna_edge::auth::AuthConfig;
+use sterna_edge::http::HttpConfig;
+use sterna_edge::{EdgeLimits, TlsFiles};
+use sterna_proto::{NodeId, v1};
+use sterna_storage_rocks::Durability;
+
+use crate::keys;
+use crate::raw_config::{Complaint, RawConfig};
+
+/// Everything that `serve` assembles a node from.
+#[derive(Debug)]
+pub(crate) struct Config {
+    pub(crate) data_dir: PathBuf,
+    pub(crate) node_number: u32,
+    pub(crate) drain_deadline: Duration,
+    pub(crate) core: CoreConfig,
+    pub(crate) store: StoreConfig,
+    pub(crate) client_address: SocketAddr,
+    pub(crate) workers: usize,
+    pub(crate) tls: TlsFiles,
+    pub(crate) allowed_origins: Vec<String>,
+    pub(crate) limits: EdgeLimits,
+    pub(crate) auth: AuthConfig,
+    pub(crate) http: HttpConfig,
+    pub(crate) log: LogConfig,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum StoreConfig {
+    /// Forgets everything at the end of the process.
+    Memory,
+    Rocks {
+        directory: PathBuf,
+        durability: Durability,
+        accept_truncated: bool,
+    },
+}
+
+impl StoreConfig {
+    pub(crate) fn durability(&self) -> v1::Durability {
+        match self {
+            Self::Memory => v1::Durability::Memory,
+            Self::Rocks { durability: Durability::Fsync, .. } => v1::Durability::Fsync,
+            Self::Rocks { durability: Durability::Os, .. } => v1::Durability::Os,
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum LogFormat {
+    Human,
+    Json,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct LogConfig {
+    pub(crate) format: LogFormat,
+    pub(crate) filter: String,
+    /// Where spans go (OTLP over HTTP); `None`: nowhere.
+    pub(crate) otlp_endpoint: Option<String>,
+}
+
+impl Config {
+    /// Everything that is wrong, or a configuration that can be served.
+    pub(crate) fn from_raw(raw: RawConfig) -> Result<Self, Vec<Complaint>> {
+        let mut reader = Reader { raw };
+        let config = reader.config();
+        reader.raw.finish()?;
+        match config {
+            Some(config) => Ok(config),
+            None => unreachable!("a missing part has complained"),
+        }
+    }
+}
+
+/// Turns values into types; what does not fit is a complaint and `None`.
+struct Reader {
+    raw: RawConfig,
+}
+
+impl Reader {
+    fn config(&mut self) -> Option<Config> {
+        let data_dir = self.path("node.data_dir").or_else(|| self.missing("node.data_dir"));
+        let store = self.store(data_dir.as_deref());
+        let core = self.core(store.as_ref());
+        let client_address = self.address("client.address", "0.0.0.0:4443");
+        let tls = self.tls();
+        let limits = self.limits();
+        let auth = self.auth();
+        let http = self.http();
+        let log = self.log();
+        let node_number = self.integer("node.number", 1, 0..=0xff_ffff);
+        let workers = self.integer("client.workers", 2, 1..=32);
+        let drain_deadline = self.duration("node.drain_deadline", "10s", "1s", "1h");
+        Some(Config {
+            data_dir: data_dir?,
+            node_number: node_number? as u32,
+            drain_deadline: drain_deadline?,
+            core: core?,
+            store: store?,
+            client_address: client_address?,
+            workers: workers? as usize,
+            tls: tls?,
+            allowed_origins: self.texts("client.allowed_origins"),
+            limits: limits?,
+            auth: auth?,
+            http: http?,
+            log: log?,
+        })
+    }
+
+    fn core(&mut self, store: Option<&StoreConfig>) -> Option<CoreConfig> {
+        let name: Option<NodeId> = self.parsed("node.name", "node-1");
+        let create_on_first_use = self.bool("channels.create_on_first_use", false);
+        let shards = self.integer("channels.shards", 4, 1..=256);
+        let resume_window = self.duration("sessions.resume_window", "120s", "1s", "1d");
+        let roaming_after = self.duration("sessions.roaming_after", "3s", "0s", "1h");
+        let beacon_period = self.duration("channels.beacon_period", "5s", "1s", "1h");
+        let debounce = self.duration("sessions.presence_debounce", "15s", "0s", "1h");
+        let heartbeat = self.duration("sessions.heartbeat", "25s", "1s", "10m");
+        let slow_after = self.duration("sessions.slow_after", "30s", "1s", "10m");
+        let rates = self.rates();
+        let queues = self.queues();
+        let node_number = self.integer("node.number", 1, 0..=0xff_ffff);
+        let mut core = CoreConfig::embedded(name?, store?.durability());
+        core.id_worker = (node_number? % 1024) as u16;
+        core.create_on_first_use = create_on_first_use?;
+        core.shards = shards? as usize;
+        core.resume_window = resume_window?;
+        core.roaming_after = roaming_after?;
+        core.presence_debounce = debounce?;
+        core.beacon_period = beacon_period?;
+        core.heartbeat = heartbeat?;
+        core.slow_after = slow_after?;
+        core.rates = rates?;
+        core.queues = queues?;
+        Some(core)
+    }
+
+    fn rates(&mut self) -> Option<Rates> {
+        let defaults = Rates::default();
+        let publish = self.rate("publish_per_second", "publish_burst", defaults.publish);
+        let command = self.rate("commands_per_second", "command_burst", defaults.command);
+        let ephemeral = self.rate("ephemerals_per_second", "ephemeral_burst", defaults.ephemeral);
+        Some(Rates { publish: publish?, command: command?, ephemeral: ephemeral? })
+    }
+
+    fn rate(&mut self, per_second: &str, burst: &str, default: Rate) -> Option<Rate> {
+        const RANGE: std::ops::RangeInclusive<u64> = 1..=1_000_000;
+        let steady =
+            self.integer(&format!("sessions.{per_second}"), default.per_second.into(), RANGE);
+        let burst = self.integer(&format!("sessions.{burst}"), default.burst.into(), RANGE);
+        Some(Rate { per_second: steady? as u32, burst: burst? as u32 })
+    }
+
+    fn store(&mut self, data_dir: Option<&Path>) -> Option<StoreConfig> {
+        let directory = self.path("store.directory");
+        let durability = self
+            .choice("store.durability", &[("fsync", Durability::Fsync), ("os", Durability::Os)]);
+        let accept_truncated = self.bool("store.accept_truncated", false);
+        match self.choice("store.engine", &[("rocksdb", true), ("memory", false)])? {
+            true => Some(StoreConfig::Rocks {
+                directory: directory.or_else(|| Some(data_dir?.join("store")))?,
+                durability: durability?,
+                accept_truncated: accept_truncated?,
+            }),
+            false => Some(StoreConfig::Memory),
+        }
+    }
+
+    fn tls(&mut self) -> Option<TlsFiles> {
+        let chain = self.path("client.certificate").or_else(|| self.missing("client.certificate"));
+        let key = self.path("client.private_key").or_else(|| self.missing("client.private_key"));
+        let (chain, key) = (chain?, key?);
+        if let Err(text) = keys::check_pair(&chain, &key) {
+            let origin = self.raw.origin("client.certificate");
+            self.raw.complain(origin, text);
+            return None;
+        }
+        Some(TlsFiles { certificate_chain: chain, private_key: key })
+    }
+
+    fn log(&mut self) -> Option<LogConfig> {
+        let format =
+            self.choice("log.format", &[("human", LogFormat::Human), ("json", LogFormat::Json)]);
+        let filter = self.text("log.filter").unwrap_or_else(|| "info".to_owned());
+        if let Err(error) = filter.parse::<tracing_subscriber::filter::Targets>() {
+            return self.refuse("log.filter", error);
+        }
+        let otlp_endpoint = self.text("log.otlp_endpoint");
+        if let Some(endpoint) = &otlp_endpoint
+            && !endpoint.starts_with("http://")
+        {
+            let reason = "write http://host:port; for TLS, name a collector on this machine that \
+                          forwards";
+            return self.refuse("log.otlp_endpoint", reason);
+        }
+        Some(LogConfig { format: format?, filter, otlp_endpoint })
+    }
+}

@@ -1,0 +1,183 @@
+//! What a node with this configuration would meet on this machine right now: everything that
+//! `sterna check` must not touch. Binds and lets go, writes and removes, asks and forgets.
+
+use std::io::ErrorKind;
+use std::net::{SocketAddr, TcpListener, UdpSocket};
+use std::path::Path;
+use std::time::Duration;
+
+use sterna_edge::auth::AuthConfig;
+use sterna_edge::auth::jwks;
+
+use super::{
+    CERTIFICATE, Finding, OPEN_FILES, Protocol, Verdict, clock, connect, disk, udp_buffer,
+};
+use super::{held, machine};
+use crate::config::{Config, StoreConfig};
+use crate::keys;
+use crate::raw_config::{RawConfig, environment};
+
+/// Open files that a node needs beside one for each connection.
+const OWN_FILES: u64 = 512;
+
+pub(super) fn examine(file: &Path, overrides: &[String]) -> Vec<Finding> {
+    let raw = RawConfig::gather(file, environment(), overrides);
+    match Config::from_raw(raw) {
+        Ok(config) => {
+            let mut findings = vec![Finding::ok("configuration", file.display().to_string())];
+            findings.extend(live(&config));
+            findings
+        }
+        Err(complaints) => complaints
+            .iter()
+            .map(|complaint| {
+                Finding::bad(
+                    "configuration",
+                    Verdict::Broken,
+                    complaint.to_string(),
+                    "a node refuses to start with it",
+                    "correct it; `sterna check` says when nothing is left",
+                )
+            })
+            .collect(),
+    }
+}
+
+fn live(config: &Config) -> Vec<Finding> {
+    let mut findings = vec![writable("data directory", &config.data_dir)];
+    let mut node = None;
+    if let StoreConfig::Rocks { directory, .. } = &config.store {
+        node = machine::lock_holder(&directory.join("LOCK"));
+        findings.push(writable("store", directory));
+        findings.push(disk(existing(directory)));
+        findings.push(holder(node));
+    }
+    findings.extend([
+        open_files(config),
+        udp_buffer("net.core.rmem_max"),
+        udp_buffer("net.core.wmem_max"),
+        clock(),
+        certificate(&config.tls.certificate_chain),
+        token_keys(&config.auth),
+        place("client address (UDP)", Protocol::Udp, config.client_address, node),
+        place("client address (TCP)", Protocol::Tcp, config.client_address, node),
+        place("HTTP address", Protocol::Tcp, config.http.address, node),
+    ]);
+    findings
+}
+
+/// The directory itself, or the nearest one above it, in which it would be made.
+fn existing(directory: &Path) -> &Path {
+    directory.ancestors().find(|above| above.is_dir()).unwrap_or(Path::new("."))
+}
+
+fn writable(check: &'static str, directory: &Path) -> Finding {
+    let unusable = |what: String| {
+        Finding::bad(
+            check,
+            Verdict::Broken,
+            what,
+            "the node keeps its secret and its publications there",
+            "make it, and give it to the user that the node runs as",
+        )
+    };
+    if let Some(file) = directory.ancestors().find(|above| above.exists())
+        && !file.is_dir()
+    {
+        return unusable(format!("{} is not a directory", file.display()));
+    }
+    let place = existing(directory);
+    let probe = place.join(format!(".doctor-{}", std::process::id()));
+    match std::fs::write(&probe, "").and_then(|()| std::fs::remove_file(&probe)) {
+        Err(error) => unusable(format!("{} is not writable: {error}", place.display())),
+        Ok(()) if place == directory => {
+            Finding::ok(check, format!("{} is writable", place.display()))
+        }
+        Ok(()) => Finding::ok(check, format!("will be made in {}", place.display())),
+    }
+}
+
+fn holder(node: Option<u32>) -> Finding {
+    match node {
+        Some(pid) => Finding::ok("store lock", format!("in use by process {pid}")),
+        None => Finding::ok("store lock", "not in use"),
+    }
+}
+
+fn open_files(config: &Config) -> Finding {
+    let check = "open files";
+    let wanted = (config.limits.connections + config.http.connections) as u64 + OWN_FILES;
+    match machine::open_files_limit() {
+        Some(limit) if limit < wanted => Finding::bad(
+            check,
+            Verdict::Warning,
+            format!("the limit is {limit}, the configuration can need {wanted}"),
+            "when none is left, nobody new gets in",
+            format!(
+                "LimitNOFILE={} in the unit, or smaller `client.connections`",
+                wanted.max(OPEN_FILES)
+            ),
+        ),
+        Some(limit) => Finding::ok(check, format!("the limit is {limit}")),
+        None => Finding::ok(check, "no limit"),
+    }
+}
+
+fn certificate(chain: &Path) -> Finding {
+    let check = "certificate";
+    let days = |left: Duration| format!("valid for {} more days", left.as_secs() / 86_400);
+    let (verdict, what) = match keys::time_left(chain) {
+        Ok(left) if left >= CERTIFICATE => return Finding::ok(check, days(left)),
+        Ok(left) => (Verdict::Warning, days(left)),
+        Err(text) => (Verdict::Broken, text),
+    };
+    let why = "clients refuse a certificate that is not valid";
+    Finding::bad(check, verdict, what, why, "renew it, and send SIGHUP to the node")
+}
+
+/// Configured keys have been read with the configuration; those of others have to be asked for.
+fn token_keys(auth: &AuthConfig) -> Finding {
+    let check = "token keys";
+    let configured = auth.keys.len();
+    let Some(published) = &auth.jwks else {
+        return Finding::ok(check, format!("{configured} configured"));
+    };
+    let asked = connect::block_on(async { Ok(jwks::probe(published).await?) });
+    match asked {
+        Ok(count) => Finding::ok(check, format!("{configured} configured, {count} published")),
+        Err(error) => Finding::bad(
+            check,
+            Verdict::Broken,
+            format!("the JWKS: {error:#}"),
+            "tokens that are signed with published keys are refused",
+            "correct `auth.jwks`, or open the way there",
+        ),
+    }
+}
+
+fn place(
+    check: &'static str,
+    protocol: Protocol,
+    address: SocketAddr,
+    node: Option<u32>,
+) -> Finding {
+    let bound = match protocol {
+        Protocol::Udp => UdpSocket::bind(address).map(drop),
+        Protocol::Tcp => TcpListener::bind(address).map(drop),
+    };
+    let change = "end that process, or configure another address";
+    match bound {
+        Ok(()) => Finding::ok(check, format!("{address} is free")),
+        Err(error) if error.kind() == ErrorKind::AddrInUse => {
+            held(check, protocol, address.port(), node, change)
+                .unwrap_or_else(|| Finding::ok(check, format!("{address} was free a moment later")))
+        }
+        Err(error) => Finding::bad(
+            check,
+            Verdict::Broken,
+            format!("{address}: {error}"),
+            "the node cannot listen there",
+            "configure an address of this machine and a port that this user may use",
+        ),
+    }
+}

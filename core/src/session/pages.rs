@@ -1,0 +1,189 @@
+//! Commands whose answer is a page: subscriptions and history. Pure. Only a few pages are on their
+//! way at a time, and none starts while the outbox is full (I12).
+
+use sterna_proto::{ChannelKey, ErrorCode, Offset, limits, v1};
+
+use crate::link::{LinkReply, Verb};
+use crate::session::outbox::Class;
+use crate::session::session::{Call, CallToken, Effect, Session, channel_id};
+use crate::session::subscription::Subscription;
+
+/// Where an answer goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum ReplyTo {
+    Command(u32),
+    /// A subscription of the Hello: answered by a push.
+    Hello,
+}
+
+/// A command whose answer is a page, waiting for its turn.
+#[derive(Debug)]
+pub(super) enum PageCommand {
+    Attach(ReplyTo, v1::Subscribe),
+    History(u32, v1::History),
+}
+
+impl Session {
+    /// Subscribes to what the Hello names.
+    pub fn handle_hello(&mut self, subscriptions: Vec<v1::Subscribe>) {
+        for subscribe in subscriptions.into_iter().take(limits::SUBSCRIPTIONS) {
+            self.waiting_pages.push_back(PageCommand::Attach(ReplyTo::Hello, subscribe));
+        }
+        self.start_pages();
+    }
+
+    /// Starts waiting page commands while there is room for their answers.
+    pub(super) fn start_pages(&mut self) {
+        while self.open_pages < self.config.queues.session_pages && !self.outbox.is_full() {
+            match self.waiting_pages.pop_front() {
+                Some(PageCommand::Attach(reply_to, subscribe)) => self.attach(reply_to, subscribe),
+                Some(PageCommand::History(id, history)) => self.start_history(id, history),
+                None => break,
+            }
+        }
+    }
+
+    fn start_history(&mut self, id: u32, history: v1::History) {
+        match channel_id(&history.channel) {
+            Ok(channel) => {
+                self.open_pages += 1;
+                self.call(Call::Page { id }, channel, Verb::History(history));
+            }
+            Err(error) => self.reply_error(id, error),
+        }
+    }
+
+    fn attach(&mut self, reply_to: ReplyTo, subscribe: v1::Subscribe) {
+        let channel = match channel_id(&subscribe.channel) {
+            Ok(channel) => channel,
+            Err(error) => return self.refuse_attach(reply_to, subscribe.channel, error),
+        };
+        let key = channel.key();
+        let inherited = self.take_inherited(key);
+        let full = self.subscriptions.len() >= limits::SUBSCRIPTIONS;
+        if full && !self.subscriptions.contains_key(&key) {
+            let message = format!("a session has at most {} subscriptions", limits::SUBSCRIPTIONS);
+            let error = v1::Error::new(ErrorCode::LimitExceeded, message);
+            if inherited {
+                self.leave_presence(channel);
+            }
+            return self.refuse_attach(reply_to, subscribe.channel, error);
+        }
+        let max_held = self.config.queues.subscription_held;
+        let (presence, receipts) = (subscribe.presence, subscribe.receipts);
+        self.effects.push_back(Effect::Join(key));
+        self.open_pages += 1;
+        let call = Call::Attach { reply_to, key };
+        let turn = self.next_turn();
+        let token = self.call(call, channel.clone(), Verb::Attach { subscribe, turn });
+        let subscription = self
+            .subscriptions
+            .entry(key)
+            .or_insert_with(|| Subscription::new(channel, key, max_held));
+        subscription.presence |= presence || inherited;
+        subscription.receipts |= receipts;
+        subscription.on_attach_started(token);
+    }
+
+    fn refuse_attach(&mut self, reply_to: ReplyTo, channel: String, error: v1::Error) {
+        match reply_to {
+            ReplyTo::Command(id) => self.reply_error(id, error),
+            ReplyTo::Hello => {
+                let refused = v1::Subscribed { channel, error: Some(error), ..Default::default() };
+                self.push_own(v1::push::Event::Subscribed(refused));
+            }
+        }
+    }
+
+    pub(super) fn handle_attached(
+        &mut self,
+        token: CallToken,
+        reply_to: ReplyTo,
+        key: ChannelKey,
+        reply: LinkReply,
+    ) {
+        let Some(subscription) = self.subscriptions.get_mut(&key) else {
+            // Unsubscribed meanwhile.
+            let gone = v1::Error::new(ErrorCode::NotSubscribed, "unsubscribed meanwhile");
+            return self.refuse_attach(reply_to, String::new(), gone);
+        };
+        let mut page = match reply {
+            Ok(v1::reply::Result::Subscribed(page)) => page,
+            Ok(other) => {
+                tracing::error!(?other, "an attach was answered by something else");
+                return;
+            }
+            Err(error) => {
+                let channel = subscription.channel.to_string();
+                if !error.retryable
+                    && let Some(ended) = self.subscriptions.remove(&key)
+                {
+                    self.effects.push_back(Effect::Leave(key));
+                    self.outbox.drop_channel(key);
+                    if ended.presence {
+                        self.leave_presence(ended.channel);
+                    }
+                }
+                return self.refuse_attach(reply_to, channel, error);
+            }
+        };
+        let follow = subscription.handle_page(token, &mut page);
+        let lane = subscription.lane();
+        let mut offset = Offset(page.position.unwrap_or_default().offset);
+        match reply_to {
+            ReplyTo::Command(id) => self.reply(id, v1::reply::Result::Subscribed(page)),
+            ReplyTo::Hello => self.push_own(v1::push::Event::Subscribed(page)),
+        }
+        for push in follow {
+            offset = offset.next();
+            if !self.give(&push, lane, Class::Publication { channel: key, offset }) {
+                return self.lag(key, offset);
+            }
+        }
+    }
+
+    pub(super) fn unsubscribe(&mut self, id: u32, name: &str) {
+        let key = match channel_id(name) {
+            Ok(channel) => channel.key(),
+            Err(error) => return self.reply_error(id, error),
+        };
+        let withdrawn = self.withdraw_waiting(name);
+        match self.subscriptions.remove(&key) {
+            Some(subscription) => {
+                self.effects.push_back(Effect::Leave(key));
+                self.outbox.drop_channel(key);
+                if subscription.presence {
+                    self.leave_presence(subscription.channel);
+                }
+            }
+            None if withdrawn => {}
+            None => {
+                let message = format!("not subscribed to {name}");
+                return self.fail(id, ErrorCode::NotSubscribed, message);
+            }
+        }
+        self.reply(id, v1::reply::Result::Done(v1::Done {}));
+    }
+
+    /// Takes back subscriptions to a channel that have not been started. True: there were some.
+    fn withdraw_waiting(&mut self, name: &str) -> bool {
+        let mut withdrawn = Vec::new();
+        self.waiting_pages.retain(|waiting| match waiting {
+            PageCommand::Attach(reply_to, subscribe) if subscribe.channel == name => {
+                withdrawn.push(*reply_to);
+                false
+            }
+            _ => true,
+        });
+        if let (false, Ok(channel)) = (withdrawn.is_empty(), channel_id(name))
+            && self.take_inherited(channel.key())
+        {
+            self.leave_presence(channel);
+        }
+        for reply_to in &withdrawn {
+            let gone = v1::Error::new(ErrorCode::NotSubscribed, "unsubscribed meanwhile");
+            self.refuse_attach(*reply_to, name.to_owned(), gone);
+        }
+        !withdrawn.is_empty()
+    }
+}

@@ -1,0 +1,82 @@
+//! What a session says about its own presence. Pure.
+//!
+//! A session is present in a channel until it says otherwise, whatever becomes of its connections:
+//! so nothing here may be forgotten with a connection.
+
+use std::collections::{HashMap, HashSet};
+
+use ahash::RandomState;
+use sterna_proto::{ChannelId, ChannelKey, v1};
+
+use crate::link::{LinkCommand, Verb};
+use crate::session::session::{Effect, Session};
+
+/// What a session knows of its presence beside its subscriptions.
+#[derive(Debug, Default)]
+pub(super) struct OwnPresence {
+    /// Counts what is said, across connections.
+    turn: u64,
+    /// Channels in which an earlier connection was present and which this one names, but has not
+    /// asked for yet.
+    inherited: HashMap<ChannelKey, ChannelId, RandomState>,
+}
+
+/// What a session leaves behind for the connection on which it continues.
+#[derive(Debug)]
+pub struct Departed {
+    /// One for each channel in which it was present: takes it out there.
+    pub leaves: Vec<LinkCommand>,
+    turn: u64,
+}
+
+impl Session {
+    /// This connection continues a session. Returns what takes it out of the channels that the new
+    /// connection's Hello does not name.
+    pub fn inherit(
+        &mut self,
+        departed: Departed,
+        subscriptions: &[v1::Subscribe],
+    ) -> Vec<LinkCommand> {
+        self.presence.turn = departed.turn;
+        let named: HashSet<&str> =
+            subscriptions.iter().filter(|s| s.presence).map(|s| s.channel.as_str()).collect();
+        let leaves = departed.leaves.into_iter();
+        let (stays, leaves): (Vec<_>, Vec<_>) =
+            leaves.partition(|leave| named.contains(leave.channel.as_str()));
+        self.presence.inherited = stays.into_iter().map(|s| (s.key, s.channel)).collect();
+        leaves
+    }
+
+    pub fn depart(&mut self) -> Departed {
+        let leaves = self.presence_commands(v1::PresenceState::Offline);
+        Departed { leaves, turn: self.presence.turn }
+    }
+
+    /// Tells every channel in which the session is present.
+    pub fn presence_commands(&mut self, state: v1::PresenceState) -> Vec<LinkCommand> {
+        let present = self.subscriptions.values().filter(|s| s.presence).map(|s| &s.channel);
+        let present: Vec<ChannelId> =
+            present.chain(self.presence.inherited.values()).cloned().collect();
+        present.into_iter().map(|channel| self.presence_command(channel, state)).collect()
+    }
+
+    /// The session is about to ask for the channel. True: an earlier connection was present there.
+    pub(super) fn take_inherited(&mut self, key: ChannelKey) -> bool {
+        self.presence.inherited.remove(&key).is_some()
+    }
+
+    pub(super) fn leave_presence(&mut self, channel: ChannelId) {
+        let command = self.presence_command(channel, v1::PresenceState::Offline);
+        self.effects.push_back(Effect::Background(command));
+    }
+
+    pub(super) fn next_turn(&mut self) -> u64 {
+        self.presence.turn += 1;
+        self.presence.turn
+    }
+
+    fn presence_command(&mut self, channel: ChannelId, state: v1::PresenceState) -> LinkCommand {
+        let (key, turn) = (channel.key(), self.next_turn());
+        self.command(channel, key, Verb::SetPresence { state, turn })
+    }
+}

@@ -1,0 +1,63 @@
+//! What a session loses with its rights (I11). Pure.
+
+use sterna_proto::{ChannelId, ChannelKey, CloseReason, ErrorCode, UserId, v1};
+
+use crate::identity::Action;
+use crate::session::session::{Effect, Session};
+use crate::session::subscription::Subscription;
+
+impl Session {
+    /// I11: the user lost the right to the channel. Nothing more of it leaves, not even what is
+    /// queued already.
+    pub fn handle_evict(&mut self, key: ChannelKey, user: &UserId, error: &v1::Error) {
+        if self.identity.user != *user {
+            return;
+        }
+        let Some(subscription) = self.subscriptions.remove(&key) else { return };
+        self.outbox.drop_channel(key);
+        self.effects.push_back(Effect::Leave(key));
+        if subscription.presence {
+            self.leave_presence(subscription.channel.clone());
+        }
+        self.push_own(v1::push::Event::Unsubscribed(v1::Unsubscribed {
+            channel: subscription.channel.to_string(),
+            error: Some(error.clone()),
+        }));
+    }
+
+    /// I11: an identity that has run out ends its connection.
+    pub fn check_expiry(&mut self, unix_ms: u64) {
+        if self.identity.expires_at_ms.is_some_and(|at| at <= unix_ms) {
+            self.start_close(CloseReason::TokenExpired);
+        }
+    }
+
+    /// I11: a narrower token ends the subscriptions that it does not cover.
+    pub(super) fn drop_what_is_not_permitted(&mut self) {
+        let identity = self.identity.clone();
+        let permits = |s: &Subscription, action| identity.permits(&s.channel, action);
+        let ended: Vec<ChannelKey> = self
+            .subscriptions
+            .iter()
+            .filter(|(_, s)| !permits(s, Action::Subscribe))
+            .map(|(key, _)| *key)
+            .collect();
+        let message = "the new access token does not allow to subscribe here";
+        let error = v1::Error::new(ErrorCode::PermissionDenied, message);
+        for key in ended {
+            self.handle_evict(key, &identity.user, &error);
+        }
+        let unseen: Vec<ChannelId> = self
+            .subscriptions
+            .values_mut()
+            .filter(|s| s.presence && !permits(s, Action::Presence))
+            .map(|s| {
+                s.presence = false;
+                s.channel.clone()
+            })
+            .collect();
+        for channel in unseen {
+            self.leave_presence(channel);
+        }
+    }
+}

@@ -1,0 +1,115 @@
+//! Channels whose state cannot be read: commands are refused with advice, and the next one tries
+//! again.
+
+#![allow(clippy::unwrap_used)]
+
+mod support;
+
+use std::sync::Arc;
+
+use sterna_proto::v1::{self, command::Verb, reply::Result as Reply};
+use sterna_proto::{ErrorCode, Offset};
+use sterna_storage::memory::MemoryStore;
+use sterna_storage::{PageLimit, Stores};
+use support::stores::GatedChannels;
+use support::{TestClient, config, error, publish, subscribe, with_workers};
+
+fn stores() -> (Arc<GatedChannels>, Stores) {
+    let mut stores = MemoryStore::new().stores();
+    let channels = Arc::new(GatedChannels::new(stores.channels.clone()));
+    stores.channels = channels.clone();
+    (channels, stores)
+}
+
+#[test]
+fn a_channel_that_could_not_be_loaded_is_loaded_by_the_next_command() {
+    let (channels, stores) = stores();
+    with_workers(config(), stores, 1, |_, workers| async move {
+        let mut alice = TestClient::connect(&workers[0], "alice").await;
+        for _ in 0..3 {
+            channels.loads.fail(1);
+            let refused = error(alice.ask(publish("room:1", 1, "x")).await);
+            assert_eq!(refused.code, ErrorCode::Unavailable.number());
+            assert!(refused.retryable && refused.retry_after_ms > 0);
+        }
+        assert_eq!(alice.publish("room:1", 1, "x").await.offset, 1);
+    });
+}
+
+#[test]
+fn i2_i3_what_waits_for_a_load_that_fails_is_refused_and_nothing_of_it_is_stored() {
+    let (channels, stores) = stores();
+    let log = stores.log.clone();
+    with_workers(config(), stores, 1, |_, workers| async move {
+        let mut alice = TestClient::connect(&workers[0], "alice").await;
+        let mut bob = TestClient::connect(&workers[0], "bob").await;
+        channels.loads.hold();
+        channels.loads.fail(1);
+        let subscribed = bob.send(subscribe("room:1", None));
+        let ordered = |seq: u64| {
+            let Verb::Publish(publish) = publish("room:1", seq, "x") else { unreachable!() };
+            Verb::Publish(v1::Publish { ordered: true, ..publish })
+        };
+        let ids: Vec<u32> = (1..=5).map(|seq| alice.send(ordered(seq))).collect();
+        channels.loads.wait_for_waiting(1).await;
+        channels.loads.release();
+        for id in ids {
+            assert!(error(alice.reply(id).await).retryable);
+        }
+        assert!(error(bob.reply(subscribed).await).retryable);
+        // The first refused one comes first, whatever is sent before it.
+        assert!(error(alice.ask(ordered(2)).await).retryable);
+        for seq in 1..=5 {
+            let Reply::Published(published) = alice.ask(ordered(seq)).await else { panic!() };
+            assert_eq!((published.offset, published.duplicate), (seq, false));
+        }
+        let page = bob.subscribe("room:1", Some(v1::Position::default())).await;
+        assert_eq!(page.publications.len(), 5);
+        let key = sterna_proto::ChannelId::new("room:1").unwrap().key();
+        let limit = PageLimit { records: 100, payload_bytes: usize::MAX };
+        assert_eq!(log.read(key, Offset::ZERO, limit).await.unwrap().len(), 5);
+    });
+}
+
+#[test]
+fn i5_what_was_trimmed_is_named_as_a_gap() {
+    let stores = MemoryStore::new().stores();
+    let other = stores.clone();
+    with_workers(config(), stores, 1, |_, workers| async move {
+        let mut alice = TestClient::connect(&workers[0], "alice").await;
+        for seq in 1..=100 {
+            alice.publish("room:1", seq, "x").await;
+        }
+        let key = sterna_proto::ChannelId::new("room:1").unwrap().key();
+        other.log.trim(key, Offset(41)).await.unwrap();
+        // A node that loads the channel now.
+        let mut second = config();
+        second.id_worker = 1;
+        let second = support::node(second, other).await;
+        let worker = sterna_core::Worker::new(&second, 0);
+        let mut bob = TestClient::connect(&worker, "bob").await;
+        let page = bob.subscribe("room:1", Some(v1::Position::default())).await;
+        let gap = page.gap.unwrap();
+        assert_eq!((gap.after_offset, gap.upto_offset), (0, 40));
+        let offsets = |publications: &[v1::Publication]| -> Vec<u64> {
+            publications.iter().map(|publication| publication.offset).collect()
+        };
+        assert_eq!(offsets(&page.publications), (41..=100).collect::<Vec<_>>());
+        assert!(page.live);
+        let since = page.position.map(|position| v1::Position { offset: 50, ..position });
+        assert_eq!(bob.subscribe("room:1", since).await.gap, None);
+        for (backwards, since, expected) in [(false, 0, 41..=70), (true, 60, 41..=59)] {
+            let history = v1::History {
+                channel: "room:1".into(),
+                since: page.position.map(|p| v1::Position { offset: since, ..p }),
+                limit: 30,
+                backwards,
+            };
+            let Reply::History(page) = bob.ask(Verb::History(history)).await else { panic!() };
+            assert_eq!(offsets(&page.publications), expected.collect::<Vec<_>>());
+            assert_eq!(page.more, !backwards);
+        }
+        drop(bob);
+        assert!(second.shutdown(std::time::Duration::from_secs(5)).await);
+    });
+}

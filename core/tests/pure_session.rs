@@ -1,0 +1,87 @@
+//! A session by itself: what it asks of others is answered by the test.
+
+#![allow(clippy::unwrap_used)]
+
+mod support;
+
+use std::sync::Arc;
+
+use sterna_core::session::{Effect, OutgoingBody, ResumeTicket, Session};
+use sterna_proto::v1::{self, command::Verb, reply::Result as Reply};
+use sterna_proto::{ClientId, CloseReason, ErrorCode};
+use support::{config, identity, publish};
+use tokio::time::Instant;
+
+fn session() -> (Session, Instant) {
+    let now = Instant::now();
+    let client_id = ClientId::new("phone").unwrap();
+    let (ticket, config) = (ResumeTicket::random(), Arc::new(config()));
+    let connection = support::connection();
+    (Session::new(ticket, identity("bob"), client_id, connection, config, now), now)
+}
+
+/// Answers that wait for the client: the command's id and whether it failed.
+fn answers(session: &mut Session) -> Vec<(u32, bool)> {
+    let mut frames = Vec::new();
+    session.take_frames(&mut frames, usize::MAX);
+    let answer = |body: OutgoingBody| match body {
+        OutgoingBody::Own(frame) => match frame.body {
+            Some(v1::frame::Body::Reply(v1::Reply { id, result: Some(result) })) => {
+                Some((id, matches!(result, Reply::Error(_))))
+            }
+            _ => None,
+        },
+        OutgoingBody::Shared(_) => None,
+    };
+    frames.into_iter().filter_map(|frame| answer(frame.body)).collect()
+}
+
+/// The client_seq of the next publication that goes to its owner, and its token.
+fn next_publication(session: &mut Session) -> Option<(u64, u32)> {
+    match session.poll_effect()? {
+        Effect::Call { token, command } => match command.verb {
+            sterna_core::link::Verb::Publish(publish) => Some((publish.client_seq, token)),
+            other => panic!("{other:?}"),
+        },
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn i13_what_waits_behind_a_refused_publication_is_not_sent() {
+    let (mut session, now) = session();
+    let send = |session: &mut Session, channel: &str, id: u32, seq: u64| {
+        let Verb::Publish(publish) = publish(channel, seq, "x") else { unreachable!() };
+        let verb = Some(Verb::Publish(v1::Publish { ordered: true, ..publish }));
+        session.handle_command(v1::Command { id, verb }, now, 0).unwrap();
+    };
+    send(&mut session, "room:1", 10, 1);
+    send(&mut session, "room:1", 11, 2);
+    send(&mut session, "room:2", 12, 3);
+    send(&mut session, "room:1", 13, 4);
+    let (seq, token) = next_publication(&mut session).unwrap();
+    assert_eq!(seq, 1);
+    // The owner's mailbox has no room for it; by now there may be some for the next.
+    session.handle_reply(token, Err(v1::Error::new(ErrorCode::Busy, "no room")));
+    assert_eq!(answers(&mut session), [(10, true), (11, true), (13, true)]);
+    assert_eq!(next_publication(&mut session).map(|next| next.0), Some(3), "another channel");
+    assert_eq!(next_publication(&mut session), None);
+    for (id, seq) in [(20, 1), (21, 2), (22, 4)] {
+        send(&mut session, "room:1", id, seq);
+        assert_eq!(next_publication(&mut session).map(|next| next.0), Some(seq));
+    }
+}
+
+#[test]
+fn i11_an_answer_under_way_when_the_right_ends_is_not_given_out() {
+    for (reason, heard) in [(CloseReason::Revoked, 0), (CloseReason::Slow, 1)] {
+        let (mut session, now) = session();
+        let history = v1::History { channel: "room:1".into(), ..Default::default() };
+        let command = v1::Command { id: 7, verb: Some(Verb::History(history)) };
+        session.handle_command(command, now, 0).unwrap();
+        let Some(Effect::Call { token, .. }) = session.poll_effect() else { panic!() };
+        session.start_close(reason);
+        session.handle_reply(token, Ok(Reply::History(v1::HistoryPage::default())));
+        assert_eq!(answers(&mut session).len(), heard, "{reason:?}");
+    }
+}

@@ -1,0 +1,240 @@
+//! A node of `sterna serve`: written configuration, certificates and keys made for the test, the
+//! real binary, free ports. Told what to do by signals, asked through its own command line and its
+//! HTTP port. What it logged is shown when a test fails; the child is killed when dropped.
+
+use std::fs;
+use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::PathBuf;
+use std::process::{ExitStatus, Output, Stdio};
+use std::time::Duration;
+
+use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
+use serde_json::Value;
+use tempfile::TempDir;
+use tokio::process::{Child, Command};
+use tokio::time::timeout;
+
+use crate::node::{PATIENCE, binary, signal, wait_for};
+
+/// Secret of the access tokens, as the written configuration names it.
+pub const TOKEN_SECRET: &str = "a secret of the tests, long enough for HS256";
+
+/// Who signs certificates.
+pub struct Authority {
+    name: &'static str,
+    issuer: Issuer<'static, KeyPair>,
+    pem: String,
+}
+
+impl Authority {
+    pub fn new(name: &'static str) -> Self {
+        let mut params = CertificateParams::new(Vec::<String>::new()).unwrap();
+        params.distinguished_name.push(rcgen::DnType::CommonName, name);
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let key = KeyPair::generate().unwrap();
+        let pem = params.self_signed(&key).unwrap().pem();
+        Self { name, issuer: Issuer::new(params, key), pem }
+    }
+}
+
+impl std::fmt::Debug for Authority {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Authority").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+/// A place with everything that a node needs, and the node while it runs.
+#[derive(Debug)]
+pub struct Served {
+    home: TempDir,
+    child: Option<Child>,
+    client: SocketAddr,
+    http: SocketAddr,
+}
+
+impl Served {
+    /// Keys and configuration, with `more` behind it; nothing runs.
+    pub fn prepare(authority: &Authority, more: &str) -> Self {
+        let home = tempfile::Builder::new().prefix("sterna-serve-").tempdir().unwrap();
+        let nowhere = SocketAddr::from(([127, 0, 0, 1], 0));
+        let served = Self { home, child: None, client: nowhere, http: nowhere };
+        served.install_certificate(authority, 2100);
+        served.write_secret("token.secret", TOKEN_SECRET);
+        served.write_secret("api.secret", "an api key of the tests, long enough");
+        served.write_config(more);
+        served
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.home.path().join(name)
+    }
+
+    /// Puts a certificate of this authority, valid until the end of a year, where the node reads.
+    pub fn install_certificate(&self, authority: &Authority, until_year: i32) {
+        let names = ["localhost".to_owned(), "127.0.0.1".to_owned()];
+        let mut params = CertificateParams::new(names).unwrap();
+        params.not_before = rcgen::date_time_ymd(2020, 1, 1);
+        params.not_after = rcgen::date_time_ymd(until_year, 1, 1);
+        let key = KeyPair::generate().unwrap();
+        let leaf = params.signed_by(&key, &authority.issuer).unwrap();
+        fs::write(self.path("node.pem"), leaf.pem()).unwrap();
+        self.write_secret("node.key", &key.serialize_pem());
+        fs::write(self.path(&format!("{}.pem", authority.name)), &authority.pem).unwrap();
+    }
+
+    pub fn write_secret(&self, name: &str, secret: &str) {
+        let path = self.path(name);
+        fs::write(&path, secret).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+    }
+
+    /// The configuration: port 0 everywhere, and `more`.
+    pub fn write_config(&self, more: &str) {
+        let path = |name: &str| format!("{:?}", self.path(name));
+        let text = format!(
+            "[node]\ndata_dir = {}\ndrain_deadline = \"5s\"\n\
+             [client]\naddress = \"127.0.0.1:0\"\ncertificate = {}\nprivate_key = {}\n\
+             address_connections_per_second = 10000\naddress_connection_burst = 10000\n\
+             [http]\naddress = \"127.0.0.1:0\"\n\
+             [[http.api_keys]]\nid = \"test\"\nsecret_file = {}\n\
+             [channels]\ncreate_on_first_use = true\n\
+             [[auth.keys]]\nalgorithm = \"HS256\"\nfile = {}\n{more}",
+            path("data"),
+            path("node.pem"),
+            path("node.key"),
+            path("api.secret"),
+            path("token.secret"),
+        );
+        fs::write(self.config(), text).unwrap();
+    }
+
+    pub fn config(&self) -> PathBuf {
+        self.path("sterna.toml")
+    }
+
+    /// A verb that reads the configuration.
+    pub fn configured_verb(&self, verb: &str) -> Command {
+        let mut command = Command::new(binary());
+        command.args([verb, "--config"]).arg(self.config());
+        // What the tests are told by variables would be configuration to the node.
+        std::env::vars().filter(|(name, _)| name.starts_with("STERNA_")).for_each(|(name, _)| {
+            command.env_remove(name);
+        });
+        command.stdin(Stdio::null()).kill_on_drop(true);
+        command
+    }
+
+    /// Starts `sterna serve` with these variables and flags, and waits until it says that it is up.
+    pub async fn start(&mut self, environment: &[(&str, &str)], flags: &[&str]) {
+        assert!(self.child.is_none(), "the node runs already");
+        let log = fs::File::create(self.path("node.log")).unwrap();
+        let mut command = self.configured_verb("serve");
+        command.args(["--set", "log.format=json"]).args(flags);
+        command.envs(environment.iter().copied());
+        command.stdout(log.try_clone().unwrap()).stderr(log);
+        self.child = Some(command.spawn().unwrap());
+        let up = wait_for("the node is up", || {
+            let ended = self.child.as_mut().and_then(|child| child.try_wait().unwrap());
+            assert!(ended.is_none(), "the node ended:\n{}", self.log());
+            self.logged("node is up").first().cloned()
+        });
+        let up = up.await;
+        let address = |name: &str| up["fields"][name].as_str().unwrap().parse().unwrap();
+        (self.client, self.http) = (address("client"), address("http"));
+    }
+
+    pub fn client_address(&self) -> SocketAddr {
+        self.client
+    }
+
+    pub fn log(&self) -> String {
+        fs::read_to_string(self.path("node.log")).unwrap_or_default()
+    }
+
+    /// The lines of the log whose message holds `text`.
+    pub fn logged(&self, text: &str) -> Vec<Value> {
+        let log = self.log();
+        let lines = log.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+        lines
+            .filter(|line| line["fields"]["message"].as_str().is_some_and(|it| it.contains(text)))
+            .collect()
+    }
+
+    /// A verb that talks to this node as `user` and trusts `authority`.
+    pub async fn verb(&self, authority: &Authority, user: &str, verb: &[&str]) -> Command {
+        self.verb_with(authority, &self.token(user).await, verb)
+    }
+
+    /// The same with a token of whatever kind.
+    pub fn verb_with(&self, authority: &Authority, token: &str, verb: &[&str]) -> Command {
+        let mut command = Command::new(binary());
+        command.args(verb).args(["--server", &self.client.to_string()]);
+        command.args(["--token", token]);
+        command.arg("--ca").arg(self.path(&format!("{}.pem", authority.name)));
+        command.stdin(Stdio::null()).kill_on_drop(true);
+        command
+    }
+
+    /// A token that everybody believes who has the secret.
+    pub async fn token(&self, user: &str) -> String {
+        let mut command = Command::new(binary());
+        command.args(["token", "--user", user, "--secret-file"]).arg(self.path("token.secret"));
+        let output = run(command).await;
+        assert!(output.status.success(), "{}", said(&output));
+        String::from_utf8(output.stdout).unwrap().trim().to_owned()
+    }
+
+    /// Status and body of `GET path`.
+    pub async fn http_get(&self, path: &str) -> (u16, String) {
+        crate::node::http_get(self.http, path).await.unwrap()
+    }
+
+    /// Waits until `GET /readyz` answers with this status, and returns its text.
+    pub async fn wait_ready(&self, wanted: u16) -> String {
+        let deadline = tokio::time::Instant::now() + PATIENCE;
+        loop {
+            let (status, text) = self.http_get("/readyz").await;
+            if status == wanted {
+                return text;
+            }
+            assert!(tokio::time::Instant::now() < deadline, "{status} {text}\n{}", self.log());
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+
+    /// SIGHUP, and what the node logged about it.
+    pub async fn reload(&self, outcome: &str) -> Value {
+        let before = self.logged(outcome).len();
+        self.signal(libc::SIGHUP);
+        wait_for(outcome, || self.logged(outcome).into_iter().nth(before)).await
+    }
+
+    pub fn signal(&self, number: i32) {
+        signal(self.child.as_ref().expect("the node runs"), number);
+    }
+
+    pub async fn ended(&mut self) -> ExitStatus {
+        let mut child = self.child.take().expect("the node runs");
+        timeout(PATIENCE, child.wait()).await.expect("the node ends").unwrap()
+    }
+}
+
+impl Drop for Served {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("--- the node's log ---\n{}\n---", self.log());
+        }
+    }
+}
+
+/// Runs a command to its end.
+pub async fn run(mut command: Command) -> Output {
+    command.stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
+    timeout(PATIENCE, command.output()).await.expect("the command ends").unwrap()
+}
+
+/// Both outputs of a command.
+pub fn said(output: &Output) -> String {
+    [&output.stdout, &output.stderr].map(|text| String::from_utf8_lossy(text)).concat()
+}
