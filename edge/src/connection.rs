@@ -3,21 +3,22 @@
 //! tokens are checked here. Ends with a [`CloseReason`] that the client hears, or when the client or
 //! its path has gone; the session then stays resumable.
 
+use std::future::poll_fn;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
+use std::task::Poll;
 use std::time::Duration;
 
-use futures_util::FutureExt as _;
-use sterna_core::{Attachment, ConnectionInfo, Outgoing};
+use sterna_core::{Attachment, ConnectionInfo};
 use sterna_proto::{CloseReason, ErrorCode, v1};
 use tokio::time::{Instant, Sleep, sleep_until, timeout_at};
 
 use crate::auth::AuthError;
 use crate::listen::Admitted;
 use crate::metrics::{self, Meter};
+use crate::outward::Outward;
 use crate::path::{PathVerdict, PathWatch};
-use crate::stall::StallWatch;
-use crate::transport::{End, Received, Transport};
+use crate::transport::{End, Received, Receiver, Transport};
 use crate::worker::WorkerContext;
 
 /// Serves a connection whose Hello has to come before `hello_by`.
@@ -100,23 +101,18 @@ fn hello_of(frame: v1::Frame) -> Result<(u32, v1::Hello), CloseReason> {
 /// A connection with a session.
 struct Serving<'a> {
     context: &'a WorkerContext,
-    attachment: Attachment,
-    transport: &'a mut Transport,
+    receiver: &'a mut Receiver,
+    outward: Outward<'a>,
     admitted: Admitted,
     meter: Meter,
     path: PathWatch,
-    batch: Vec<Outgoing>,
-    stall: StallWatch,
 }
 
 // Lives for one turn of the loop, on the stack: a box would cost more than it saves.
 #[allow(clippy::large_enum_variant)]
 enum Event {
     Received(Received),
-    Batch(Result<(), CloseReason>),
-    Written,
     Tick,
-    Closing,
 }
 
 impl<'a> Serving<'a> {
@@ -127,32 +123,40 @@ impl<'a> Serving<'a> {
         admitted: Admitted,
         meter: Meter,
     ) -> Self {
-        let remote = transport.receiver.path().0;
+        let Transport { receiver, sender, .. } = transport;
         let changes = context.config.limits.path_changes_per_minute;
-        let path = PathWatch::new(remote, changes, Instant::now());
-        let (batch, stall) = (Vec::new(), StallWatch::default());
-        Self { context, attachment, transport, admitted, meter, path, batch, stall }
+        let path = PathWatch::new(receiver.path().0, changes, Instant::now());
+        let outward = Outward::new(attachment, sender, meter.clone());
+        Self { context, receiver, outward, admitted, meter, path }
     }
 
     async fn run(mut self) -> End {
         let context = self.context;
         let mut closing = pin!(context.tasks.shutdown_started());
-        let mut timer = pin!(sleep_until(Instant::now() + self.tick()));
+        let mut timer = pin!(sleep_until(Instant::now() + self.beat(TICK)));
+        let blocked_beat = self.beat(BLOCKED_TICK);
         loop {
-            let (ready, unwritten) = (self.is_ready(), self.transport.sender.pending_bytes());
-            let Self { attachment, transport, batch, meter, .. } = &mut self;
-            let event = tokio::select! {
-                received = transport.receiver.receive(meter), if ready => {
-                    received.map(Event::Received)
-                }
-                given = attachment.next_batch(batch), if unwritten < WRITE_AHEAD_BYTES => {
-                    Ok(Event::Batch(given))
-                }
-                written = transport.sender.flush(), if unwritten > 0 => {
-                    written.map(|()| Event::Written)
-                }
-                () = &mut timer => Ok(Event::Tick),
-                () = &mut closing => Ok(Event::Closing),
+            let event = {
+                let Self { outward, receiver, meter, .. } = &mut self;
+                let mut receiving = pin!(receiver.receive(meter));
+                let turn = poll_fn(|cx| {
+                    if let Poll::Ready(end) = outward.poll(cx) {
+                        return Poll::Ready(Err(end));
+                    }
+                    if outward.attachment.is_ready()
+                        && let Poll::Ready(received) = receiving.as_mut().poll(cx)
+                    {
+                        return Poll::Ready(received.map(Event::Received));
+                    }
+                    if closing.as_mut().poll(cx).is_ready() {
+                        return Poll::Ready(Err(CloseReason::Drained.into()));
+                    }
+                    if outward.is_blocked() {
+                        look_again(timer.as_mut(), Instant::now() + blocked_beat);
+                    }
+                    timer.as_mut().poll(cx).map(|()| Ok(Event::Tick))
+                });
+                turn.await
             };
             if let Err(end) = event.and_then(|event| self.on_event(event, timer.as_mut())) {
                 return end;
@@ -161,52 +165,14 @@ impl<'a> Serving<'a> {
     }
 
     fn on_event(&mut self, event: Event, timer: Pin<&mut Sleep>) -> Result<(), End> {
-        self.check_right()?;
+        self.outward.check_right()?;
         match event {
             Event::Received(received) => {
                 self.handle_all(received)?;
                 self.watch_path(timer)
             }
-            Event::Batch(given) => {
-                self.look_at_writes();
-                self.transport.sender.queue(&mut self.batch, &self.meter);
-                // Mostly the transport takes it at once, and the loop need not turn again for that.
-                if let Some(written) = self.transport.sender.flush().now_or_never() {
-                    written?;
-                }
-                if self.look_at_writes() >= WRITE_AHEAD_BYTES {
-                    look_again(timer, Instant::now() + self.tick());
-                }
-                given.map_err(End::Close)
-            }
-            Event::Written => {
-                self.look_at_writes();
-                Ok(())
-            }
             Event::Tick => self.on_tick(timer),
-            Event::Closing => Err(CloseReason::Drained.into()),
         }
-    }
-
-    /// I11: who has lost the session is not served and hears nothing more, also while so much waits
-    /// to be written that the outbox is not asked.
-    fn check_right(&self) -> Result<(), End> {
-        match self.attachment.closing() {
-            Some(
-                reason @ (CloseReason::Revoked
-                | CloseReason::TokenExpired
-                | CloseReason::Superseded),
-            ) => Err(reason.into()),
-            // The outbox has the last word.
-            _ => Ok(()),
-        }
-    }
-
-    /// What waits to be written.
-    fn look_at_writes(&mut self) -> usize {
-        let unwritten = self.transport.sender.pending_bytes();
-        self.stall.look(unwritten, Instant::now());
-        unwritten
     }
 
     /// The frame, and those whose bytes came with it.
@@ -219,7 +185,7 @@ impl<'a> Serving<'a> {
             if !self.is_ready() {
                 break;
             }
-            next = self.transport.receiver.take_received()?;
+            next = self.receiver.take_received()?;
         }
         Ok(())
     }
@@ -231,42 +197,42 @@ impl<'a> Serving<'a> {
         if let Some(stream) = received.reply_on
             && command.id != 0
         {
-            self.transport.sender.expect_bulk_reply(command.id, stream);
+            self.outward.sender.expect_bulk_reply(command.id, stream);
         }
         match command.verb {
             Some(v1::command::Verb::Refresh(refresh)) => self.refresh(command.id, &refresh),
-            _ => self.attachment.handle(command).map_err(End::Close),
+            _ => self.outward.attachment.handle(command).map_err(End::Close),
         }
     }
 
     fn refresh(&mut self, id: u32, refresh: &v1::Refresh) -> Result<(), End> {
         match self.context.check(&refresh.access_token) {
-            Ok(identity) => self.attachment.refresh(id, identity).map_err(End::Close),
+            Ok(identity) => self.outward.attachment.refresh(id, identity).map_err(End::Close),
             Err(error) => {
                 let code = match error {
                     AuthError::Expired => ErrorCode::TokenExpired,
                     AuthError::Invalid => ErrorCode::Unauthorized,
                     AuthError::Later => ErrorCode::Unavailable,
                 };
-                self.attachment.reject(id, v1::Error::new(code, error.to_string()));
+                self.outward.attachment.reject(id, v1::Error::new(code, error.to_string()));
                 Ok(())
             }
         }
     }
 
     fn is_ready(&self) -> bool {
-        self.attachment.is_ready()
+        self.outward.attachment.is_ready()
     }
 
     fn on_tick(&mut self, mut timer: Pin<&mut Sleep>) -> Result<(), End> {
         let now = Instant::now();
-        timer.as_mut().reset(now + self.tick());
-        self.look_at_writes();
-        if self.stall.is_over(self.context.node.config().slow_after, now) {
+        let tick = if self.outward.is_blocked() { BLOCKED_TICK } else { TICK };
+        timer.as_mut().reset(now + self.beat(tick));
+        if self.outward.is_stalled(self.context.node.config().slow_after) {
             return Err(CloseReason::Slow.into());
         }
         let idle_timeout = self.context.config.limits.idle_timeout;
-        let heard = self.transport.receiver.last_heard();
+        let heard = self.receiver.last_heard();
         if heard.is_some_and(|heard| now - heard >= idle_timeout) {
             return Err(CloseReason::IdleTimeout.into());
         }
@@ -274,7 +240,7 @@ impl<'a> Serving<'a> {
     }
 
     fn watch_path(&mut self, timer: Pin<&mut Sleep>) -> Result<(), End> {
-        let (remote, rtt) = self.transport.receiver.path();
+        let (remote, rtt) = self.receiver.path();
         match self.path.look(remote, rtt, Instant::now()) {
             PathVerdict::Unchanged => Ok(()),
             PathVerdict::Unconfirmed(confirmed_at) => {
@@ -283,23 +249,21 @@ impl<'a> Serving<'a> {
             }
             PathVerdict::TooOften => Err(CloseReason::Overloaded.into()),
             PathVerdict::Changed(remote) => {
-                let session = self.attachment.session_id();
+                let session = self.outward.attachment.session_id();
                 tracing::info!(?session, "the client's path has changed");
                 metrics::path_changed();
                 self.admitted
                     .move_to(remote.ip(), std::time::Instant::now())
                     .map_err(|_| CloseReason::Overloaded)?;
-                self.attachment.on_path_changed(remote);
+                self.outward.attachment.on_path_changed(remote);
                 Ok(())
             }
         }
     }
 
     /// How often slowness, silence and the path are looked at, and the right to the session while
-    /// the outbox does not tell of it.
-    fn tick(&self) -> Duration {
-        let blocked = self.transport.sender.pending_bytes() >= WRITE_AHEAD_BYTES;
-        let tick = if blocked { BLOCKED_TICK } else { TICK };
+    /// the outbox does not tell of it: `tick`, or more often where the limits are short.
+    fn beat(&self, tick: Duration) -> Duration {
         let slow_after = self.context.node.config().slow_after;
         tick.min(slow_after / 4).min(self.context.config.limits.idle_timeout / 4)
     }
@@ -329,10 +293,6 @@ impl Drop for Active {
 
 /// Frames handled before the connection looks at its other duties.
 const FRAMES_A_TURN: usize = 256;
-
-/// More is not taken from the outbox while this much waits to be written: in the outbox, what is
-/// stale can still be replaced.
-const WRITE_AHEAD_BYTES: usize = 64 * 1024;
 
 const TICK: Duration = Duration::from_secs(5);
 

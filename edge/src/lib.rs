@@ -14,6 +14,7 @@ mod connection;
 mod keys;
 mod listen;
 mod metrics;
+mod outward;
 mod path;
 mod stall;
 mod steer;

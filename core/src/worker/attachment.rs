@@ -7,7 +7,6 @@ use futures_util::StreamExt as _;
 use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
 use sterna_proto::{CloseReason, SessionId, v1};
-use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use crate::fanout::hub::{Interest, Slot};
@@ -15,6 +14,7 @@ use crate::identity::Identity;
 use crate::link::{Calling, LinkReply};
 use crate::session::{CallToken, Effect, Outgoing, Session};
 use crate::worker::Worker;
+use crate::worker::wake::Wake;
 
 /// Bytes given to the connection at once: enough to coalesce writes, little enough that control
 /// frames do not wait long behind.
@@ -27,7 +27,7 @@ pub struct Attachment {
     slot: Slot,
     generation: u64,
     id: SessionId,
-    wake: Rc<Notify>,
+    wake: Rc<Wake>,
     calls: FuturesUnordered<BoxFuture<'static, (CallToken, LinkReply)>>,
     /// A call for which the owner's mailbox has no room; no other starts before, so that commands
     /// keep their order.
@@ -42,7 +42,7 @@ struct WaitingCall {
 }
 
 impl Attachment {
-    pub(super) fn new(worker: Worker, slot: Slot, generation: u64, wake: Rc<Notify>) -> Self {
+    pub(super) fn new(worker: Worker, slot: Slot, generation: u64, wake: Rc<Wake>) -> Self {
         let calls = FuturesUnordered::new();
         let mut attachment =
             Self { worker, slot, generation, id: SessionId(0), wake, calls, waiting: None };
@@ -63,7 +63,7 @@ impl Attachment {
         let handled =
             self.with_session(|session| session.handle_command(command, Instant::now(), unix_ms));
         self.pump();
-        self.wake.notify_one();
+        self.wake.notify();
         handled.unwrap_or(Err(CloseReason::Superseded))
     }
 
@@ -107,20 +107,20 @@ impl Attachment {
     pub fn on_path_changed(&mut self, remote: SocketAddr) {
         self.with_session(|session| session.on_path_changed(remote));
         metrics::counter!("sterna_core_path_changes_total").increment(1);
-        self.wake.notify_one();
+        self.wake.notify();
     }
 
     /// A fresh token of the same user was checked.
     pub fn refresh(&mut self, id: u32, identity: Identity) -> Result<(), CloseReason> {
         let refreshed = self.with_session(|session| session.refresh(id, identity));
-        self.wake.notify_one();
+        self.wake.notify();
         refreshed.unwrap_or(Err(CloseReason::Superseded))
     }
 
     /// Answers command `id` with an error found by the edge.
     pub fn reject(&mut self, id: u32, error: v1::Error) {
         self.with_session(|session| session.reply_error(id, error));
-        self.wake.notify_one();
+        self.wake.notify();
     }
 
     /// Nothing is kept of the session once this is dropped.

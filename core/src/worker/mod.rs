@@ -7,6 +7,7 @@
 mod attachment;
 mod detached;
 mod table;
+mod wake;
 
 pub use attachment::Attachment;
 

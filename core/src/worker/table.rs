@@ -13,6 +13,7 @@ use crate::fanout::hub::{Hub, Interest, Slot};
 use crate::link::LinkCommand;
 use crate::session::{Departed, ResumeTicket, Session};
 use crate::worker::detached::{Absence, Detached, DetachedQueue};
+use crate::worker::wake::Wake;
 
 /// Commands for which no connection waits.
 const BACKGROUND_COMMANDS: usize = 65_536;
@@ -42,7 +43,7 @@ struct Entry {
     generation: u64,
     attached: bool,
     /// Wakes the attachment.
-    wake: Rc<Notify>,
+    wake: Rc<Wake>,
 }
 
 impl Table {
@@ -66,9 +67,9 @@ impl Table {
     }
 
     /// Adds an attached session.
-    pub fn insert(&mut self, session: Session) -> (Slot, u64, Rc<Notify>) {
+    pub fn insert(&mut self, session: Session) -> (Slot, u64, Rc<Wake>) {
         self.next_generation += 1;
-        let wake = Rc::new(Notify::new());
+        let wake = Rc::new(Wake::default());
         let id = session.id();
         let generation = self.next_generation;
         let entry = Entry { session, generation, attached: true, wake: wake.clone() };
@@ -137,7 +138,7 @@ impl Table {
         let departed = session.depart();
         let lost = self.leave_all(slot);
         if let Some(entry) = self.remove(slot) {
-            entry.wake.notify_one();
+            entry.wake.notify();
         }
         Some((departed, lost))
     }
@@ -154,7 +155,7 @@ impl Table {
             if let Some(Some(entry)) = sessions.get_mut(*slot as usize) {
                 give(&mut entry.session);
                 if entry.session.has_output() {
-                    entry.wake.notify_one();
+                    entry.wake.notify();
                 }
             }
         }
@@ -166,7 +167,7 @@ impl Table {
         for entry in self.sessions.iter_mut().flatten().filter(|entry| entry.attached) {
             act(&mut entry.session);
             if entry.session.has_output() {
-                entry.wake.notify_one();
+                entry.wake.notify();
             }
         }
     }
@@ -182,7 +183,7 @@ impl Table {
             }
             if entry.attached {
                 entry.session.revoke();
-                entry.wake.notify_one();
+                entry.wake.notify();
             } else {
                 ended.push(entry.session.id());
                 self.end(slot as Slot);

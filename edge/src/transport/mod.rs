@@ -6,6 +6,7 @@ pub(crate) mod quic;
 pub(crate) mod wss;
 
 use std::net::SocketAddr;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use sterna_core::{Encoding, Outgoing, TransportKind};
@@ -165,11 +166,11 @@ impl Sender {
         }
     }
 
-    /// Writes what was queued. Cancel-safe: goes on where it was when called again.
-    pub(crate) async fn flush(&mut self) -> Result<(), End> {
+    /// Writes what was queued; goes on where it was when called again.
+    pub(crate) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), End>> {
         match self {
-            Self::Quic(sender) => sender.flush().await,
-            Self::Wss(sender) => sender.flush().await,
+            Self::Quic(sender) => sender.poll_flush(cx),
+            Self::Wss(sender) => sender.poll_flush(cx),
         }
     }
 

@@ -195,11 +195,11 @@ impl WssSender {
         self.queued_bytes - before
     }
 
-    pub(crate) async fn flush(&mut self) -> Result<(), End> {
+    async fn flush(&mut self) -> Result<(), End> {
         poll_fn(|cx| self.poll_flush(cx)).await
     }
 
-    fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), End>> {
+    pub(crate) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), End>> {
         let mut socket = self.socket.borrow_mut();
         let failed = |error: tungstenite::Error| end_of(&error);
         while !self.messages.is_empty() {

@@ -60,7 +60,7 @@ impl QuicSender {
         bytes
     }
 
-    pub(crate) async fn flush(&mut self) -> Result<(), End> {
+    async fn flush(&mut self) -> Result<(), End> {
         poll_fn(|cx| self.poll_flush(cx)).await
     }
 
@@ -87,7 +87,7 @@ impl QuicSender {
         }
     }
 
-    fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), End>> {
+    pub(crate) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), End>> {
         let mut blocked = false;
         for stream in std::iter::once(&mut self.control).chain(self.lanes.iter_mut().flatten()) {
             match stream.poll_write(cx) {
