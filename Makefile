@@ -7,7 +7,7 @@ MAKEFLAGS += --no-print-directory
 # RocksDB is compiled once, outside target/, and every cargo call links that archive.
 ROCKSDB := eval "$$(tools/rocksdb.sh --env)"
 
-.PHONY: run test check build bench clean setup help
+.PHONY: run test test-planted test-faults interop check fuzz instructions autobahn build bench clean setup help
 
 run: ## Install what is missing, build, and start a node on this machine (ARGS="...")
 	@tools/setup.sh build
@@ -17,6 +17,31 @@ run: ## Install what is missing, build, and start a node on this machine (ARGS="
 test: ## Install what tests need and run every check and test; the last line counts them
 	@tools/setup.sh test
 	@$(ROCKSDB); python3 tools/run_tests.py
+
+test-faults: ## Break real nodes on purpose for up to 20 min (SEED=, ROUNDS=, SCENARIO=, MINUTES=)
+	@tools/setup.sh test
+	@$(ROCKSDB); tools/test_faults.sh $(SCENARIO)
+
+interop: ## The clients of other makers, with quiche, which is built first (needs cmake)
+	@tools/setup.sh test
+	@tests/interop/quiche.sh >/dev/null
+	@$(ROCKSDB); cargo build --locked -p sterna
+	@tests/interop/run.sh
+
+test-planted: ## Prove that the simulation finds 24 planted bugs
+	@$(ROCKSDB); cargo test --locked -p sterna-simulation --features planted --test planted -- --nocapture
+
+fuzz: ## Drive every fuzz target by coverage (ARGS="--seconds 60 --keep TARGET...")
+	@tools/setup.sh build
+	@$(ROCKSDB); tools/fuzz.py $(ARGS)
+
+instructions: ## Count the instructions of the hot paths and compare (ARGS=--accept)
+	@tools/setup.sh build
+	@$(ROCKSDB); tools/instructions.py $(ARGS)
+
+autobahn: ## The Autobahn suite against the wss listener, where Python 2.7 is
+	@tools/setup.sh build
+	@$(ROCKSDB); tests/autobahn/run.sh
 
 check: ## Format, lints, and licences of dependencies
 	@tools/setup.sh build
@@ -41,4 +66,4 @@ setup: ## Install what building and testing need
 	@tools/setup.sh test
 
 help: ## This list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)

@@ -169,12 +169,18 @@ def main():
     check(totals, "cargo build", ["cargo", "build", "--workspace", "--bins", "--locked"])
     say("tests")
     cargo_tests(totals)
+    say("planted bugs")
+    check(totals, "planted bugs", [
+        "cargo", "test", "--locked", "-q", "-p", "sterna-simulation", "--features", "planted",
+        "--test", "planted"])
     say("other clients")
     interop(totals)
     say("lints")
     check(totals, "cargo clippy", [
         "cargo", "clippy", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings"])
     check(totals, "cargo deny", ["tools/deny.sh"])
+    say("instructions")
+    check(totals, "instructions", ["tools/instructions.py"])
     took = time.monotonic() - started
     say(f"took {took / 60:.0f} min {took % 60:.0f} s")
     for name in totals.names:

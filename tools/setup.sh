@@ -31,6 +31,8 @@ missing_packages() {
         command -v strace >/dev/null || echo strace
         # The clock tests set a node's clock with its library.
         command -v faketime >/dev/null || echo faketime
+        # Instructions are counted with it.
+        command -v valgrind >/dev/null || echo valgrind
     fi
 }
 

@@ -77,6 +77,27 @@ impl Machine {
     }
 }
 
+/// The kind of file system that a path lies on, as the kernel calls it.
+#[must_use]
+pub fn file_system(path: &Path) -> String {
+    let path = path.canonicalize().unwrap_or_else(|_| path.to_owned());
+    let mounts = fs::read_to_string("/proc/self/mounts").unwrap_or_default();
+    let mounts = mounts.lines().filter_map(|line| {
+        let mut words = line.split(' ').skip(1);
+        Some((words.next()?, words.next()?))
+    });
+    // Of two on the same point the later one covers the other.
+    let over = mounts.filter(|(point, _)| path.starts_with(point));
+    let deepest = over.max_by_key(|(point, _)| point.len());
+    deepest.map_or("an unknown file system", |(_, kind)| kind).to_owned()
+}
+
+/// Whether what is synced there is in memory still.
+#[must_use]
+pub fn is_memory(path: &Path) -> bool {
+    matches!(file_system(path).as_str(), "tmpfs" | "ramfs")
+}
+
 #[must_use]
 pub fn cores() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from)
@@ -108,5 +129,12 @@ mod tests {
         }
         assert!(before.resident > 100_000);
         assert!(usage(u32::MAX).is_err());
+    }
+
+    #[test]
+    fn a_file_system_is_that_of_the_deepest_mount() {
+        assert_eq!(file_system(Path::new("/proc/self")), "proc");
+        assert!(!is_memory(Path::new("/proc")));
+        assert_ne!(file_system(Path::new("/")), "proc");
     }
 }

@@ -55,7 +55,7 @@ impl Default for Meter {
 }
 
 /// Nanoseconds up to ten minutes, three digits.
-fn histogram() -> Histogram<u64> {
+pub(crate) fn histogram() -> Histogram<u64> {
     Histogram::new_with_bounds(1, 600_000_000_000, 3)
         .unwrap_or_else(|_| unreachable!("these bounds are allowed"))
 }
@@ -64,7 +64,14 @@ impl Meter {
     /// A payload of `bytes` that knows when it was sent.
     #[must_use]
     pub fn payload(&self, bytes: usize) -> Vec<u8> {
-        let sent = self.began.elapsed().as_nanos() as u64;
+        self.payload_due(Instant::now(), bytes)
+    }
+
+    /// The same when it was due at `due`, however late it is sent: what waits before it is sent
+    /// counts as its delay.
+    #[must_use]
+    pub fn payload_due(&self, due: Instant, bytes: usize) -> Vec<u8> {
+        let sent = due.saturating_duration_since(self.began).as_nanos() as u64;
         let mut payload = format!("{sent:016x}").into_bytes();
         payload.resize(bytes.max(STAMP_BYTES), b'x');
         payload

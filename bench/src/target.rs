@@ -1,6 +1,7 @@
 //! What is measured: a node, a raw limit, or a peer; and how one of them is brought up with a crowd
 //! of clients.
 
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,7 +9,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
 use tempfile::TempDir;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 
 use crate::client::{Access, Client, Transport, quic};
 use crate::dialect::Dialect;
@@ -47,6 +48,8 @@ pub struct Prepared {
     pub launch: Launch,
     pub dialect: Rc<dyn Dialect>,
     pub tls: Arc<rustls::ClientConfig>,
+    /// Where it answers `GET /metrics`.
+    pub metrics: Option<SocketAddr>,
     /// Its files; they go with it.
     pub home: Option<TempDir>,
 }
@@ -56,13 +59,27 @@ pub struct Prepared {
 pub struct Running {
     pub access: Access,
     pub server: Server,
+    pub metrics: Option<SocketAddr>,
     _home: Option<TempDir>,
 }
 
 impl Target {
     /// Starts the server and waits until a client gets in.
     pub async fn start(&self) -> Result<Running> {
-        let Prepared { launch, dialect, tls, home } = (self.prepare)()?;
+        let mut left = STARTS;
+        loop {
+            left -= 1;
+            match self.try_start().await? {
+                Ok(running) => return Ok(running),
+                Err(ended) if left == 0 => return Err(ended.context(self.name.clone())),
+                Err(_) => {}
+            }
+        }
+    }
+
+    /// The inner error: it ended at once, as it does when somebody has taken its port meanwhile.
+    async fn try_start(&self) -> Result<Result<Running>> {
+        let Prepared { launch, dialect, tls, metrics, home } = (self.prepare)()?;
         let mut server = Server::start(&launch).with_context(|| self.name.clone())?;
         let quic = match self.transport {
             Transport::Quic => Some(quic::endpoint(&tls, dialect.alpn())?),
@@ -77,15 +94,22 @@ impl Target {
             meter: Rc::new(Meter::default()),
         };
         let deadline = Instant::now() + START_DEADLINE;
-        while let Err(error) = Client::connect(&access, "first").await {
-            server.usage().with_context(|| self.name.clone())?;
+        loop {
+            // QUIC does not notice by itself that nobody listens.
+            let first = timeout(FIRST_PATIENCE, Client::connect(&access, "first"));
+            let Err(error) = first.await.unwrap_or_else(|elapsed| Err(elapsed.into())) else {
+                break;
+            };
+            if let Err(ended) = server.usage() {
+                return Ok(Err(ended));
+            }
             if Instant::now() > deadline {
                 return Err(error.context(format!("{} lets nobody in", self.name)));
             }
             sleep(Duration::from_millis(20)).await;
         }
         let access = Access { meter: Rc::new(Meter::default()), ..access };
-        Ok(Running { access, server, _home: home })
+        Ok(Ok(Running { access, server, metrics, _home: home }))
     }
 }
 
@@ -116,6 +140,12 @@ impl Running {
         stream::iter((0..count).map(join)).buffer_unordered(CONNECTING).try_collect().await
     }
 }
+
+/// How often a server is started before it is believed that it cannot be.
+const STARTS: u32 = 3;
+
+/// How long the first client waits until it tries again.
+const FIRST_PATIENCE: Duration = Duration::from_secs(3);
 
 /// Handshakes at a time.
 const CONNECTING: usize = 32;

@@ -8,7 +8,10 @@ use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 use sterna_client::Position;
 use sterna_proto::{ChannelId, UserId};
 
-use crate::bench::args::{FanoutArgs, IdleArgs, RawServerArgs};
+use crate::bench::args::{
+    FanoutArgs, HandshakeArgs, IdleArgs, LatencyArgs, LoadArgs, PublishArgs, RawCommitArgs,
+    RawServerArgs, ScaleArgs, StormArgs,
+};
 
 /// Real-time messaging gateway: durable, ordered channels over QUIC and WebSocket.
 #[derive(Debug, Parser)]
@@ -292,6 +295,32 @@ pub(crate) enum BenchSubject {
     Fanout(FanoutArgs),
     /// What a session costs that says nothing: memory, here and in the kernel
     Idle(IdleArgs),
+    /// What an acknowledged publication costs: many clients, each waiting for its own
+    ///
+    /// `raw` is a loop that commits to the same store as many publications at a time as clients
+    /// wait, on the same disk.
+    Publish(PublishArgs),
+    /// How long a publication takes to its subscriber, at half of what the node stands
+    ///
+    /// `raw` is an echo over the same transport at the same rate; a delivery is held against two of
+    /// them and one sync of the disk.
+    Latency(LatencyArgs),
+    /// What it costs to let a client in, with full and with resumed handshakes
+    Handshake(HandshakeArgs),
+    /// Far more clients than a node takes, all at the same moment
+    Storm(StormArgs),
+    /// Whether a delivery costs more when there are more sessions
+    Scale(ScaleArgs),
+    /// Arrivals, lifetimes, heartbeats and publications, up to a peak and through faults
+    ///
+    /// Arrivals are a Poisson process, lifetimes exponential. Stages: baseline, steps to the peak,
+    /// the peak, and at the peak: half of the processor taken away, the node stopped for a moment,
+    /// the network bad; then the baseline again. Afterwards every acknowledged publication is read
+    /// back; exit code 1 when one is missing or there twice.
+    Load(LoadArgs),
+    /// The commit loop that `publish` is held against
+    #[command(hide = true)]
+    RawCommit(RawCommitArgs),
     /// The least code over the same libraries
     #[command(hide = true)]
     RawServer(RawServerArgs),
@@ -423,6 +452,12 @@ mod tests {
             "sterna bench handover --json --switches 2 --delay-ms 25 --rate 200",
             "sterna bench handover --server 127.0.0.1:4443 --data-dir d",
             "sterna bench handover --netns",
+            "sterna bench publish --clients 8 --in-flight 2 --durability os --directory d --json",
+            "sterna bench latency --only raw-quic,sterna-quic --rate 100 --seconds 1 --rounds 1",
+            "sterna bench handshake --concurrent 8 --report page.html",
+            "sterna bench storm --clients 4000 --room 1000",
+            "sterna bench scale --sessions-steps 1000,10000,15000",
+            "sterna bench load --peak 2400 --lifetime 5s",
         ] {
             Args::try_parse_from(line.split(' ')).unwrap_or_else(|error| panic!("{line}: {error}"));
         }

@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
-use std::fmt;
+use std::fmt::{self, Write as _};
 use std::path::{Path, PathBuf};
 
 use toml::Spanned;
@@ -48,7 +48,12 @@ pub(crate) struct Complaint {
 
 impl fmt::Display for Complaint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.origin, self.text)
+        // Names and values come from files and the environment: what they hold stays on one line and
+        // does nothing to a terminal.
+        for c in format!("{}: {}", self.origin, self.text).chars() {
+            if c.is_control() { write!(f, "{}", c.escape_default())? } else { f.write_char(c)? }
+        }
+        Ok(())
     }
 }
 
@@ -320,3 +325,7 @@ fn unknown(path: &str) -> String {
         None => format!("`{path}` is not a key"),
     }
 }
+
+#[cfg(test)]
+#[path = "raw_config_fuzz_tests.rs"]
+mod fuzz_tests;

@@ -61,7 +61,9 @@ impl IdGenerator {
     pub fn try_next(&self) -> Result<PublicationId, u64> {
         let now_ms = self.clock.unix_ms().saturating_sub(ID_EPOCH_UNIX_MS);
         let mut state = self.lock();
-        if now_ms > state.time_ms {
+        if now_ms > state.time_ms
+            || sterna_storage::planted!(IdsFollowClock) && now_ms != state.time_ms
+        {
             state.time_ms = now_ms;
             state.sequence = 0;
         }

@@ -37,6 +37,9 @@ impl<K: Eq + Hash> OrderGate<K> {
     /// Whether a publication may go on.
     pub fn admits(&mut self, key: &K, client_seq: u64, now: Instant) -> bool {
         let Some(refused) = self.refused.get(key) else { return true };
+        if sterna_storage::planted!(OrderGateOpen) {
+            return true;
+        }
         if client_seq > refused.client_seq && now - refused.at < HOLD {
             return false;
         }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use sterna_core::session::{Effect, OutgoingBody, ResumeTicket, Session};
 use sterna_proto::v1::{self, command::Verb, reply::Result as Reply};
-use sterna_proto::{ClientId, CloseReason, ErrorCode};
+use sterna_proto::{ChannelId, ClientId, CloseReason, ErrorCode, Position, UserId};
 use support::{config, identity, publish};
 use tokio::time::Instant;
 
@@ -84,4 +84,60 @@ fn i11_an_answer_under_way_when_the_right_ends_is_not_given_out() {
         session.handle_reply(token, Ok(Reply::History(v1::HistoryPage::default())));
         assert_eq!(answers(&mut session).len(), heard, "{reason:?}");
     }
+}
+
+/// Found by the simulation: the beacon of a channel whose gap had been cleared away with the rest.
+#[test]
+fn i11_a_head_after_the_right_ends_is_not_given_out() {
+    let (mut session, now) = session();
+    let subscribe = v1::Subscribe { channel: "room:1".into(), ..Default::default() };
+    let command = v1::Command { id: 7, verb: Some(Verb::Subscribe(subscribe)) };
+    session.handle_command(command, now, 0).unwrap();
+    let token = std::iter::from_fn(|| session.poll_effect()).find_map(|effect| match effect {
+        Effect::Call { token, .. } => Some(token),
+        _ => None,
+    });
+    let page = v1::Subscribed { channel: "room:1".into(), live: true, ..Default::default() };
+    session.handle_reply(token.unwrap(), Ok(Reply::Subscribed(page)));
+    let key = ChannelId::new("room:1").unwrap().key();
+    session.handle_head(key, Position::new(1, 5));
+    session.start_close(CloseReason::Revoked);
+    session.handle_head(key, Position::new(1, 6));
+    let mut frames = Vec::new();
+    session.take_frames(&mut frames, usize::MAX);
+    assert!(frames.is_empty(), "{frames:?}");
+}
+
+/// Found by the simulation: a page that waited for a slow reader went out after the eviction.
+#[test]
+fn i11_a_page_that_waits_is_refused_when_the_right_ends() {
+    let (mut session, now) = session();
+    let channel = ChannelId::new("club:1").unwrap();
+    let history = v1::History { channel: channel.to_string(), ..Default::default() };
+    let subscribe = v1::Subscribe { channel: channel.to_string(), ..Default::default() };
+    for (id, verb) in [(7, Verb::Subscribe(subscribe)), (8, Verb::History(history))] {
+        session.handle_command(v1::Command { id, verb: Some(verb) }, now, 0).unwrap();
+    }
+    let publications = vec![v1::Publication { offset: 1, ..Default::default() }];
+    while let Some(effect) = session.poll_effect() {
+        let Effect::Call { token, command } = effect else { continue };
+        let (channel, publications) = (channel.to_string(), publications.clone());
+        let reply = match command.verb {
+            sterna_core::link::Verb::Attach { .. } => {
+                let page = v1::Subscribed { channel, publications, ..Default::default() };
+                Reply::Subscribed(v1::Subscribed { live: true, ..page })
+            }
+            _ => Reply::History(v1::HistoryPage { channel, publications, ..Default::default() }),
+        };
+        session.handle_reply(token, Ok(reply));
+    }
+    // Another one's answer comes only after the eviction.
+    let history = v1::History { channel: channel.to_string(), ..Default::default() };
+    let command = v1::Command { id: 9, verb: Some(Verb::History(history)) };
+    session.handle_command(command, now, 0).unwrap();
+    let Some(Effect::Call { token, .. }) = session.poll_effect() else { panic!() };
+    let error = v1::Error::new(ErrorCode::PermissionDenied, "no longer a member");
+    session.handle_evict(channel.key(), &UserId::new("bob").unwrap(), &error);
+    session.handle_reply(token, Ok(Reply::History(v1::HistoryPage::default())));
+    assert_eq!(answers(&mut session), [(7, true), (8, true), (9, true)]);
 }

@@ -60,7 +60,7 @@ pub fn decode_datagram(bytes: Bytes) -> Result<Frame, DecodeError> {
 
 /// The frame in canonical protobuf JSON.
 pub fn encode_json(frame: &Frame) -> String {
-    serde_json::to_string(frame).unwrap_or_else(|_| unreachable!("frames have string keys only"))
+    serde_json::to_string(frame).unwrap_or_else(|_| unreachable!("every value has a text"))
 }
 
 /// A frame from canonical protobuf JSON. Nesting is bounded by the parser (128 levels).
@@ -201,6 +201,13 @@ mod tests {
             decode_datagram(Bytes::from_static(b"GET / HTTP/1.1")),
             Err(DecodeError::Malformed(_))
         ));
+    }
+
+    #[test]
+    fn a_value_without_a_name_is_a_number_in_json() {
+        let publication = v1::Publication { kind: 99, ..Default::default() };
+        let frame = Frame::push(v1::push::Event::Publication(publication));
+        assert_eq!(encode_json(&frame), r#"{"push":{"publication":{"kind":99}}}"#);
     }
 
     #[test]

@@ -30,6 +30,27 @@ pub mod record;
 pub mod relation;
 pub mod sequence;
 
+#[cfg(feature = "planted")]
+pub mod planted;
+
+/// Whether a known bug is switched on here; `false` unless the feature `planted` is.
+#[cfg(feature = "planted")]
+#[macro_export]
+macro_rules! planted {
+    ($bug:ident) => {
+        $crate::planted::is_planted($crate::planted::Bug::$bug)
+    };
+}
+
+/// Whether a known bug is switched on here: none is in this build.
+#[cfg(not(feature = "planted"))]
+#[macro_export]
+macro_rules! planted {
+    ($bug:ident) => {
+        false
+    };
+}
+
 #[cfg(any(test, feature = "conformance"))]
 pub mod conformance;
 #[cfg(any(test, feature = "conformance"))]

@@ -5,7 +5,7 @@ from clients import Quic, Wss
 from wire import pb
 
 
-async def _conversation(node, client, channel, client_id):
+async def conversation(node, client, channel, client_id):
     """Hello, subscribe, publish, receive, read back."""
     async with client:
         welcome = await client.open(node.token("alice"), client_id)
@@ -38,16 +38,16 @@ async def _conversation(node, client, channel, client_id):
 
 
 async def test_aioquic_speaks_the_wire(node):
-    await _conversation(node, Quic(node), "room:aioquic", "aioquic-1")
+    await conversation(node, Quic(node), "room:aioquic", "aioquic-1")
 
 
 async def test_websockets_speaks_protobuf(node):
-    await _conversation(
+    await conversation(
         node, Wss(node, wire.SUBPROTOCOL_PROTOBUF), "room:wss-protobuf", "websockets-1")
 
 
 async def test_websockets_speaks_json(node):
-    await _conversation(node, Wss(node, wire.SUBPROTOCOL_JSON), "room:wss-json", "websockets-2")
+    await conversation(node, Wss(node, wire.SUBPROTOCOL_JSON), "room:wss-json", "websockets-2")
 
 
 async def test_all_three_share_a_channel(node):

@@ -2,19 +2,21 @@
 
 import asyncio
 import inspect
+import os
 import sys
 import time
 import traceback
 
 import cases_clients
 import cases_hostile
+import cases_paths
 from node import Node
 
 CASE_SECS = 60
 
 
 def cases(wanted):
-    for module in (cases_clients, cases_hostile):
+    for module in (cases_clients, cases_hostile, cases_paths):
         for name, case in inspect.getmembers(module, inspect.iscoroutinefunction):
             if name.startswith("test_") and (not wanted or any(w in name for w in wanted)):
                 yield name, case
@@ -37,6 +39,8 @@ async def main(wanted):
         print(error)
         print("0 passed, 1 failed")
         return 1
+    if not os.environ.get("QUICHE_BIN"):
+        print("skip the cases of quiche: it is not built (make interop)")
     for name, case in cases(wanted):
         started = time.monotonic()
         problem = await run(case, node)

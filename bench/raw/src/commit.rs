@@ -8,12 +8,25 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 use rocksdb::{DB, Options, WriteBatch, WriteOptions};
 
-/// What a loop did.
+/// What is written.
 #[derive(Debug, Clone, Copy)]
+pub struct Load {
+    /// Records in a batch.
+    pub batch: usize,
+    /// Of each record.
+    pub bytes: usize,
+    /// Each batch is on the disk before the next begins; else with the operating system.
+    pub synced: bool,
+    pub duration: Duration,
+}
+
+/// What a loop did.
+#[derive(Debug, Clone)]
 pub struct Committed {
     pub records: u64,
-    pub batches: u64,
     pub took: Duration,
+    /// How long each batch took, ascending.
+    pub batches: Vec<Duration>,
 }
 
 impl Committed {
@@ -21,28 +34,38 @@ impl Committed {
     pub fn per_second(&self) -> f64 {
         self.records as f64 / self.took.as_secs_f64()
     }
+
+    /// How long a batch took that is longer than this share of them.
+    #[must_use]
+    pub fn quantile(&self, share: f64) -> Duration {
+        let last = self.batches.len().saturating_sub(1);
+        let at = (last as f64 * share).round() as usize;
+        self.batches.get(at.min(last)).copied().unwrap_or_default()
+    }
 }
 
-/// Commits batches of `batch` records of `bytes` each for at least `duration`, in a new database in
-/// `directory`.
-pub fn run(directory: &Path, batch: usize, bytes: usize, duration: Duration) -> Result<Committed> {
+/// Commits batches for at least the time of `load`, in a new database in `directory`.
+pub fn run(directory: &Path, load: &Load) -> Result<Committed> {
     let mut options = Options::default();
     options.create_if_missing(true);
     let database = DB::open(&options, directory)?;
-    let mut synced = WriteOptions::default();
-    synced.set_sync(true);
-    let value = vec![0x5a_u8; bytes];
-    let (began, mut batches, mut record) = (Instant::now(), 0_u64, 0_u64);
-    while began.elapsed() < duration {
+    let mut write_options = WriteOptions::default();
+    write_options.set_sync(load.synced);
+    let value = vec![0x5a_u8; load.bytes];
+    let (began, mut batches, mut record) = (Instant::now(), Vec::new(), 0_u64);
+    while began.elapsed() < load.duration {
         let mut writes = WriteBatch::default();
-        for _ in 0..batch {
+        let batch = Instant::now();
+        for _ in 0..load.batch {
             writes.put(record.to_be_bytes(), &value);
             record += 1;
         }
-        database.write_opt(writes, &synced)?;
-        batches += 1;
+        database.write_opt(writes, &write_options)?;
+        batches.push(batch.elapsed());
     }
-    Ok(Committed { records: record, batches, took: began.elapsed() })
+    let took = began.elapsed();
+    batches.sort_unstable();
+    Ok(Committed { records: record, took, batches })
 }
 
 #[cfg(test)]
@@ -52,10 +75,23 @@ mod tests {
     #[test]
     fn every_record_is_there() {
         let home = tempfile::tempdir().unwrap();
-        let done = run(home.path(), 8, 100, Duration::from_millis(20)).unwrap();
-        assert_eq!(done.records, 8 * done.batches);
-        let database = DB::open_default(home.path()).unwrap();
-        let found = database.iterator(rocksdb::IteratorMode::Start).count() as u64;
-        assert_eq!(found, done.records);
+        for (name, synced) in [("synced", true), ("unsynced", false)] {
+            let (directory, duration) = (home.path().join(name), Duration::from_millis(20));
+            let done = run(&directory, &Load { batch: 8, bytes: 100, synced, duration }).unwrap();
+            assert_eq!(done.records, 8 * done.batches.len() as u64);
+            let database = DB::open_default(&directory).unwrap();
+            let found = database.iterator(rocksdb::IteratorMode::Start).count() as u64;
+            assert_eq!(found, done.records);
+        }
+    }
+
+    #[test]
+    fn quantiles_are_of_the_batches() {
+        let batches = (1..=101).map(Duration::from_millis).collect();
+        let done = Committed { records: 101, took: Duration::from_secs(1), batches };
+        let at = [0.0, 0.5, 0.99, 1.0].map(|share| done.quantile(share).as_millis());
+        assert_eq!(at, [1, 51, 100, 101]);
+        let none = Committed { batches: Vec::new(), ..done };
+        assert_eq!(none.quantile(0.5), Duration::ZERO);
     }
 }

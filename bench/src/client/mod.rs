@@ -2,9 +2,11 @@
 //! the server. One task reads each; all of them live on one thread.
 
 pub mod quic;
+pub mod tls;
 mod wss;
 
 use std::cell::{Cell, RefCell};
+use std::collections::HashSet;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -15,7 +17,7 @@ use tokio::sync::{Mutex, Notify};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
-use crate::dialect::{Dialect, Event, Message};
+use crate::dialect::{Dialect, Event, Message, Page};
 use crate::meter::Meter;
 
 /// How clients reach a server.
@@ -48,6 +50,8 @@ pub struct Client {
     dialect: Rc<dyn Dialect>,
     reading: JoinHandle<()>,
     sequence: Cell<u64>,
+    /// Subscribed to because it publishes to them.
+    publishes_to: RefCell<HashSet<u32>>,
 }
 
 #[derive(Debug)]
@@ -56,12 +60,29 @@ enum Writer {
     Wss(Box<Mutex<wss::Sink>>),
 }
 
+/// What a client asked for, the server does not want to do.
+#[derive(Debug)]
+pub struct Refused(String);
+
+impl std::fmt::Display for Refused {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "refused: {}", self.0)
+    }
+}
+
+impl std::error::Error for Refused {}
+
 /// What the reading task has seen.
 #[derive(Debug)]
 struct Seen {
     ready: Cell<bool>,
+    name: RefCell<String>,
     subscribed: Cell<u32>,
     acked: Cell<u64>,
+    refused: Cell<u64>,
+    page: RefCell<Option<Page>>,
+    /// The end of the connection is wanted.
+    leaving: Cell<bool>,
     ended: RefCell<Option<String>>,
     /// Said by the reader, sent by nobody yet.
     answers: RefCell<Vec<Message>>,
@@ -81,8 +102,16 @@ impl Seen {
                 self.meter.on_ack(sent.map(|sent| sent.elapsed()));
             }
             Event::Ready => self.ready.set(true),
+            Event::Named(name) => name.clone_into(&mut self.name.borrow_mut()),
             Event::Subscribed => self.subscribed.set(self.subscribed.get() + 1),
-            Event::Refused(why) => self.meter.on_refusal(&why),
+            Event::Refused(why) => {
+                self.refused.set(self.refused.get() + 1);
+                self.meter.on_refusal(&why);
+            }
+            Event::Lagged(why) => self.meter.on_refusal(&why),
+            Event::Page(page) => {
+                self.page.replace(Some(page));
+            }
             Event::Answer(message) => self.answers.borrow_mut().push(message),
         }
         self.changed.notify_waiters();
@@ -90,7 +119,9 @@ impl Seen {
 
     fn end(&self, why: &str) {
         self.ended.replace(Some(why.to_owned()));
-        self.meter.on_end();
+        if !self.leaving.get() {
+            self.meter.on_end();
+        }
         self.changed.notify_waiters();
     }
 
@@ -118,8 +149,12 @@ impl Client {
     pub async fn connect(access: &Access, name: &str) -> Result<Self> {
         let seen = Rc::new(Seen {
             ready: Cell::new(false),
+            name: RefCell::default(),
             subscribed: Cell::new(0),
             acked: Cell::new(0),
+            refused: Cell::new(0),
+            page: RefCell::default(),
+            leaving: Cell::new(false),
             ended: RefCell::default(),
             answers: RefCell::default(),
             changed: Notify::new(),
@@ -137,7 +172,14 @@ impl Client {
             }
         };
         let dialect = access.dialect.clone();
-        let client = Self { writer, seen, dialect, reading, sequence: Cell::new(0) };
+        let client = Self {
+            writer,
+            seen,
+            dialect,
+            reading,
+            sequence: Cell::new(0),
+            publishes_to: RefCell::default(),
+        };
         if let Some(hello) = client.dialect.hello(name) {
             client.send(hello).await?;
             client.seen.until("the server greeted", |seen| seen.ready.get()).await?;
@@ -147,16 +189,36 @@ impl Client {
     }
 
     pub async fn subscribe(&self, channel: u32) -> Result<()> {
-        let before = self.seen.subscribed.get();
-        self.send(self.dialect.subscribe(channel)).await?;
-        self.seen.until("subscribed", |seen| seen.subscribed.get() > before).await
+        let message = self.dialect.subscribe(channel, &self.seen.name.borrow());
+        self.subscribe_with(message).await
+    }
+
+    /// Subscribes and reads the newest publications, as far as the dialect can.
+    pub async fn join(&self, channel: u32) -> Result<()> {
+        let message = self.dialect.join(channel, &self.seen.name.borrow());
+        self.subscribe_with(message).await
+    }
+
+    async fn subscribe_with(&self, message: Message) -> Result<()> {
+        let (before, refused) = (self.seen.subscribed.get(), self.seen.refused.get());
+        self.send(message).await?;
+        let answered = |seen: &Seen| seen.subscribed.get() > before || seen.refused.get() > refused;
+        self.seen.until("subscribed", answered).await?;
+        match self.seen.subscribed.get() > before {
+            true => Ok(()),
+            false => Err(Refused(self.meter().last_refusal()).into()),
+        }
     }
 
     /// Sends, and does not wait for the acknowledgement.
     pub async fn publish(&self, channel: u32, payload: &[u8]) -> Result<()> {
+        if self.dialect.subscribes_to_publish() && self.publishes_to.borrow_mut().insert(channel) {
+            self.subscribe(channel).await?;
+        }
         self.sequence.set(self.sequence.get() + 1);
         self.seen.sent.borrow_mut().push_back(Instant::now());
-        let message = self.dialect.publish(channel, payload, self.sequence.get());
+        let sequence = self.sequence.get();
+        let message = self.dialect.publish(channel, payload, sequence, &self.seen.name.borrow());
         self.meter().on_publish();
         self.send(message).await
     }
@@ -165,6 +227,52 @@ impl Client {
     pub async fn acked_but(&self, most: u64) -> Result<()> {
         let wanted = self.sequence.get().saturating_sub(most);
         self.seen.until("acknowledged", |seen| seen.acked.get() >= wanted).await
+    }
+
+    /// Waits until at most `most` publications are without an answer, refusals among the answers.
+    pub async fn answered_but(&self, most: u64) -> Result<()> {
+        let wanted = self.sequence.get().saturating_sub(most);
+        let answered = |seen: &Seen| seen.acked.get() + seen.refused.get() >= wanted;
+        self.seen.until("acknowledged", answered).await
+    }
+
+    /// How many publications were acknowledged, and how many things refused.
+    #[must_use]
+    pub fn answers(&self) -> (u64, u64) {
+        (self.seen.acked.get(), self.seen.refused.get())
+    }
+
+    /// Sends what comes back as a delivery.
+    pub async fn echo(&self, payload: &[u8]) -> Result<()> {
+        let message = self.dialect.echo(payload).context("this server echoes nothing")?;
+        self.meter().on_publish();
+        self.send(message).await
+    }
+
+    /// What a channel holds behind a position, (0, 0) for all; a page of it.
+    pub async fn history(&self, channel: u32, epoch: u32, after: u64) -> Result<Page> {
+        let message = self.dialect.history(channel, epoch, after);
+        self.seen.page.take();
+        self.send(message.context("this server has no history")?).await?;
+        self.seen.until("read", |seen| seen.page.borrow().is_some()).await?;
+        self.seen.page.take().context("the page has gone")
+    }
+
+    /// Ends the session in good order and waits until the server has closed the connection.
+    pub async fn leave(self) -> Result<()> {
+        self.seen.leaving.set(true);
+        let Some(goodbye) = self.dialect.goodbye() else { return Ok(()) };
+        self.send(goodbye).await?;
+        let ended = async {
+            loop {
+                let changed = self.seen.changed.notified();
+                if self.seen.ended.borrow().is_some() {
+                    return;
+                }
+                changed.await;
+            }
+        };
+        timeout(ANSWER_DEADLINE, ended).await.context("no end after a goodbye")
     }
 
     pub async fn heartbeat(&self) -> Result<()> {

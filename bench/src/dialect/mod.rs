@@ -1,12 +1,23 @@
 //! How to speak with one kind of server: what a client says, and what it makes of the answers. No
 //! input or output here.
 
+mod centrifuge;
+mod mqtt;
+mod nats;
+mod pusher;
 mod raw;
 mod sterna;
+#[cfg(test)]
+mod testing;
+mod torn;
 
 use anyhow::Result;
 use bytes::Bytes;
 
+pub use centrifuge::Centrifuge;
+pub use mqtt::{Mqtt, Quality};
+pub use nats::{Nats, Storage};
+pub use pusher::Pusher;
 pub use raw::Raw;
 pub use sterna::Sterna;
 
@@ -22,13 +33,29 @@ pub enum Message {
 pub enum Event<'a> {
     /// The server has answered the greeting.
     Ready,
+    /// What the server calls the connection.
+    Named(&'a str),
     Subscribed,
     /// The oldest publication that was not acknowledged is now.
     Acked,
     Delivered(&'a [u8]),
+    /// The answer to a publication or a subscription.
     Refused(String),
+    /// Publications did not get through to this client.
+    Lagged(String),
+    /// The answer to [`Dialect::history`].
+    Page(Page),
     /// Has to be said at once.
     Answer(Message),
+}
+
+/// A stretch of what a channel holds.
+#[derive(Debug)]
+pub struct Page {
+    pub epoch: u32,
+    /// Offsets and payloads, ascending.
+    pub publications: Vec<(u64, Bytes)>,
+    pub more: bool,
 }
 
 /// One protocol.
@@ -46,9 +73,32 @@ pub trait Dialect: std::fmt::Debug {
     }
     /// What is said first. `None`: the server is ready when the transport is.
     fn hello(&self, client: &str) -> Option<Message>;
-    fn subscribe(&self, channel: u32) -> Message;
-    /// `sequence` counts the publications of a client from 1.
-    fn publish(&self, channel: u32, payload: &[u8], sequence: u64) -> Message;
+    /// `connection`: what the server calls it, if it does.
+    fn subscribe(&self, channel: u32, connection: &str) -> Message;
+    /// Whether only who is subscribed to a channel may publish to it; such a client gets none of its
+    /// own publications.
+    fn subscribes_to_publish(&self) -> bool {
+        false
+    }
+    /// `sequence` counts the publications of a client from 1; `connection` as above.
+    fn publish(&self, channel: u32, payload: &[u8], sequence: u64, connection: &str) -> Message;
+    /// Comes straight back as a delivery, past everything that happens to publications.
+    fn echo(&self, _payload: &[u8]) -> Option<Message> {
+        None
+    }
+    /// Subscribes as somebody does who opens a conversation: with its newest publications.
+    fn join(&self, channel: u32, connection: &str) -> Message {
+        self.subscribe(channel, connection)
+    }
+    /// Asks for what a channel holds behind a position, (0, 0) for all. On a WebSocket only: there answers come in
+    /// one stream.
+    fn history(&self, _channel: u32, _epoch: u32, _after: u64) -> Option<Message> {
+        None
+    }
+    /// Ends the session, so that the server keeps nothing of it; it then closes the connection.
+    fn goodbye(&self) -> Option<Message> {
+        None
+    }
     /// Keeps a silent connection open.
     fn heartbeat(&self) -> Option<Message> {
         None

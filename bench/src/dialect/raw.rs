@@ -28,12 +28,16 @@ impl Dialect for Raw {
         Some(self.message(&protocol::Message::Echo(client.as_bytes().to_vec().into())))
     }
 
-    fn subscribe(&self, channel: u32) -> Message {
+    fn subscribe(&self, channel: u32, _connection: &str) -> Message {
         self.message(&protocol::Message::Subscribe(channel))
     }
 
-    fn publish(&self, channel: u32, payload: &[u8], _sequence: u64) -> Message {
+    fn publish(&self, channel: u32, payload: &[u8], _sequence: u64, _connection: &str) -> Message {
         self.message(&protocol::Message::Publish(channel, payload.to_vec().into()))
+    }
+
+    fn echo(&self, payload: &[u8]) -> Option<Message> {
+        Some(self.message(&protocol::Message::Echo(payload.to_vec().into())))
     }
 
     fn reader(&self, _lane: bool) -> Box<dyn Reader> {

@@ -5,7 +5,7 @@ use bytes::BytesMut;
 use sterna_proto::{FrameDecoder, codec, limits, v1, version};
 use v1::{command::Verb, frame::Body, push, reply};
 
-use super::{Dialect, Event, Message, Reader};
+use super::{Dialect, Event, Message, Page, Reader};
 
 /// A client of a node; `token` has to allow everything.
 #[derive(Debug, Clone)]
@@ -17,6 +17,10 @@ pub struct Sterna {
 const HELLO: u32 = 1;
 const SUBSCRIBE: u32 = 2;
 const PUBLISH: u32 = 3;
+const HISTORY: u32 = 4;
+
+/// Publications that somebody sees who opens a conversation.
+const NEWEST: u32 = 20;
 
 fn command(id: u32, verb: Verb) -> Message {
     let command = v1::Command { id, verb: Some(verb) };
@@ -52,13 +56,13 @@ impl Dialect for Sterna {
         Some(command(HELLO, Verb::Hello(hello)))
     }
 
-    fn subscribe(&self, channel: u32) -> Message {
+    fn subscribe(&self, channel: u32, _connection: &str) -> Message {
         let channel = channel_name(channel);
         let subscribe = v1::Subscribe { channel, ..v1::Subscribe::default() };
         command(SUBSCRIBE, Verb::Subscribe(subscribe))
     }
 
-    fn publish(&self, channel: u32, payload: &[u8], sequence: u64) -> Message {
+    fn publish(&self, channel: u32, payload: &[u8], sequence: u64, _connection: &str) -> Message {
         let publish = v1::Publish {
             channel: channel_name(channel),
             payload: payload.to_vec().into(),
@@ -66,6 +70,31 @@ impl Dialect for Sterna {
             ..v1::Publish::default()
         };
         command(PUBLISH, Verb::Publish(publish))
+    }
+
+    fn join(&self, channel: u32, _connection: &str) -> Message {
+        let subscribe = v1::Subscribe {
+            channel: channel_name(channel),
+            since: Some(v1::Position::default()),
+            order: v1::RecoveryOrder::NewestFirst.into(),
+            page_publications: NEWEST,
+            ..v1::Subscribe::default()
+        };
+        command(SUBSCRIBE, Verb::Subscribe(subscribe))
+    }
+
+    fn history(&self, channel: u32, epoch: u32, after: u64) -> Option<Message> {
+        let history = v1::History {
+            channel: channel_name(channel),
+            since: Some(v1::Position { epoch, offset: after }),
+            limit: limits::PAGE_PUBLICATIONS as u32,
+            ..v1::History::default()
+        };
+        Some(command(HISTORY, Verb::History(history)))
+    }
+
+    fn goodbye(&self) -> Option<Message> {
+        Some(command(0, Verb::Goodbye(v1::Goodbye::default())))
     }
 
     fn heartbeat(&self) -> Option<Message> {
@@ -106,15 +135,21 @@ fn take(frame: &v1::Frame, on: &mut dyn FnMut(Event<'_>)) {
             on(Event::Delivered(&publication.payload));
         }
         Some(Body::Push(v1::Push { event: Some(push::Event::Gap(gap)) })) => {
-            on(Event::Refused(format!("{gap:?}")));
+            on(Event::Lagged(format!("{gap:?}")));
         }
         Some(Body::Reply(v1::Reply { result: Some(result), .. })) => match result {
             reply::Result::Welcome(_) => on(Event::Ready),
             reply::Result::Subscribed(_) => on(Event::Subscribed),
             reply::Result::Published(_) => on(Event::Acked),
+            reply::Result::History(page) => on(Event::Page(contents(page))),
             reply::Result::Error(error) => on(Event::Refused(error.message.clone())),
             _ => {}
         },
         _ => {}
     }
+}
+
+fn contents(page: &v1::HistoryPage) -> Page {
+    let publications = page.publications.iter().map(|it| (it.offset, it.payload.clone())).collect();
+    Page { epoch: page.epoch, publications, more: page.more }
 }

@@ -17,8 +17,14 @@ pub(super) fn page(report: &Report) -> String {
         subject = escape(report.subject),
         method = escape(&report.method),
     );
-    table(&mut page, report);
+    match report.is_upright {
+        true => upright(&mut page, report),
+        false => table(&mut page, report),
+    }
     report.plots.iter().for_each(|it| plot(&mut page, it));
+    for note in &report.notes {
+        let _ = writeln!(page, "<p>{}</p>", escape(note));
+    }
     let machine = &report.machine;
     let _ = write!(
         page,
@@ -51,6 +57,22 @@ fn table(page: &mut String, report: &Report) {
             );
         } else {
             page.push_str("<td></td>");
+        }
+        page.push_str("</tr>\n");
+    }
+    page.push_str("</table>\n");
+}
+
+fn upright(page: &mut String, report: &Report) {
+    page.push_str("<table>\n<tr><th></th>");
+    for row in &report.rows {
+        let _ = write!(page, "<th>{}</th>", escape(&row.name));
+    }
+    page.push_str("</tr>\n");
+    for (at, column) in report.columns.iter().enumerate() {
+        let _ = write!(page, "<tr><th>{}</th>", escape(column.label));
+        for row in &report.rows {
+            let _ = write!(page, "<td>{:.*}</td>", column.digits, row.values[at]);
         }
         page.push_str("</tr>\n");
     }

@@ -31,7 +31,8 @@ impl Column {
 pub struct Row {
     pub name: String,
     pub part: Part,
-    pub transport: crate::client::Transport,
+    /// `None` where no connection is in the way.
+    pub transport: Option<crate::client::Transport>,
     /// One for each column.
     pub values: Vec<f64>,
     /// How it stands to the raw limit of its transport: 1 is as good. `None` without one.
@@ -44,7 +45,7 @@ impl Row {
         Self {
             name: target.name.clone(),
             part: target.part,
-            transport: target.transport,
+            transport: Some(target.transport),
             values: values.to_vec(),
             of_raw: None,
         }
@@ -83,13 +84,29 @@ pub struct Report {
     pub columns: &'static [Column],
     pub rows: Vec<Row>,
     pub plots: Vec<Plot>,
+    /// What has no place in the table, a sentence each.
+    pub notes: Vec<String>,
+    /// What only programs read.
+    pub facts: Map<String, Value>,
+    /// The table shows its columns as lines: for a few rows with very many figures.
+    pub is_upright: bool,
 }
 
 impl Report {
     #[must_use]
     pub fn new(subject: &'static str, method: String, columns: &'static [Column]) -> Self {
         let machine = Machine::describe();
-        Self { subject, method, machine, columns, rows: Vec::new(), plots: Vec::new() }
+        Self {
+            subject,
+            method,
+            machine,
+            columns,
+            rows: Vec::new(),
+            plots: Vec::new(),
+            notes: Vec::new(),
+            facts: Map::new(),
+            is_upright: false,
+        }
     }
 
     /// Sets every row against the raw limit of its transport.
@@ -126,13 +143,24 @@ impl Report {
             "machine": self.machine,
             "rows": self.rows.iter().map(row).collect::<Vec<_>>(),
             "plots": self.plots,
+            "notes": self.notes,
+            "facts": self.facts,
         })
     }
 
     #[must_use]
     pub fn table(&self) -> String {
+        let mut text = format!("{}\n\n", self.method);
+        text += &if self.is_upright { self.upright() } else { self.flat() };
+        for note in &self.notes {
+            text += &format!("\n\n{note}");
+        }
+        text
+    }
+
+    fn flat(&self) -> String {
         let widest = self.rows.iter().map(|row| row.name.chars().count()).max().unwrap_or(0);
-        let mut text = format!("{}\n\n{:widest$}", self.method, "");
+        let mut text = format!("{:widest$}", "");
         for column in self.columns {
             text += &format!("  {:>width$}", column.label, width = width(column));
         }
@@ -143,6 +171,24 @@ impl Report {
                 text += &format!("  {value:>w$.d$}", w = width(column), d = column.digits);
             }
             text += &row.of_raw.map_or_else(String::new, |it| format!("  {:>5.0}%", it * 100.0));
+        }
+        text
+    }
+
+    fn upright(&self) -> String {
+        let labels = self.columns.iter().map(|column| column.label.chars().count());
+        let widest = labels.max().unwrap_or(0);
+        let width = |row: &Row| row.name.chars().count().max(9);
+        let mut text = format!("{:widest$}", "");
+        for row in &self.rows {
+            text += &format!("  {:>w$}", row.name, w = width(row));
+        }
+        for (at, column) in self.columns.iter().enumerate() {
+            text += &format!("\n{:widest$}", column.label);
+            for row in &self.rows {
+                let (w, d) = (width(row), column.digits);
+                text += &format!("  {:>w$.d$}", row.values[at]);
+            }
         }
         text
     }
@@ -166,6 +212,7 @@ mod tests {
     const COLUMNS: &[Column] = &[Column::new("rate", "rate", 1)];
 
     fn row(name: &str, part: Part, transport: Transport, value: f64) -> Row {
+        let transport = Some(transport);
         Row { name: name.to_owned(), part, transport, values: vec![value], of_raw: None }
     }
 
@@ -186,6 +233,19 @@ mod tests {
         assert_eq!(of_raw, [Some(1.0), Some(0.75), None]);
         assert!(report().table().contains("75%"));
         assert_eq!(report().json()["rows"][1]["rate"], 150.0);
+    }
+
+    #[test]
+    fn an_upright_table_has_a_line_for_each_column() {
+        let mut report = report();
+        report.is_upright = true;
+        report.notes.push("a note".to_owned());
+        let table = report.table();
+        let line = table.lines().find(|line| line.starts_with("rate")).unwrap();
+        let values: Vec<&str> = line.split_whitespace().skip(1).collect();
+        assert_eq!(values, ["200.0", "150.0", "70.0"]);
+        assert!(table.ends_with("a note"));
+        assert!(report.html().contains("<th>sterna wss</th></tr>"));
     }
 
     #[test]

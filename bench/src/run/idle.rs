@@ -6,6 +6,7 @@ use std::time::Duration;
 use anyhow::{Result, ensure};
 use tokio::time::sleep;
 
+use super::peers_may_fail;
 use crate::machine;
 use crate::progress::Progress;
 use crate::report::{Column, Plot, Report, Row, Series};
@@ -33,7 +34,8 @@ pub async fn run(options: &Options, targets: &[Target], progress: &Progress) -> 
     let mut report = Report::new("idle", method, COLUMNS);
     let mut plot = Plot::new("Memory against sessions", "sessions", "MiB above an empty server");
     for target in targets {
-        let readings = measure(options, target, progress).await?;
+        let readings = measure(options, target, progress).await;
+        let Some(readings) = peers_may_fail(target, readings, &mut report.notes)? else { continue };
         let Some((last, base)) = readings.last().zip(readings.first()) else { continue };
         let sessions = (last.sessions - base.sessions).max(1) as f64;
         let per_session = (last.resident.saturating_sub(base.resident)) as f64 / sessions;

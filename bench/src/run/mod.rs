@@ -2,8 +2,18 @@
 //! machine does meanwhile meets all of them; the best round of each counts, as it is the least
 //! disturbed.
 
+pub mod commit;
+mod failure;
 pub mod fanout;
+pub mod handshake;
 pub mod idle;
+pub mod latency;
+pub mod load;
+mod node_metrics;
+mod pace;
+pub mod publish;
+pub mod scale;
+pub mod storm;
 
 use std::time::Duration;
 
@@ -11,7 +21,7 @@ use anyhow::Result;
 use tokio::time::Instant;
 
 use crate::meter::Counts;
-use crate::target::Running;
+use crate::target::{Part, Running, Target};
 
 /// What happened in a stretch of time.
 #[derive(Debug, Clone, Copy)]
@@ -53,5 +63,25 @@ impl Window {
 
     pub(crate) fn per_second(&self, count: u64) -> f64 {
         count as f64 / self.took.as_secs_f64()
+    }
+}
+
+/// A peer that fails is left out, and the report says why; anybody else's failure ends the
+/// measurement.
+pub(crate) fn peers_may_fail<T>(
+    target: &Target,
+    outcome: Result<T>,
+    notes: &mut Vec<String>,
+) -> Result<Option<T>> {
+    match outcome {
+        Ok(measured) => Ok(Some(measured)),
+        Err(error) if target.part == Part::Peer => {
+            let note = format!("{} could not be measured: {error:#}", target.name);
+            if !notes.contains(&note) {
+                notes.push(note);
+            }
+            Ok(None)
+        }
+        Err(error) => Err(error),
     }
 }

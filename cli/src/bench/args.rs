@@ -2,13 +2,17 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Args as ClapArgs, ValueEnum};
+
+use crate::args::parse_duration;
 
 /// What is measured, and what it is compared with.
 #[derive(Debug, ClapArgs)]
 pub(crate) struct FieldArgs {
-    /// Only these, as in `sterna-quic,raw-quic`; default: all that are here
+    /// Only these, as in `sterna-quic,raw-quic`; default: all that are here. Peers take part in
+    /// `fanout`, `idle` and `publish`
     #[arg(long, value_delimiter = ',', value_name = "TARGET")]
     pub(crate) only: Vec<TargetName>,
     /// One JSON object
@@ -25,6 +29,11 @@ pub(crate) enum TargetName {
     SternaWss,
     RawQuic,
     RawWss,
+    NatsWss,
+    MosquittoWss,
+    RumqttdWss,
+    CentrifugeWss,
+    SockudoWss,
 }
 
 #[derive(Debug, ClapArgs)]
@@ -63,6 +72,142 @@ pub(crate) struct IdleArgs {
     pub(crate) sessions: u32,
 }
 
+/// What is stored, and where.
+#[derive(Debug, ClapArgs)]
+pub(crate) struct DiskArgs {
+    /// What an acknowledgement proves
+    #[arg(long, value_enum, default_value_t = DurabilityArg::Fsync)]
+    pub(crate) durability: DurabilityArg,
+    /// Where stores are made, on the disk that is meant; default: where temporary files go
+    #[arg(long, value_name = "DIR")]
+    pub(crate) directory: Option<PathBuf>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum DurabilityArg {
+    Memory,
+    Os,
+    Fsync,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct PublishArgs {
+    #[command(flatten)]
+    pub(crate) field: FieldArgs,
+    #[command(flatten)]
+    pub(crate) disk: DiskArgs,
+    /// Clients
+    #[arg(long, default_value_t = 256, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub(crate) clients: u32,
+    /// Publications of each client that are not acknowledged yet
+    #[arg(long, default_value_t = 1, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=256))]
+    pub(crate) in_flight: u32,
+    /// Channels that they publish to
+    #[arg(long, default_value_t = 16, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub(crate) channels: u32,
+    /// Bytes of a payload
+    #[arg(long, default_value_t = 1024, value_name = "BYTES", value_parser = clap::value_parser!(u32).range(16..=65_536))]
+    pub(crate) payload: u32,
+    /// How long a round watches a target
+    #[arg(long, default_value_t = 5, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=600))]
+    pub(crate) seconds: u64,
+    /// Rounds over all targets; the best of each counts
+    #[arg(long, default_value_t = 3, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100))]
+    pub(crate) rounds: u32,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct LatencyArgs {
+    #[command(flatten)]
+    pub(crate) field: FieldArgs,
+    #[command(flatten)]
+    pub(crate) disk: DiskArgs,
+    /// Clients, each with a channel of its own
+    #[arg(long, default_value_t = 64, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub(crate) clients: u32,
+    /// Bytes of a payload
+    #[arg(long, default_value_t = 128, value_name = "BYTES", value_parser = clap::value_parser!(u32).range(16..=65_536))]
+    pub(crate) payload: u32,
+    /// Publications a second in all, in place of half of what the node stands
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub(crate) rate: Option<u32>,
+    /// How long a round watches a target
+    #[arg(long, default_value_t = 4, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=600))]
+    pub(crate) seconds: u64,
+    /// Rounds over all targets; the best of each counts
+    #[arg(long, default_value_t = 2, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100))]
+    pub(crate) rounds: u32,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct HandshakeArgs {
+    #[command(flatten)]
+    pub(crate) field: FieldArgs,
+    /// Connects at a time
+    #[arg(long, default_value_t = 8, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub(crate) concurrent: u32,
+    /// How long a round watches full, and then resumed handshakes of a target
+    #[arg(long, default_value_t = 2, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=600))]
+    pub(crate) seconds: u64,
+    /// Rounds over all targets; the best of each counts
+    #[arg(long, default_value_t = 2, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100))]
+    pub(crate) rounds: u32,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct StormArgs {
+    #[command(flatten)]
+    pub(crate) field: FieldArgs,
+    /// Clients that connect at the same moment
+    #[arg(long, default_value_t = 4000, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=18_000))]
+    pub(crate) clients: u32,
+    /// Connections that a node takes; default: half of the clients
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=18_000))]
+    pub(crate) room: Option<u32>,
+    /// How long each client tries
+    #[arg(long, default_value_t = 10, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=60))]
+    pub(crate) patience: u64,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct ScaleArgs {
+    #[command(flatten)]
+    pub(crate) field: FieldArgs,
+    /// Sessions at which deliveries are measured, ascending; each takes a file here and there
+    #[arg(long, value_delimiter = ',', default_value = "1000,4000,10000", value_name = "N,N,…", value_parser = clap::value_parser!(u32).range(10..=19_000))]
+    pub(crate) sessions_steps: Vec<u32>,
+    /// Subscribers of each channel
+    #[arg(long, default_value_t = 10, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub(crate) room: u32,
+    /// Bytes of a payload
+    #[arg(long, default_value_t = 128, value_name = "BYTES", value_parser = clap::value_parser!(u32).range(16..=65_536))]
+    pub(crate) payload: u32,
+    /// Deliveries a second in all
+    #[arg(long, default_value_t = 10000, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub(crate) rate: u32,
+    /// How long a round watches a step
+    #[arg(long, default_value_t = 3, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=600))]
+    pub(crate) seconds: u64,
+    /// Rounds at every step; the best counts
+    #[arg(long, default_value_t = 1, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100))]
+    pub(crate) rounds: u32,
+}
+
+/// The commit loop, in a process of its own.
+#[derive(Debug, ClapArgs)]
+pub(crate) struct RawCommitArgs {
+    #[arg(long)]
+    pub(crate) directory: PathBuf,
+    #[arg(long)]
+    pub(crate) batch: usize,
+    #[arg(long)]
+    pub(crate) bytes: usize,
+    #[arg(long)]
+    pub(crate) milliseconds: u64,
+    #[arg(long)]
+    pub(crate) unsynced: bool,
+}
+
 /// A raw server, in a process of its own.
 #[derive(Debug, ClapArgs)]
 pub(crate) struct RawServerArgs {
@@ -80,4 +225,53 @@ pub(crate) struct RawServerArgs {
 pub(crate) enum RawTransport {
     Quic,
     Wss,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct LoadArgs {
+    #[command(flatten)]
+    pub(crate) disk: DiskArgs,
+    /// How clients come: on QUIC, on WebSockets, or on both in turn
+    #[arg(long, value_enum, default_value_t = LoadTransport::Both)]
+    pub(crate) transport: LoadTransport,
+    /// Arrivals a second before and after the peak
+    #[arg(long, default_value_t = 100, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub(crate) baseline: u32,
+    /// Arrivals a second at the peak that is tried for; what the machine does not stand is given up
+    #[arg(long, default_value_t = 2400, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub(crate) peak: u32,
+    /// Mean of the lifetimes of sessions
+    #[arg(long, default_value = "2s", value_name = "DURATION", value_parser = parse_duration)]
+    pub(crate) lifetime: Duration,
+    /// How often a session says that it is there
+    #[arg(long, default_value = "1s", value_name = "DURATION", value_parser = parse_duration)]
+    pub(crate) heartbeat: Duration,
+    /// Mean time between two publications of a session
+    #[arg(long, default_value = "1s", value_name = "DURATION", value_parser = parse_duration)]
+    pub(crate) publish_every: Duration,
+    /// Members of a room, on average, at the predicted peak
+    #[arg(long, default_value_t = 10, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub(crate) room: u32,
+    /// Bytes of a payload
+    #[arg(long, default_value_t = 128, value_name = "BYTES", value_parser = clap::value_parser!(u32).range(64..=65_536))]
+    pub(crate) payload: u32,
+    /// How long each stage is watched, after the sessions have had time to gather
+    #[arg(long, default_value_t = 3, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=3600))]
+    pub(crate) seconds: u64,
+    /// Chance: the same number makes the same arrivals, lifetimes and publications
+    #[arg(long, default_value_t = 1, value_name = "N")]
+    pub(crate) seed: u64,
+    /// One JSON object
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Also write a page with tables and plots
+    #[arg(long, value_name = "FILE.html")]
+    pub(crate) report: Option<PathBuf>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum LoadTransport {
+    Quic,
+    Wss,
+    Both,
 }

@@ -3,15 +3,23 @@
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
+use sterna_bench::client::Transport;
 use sterna_bench::progress::Progress;
 use sterna_bench::report::Report;
-use sterna_bench::run::{fanout, idle};
+use sterna_bench::run::commit::{self, CommitLoop};
+use sterna_bench::run::{fanout, handshake, idle, latency, load, publish, scale, storm};
+use sterna_bench::target::{Part, Target};
+use sterna_bench_raw::commit::Load;
 use sterna_bench_raw::{ServerOptions, quic, wss};
 use tokio::task::LocalSet;
 
-use super::args::{FanoutArgs, FieldArgs, IdleArgs, RawServerArgs, RawTransport};
-use super::field;
+use super::args::{
+    DiskArgs, DurabilityArg, FanoutArgs, FieldArgs, HandshakeArgs, IdleArgs, LatencyArgs, LoadArgs,
+    LoadTransport, PublishArgs, RawCommitArgs, RawServerArgs, RawTransport, ScaleArgs, StormArgs,
+};
+use super::field::{self, NodeSetup, Store};
+use super::peers::{self, Work};
 use crate::output;
 
 pub(super) async fn fanout(args: &FanoutArgs) -> Result<ExitCode> {
@@ -27,7 +35,7 @@ pub(super) async fn fanout(args: &FanoutArgs) -> Result<ExitCode> {
         duration: Duration::from_secs(args.seconds),
         rounds: args.rounds,
     };
-    let targets = field::targets(&args.field);
+    let targets = everybody(&args.field)?;
     let progress = Progress::new("fan-out", 0);
     show(&args.field, on_one_thread(fanout::run(&options, &targets, &progress)).await, &progress)
 }
@@ -35,9 +43,177 @@ pub(super) async fn fanout(args: &FanoutArgs) -> Result<ExitCode> {
 pub(super) async fn idle(args: &IdleArgs) -> Result<ExitCode> {
     let all = args.sessions as usize;
     let options = idle::Options { sessions: (1..=4).map(|part| all * part / 4).collect() };
-    let targets = field::targets(&args.field);
+    let targets = everybody(&args.field)?;
     let progress = Progress::new("idle sessions", 0);
     show(&args.field, on_one_thread(idle::run(&options, &targets, &progress)).await, &progress)
+}
+
+pub(super) async fn publish(args: &PublishArgs) -> Result<ExitCode> {
+    let options = publish::Options {
+        clients: args.clients,
+        in_flight: args.in_flight,
+        channels: args.channels,
+        payload_bytes: args.payload as usize,
+        durability: match args.disk.durability {
+            DurabilityArg::Memory => publish::Durability::Memory,
+            DurabilityArg::Os => publish::Durability::Os,
+            DurabilityArg::Fsync => publish::Durability::Fsync,
+        },
+        commits: commit_loop(&args.disk)?,
+        duration: Duration::from_secs(args.seconds),
+        rounds: args.rounds,
+    };
+    let setup = on_disk(&args.disk);
+    let work = Work::Acknowledge(setup.store);
+    let mut targets = peers::targets(&args.field, work, setup.directory.as_deref())?;
+    targets.splice(..0, only(&[Part::Sterna], &args.field, setup));
+    let progress = Progress::new("durable publications", 0);
+    show(&args.field, on_one_thread(publish::run(&options, &targets, &progress)).await, &progress)
+}
+
+pub(super) async fn latency(args: &LatencyArgs) -> Result<ExitCode> {
+    let syncs = args.disk.durability == DurabilityArg::Fsync;
+    let options = latency::Options {
+        clients: args.clients,
+        payload_bytes: args.payload as usize,
+        rate: args.rate.map(f64::from),
+        syncs: syncs.then(|| commit_loop(&args.disk)).transpose()?,
+        duration: Duration::from_secs(args.seconds),
+        rounds: args.rounds,
+    };
+    let targets = ours(&args.field, on_disk(&args.disk))?;
+    let progress = Progress::new("latency", 0);
+    show(&args.field, on_one_thread(latency::run(&options, &targets, &progress)).await, &progress)
+}
+
+pub(super) async fn handshake(args: &HandshakeArgs) -> Result<ExitCode> {
+    let options = handshake::Options {
+        concurrent: args.concurrent,
+        duration: Duration::from_secs(args.seconds),
+        rounds: args.rounds,
+    };
+    let targets = ours(&args.field, Store::Memory.into())?;
+    let progress = Progress::new("handshakes", 0);
+    show(&args.field, on_one_thread(handshake::run(&options, &targets, &progress)).await, &progress)
+}
+
+pub(super) async fn storm(args: &StormArgs) -> Result<ExitCode> {
+    let options = storm::Options {
+        clients: args.clients,
+        room: args.room.unwrap_or(args.clients.div_ceil(2)),
+        patience: Duration::from_secs(args.patience),
+    };
+    let setup = NodeSetup { connections: options.room, ..Store::Memory.into() };
+    let targets = ours(&args.field, setup)?;
+    let progress = Progress::new("storm", 0);
+    show(&args.field, on_one_thread(storm::run(&options, &targets, &progress)).await, &progress)
+}
+
+pub(super) async fn scale(args: &ScaleArgs) -> Result<ExitCode> {
+    let sessions: Vec<_> = args.sessions_steps.iter().map(|&step| step as usize).collect();
+    ensure!(sessions.is_sorted(), "--sessions-steps only grow: sessions are added step by step");
+    let options = scale::Options {
+        sessions,
+        room: args.room,
+        payload_bytes: args.payload as usize,
+        deliveries_per_second: args.rate.into(),
+        duration: Duration::from_secs(args.seconds),
+        rounds: args.rounds,
+    };
+    let targets = ours(&args.field, Store::Memory.into())?;
+    let progress = Progress::new("scale", 0);
+    show(&args.field, on_one_thread(scale::run(&options, &targets, &progress)).await, &progress)
+}
+
+/// Exit code 1 when a publication that was acknowledged is missing, or there twice.
+pub(super) async fn load(args: &LoadArgs) -> Result<ExitCode> {
+    let disk = commit_loop(&args.disk)?.directory;
+    let storage = match args.disk.durability {
+        DurabilityArg::Memory => "stored in memory".to_owned(),
+        DurabilityArg::Os => "handed to the operating system".to_owned(),
+        DurabilityArg::Fsync => {
+            format!("synced on {}", sterna_bench::machine::file_system(&disk))
+        }
+    };
+    let options = load::Options {
+        habits: load::Habits {
+            lifetime: args.lifetime,
+            heartbeat: args.heartbeat,
+            publish_every: args.publish_every,
+            payload_bytes: args.payload as usize,
+        },
+        transports: match args.transport {
+            LoadTransport::Quic => vec![Transport::Quic],
+            LoadTransport::Wss => vec![Transport::Wss],
+            LoadTransport::Both => vec![Transport::Quic, Transport::Wss],
+        },
+        baseline: args.baseline.into(),
+        peak: args.peak.into(),
+        room: args.room,
+        watch: Duration::from_secs(args.seconds),
+        seed: args.seed,
+        storage,
+    };
+    let node = field::our_node(&on_disk(&args.disk));
+    let progress = Progress::new("load", 0);
+    let outcome = on_one_thread(load::run(&options, &node, &progress)).await;
+    let (report, consistency) = outcome.inspect_err(|_| progress.done())?;
+    let shown = FieldArgs { only: Vec::new(), json: args.json, report: args.report.clone() };
+    let code = show(&shown, Ok(report), &progress)?;
+    Ok(if consistency.holds() { code } else { ExitCode::FAILURE })
+}
+
+/// Our nodes and the raw servers, for what peers have no part in.
+fn ours(args: &FieldArgs, setup: NodeSetup) -> Result<Vec<Target>> {
+    let targets = only(&[Part::Raw, Part::Sterna], args, setup);
+    ensure!(!targets.is_empty(), "this compares nodes and raw servers only; --only names none");
+    Ok(targets)
+}
+
+/// The targets that a measurement is about, of those that were asked for.
+fn only(parts: &[Part], args: &FieldArgs, setup: NodeSetup) -> Vec<Target> {
+    let mut targets = field::targets(args, setup);
+    targets.retain(|target| parts.contains(&target.part));
+    targets
+}
+
+fn on_disk(args: &DiskArgs) -> NodeSetup {
+    let store = match args.durability {
+        DurabilityArg::Memory => Store::Memory,
+        DurabilityArg::Os => Store::Os,
+        DurabilityArg::Fsync => Store::Fsync,
+    };
+    NodeSetup { directory: args.directory.clone(), ..store.into() }
+}
+
+fn commit_loop(args: &DiskArgs) -> Result<CommitLoop> {
+    let directory = args.directory.clone().unwrap_or_else(std::env::temp_dir);
+    ensure!(
+        args.durability != DurabilityArg::Fsync || !sterna_bench::machine::is_memory(&directory),
+        "{} is in memory, where a sync costs nothing; name one on a disk with --directory",
+        directory.display()
+    );
+    let arguments = ["bench", "raw-commit"].map(str::to_owned).to_vec();
+    Ok(CommitLoop { program: field::program()?, arguments, directory })
+}
+
+/// Commits for a while and prints what came of it.
+pub(super) fn raw_commit(args: &RawCommitArgs) -> Result<ExitCode> {
+    let load = Load {
+        batch: args.batch,
+        bytes: args.bytes,
+        synced: !args.unsynced,
+        duration: Duration::from_millis(args.milliseconds),
+    };
+    output::line(&serde_json::to_string(&commit::perform(&args.directory, &load)?)?)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Our own, without a disk, and peers.
+fn everybody(args: &FieldArgs) -> Result<Vec<Target>> {
+    let mut targets = field::targets(args, Store::Memory);
+    targets.extend(peers::targets(args, Work::Deliver, None)?);
+    Ok(targets)
 }
 
 /// Serves until it is killed.

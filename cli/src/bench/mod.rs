@@ -6,6 +6,7 @@ mod field;
 mod handover;
 mod journal;
 mod measure;
+mod peers;
 mod private_node;
 mod publisher;
 mod report;
@@ -45,6 +46,13 @@ pub(crate) fn run(args: &BenchArgs) -> Result<ExitCode> {
             match &args.subject {
                 BenchSubject::Fanout(args) => measure::fanout(args).await,
                 BenchSubject::Idle(args) => measure::idle(args).await,
+                BenchSubject::Publish(args) => measure::publish(args).await,
+                BenchSubject::Latency(args) => measure::latency(args).await,
+                BenchSubject::Handshake(args) => measure::handshake(args).await,
+                BenchSubject::Storm(args) => measure::storm(args).await,
+                BenchSubject::Scale(args) => measure::scale(args).await,
+                BenchSubject::Load(args) => measure::load(args).await,
+                BenchSubject::RawCommit(args) => measure::raw_commit(args),
                 BenchSubject::RawServer(args) => measure::raw_server(args).await,
                 BenchSubject::Handover(args) => handover::run(args).await,
                 BenchSubject::Traveller(args) => traveller::run(args).await,

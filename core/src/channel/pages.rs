@@ -94,6 +94,9 @@ fn plan_recovery(subscribe: &v1::Subscribe, head: Option<&Head>) -> Plan {
         return Plan { start, head: end, count: 0, gap: None };
     };
     let mut start = recover::place(since.into(), head);
+    if sterna_storage::planted!(RecoveryOffByOne) && start.after < end.offset {
+        start.after = start.after.next();
+    }
     let mut gap = None;
     let trimmed = recover::trimmed_upto(head);
     if start.after < trimmed {

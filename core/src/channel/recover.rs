@@ -14,14 +14,11 @@ pub struct Start {
 /// Places a client's position in a log. Any position is answered, forged and future ones too.
 pub fn place(since: Position, head: Option<&Head>) -> Start {
     let keep = |offset: Offset| Start { after: offset, epoch_change: None };
-    let change = |keep_upto: Offset, new_epoch: u32| Start {
-        after: keep_upto,
-        epoch_change: Some(v1::EpochChange {
-            old_epoch: since.epoch.0,
-            new_epoch,
-            keep_upto: keep_upto.0,
-        }),
-    };
+    let change =
+        |keep_upto: Offset, new_epoch: u32| match sterna_storage::planted!(EpochChangeUntold) {
+            true => keep(keep_upto),
+            false => changed(since, keep_upto, new_epoch),
+        };
     let Some(head) = head else {
         let nothing_seen = since.offset == Offset::ZERO;
         return if nothing_seen { keep(Offset::ZERO) } else { change(Offset::ZERO, 0) };
@@ -38,6 +35,11 @@ pub fn place(since: Position, head: Option<&Head>) -> Start {
         None => current.offset,
     };
     if since.offset > end { change(end, current.epoch.0) } else { keep(since.offset) }
+}
+
+fn changed(since: Position, keep_upto: Offset, new_epoch: u32) -> Start {
+    let change = v1::EpochChange { old_epoch: since.epoch.0, new_epoch, keep_upto: keep_upto.0 };
+    Start { after: keep_upto, epoch_change: Some(change) }
 }
 
 /// The last offset that can no longer be read; 0 while all can.

@@ -104,7 +104,17 @@ impl<T> Sequence<T> {
     /// Takes a publication.
     pub fn handle_publish(&mut self, record: NewRecord, ticket: T) -> Verdict<T> {
         let fingerprint = record.fingerprint();
-        if let Some(origin) = &record.origin {
+        if let Some(origin) = &record.origin
+            && !sterna_storage::planted!(DedupForgotten)
+        {
+            if sterna_storage::planted!(DedupByHighest)
+                && let Some(highest) = self.recent.iter().find(|(known, _)| {
+                    known.client_id == origin.client_id && known.client_seq > origin.client_seq
+                })
+            {
+                let answer = self.answer_duplicate(highest.1, highest.1.fingerprint);
+                return Verdict::Answered(ticket, answer);
+            }
             if let Some(stored) = self.recent.get(origin) {
                 return Verdict::Answered(ticket, self.answer_duplicate(stored, fingerprint));
             }
@@ -145,7 +155,11 @@ impl<T> Sequence<T> {
                 break;
             }
             let Some(mut next) = self.pending.pop_front() else { break };
-            last_ts_ms = last_ts_ms.max(now_ms);
+            last_ts_ms = if sterna_storage::planted!(ServerTimeGoesBack) {
+                now_ms
+            } else {
+                last_ts_ms.max(now_ms)
+            };
             next.record.server_ts_ms = last_ts_ms;
             self.in_flight.push(next);
         }
@@ -162,6 +176,14 @@ impl<T> Sequence<T> {
 
     /// Takes the result of the append under way.
     pub fn handle_result(&mut self, result: Result<Head, AppendError>) -> Outcome<T> {
+        if sterna_storage::planted!(UnknownTakenAsStored)
+            && let (Some(head), Err(AppendError::Storage(error))) = (&self.head, &result)
+            && error.kind == sterna_storage::StorageErrorKind::Unknown
+        {
+            let mut head = head.clone();
+            head.position.offset.0 += self.in_flight.len() as u64;
+            return self.on_committed(head);
+        }
         match result {
             Ok(head) => self.on_committed(head),
             Err(AppendError::Conflict { .. }) => Outcome::wait(Next::CatchUp),
@@ -189,6 +211,9 @@ impl<T> Sequence<T> {
         }
         let mut rest: Vec<Pending<T>> = mine.into_values().collect();
         rest.sort_by_key(|pending| pending.record.id);
+        if sterna_storage::planted!(BatchReversed) {
+            rest.reverse();
+        }
         for pending in rest.into_iter().rev() {
             self.pending.push_front(pending);
         }

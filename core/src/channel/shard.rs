@@ -143,6 +143,17 @@ impl Shard {
         let Some(append) = state.sequence.poll_append(batch.0, batch.1, now_ms) else { return };
         metrics::histogram!("sterna_core_append_publications").record(append.records.len() as f64);
         let log = self.context.stores.log.clone();
+        if sterna_storage::planted!(AckBeforeCommit)
+            && let Some(mut head) = state.sequence.head().cloned()
+        {
+            head.position.offset.0 += append.records.len() as u64;
+            let result = state.sequence.handle_result(Ok(head));
+            self.work.push(Box::pin(async move {
+                log.append(vec![append]).await;
+                Done::Answered
+            }));
+            return self.apply(key, result);
+        }
         self.work.push(Box::pin(async move {
             let started = tokio::time::Instant::now();
             let result = log.append(vec![append]).await.pop();

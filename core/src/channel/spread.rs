@@ -62,6 +62,7 @@ impl Shard {
             };
             metrics::counter!("sterna_core_link_dropped_total", "kind" => kind).increment(1);
             match kind {
+                "deliver" if sterna_storage::planted!(LostPushUntold) => {}
                 "deliver" if self.owed.heads.len() < self.context.config.queues.owed_heads => {
                     self.owed.heads.insert((*link, key));
                 }
@@ -133,6 +134,9 @@ impl Shard {
     /// Something was published: once the channel has gone quiet, a beacon says where it ends.
     pub(super) fn want_beacon(&mut self, key: ChannelKey) {
         let Some(state) = self.channels.get_mut(&key) else { return };
+        if sterna_storage::planted!(LostPushUntold) {
+            return;
+        }
         if std::mem::replace(&mut state.beacon, Beacon::Lively) == Beacon::Sent {
             self.owed.beacons.push(key);
         }

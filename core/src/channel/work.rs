@@ -175,7 +175,7 @@ impl Shard {
     }
 
     /// I4: the only place from which publications reach anybody, and only committed ones.
-    fn apply(&mut self, key: ChannelKey, outcome: Outcome<PublishTicket>) {
+    pub(super) fn apply(&mut self, key: ChannelKey, outcome: Outcome<PublishTicket>) {
         let mut readers = Vec::new();
         let Some(state) = self.channels.get_mut(&key) else { return };
         for (ticket, result) in outcome.answers {
@@ -247,7 +247,9 @@ impl Shard {
                         self.withdraw_evicts(key, &user);
                     }
                     MemberChange::Removed(user) => {
-                        state.roles.insert(user.clone(), None);
+                        if !sterna_storage::planted!(RoleCachedForever) {
+                            state.roles.insert(user.clone(), None);
+                        }
                         self.evict(key, user);
                     }
                 }

@@ -42,7 +42,11 @@ impl Hub {
 
     /// The sessions subscribed to a channel.
     pub fn sessions(&self, channel: &ChannelKey) -> &[Slot] {
-        self.channels.get(channel).map_or(&[], Vec::as_slice)
+        let sessions = self.channels.get(channel).map_or(&[][..], Vec::as_slice);
+        if sterna_storage::planted!(HubSkipsLast) && sessions.len() > 1 {
+            return &sessions[..sessions.len() - 1];
+        }
+        sessions
     }
 
     pub fn channel_count(&self) -> usize {

@@ -6,7 +6,8 @@
 
 use std::collections::{HashMap, VecDeque};
 
-use sterna_proto::{ChannelKey, Offset};
+use sterna_proto::v1::{self, frame::Body, push::Event, reply::Result as Reply};
+use sterna_proto::{ChannelId, ChannelKey, Offset};
 
 use crate::push::Encoding;
 use crate::session::{Lane, Outgoing, OutgoingBody};
@@ -147,6 +148,19 @@ impl Outbox {
         });
     }
 
+    /// I11: pages of a channel whose reader has lost the right are answered by the error instead.
+    pub fn refuse_pages(&mut self, channel: &ChannelId, error: &v1::Error, encoding: Encoding) {
+        let bytes = &mut self.bytes;
+        for entry in &mut self.frames {
+            let OutgoingBody::Own(frame) = &mut entry.outgoing.body else { continue };
+            if refuse_page(frame, channel, error) {
+                *bytes -= entry.bytes;
+                entry.bytes = encoded_len(&entry.outgoing, encoding);
+                *bytes += entry.bytes;
+            }
+        }
+    }
+
     fn has_room(&self, bytes: usize) -> bool {
         self.frames.len() < self.max_frames && self.bytes + bytes <= self.max_bytes
     }
@@ -175,6 +189,32 @@ impl Outbox {
     }
 }
 
+/// Whether the frame held publications of the channel.
+fn refuse_page(frame: &mut v1::Frame, channel: &ChannelId, error: &v1::Error) -> bool {
+    let name = channel.as_str();
+    match &mut frame.body {
+        Some(Body::Reply(v1::Reply { result: Some(result), .. })) => {
+            let of_channel = match result {
+                Reply::Subscribed(page) => page.channel == name,
+                Reply::History(page) => page.channel == name,
+                _ => false,
+            };
+            if of_channel {
+                *result = Reply::Error(error.clone());
+            }
+            of_channel
+        }
+        Some(Body::Push(v1::Push { event: Some(Event::Subscribed(page)) }))
+            if page.channel == name =>
+        {
+            let (channel, error) = (name.to_owned(), Some(error.clone()));
+            *page = v1::Subscribed { channel, error, ..Default::default() };
+            true
+        }
+        _ => false,
+    }
+}
+
 fn encoded_len(outgoing: &Outgoing, encoding: Encoding) -> usize {
     match (&outgoing.body, outgoing.lane) {
         // For JSON an estimate, which is enough for a bound.
@@ -188,14 +228,14 @@ fn encoded_len(outgoing: &Outgoing, encoding: Encoding) -> usize {
 mod tests {
     use super::*;
     use crate::push::EncodedPush;
-    use sterna_proto::{ChannelId, v1};
 
     fn push(len: usize) -> Outgoing {
         Outgoing {
             lane: Lane::Channel(0),
-            body: OutgoingBody::Shared(EncodedPush::new(v1::push::Event::Publication(
-                v1::Publication { payload: vec![0; len].into(), ..Default::default() },
-            ))),
+            body: OutgoingBody::Shared(EncodedPush::new(Event::Publication(v1::Publication {
+                payload: vec![0; len].into(),
+                ..Default::default()
+            }))),
         }
     }
 

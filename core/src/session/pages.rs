@@ -1,7 +1,7 @@
 //! Commands whose answer is a page: subscriptions and history. Pure. Only a few pages are on their
 //! way at a time, and none starts while the outbox is full (I12).
 
-use sterna_proto::{ChannelKey, ErrorCode, Offset, limits, v1};
+use sterna_proto::{ChannelId, ErrorCode, Offset, limits, v1};
 
 use crate::link::{LinkReply, Verb};
 use crate::session::outbox::Class;
@@ -47,7 +47,8 @@ impl Session {
         match channel_id(&history.channel) {
             Ok(channel) => {
                 self.open_pages += 1;
-                self.call(Call::Page { id }, channel, Verb::History(history));
+                let call = Call::Page { id, key: channel.key(), refused: None };
+                self.call(call, channel, Verb::History(history));
             }
             Err(error) => self.reply_error(id, error),
         }
@@ -73,7 +74,7 @@ impl Session {
         let (presence, receipts) = (subscribe.presence, subscribe.receipts);
         self.effects.push_back(Effect::Join(key));
         self.open_pages += 1;
-        let call = Call::Attach { reply_to, key };
+        let call = Call::Attach { reply_to, channel: channel.clone() };
         let turn = self.next_turn();
         let token = self.call(call, channel.clone(), Verb::Attach { subscribe, turn });
         let subscription = self
@@ -99,13 +100,14 @@ impl Session {
         &mut self,
         token: CallToken,
         reply_to: ReplyTo,
-        key: ChannelKey,
+        channel: &ChannelId,
         reply: LinkReply,
     ) {
+        let key = channel.key();
         let Some(subscription) = self.subscriptions.get_mut(&key) else {
             // Unsubscribed meanwhile.
             let gone = v1::Error::new(ErrorCode::NotSubscribed, "unsubscribed meanwhile");
-            return self.refuse_attach(reply_to, String::new(), gone);
+            return self.refuse_attach(reply_to, channel.to_string(), gone);
         };
         let mut page = match reply {
             Ok(v1::reply::Result::Subscribed(page)) => page,

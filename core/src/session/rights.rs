@@ -3,18 +3,28 @@
 use sterna_proto::{ChannelId, ChannelKey, CloseReason, ErrorCode, UserId, v1};
 
 use crate::identity::Action;
-use crate::session::session::{Effect, Session};
+use crate::session::session::{Call, Effect, Session};
 use crate::session::subscription::Subscription;
 
 impl Session {
     /// I11: the user lost the right to the channel. Nothing more of it leaves, not even what is
     /// queued already.
     pub fn handle_evict(&mut self, key: ChannelKey, user: &UserId, error: &v1::Error) {
-        if self.identity.user != *user {
+        if self.identity.user != *user || sterna_storage::planted!(EvictionIgnored) {
             return;
         }
+        for call in self.calls.values_mut() {
+            if let Call::Page { key: of, refused, .. } = call
+                && *of == key
+            {
+                *refused = Some(error.clone());
+            }
+        }
         let Some(subscription) = self.subscriptions.remove(&key) else { return };
-        self.outbox.drop_channel(key);
+        if !sterna_storage::planted!(EvictionLeavesOutbox) {
+            self.outbox.drop_channel(key);
+            self.outbox.refuse_pages(&subscription.channel, error, self.connection.encoding);
+        }
         self.effects.push_back(Effect::Leave(key));
         if subscription.presence {
             self.leave_presence(subscription.channel.clone());

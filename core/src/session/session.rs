@@ -53,10 +53,13 @@ pub(super) enum Call {
     },
     Page {
         id: u32,
+        key: ChannelKey,
+        /// The right ended while the answer was on its way (I11).
+        refused: Option<v1::Error>,
     },
     Attach {
         reply_to: ReplyTo,
-        key: ChannelKey,
+        channel: ChannelId,
     },
 }
 
@@ -226,20 +229,25 @@ impl Session {
     pub fn handle_reply(&mut self, token: CallToken, reply: LinkReply) {
         match self.calls.remove(&token) {
             Some(Call::Plain { id }) => self.answer(id, reply),
-            Some(Call::Publish { id, key, client_seq }) => {
+            Some(Call::Publish { mut id, key, client_seq }) => {
+                if sterna_storage::planted!(RepliesSwapped)
+                    && let Some(Call::Publish { id: other, .. }) = self.calls.values_mut().next()
+                {
+                    std::mem::swap(&mut id, other);
+                }
                 let again = reply.as_ref().is_err_and(|error| error.retryable);
                 self.answer(id, reply);
                 if again && client_seq > 0 {
                     self.hold_back(key, client_seq, Instant::now());
                 }
             }
-            Some(Call::Page { id }) => {
+            Some(Call::Page { id, refused, .. }) => {
                 self.open_pages -= 1;
-                self.answer(id, reply);
+                self.answer(id, refused.map_or(reply, Err));
             }
-            Some(Call::Attach { reply_to, key }) => {
+            Some(Call::Attach { reply_to, channel }) => {
                 self.open_pages -= 1;
-                self.handle_attached(token, reply_to, key, reply);
+                self.handle_attached(token, reply_to, &channel, reply);
             }
             None => {}
         }

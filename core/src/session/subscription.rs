@@ -125,7 +125,12 @@ impl Subscription {
             if offset == self.position.offset.next() {
                 self.position.offset = offset;
                 follow.push(push);
+            } else if sterna_storage::planted!(SpliceDuplicate) {
+                follow.push(push);
             }
+        }
+        if sterna_storage::planted!(SpliceGap) {
+            follow.clear();
         }
         page.live = self.position.offset >= self.head_seen;
         page.head_offset = self.head_seen.0;

@@ -131,7 +131,8 @@ impl Table {
         let slot = *self.by_id.get(&ticket.session)?;
         let entry = self.sessions.get_mut(slot as usize)?.as_mut()?;
         let session = &mut entry.session;
-        let proved = session.resume_ticket().proves(ticket) && session.identity().user == *user;
+        let its_own = session.identity().user == *user || sterna_storage::planted!(ForeignTicket);
+        let proved = session.resume_ticket().proves(ticket) && its_own;
         if !proved || session.is_forgotten() {
             return None;
         }
@@ -179,6 +180,11 @@ impl Table {
         for slot in 0..self.sessions.len() {
             let Some(entry) = &mut self.sessions[slot] else { continue };
             if entry.session.identity().user != *user {
+                continue;
+            }
+            if sterna_storage::planted!(RevokedResumes) {
+                entry.session.start_close(CloseReason::Revoked);
+                entry.wake.notify();
                 continue;
             }
             if entry.attached {

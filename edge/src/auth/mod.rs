@@ -17,6 +17,8 @@ mod keys;
 mod revocations;
 
 #[cfg(test)]
+mod fuzz_tests;
+#[cfg(test)]
 mod tests;
 
 use std::sync::Mutex;

@@ -132,3 +132,7 @@ pub(super) fn uuid_text(bytes: &[u8]) -> String {
     }
     text
 }
+
+#[cfg(test)]
+#[path = "input_fuzz_tests.rs"]
+mod fuzz_tests;

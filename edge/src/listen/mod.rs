@@ -3,6 +3,8 @@
 
 mod admission;
 mod bursts;
+#[cfg(test)]
+mod fuzz_tests;
 mod quic;
 mod socket;
 mod upgrade;

@@ -180,3 +180,7 @@ const USER_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// The kernel holds no more than this unsent, so that what waits does so where it can be replaced.
 const NOTSENT_BYTES: u32 = 32 * 1024;
+
+#[cfg(test)]
+#[path = "echo_tests.rs"]
+mod echo_tests;

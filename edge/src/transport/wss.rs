@@ -25,7 +25,7 @@ use tokio_tungstenite::tungstenite::{self, Message, Utf8Bytes};
 use super::{CLOSE_PATIENCE, COPY_BYTES, End, Received, Receiver, Sender, Transport};
 use crate::metrics::Meter;
 
-type Socket = WebSocketStream<TlsStream<TcpStream>>;
+pub(crate) type Socket = WebSocketStream<TlsStream<TcpStream>>;
 
 /// After the upgrade was answered. `read_ahead`: bytes that came behind the client's request.
 pub(crate) async fn open(
@@ -34,16 +34,23 @@ pub(crate) async fn open(
     remote: SocketAddr,
     encoding: Encoding,
 ) -> Transport {
-    let config = config(encoding);
-    let socket =
-        WebSocketStream::from_partially_read(stream, read_ahead, Role::Server, Some(config)).await;
-    let socket = Rc::new(RefCell::new(socket));
+    let socket = Rc::new(RefCell::new(socket(stream, read_ahead, encoding).await));
     Transport {
         kind: TransportKind::WebSocket,
         encoding,
         receiver: Receiver::Wss(WssReceiver::new(socket.clone(), remote, encoding)),
         sender: Sender::Wss(WssSender::new(socket, encoding)),
     }
+}
+
+/// A WebSocket with the settings of all connections.
+pub(crate) async fn socket(
+    stream: TlsStream<TcpStream>,
+    read_ahead: Vec<u8>,
+    encoding: Encoding,
+) -> Socket {
+    let config = Some(config(encoding));
+    WebSocketStream::from_partially_read(stream, read_ahead, Role::Server, config).await
 }
 
 fn config(encoding: Encoding) -> WebSocketConfig {
@@ -269,7 +276,8 @@ fn text_message(frame: Bytes) -> Message {
     Message::Text(text)
 }
 
-fn end_of(error: &tungstenite::Error) -> End {
+/// Whose fault it is that a WebSocket has failed.
+pub(crate) fn end_of(error: &tungstenite::Error) -> End {
     use tungstenite::Error;
     use tungstenite::error::ProtocolError;
     match error {

@@ -221,14 +221,16 @@ impl serde::Serialize for ChannelInfo {
             struct_ser.serialize_field("channel", &self.channel)?;
         }
         if self.kind != 0 {
-            let v = ChannelKind::try_from(self.kind)
-                .map_err(|_| serde::ser::Error::custom(format!("Invalid variant {}", self.kind)))?;
-            struct_ser.serialize_field("kind", &v)?;
+            match ChannelKind::try_from(self.kind) {
+                Ok(v) => struct_ser.serialize_field("kind", &v)?,
+                Err(_) => struct_ser.serialize_field("kind", &self.kind)?,
+            }
         }
         if self.access != 0 {
-            let v = ChannelAccess::try_from(self.access)
-                .map_err(|_| serde::ser::Error::custom(format!("Invalid variant {}", self.access)))?;
-            struct_ser.serialize_field("access", &v)?;
+            match ChannelAccess::try_from(self.access) {
+                Ok(v) => struct_ser.serialize_field("access", &v)?,
+                Err(_) => struct_ser.serialize_field("access", &self.access)?,
+            }
         }
         if self.created_at_ms != 0 {
             #[allow(clippy::needless_borrow)]
@@ -828,14 +830,16 @@ impl serde::Serialize for CreateChannel {
             struct_ser.serialize_field("channel", &self.channel)?;
         }
         if self.kind != 0 {
-            let v = ChannelKind::try_from(self.kind)
-                .map_err(|_| serde::ser::Error::custom(format!("Invalid variant {}", self.kind)))?;
-            struct_ser.serialize_field("kind", &v)?;
+            match ChannelKind::try_from(self.kind) {
+                Ok(v) => struct_ser.serialize_field("kind", &v)?,
+                Err(_) => struct_ser.serialize_field("kind", &self.kind)?,
+            }
         }
         if self.access != 0 {
-            let v = ChannelAccess::try_from(self.access)
-                .map_err(|_| serde::ser::Error::custom(format!("Invalid variant {}", self.access)))?;
-            struct_ser.serialize_field("access", &v)?;
+            match ChannelAccess::try_from(self.access) {
+                Ok(v) => struct_ser.serialize_field("access", &v)?,
+                Err(_) => struct_ser.serialize_field("access", &self.access)?,
+            }
         }
         if !self.members.is_empty() {
             struct_ser.serialize_field("members", &self.members)?;
@@ -2948,9 +2952,10 @@ impl serde::Serialize for Member {
             struct_ser.serialize_field("user", &self.user)?;
         }
         if self.role != 0 {
-            let v = Role::try_from(self.role)
-                .map_err(|_| serde::ser::Error::custom(format!("Invalid variant {}", self.role)))?;
-            struct_ser.serialize_field("role", &v)?;
+            match Role::try_from(self.role) {
+                Ok(v) => struct_ser.serialize_field("role", &v)?,
+                Err(_) => struct_ser.serialize_field("role", &self.role)?,
+            }
         }
         struct_ser.end()
     }
@@ -3990,9 +3995,10 @@ impl serde::Serialize for PresenceMember {
             struct_ser.serialize_field("user", &self.user)?;
         }
         if self.state != 0 {
-            let v = PresenceState::try_from(self.state)
-                .map_err(|_| serde::ser::Error::custom(format!("Invalid variant {}", self.state)))?;
-            struct_ser.serialize_field("state", &v)?;
+            match PresenceState::try_from(self.state) {
+                Ok(v) => struct_ser.serialize_field("state", &v)?,
+                Err(_) => struct_ser.serialize_field("state", &self.state)?,
+            }
         }
         if self.sessions != 0 {
             struct_ser.serialize_field("sessions", &self.sessions)?;
@@ -4361,9 +4367,10 @@ impl serde::Serialize for Publication {
             struct_ser.serialize_field("clientTsMs", ToString::to_string(&self.client_ts_ms).as_str())?;
         }
         if self.kind != 0 {
-            let v = PublicationKind::try_from(self.kind)
-                .map_err(|_| serde::ser::Error::custom(format!("Invalid variant {}", self.kind)))?;
-            struct_ser.serialize_field("kind", &v)?;
+            match PublicationKind::try_from(self.kind) {
+                Ok(v) => struct_ser.serialize_field("kind", &v)?,
+                Err(_) => struct_ser.serialize_field("kind", &self.kind)?,
+            }
         }
         if self.target_offset != 0 {
             #[allow(clippy::needless_borrow)]
@@ -4721,9 +4728,10 @@ impl serde::Serialize for Publish {
             struct_ser.serialize_field("clientTsMs", ToString::to_string(&self.client_ts_ms).as_str())?;
         }
         if self.kind != 0 {
-            let v = PublicationKind::try_from(self.kind)
-                .map_err(|_| serde::ser::Error::custom(format!("Invalid variant {}", self.kind)))?;
-            struct_ser.serialize_field("kind", &v)?;
+            match PublicationKind::try_from(self.kind) {
+                Ok(v) => struct_ser.serialize_field("kind", &v)?,
+                Err(_) => struct_ser.serialize_field("kind", &self.kind)?,
+            }
         }
         if self.target_offset != 0 {
             #[allow(clippy::needless_borrow)]
@@ -6183,9 +6191,10 @@ impl serde::Serialize for Subscribe {
             struct_ser.serialize_field("since", v)?;
         }
         if self.order != 0 {
-            let v = RecoveryOrder::try_from(self.order)
-                .map_err(|_| serde::ser::Error::custom(format!("Invalid variant {}", self.order)))?;
-            struct_ser.serialize_field("order", &v)?;
+            match RecoveryOrder::try_from(self.order) {
+                Ok(v) => struct_ser.serialize_field("order", &v)?,
+                Err(_) => struct_ser.serialize_field("order", &self.order)?,
+            }
         }
         if self.presence {
             struct_ser.serialize_field("presence", &self.presence)?;
@@ -6814,9 +6823,10 @@ impl serde::Serialize for Welcome {
             struct_ser.serialize_field("limits", v)?;
         }
         if self.durability != 0 {
-            let v = Durability::try_from(self.durability)
-                .map_err(|_| serde::ser::Error::custom(format!("Invalid variant {}", self.durability)))?;
-            struct_ser.serialize_field("durability", &v)?;
+            match Durability::try_from(self.durability) {
+                Ok(v) => struct_ser.serialize_field("durability", &v)?,
+                Err(_) => struct_ser.serialize_field("durability", &self.durability)?,
+            }
         }
         if self.server_time_ms != 0 {
             #[allow(clippy::needless_borrow)]

@@ -96,7 +96,7 @@ impl Guard {
 }
 
 /// The slot with the highest commit, and the commit.
-fn newest(content: &[u8]) -> Option<(usize, u64)> {
+pub(crate) fn newest(content: &[u8]) -> Option<(usize, u64)> {
     let slots = content.chunks(SLOT_BYTES).map(decode_slot).enumerate();
     slots.filter_map(|(slot, commit)| Some((slot, commit?))).max_by_key(|(_, commit)| *commit)
 }
@@ -132,6 +132,15 @@ const SLOT_BYTES: usize = 4096;
 
 /// What is written of a slot: the claim, its checksum and zeros.
 const CLAIM_BYTES: usize = 64;
+
+/// A file with two claims, the newer one in the second slot.
+#[cfg(test)]
+pub(crate) fn file_with(older: u64, newer: u64) -> Vec<u8> {
+    let mut content = vec![0; SLOT_BYTES * 2];
+    content[..CLAIM_BYTES].copy_from_slice(&encode_slot(older));
+    content[SLOT_BYTES..][..CLAIM_BYTES].copy_from_slice(&encode_slot(newer));
+    content
+}
 
 #[cfg(test)]
 mod tests {

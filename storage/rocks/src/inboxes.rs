@@ -196,7 +196,7 @@ fn mark_key(user: &UserId, pts: Pts) -> Vec<u8> {
     [&users_prefix(user)[..], &pts.0.to_be_bytes()].concat()
 }
 
-fn encode_state(state: &InboxState) -> Vec<u8> {
+pub(crate) fn encode_state(state: &InboxState) -> Vec<u8> {
     StoredState {
         last_pts: state.last_pts.0,
         muted: state.muted,
@@ -207,7 +207,7 @@ fn encode_state(state: &InboxState) -> Vec<u8> {
     .encode_to_vec()
 }
 
-fn decode_state(channel: ChannelKey, content: &[u8]) -> Result<InboxState, Damaged> {
+pub(crate) fn decode_state(channel: ChannelKey, content: &[u8]) -> Result<InboxState, Damaged> {
     let stored: StoredState = decode(content)?;
     Ok(InboxState {
         channel,
@@ -219,7 +219,7 @@ fn decode_state(channel: ChannelKey, content: &[u8]) -> Result<InboxState, Damag
     })
 }
 
-fn decode_channel_key(mut bytes: &[u8]) -> Result<ChannelKey, Damaged> {
+pub(crate) fn decode_channel_key(mut bytes: &[u8]) -> Result<ChannelKey, Damaged> {
     let mut key = [0; 16];
     if bytes.len() != key.len() {
         return Err(Damaged("not a channel key".to_owned()));

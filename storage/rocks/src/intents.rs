@@ -85,7 +85,7 @@ impl NewIntents {
 
 /// How many a slot has had, and how many of them are completed.
 #[derive(Debug, Clone, Copy, Default)]
-struct Count {
+pub(crate) struct Count {
     last: u64,
     completed: u64,
 }
@@ -100,7 +100,7 @@ impl Count {
         group.put(sync, Family::Intent, count_key(slot), content);
     }
 
-    fn decode(mut content: &[u8]) -> Result<Self, Damaged> {
+    pub(crate) fn decode(mut content: &[u8]) -> Result<Self, Damaged> {
         check_len(content, 16)?;
         Ok(Self { last: content.get_u64(), completed: content.get_u64() })
     }
@@ -142,7 +142,7 @@ fn count_key(slot: u16) -> Vec<u8> {
     [COUNT_PREFIX, &slot.to_be_bytes()].concat()
 }
 
-fn decode_slot(mut bytes: &[u8]) -> Result<u16, Damaged> {
+pub(crate) fn decode_slot(mut bytes: &[u8]) -> Result<u16, Damaged> {
     check_len(bytes, 2)?;
     Ok(bytes.get_u16())
 }

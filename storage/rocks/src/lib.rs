@@ -47,6 +47,8 @@ mod channels;
 mod claims;
 mod committer;
 mod config;
+#[doc(hidden)]
+pub mod counted;
 mod cursors;
 mod database;
 mod encoding;
@@ -66,6 +68,8 @@ mod relations;
 mod repair;
 mod trim;
 
+#[cfg(test)]
+mod fuzz_tests;
 #[cfg(test)]
 mod tests;
 #[cfg(test)]

@@ -79,7 +79,7 @@ fn change(group: &mut Group, changes: &[ManifestChange]) -> Result<(), ManifestE
 }
 
 /// shard . first time . segment
-fn encode_key(key: SegmentKey) -> [u8; KEY_BYTES] {
+pub(crate) fn encode_key(key: SegmentKey) -> [u8; KEY_BYTES] {
     let mut bytes = [0; KEY_BYTES];
     bytes[..2].copy_from_slice(&key.shard.to_be_bytes());
     bytes[2..10].copy_from_slice(&key.first_ts_ms.to_be_bytes());
@@ -87,13 +87,13 @@ fn encode_key(key: SegmentKey) -> [u8; KEY_BYTES] {
     bytes
 }
 
-fn decode_key(mut bytes: &[u8]) -> Result<SegmentKey, Damaged> {
+pub(crate) fn decode_key(mut bytes: &[u8]) -> Result<SegmentKey, Damaged> {
     check_len(bytes, KEY_BYTES)?;
     let (shard, first_ts_ms) = (bytes.get_u16(), bytes.get_u64());
     Ok(SegmentKey { shard, first_ts_ms, segment: bytes.get_u64() })
 }
 
-fn decode_entry(key: SegmentKey, content: &[u8]) -> Result<ManifestEntry, Damaged> {
+pub(crate) fn decode_entry(key: SegmentKey, content: &[u8]) -> Result<ManifestEntry, Damaged> {
     let Some((number, content)) = content.split_first() else {
         return Err(Damaged("an entry without a state".to_owned()));
     };

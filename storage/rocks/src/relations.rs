@@ -132,12 +132,12 @@ pub(crate) fn expire(key: &[u8], value: &[u8], now_ms: u64) -> Decision {
     }
 }
 
-fn decode_stored(content: &[u8]) -> Result<StoredRelation, Damaged> {
+pub(crate) fn decode_stored(content: &[u8]) -> Result<StoredRelation, Damaged> {
     decode(content)
 }
 
 #[derive(Clone, PartialEq, Message)]
-struct StoredRelation {
+pub(crate) struct StoredRelation {
     #[prost(uint64, tag = "1")]
     version: u64,
     #[prost(uint64, tag = "2")]

@@ -142,6 +142,9 @@ impl ChannelLog {
             };
             self.origins.insert(origin.clone(), stored);
         }
+        if crate::planted!(StaleOwnerAccepted) {
+            self.records.retain(|other| other.position.offset < record.position.offset);
+        }
         self.records.push_back(record);
     }
 

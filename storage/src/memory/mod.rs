@@ -53,6 +53,13 @@ impl MemoryStore {
         Self { birth, content: Arc::default(), closed: AtomicBool::new(false) }
     }
 
+    /// A handle on the same content in which new channels begin in this epoch, as after a backup was
+    /// put back.
+    #[must_use]
+    pub fn reborn(&self, birth: Epoch) -> Self {
+        Self { birth, ..self.clone() }
+    }
+
     /// One open handle on this content for all roles.
     pub fn stores(&self) -> Stores {
         let handle = Arc::new(self.clone());

@@ -22,6 +22,7 @@ pub const PATIENCE: Duration = Duration::from_secs(60);
 #[derive(Debug)]
 pub struct Node {
     home: TempDir,
+    data_dir: PathBuf,
     /// What the binary is started through: a program and its arguments, such as strace.
     launcher: Vec<String>,
     /// What `dev` is told beside ports and folder.
@@ -46,16 +47,40 @@ impl Node {
 
     /// The same, with more options of `dev`.
     pub async fn start_with(options: &[&str]) -> Self {
-        let home = tempfile::Builder::new().prefix("sterna-test-").tempdir().unwrap();
+        let home = new_home();
+        let data_dir = home.path().join("data");
+        Self::start_at(home, data_dir, options).await.unwrap_or_else(|log| panic!("{log}"))
+    }
+
+    /// Starts a node whose keys and store are in this folder, or will be.
+    pub async fn start_on(data_dir: PathBuf) -> Self {
+        Self::try_start_on(data_dir).await.unwrap_or_else(|log| panic!("{log}"))
+    }
+
+    /// The same for a store that may be refused; the error is what the node said.
+    pub async fn try_start_on(data_dir: PathBuf) -> Result<Self, String> {
+        // Of the node that was here before.
+        let _ = std::fs::remove_file(data_dir.join("dev.json"));
+        Self::start_at(new_home(), data_dir, &[]).await
+    }
+
+    async fn start_at(home: TempDir, data_dir: PathBuf, options: &[&str]) -> Result<Self, String> {
         let nowhere = SocketAddr::from(([127, 0, 0, 1], 0));
         let (launcher, client, http) = (Vec::new(), nowhere, nowhere);
         let options = options.iter().map(|&option| option.to_owned()).collect();
-        let mut node = Self { home, launcher, options, child: None, client, http };
+        let mut node = Self { home, data_dir, launcher, options, child: None, client, http };
         node.spawn();
-        let found = wait_for("dev.json of the node", || node.addresses()).await;
-        (node.client, node.http) = found;
+        let up_or_ended = wait_for("dev.json of the node", || {
+            // In this order: what it says last, it says before it ends.
+            let ended = node.child.as_mut().and_then(|child| child.try_wait().unwrap());
+            node.addresses().map(Ok).or(ended.map(Err))
+        });
+        match up_or_ended.await {
+            Ok(found) => (node.client, node.http) = found,
+            Err(status) => return Err(format!("the node ended with {status}:\n{}", node.log())),
+        }
         node.wait_ready().await;
-        node
+        Ok(node)
     }
 
     /// Where clients connect, on UDP and TCP.
@@ -68,7 +93,7 @@ impl Node {
     }
 
     pub fn data_dir(&self) -> PathBuf {
-        self.home.path().join("data")
+        self.data_dir.clone()
     }
 
     /// Sockets that the process holds, those of half-open connections too.
@@ -79,7 +104,8 @@ impl Node {
         targets.filter(|target| target.to_string_lossy().starts_with("socket:")).count()
     }
 
-    fn id(&self) -> u32 {
+    /// Of the process that runs.
+    pub fn id(&self) -> u32 {
         self.child.as_ref().and_then(Child::id).expect("the node runs")
     }
 
@@ -113,6 +139,33 @@ impl Node {
         timeout(PATIENCE, child.wait()).await.expect("the node ends").unwrap()
     }
 
+    /// The exit status, when the process ends by itself before `patience` does.
+    pub async fn ended_within(&mut self, patience: Duration) -> Option<ExitStatus> {
+        let child = self.child.as_mut().expect("the node runs");
+        let status = timeout(patience, child.wait()).await.ok()?.unwrap();
+        self.child = None;
+        Some(status)
+    }
+
+    /// As [`restart`](Self::restart), for a node that may end instead of becoming ready.
+    pub async fn try_restart(&mut self) -> Result<(), ExitStatus> {
+        assert!(self.child.is_none(), "the node runs already");
+        let start = Instant::now();
+        loop {
+            let said_before = self.log().len();
+            self.spawn();
+            let Err(status) = self.ready_or_ended().await else { return Ok(()) };
+            self.child = None;
+            // While the node was down, its port was free for anybody's outgoing connection.
+            let said = self.log().get(said_before..).unwrap_or_default().to_owned();
+            let is_taken = said.contains("another process uses this port");
+            if !is_taken || start.elapsed() > PATIENCE {
+                return Err(status);
+            }
+            tokio::time::sleep(POLL).await;
+        }
+    }
+
     /// From the next start on the binary is started through this command; empty: directly. The
     /// launcher has to become the binary or to pass its exit status on.
     pub fn launch_through(&mut self, launcher: &[&str]) {
@@ -128,9 +181,9 @@ impl Node {
     /// Starts again in the same place after [`kill`](Self::kill) or
     /// [`terminate`](Self::terminate).
     pub async fn restart(&mut self) {
-        assert!(self.child.is_none(), "the node runs already");
-        self.spawn();
-        self.wait_ready().await;
+        if let Err(status) = self.try_restart().await {
+            panic!("the node ended with {status} instead of becoming ready:\n{}", self.log());
+        }
     }
 
     /// One of the verbs that talk to a node, against `server`.
@@ -194,14 +247,20 @@ impl Node {
     }
 
     async fn wait_ready(&mut self) {
+        if let Err(status) = self.ready_or_ended().await {
+            panic!("the node ended with {status} instead of becoming ready:\n{}", self.log());
+        }
+    }
+
+    async fn ready_or_ended(&mut self) -> Result<(), ExitStatus> {
         let start = Instant::now();
         loop {
             if let Some(status) = self.child.as_mut().and_then(|child| child.try_wait().unwrap()) {
-                panic!("the node ended with {status} instead of becoming ready:\n{}", self.log());
+                return Err(status);
             }
             let answer = timeout(Duration::from_secs(2), self.http_get("/readyz")).await;
             if matches!(answer, Ok(Ok((200, _)))) {
-                return;
+                return Ok(());
             }
             assert!(start.elapsed() < PATIENCE, "the node is not ready:\n{}", self.log());
             tokio::time::sleep(POLL).await;
@@ -230,6 +289,10 @@ impl Drop for Node {
             eprintln!("--- the node's log ---\n{tail}\n---");
         }
     }
+}
+
+fn new_home() -> TempDir {
+    tempfile::Builder::new().prefix("sterna-test-").tempdir().unwrap()
 }
 
 /// Status and text of `GET path` from whoever listens at `address`.

@@ -174,6 +174,7 @@ pub fn words(identifier: &str) -> Vec<String> {
 fn is_test_file(path: &Path) -> bool {
     let text = path.to_string_lossy();
     text.starts_with("tests/system/")
+        || text.starts_with("tests/faults/")
         || text.contains("/tests/")
         || text.contains("/conformance/")
         || path.file_stem().is_some_and(|stem| {

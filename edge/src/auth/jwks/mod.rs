@@ -9,6 +9,8 @@ mod document;
 mod fetch;
 
 #[cfg(test)]
+mod fuzz_tests;
+#[cfg(test)]
 mod tests;
 
 use std::path::PathBuf;

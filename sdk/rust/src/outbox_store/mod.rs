@@ -3,6 +3,8 @@
 //! threads and one batch at a time; nobody else touches it. It ends with the client.
 
 mod file;
+#[cfg(test)]
+mod fuzz_tests;
 mod journal;
 
 use std::path::PathBuf;

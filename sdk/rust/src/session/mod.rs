@@ -320,5 +320,7 @@ fn add_counts(stats: &mut Statistics, machine: &Subscription) {
 type Named = HashMap<ChannelId, u64>;
 
 #[cfg(test)]
+mod fuzz_tests;
+#[cfg(test)]
 #[path = "session_tests.rs"]
 mod tests;

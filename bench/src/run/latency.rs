@@ -1,0 +1,250 @@
+//! How long a publication takes to its subscriber at half of what a server stands. First a short run
+//! finds what it stands; then publications come at half that rate. The raw limit is an echo over the
+//! same transport at the same rate, there and back twice, and one sync of the disk.
+
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+use futures_util::future::try_join_all;
+use tokio::time::Instant;
+
+use super::Window;
+use super::commit::CommitLoop;
+use super::pace::Pace;
+use crate::client::{Client, Transport};
+use crate::meter::Percentiles;
+use crate::progress::Progress;
+use crate::report::{Column, Plot, Report, Row, Series};
+use crate::target::{Part, Running, Target};
+
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Each subscribes to a channel of its own, and publishes to it.
+    pub clients: u32,
+    pub payload_bytes: usize,
+    /// Publications a second over all clients; `None`: half of what the node stands.
+    pub rate: Option<f64>,
+    /// How long a sync takes is part of the limit; `None` where nothing is synced.
+    pub syncs: Option<CommitLoop>,
+    pub duration: Duration,
+    pub rounds: u32,
+}
+
+/// What one target did in one round.
+#[derive(Debug, Clone)]
+struct Round {
+    asked: f64,
+    per_second: f64,
+    delivery: Percentiles,
+    ack: Percentiles,
+}
+
+pub async fn run(options: &Options, targets: &[Target], progress: &Progress) -> Result<Report> {
+    let mut best: Vec<Option<Round>> = vec![None; targets.len()];
+    let mut sync_ms = f64::INFINITY;
+    let mut rates = Rates(Vec::new());
+    for round in 1..=options.rounds {
+        for (target, best) in targets.iter().zip(&mut best) {
+            let rate = rates.of(target.transport, options, targets, progress).await?;
+            let what = format!("{} (round {round} of {})", target.name, options.rounds);
+            progress.next(what, options.clients.into());
+            let measured = measure(options, target, rate, progress).await?;
+            if best.as_ref().is_none_or(|best| measured.delivery.p99 < best.delivery.p99) {
+                *best = Some(measured);
+            }
+        }
+        if let Some(syncs) = &options.syncs {
+            progress.next(format!("syncs (round {round} of {})", options.rounds), 0);
+            sync_ms = sync_ms.min(syncs.sync_us(options.payload_bytes).await? / 1e3);
+        }
+    }
+    if options.syncs.is_none() {
+        sync_ms = 0.0;
+    }
+    let rounds: Vec<_> = targets.iter().zip(best.into_iter().flatten()).collect();
+    Ok(report(options, &rounds, sync_ms))
+}
+
+/// At what rate each transport is measured.
+struct Rates(Vec<(Transport, f64)>);
+
+impl Rates {
+    async fn of(
+        &mut self,
+        transport: Transport,
+        options: &Options,
+        targets: &[Target],
+        progress: &Progress,
+    ) -> Result<f64> {
+        if let Some(rate) = options.rate {
+            return Ok(rate);
+        }
+        if let Some((_, rate)) = self.0.iter().find(|(known, _)| *known == transport) {
+            return Ok(*rate);
+        }
+        let node = targets.iter().find(|it| it.part == Part::Sterna && it.transport == transport);
+        let node =
+            node.context("half of what? Measure the node of that transport too, or --rate")?;
+        progress.next(format!("{}: what it stands", node.name), options.clients.into());
+        let rate = (saturate(options, node, progress).await? / 2.0).max(1.0);
+        self.0.push((transport, rate));
+        Ok(rate)
+    }
+}
+
+fn report(options: &Options, rounds: &[(&Target, Round)], sync_ms: f64) -> Report {
+    let mut report = Report::new("latency", method(options), COLUMNS);
+    let mut plot = Plot::new(
+        "Delivery against percentile",
+        "nines: 1 is 90 %, 2 is 99 %, 3 is 99.9 %",
+        "milliseconds",
+    );
+    for (target, round) in rounds {
+        let mut row = Row::new(target, &values(round, sync_ms));
+        let raw = rounds.iter().find(|(raw, _)| {
+            raw.part == Part::Raw && target.part != Part::Raw && raw.transport == target.transport
+        });
+        row.of_raw =
+            raw.map(|(_, raw)| round.delivery.p99 / 1e3 / (2.0 * raw.delivery.p99 / 1e3 + sync_ms));
+        report.rows.push(row);
+        plot.series.push(Series { name: target.name.clone(), points: points(&round.delivery) });
+    }
+    report.plots.push(plot);
+    report.notes.push(
+        "`of raw` is p99 against twice the p99 of the echo and one sync: at most 100 % is the goal"
+            .to_owned(),
+    );
+    report
+}
+
+fn values(round: &Round, sync_ms: f64) -> Vec<f64> {
+    let Percentiles { p50, p90, p99, p999, .. } = round.delivery;
+    let [p50, p90, p99, p999] = [p50, p90, p99, p999].map(|us| us / 1e3);
+    let ack = round.ack.p99 / 1e3;
+    vec![round.asked, round.per_second, p50, p90, p99, p999, ack, sync_ms]
+}
+
+fn points(times: &Percentiles) -> Vec<(f64, f64)> {
+    let shares = [(0.5, times.p50), (0.9, times.p90), (0.95, times.p95)];
+    let tail = [(0.99, times.p99), (0.999, times.p999)];
+    let nines = |share: f64| -(1.0 - share).log10();
+    shares.into_iter().chain(tail).map(|(share, us)| (nines(share), us / 1e3)).collect()
+}
+
+const COLUMNS: &[Column] = &[
+    Column::new("asked_per_second", "asked / s", 0),
+    Column::new("deliveries_per_second", "deliveries / s", 0),
+    Column::new("delivery_ms_p50", "p50 ms", 3),
+    Column::new("delivery_ms_p90", "p90 ms", 3),
+    Column::new("delivery_ms_p99", "p99 ms", 3),
+    Column::new("delivery_ms_p999", "p99.9 ms", 3),
+    Column::new("ack_ms_p99", "ack p99 ms", 3),
+    Column::new("sync_ms_p50", "a sync ms", 3),
+];
+
+fn method(options: &Options) -> String {
+    let rate = match options.rate {
+        Some(rate) => format!("{rate} publications a second"),
+        None => {
+            "half of what the node stands with one publication of each client on its way".into()
+        }
+    };
+    let disk = options.syncs.as_ref().map_or_else(
+        || "acknowledged from memory".to_owned(),
+        |it| format!("synced on {}", crate::machine::file_system(&it.directory)),
+    );
+    format!(
+        "{} clients with a channel of their own each, {} bytes, {rate}, {disk}; from the moment a \
+         publication is sent until its subscriber has it; raw: an echo at the same rate; best of {} \
+         rounds of {:?}",
+        options.clients, options.payload_bytes, options.rounds, options.duration
+    )
+}
+
+async fn gather(options: &Options, running: &Running, progress: &Progress) -> Result<Vec<Client>> {
+    running.gather(options.clients as usize, |index| Some(index as u32), progress).await
+}
+
+/// Deliveries a second when every client publishes as soon as its last publication was
+/// acknowledged.
+async fn saturate(options: &Options, target: &Target, progress: &Progress) -> Result<f64> {
+    let mut running = target.start().await?;
+    let clients = gather(options, &running, progress).await?;
+    let (window, ()) = Window::of(&mut running, async |running| {
+        let until = Instant::now() + SATURATED;
+        let publish = async |index: usize, client: &Client| -> Result<()> {
+            while Instant::now() < until {
+                let payload = running.meter().payload(options.payload_bytes);
+                client.publish(index as u32, &payload).await?;
+                client.answered_but(0).await?;
+            }
+            Ok(())
+        };
+        let publish = clients.iter().enumerate().map(|(index, client)| publish(index, client));
+        try_join_all(publish).await?;
+        Ok(())
+    })
+    .await?;
+    Ok(window.per_second(window.counts.acked))
+}
+
+async fn measure(
+    options: &Options,
+    target: &Target,
+    rate: f64,
+    progress: &Progress,
+) -> Result<Round> {
+    let mut running = target.start().await?;
+    let clients = gather(options, &running, progress).await?;
+    let echo = target.part == Part::Raw;
+    drive(options, &running, &clients, (rate, echo), WARM_UP).await?;
+    running.meter().take_times();
+    let (window, ()) = Window::of(&mut running, async |running| {
+        drive(options, running, &clients, (rate, echo), options.duration).await
+    })
+    .await?;
+    let (delivery, ack) = running.meter().take_times();
+    let counts = window.counts;
+    ensure!(
+        counts.refused == 0 && counts.ended == 0 && counts.delivered == counts.published,
+        "{} delivered {} of {} publications, refused {} and ended {} connections: {}",
+        target.name,
+        counts.delivered,
+        counts.published,
+        counts.refused,
+        counts.ended,
+        running.meter().last_refusal(),
+    );
+    Ok(Round { asked: rate, per_second: window.per_second(counts.delivered), delivery, ack })
+}
+
+/// Publishes at a rate, the clients in turn, and waits for the last delivery.
+async fn drive(
+    options: &Options,
+    running: &Running,
+    clients: &[Client],
+    (rate, echo): (f64, bool),
+    duration: Duration,
+) -> Result<()> {
+    let meter = running.meter();
+    let before = meter.counts();
+    let mut pace = Pace::begin(rate, duration);
+    while let Some(turn) = pace.next().await {
+        let at = turn as usize % clients.len();
+        let payload = meter.payload(options.payload_bytes);
+        match echo {
+            true => clients[at].echo(&payload).await?,
+            false => clients[at].publish(at as u32, &payload).await?,
+        }
+    }
+    let published = meter.counts().published - before.published;
+    tokio::time::timeout(DELIVERY_DEADLINE, meter.delivered(before.delivered + published))
+        .await
+        .context("publications that were not delivered in 30 s")?;
+    try_join_all(clients.iter().map(|client| client.answered_but(0))).await?;
+    Ok(())
+}
+
+const SATURATED: Duration = Duration::from_secs(2);
+const WARM_UP: Duration = Duration::from_millis(700);
+const DELIVERY_DEADLINE: Duration = Duration::from_secs(30);

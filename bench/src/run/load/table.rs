@@ -1,0 +1,122 @@
+//! The stages as a report shows them.
+
+use super::account::Consistency;
+use super::stage::Done;
+use crate::meter::Percentiles;
+use crate::report::{Column, Plot, Row, Series};
+use crate::target::Part;
+
+pub(super) const COLUMNS: &[Column] = &[
+    Column::new("arrivals_per_second", "arrivals / s", 0),
+    Column::new("connects_per_second", "connects / s", 0),
+    Column::new("sessions_predicted", "sessions, predicted", 0),
+    Column::new("sessions_seen", "sessions, most seen", 0),
+    Column::new("connect_ms_p50", "connect ms, p50", 2),
+    Column::new("connect_ms_p95", "connect ms, p95", 2),
+    Column::new("connect_ms_p99", "connect ms, p99", 2),
+    Column::new("acks_per_second", "acknowledged / s", 0),
+    Column::new("ack_ms_p50", "ack ms, p50", 2),
+    Column::new("ack_ms_p95", "ack ms, p95", 2),
+    Column::new("ack_ms_p99", "ack ms, p99", 2),
+    Column::new("deliveries_per_second", "deliveries / s", 0),
+    Column::new("delivery_ms_p50", "delivery ms, p50", 2),
+    Column::new("delivery_ms_p95", "delivery ms, p95", 2),
+    Column::new("delivery_ms_p99", "delivery ms, p99", 2),
+    Column::new("failures", "failures", 0),
+    Column::new("append_ms_p99", "append ms, p99 (node)", 2),
+    Column::new("commit_ms_p99", "commit ms, p99 (node)", 2),
+    Column::new("writes_waiting", "writes waiting (node)", 0),
+    Column::new("busy", "answered BUSY (node)", 0),
+    Column::new("ring_percent", "pages from the ring, %", 1),
+    Column::new("resident_mib", "memory MiB (node)", 1),
+    Column::new("cpu_percent", "processor % (node)", 0),
+    Column::new("late_ms", "generator late ms", 0),
+];
+
+pub(super) fn row(done: &Done) -> Row {
+    Row {
+        name: done.stage.name.clone(),
+        part: Part::Sterna,
+        transport: None,
+        values: values(done),
+        of_raw: None,
+    }
+}
+
+fn values(done: &Done) -> Vec<f64> {
+    let (tally, window) = (&done.tally, &done.window);
+    let mut values = vec![
+        done.stage.arrivals,
+        window.per_second(tally.connected),
+        done.stage.predicted,
+        f64::from(tally.most),
+    ];
+    values.extend(in_ms(&Percentiles::of(&tally.connect)));
+    values.push(window.per_second(window.counts.acked));
+    values.extend(in_ms(&done.ack));
+    values.push(window.per_second(window.counts.delivered));
+    values.extend(in_ms(&done.delivery));
+    values.extend([
+        tally.failures.total() as f64,
+        waited(done, "sterna_core_append_seconds"),
+        waited(done, "sterna_storage_commit_seconds"),
+        done.after.sum("sterna_storage_queue_depth", ""),
+        grown(done, "sterna_core_mailbox_busy_total", ""),
+        ring_percent(done),
+        done.resident as f64 / MIB,
+        window.cpu.as_secs_f64() / window.took.as_secs_f64() * 100.0,
+        tally.late.as_secs_f64() * 1e3,
+    ]);
+    values
+}
+
+fn in_ms(times: &Percentiles) -> [f64; 3] {
+    [times.p50, times.p95, times.p99].map(|us| us / 1e3)
+}
+
+fn waited(done: &Done, histogram: &str) -> f64 {
+    done.after.quantile_ms(&done.before, histogram, 0.99).unwrap_or(0.0)
+}
+
+fn grown(done: &Done, name: &str, label: &str) -> f64 {
+    done.after.sum(name, label) - done.before.sum(name, label)
+}
+
+/// Of the pages that joining visitors read, those that came from memory.
+fn ring_percent(done: &Done) -> f64 {
+    let tier = |tier: &str| grown(done, "sterna_core_pages_total", &format!("tier=\"{tier}\""));
+    let (ring, log) = (tier("ring"), tier("log"));
+    if ring + log > 0.0 { ring / (ring + log) * 100.0 } else { 100.0 }
+}
+
+pub(super) fn note(done: &Done) -> Option<String> {
+    let failures = &done.tally.failures;
+    (failures.total() > 0).then(|| format!("{}: {}", done.stage.name, failures.text()))
+}
+
+pub(super) fn verdict(it: &Consistency) -> String {
+    let Consistency { acked, missing, doubled, holes, unacked, unanswered } = it;
+    format!(
+        "Consistency: of {acked} acknowledged publications {missing} are missing, {doubled} are there \
+         more than once, {holes} offsets are empty; {unacked} are stored that no client saw \
+         acknowledged, of {unanswered} sent without an answer"
+    )
+}
+
+pub(super) fn plots(done: &[Done]) -> Vec<Plot> {
+    let stage = |at: usize| at as f64 + 1.0;
+    let series = |name: &str, value: &dyn Fn(&Done) -> f64| Series {
+        name: name.to_owned(),
+        points: done.iter().enumerate().map(|(at, it)| (stage(at), value(it))).collect(),
+    };
+    let mut sessions = Plot::new("Sessions over the stages", "stage", "sessions");
+    sessions.series.push(series("predicted", &|it| it.stage.predicted));
+    sessions.series.push(series("most seen", &|it| f64::from(it.tally.most)));
+    let mut times = Plot::new("p99 over the stages", "stage", "milliseconds");
+    times.series.push(series("connect", &|it| Percentiles::of(&it.tally.connect).p99 / 1e3));
+    times.series.push(series("acknowledgement", &|it| it.ack.p99 / 1e3));
+    times.series.push(series("delivery", &|it| it.delivery.p99 / 1e3));
+    vec![sessions, times]
+}
+
+const MIB: f64 = 1024.0 * 1024.0;

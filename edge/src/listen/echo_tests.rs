@@ -1,0 +1,133 @@
+//! An echo behind the listener's own TLS, upgrade and WebSocket settings. By itself the test sends
+//! a few messages through it; with `STERNA_ECHO_ADDRESS` it serves whoever comes until its standard
+//! input ends, which is how `tests/autobahn/run.sh` shows it to the Autobahn suite.
+
+use futures_util::{SinkExt as _, StreamExt as _};
+use rustls_pki_types::{CertificateDer, ServerName};
+use sterna_proto::version;
+use tokio::task::JoinSet;
+use tokio_rustls::TlsConnector;
+use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
+use tokio_tungstenite::tungstenite::protocol::CloseFrame;
+use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
+use tokio_tungstenite::tungstenite::{Message, Utf8Bytes};
+
+use super::*;
+use crate::config::TlsFiles;
+use crate::tls::{Certificate, TlsConfigs};
+use crate::transport::End;
+use crate::transport::wss::{Socket, end_of, socket};
+
+#[tokio::test]
+async fn what_is_sent_through_the_listener_comes_back() {
+    let (acceptor, certificate) = acceptor();
+    if let Ok(address) = std::env::var("STERNA_ECHO_ADDRESS") {
+        let listener = TcpListener::bind(&address).await.unwrap();
+        println!("echo on {}", listener.local_addr().unwrap());
+        let (mut input, mut byte) = (tokio::io::stdin(), [0]);
+        tokio::select! {
+            () = serve_echo(listener, acceptor) => {}
+            _ = input.read(&mut byte) => {}
+        }
+        return;
+    }
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::select! {
+        () = serve_echo(listener, acceptor) => unreachable!("it serves for ever"),
+        () = try_echo(address, certificate) => {}
+    }
+}
+
+fn acceptor() -> (TlsAcceptor, CertificateDer<'static>) {
+    let folder = tempfile::tempdir().unwrap();
+    let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
+    let files = TlsFiles {
+        certificate_chain: folder.path().join("chain.pem"),
+        private_key: folder.path().join("key.pem"),
+    };
+    std::fs::write(&files.certificate_chain, made.cert.pem()).unwrap();
+    std::fs::write(&files.private_key, made.signing_key.serialize_pem()).unwrap();
+    let tls = TlsConfigs::new(&Certificate::load(files).unwrap()).unwrap();
+    (TlsAcceptor::from(tls.tcp), made.cert.der().clone())
+}
+
+async fn serve_echo(listener: TcpListener, acceptor: TlsAcceptor) {
+    let mut connections = JoinSet::new();
+    loop {
+        let (stream, _) = listener.accept().await.unwrap();
+        connections.spawn(serve_one(stream, acceptor.clone()));
+        while connections.try_join_next().is_some() {}
+    }
+}
+
+async fn serve_one(stream: TcpStream, acceptor: TlsAcceptor) -> Option<()> {
+    set_options(&stream).ok()?;
+    let mut stream = acceptor.accept(stream).await.ok()?;
+    let (request, read_ahead) = read_request(&mut stream).await?;
+    match upgrade::decide(&request, &[]) {
+        Ok(upgraded) => {
+            stream.write_all(&upgraded.head).await.ok()?;
+            stream.flush().await.ok()?;
+            echo(socket(stream, read_ahead, upgraded.encoding).await).await;
+        }
+        Err(refused) => refuse(&mut stream, &refused).await,
+    }
+    Some(())
+}
+
+/// As the connections of clients end: with our reason if it is the client's fault.
+async fn echo(mut socket: Socket) {
+    let end = loop {
+        match socket.next().await {
+            Some(Ok(message @ (Message::Text(_) | Message::Binary(_)))) => {
+                if let Err(error) = socket.send(message).await {
+                    break end_of(&error);
+                }
+            }
+            Some(Ok(Message::Close(_))) | None => break End::ByClient,
+            Some(Ok(_)) => {}
+            Some(Err(error)) => break end_of(&error),
+        }
+    };
+    if let End::Close(reason) = end {
+        let code = CloseCode::from(reason.code());
+        let frame = CloseFrame { code, reason: Utf8Bytes::from_static(reason.text()) };
+        let _ = socket.close(Some(frame)).await;
+    }
+    while let Some(Ok(_)) = socket.next().await {}
+    let _ = socket.get_mut().shutdown().await;
+}
+
+async fn try_echo(address: SocketAddr, certificate: CertificateDer<'static>) {
+    let mut roots = rustls::RootCertStore::empty();
+    roots.add(certificate).unwrap();
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let tls = rustls::ClientConfig::builder_with_provider(provider)
+        .with_protocol_versions(&[&rustls::version::TLS13])
+        .unwrap()
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    let tcp = TcpStream::connect(address).await.unwrap();
+    let name = ServerName::try_from("localhost").unwrap();
+    let stream = TlsConnector::from(Arc::new(tls)).connect(name, tcp).await.unwrap();
+    let url = format!("wss://localhost{}", version::WEBSOCKET_PATH);
+    let mut request = url.into_client_request().unwrap();
+    let protocol = version::SUBPROTOCOL_PROTOBUF.parse().unwrap();
+    request.headers_mut().insert("sec-websocket-protocol", protocol);
+    let (mut client, _) = tokio_tungstenite::client_async(request, stream).await.unwrap();
+    for message in [
+        Message::text("Hällo"),
+        Message::binary(vec![0; 100_000]),
+        Message::text(""),
+        Message::text("x".repeat(sterna_proto::limits::FRAME_BYTES)),
+    ] {
+        client.send(message.clone()).await.unwrap();
+        assert_eq!(client.next().await.unwrap().unwrap(), message);
+    }
+    client.send(Message::Ping("are you there".into())).await.unwrap();
+    assert_eq!(client.next().await.unwrap().unwrap(), Message::Pong("are you there".into()));
+    client.send(Message::binary(vec![0; sterna_proto::limits::FRAME_BYTES + 100])).await.unwrap();
+    let Some(Ok(Message::Close(Some(frame)))) = client.next().await else { panic!("too large") };
+    assert_eq!(u16::from(frame.code), CloseReason::FrameTooLarge.code());
+}

@@ -1,0 +1,241 @@
+//! Rounds of scenarios, one after the other, and the table at the end. A round that panics or
+//! finds a promise broken is a violation, and is told with its seed and the command that repeats
+//! it; a round in which no fault hit proves nothing and is counted apart.
+
+use std::fmt;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use clap::ValueEnum;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::task::JoinSet;
+
+use crate::scenario;
+
+/// What is broken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+#[value(rename_all = "snake_case")]
+pub enum Scenario {
+    KillStep,
+    PauseStep,
+    PowerLoss,
+    BitFlip,
+    DiskError,
+    DiskFull,
+    SlowDisk,
+    Clock,
+    Relay,
+    SlowConsumer,
+    Storm,
+    HandshakeFlood,
+    Certificate,
+    ConfigReload,
+    /// Power is lost on a disk that only says that it has synced: no fault of the node, and a
+    /// check of the checker, which has to find what is lost.
+    #[value(skip)]
+    LyingDisk,
+}
+
+impl Scenario {
+    pub fn all() -> Vec<Self> {
+        Self::value_variants().to_vec()
+    }
+
+    pub fn name(self) -> String {
+        self.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default()
+    }
+}
+
+/// What to run.
+#[derive(Debug, Clone)]
+pub struct Campaign {
+    pub scenarios: Vec<Scenario>,
+    pub seed: u64,
+    pub rounds: u64,
+    /// No round begins after this.
+    pub limit: Duration,
+}
+
+/// What became of one round.
+#[derive(Debug, Clone, Default)]
+pub struct Outcome {
+    /// Faults that really hit.
+    pub injected: u64,
+    /// Acknowledged publications that were looked for.
+    pub acked: u64,
+    /// Promises that were broken.
+    pub violations: Vec<String>,
+    /// Why this machine cannot run it.
+    pub skipped: Option<String>,
+    /// Anything worth a look.
+    pub note: String,
+    /// How long users had to wait.
+    pub waits: String,
+}
+
+impl Outcome {
+    pub(crate) fn skipped(reason: impl Into<String>) -> Self {
+        Self { skipped: Some(reason.into()), ..Self::default() }
+    }
+}
+
+/// All rounds of one scenario.
+#[derive(Debug, Clone)]
+pub struct Row {
+    pub scenario: Scenario,
+    /// In which a fault hit.
+    pub rounds: u64,
+    /// In which none did.
+    pub idle_rounds: u64,
+    pub injected: u64,
+    pub acked: u64,
+    pub violations: u64,
+    pub skipped: Option<String>,
+}
+
+/// The end of a campaign.
+#[derive(Debug, Clone)]
+pub struct Table {
+    pub rows: Vec<Row>,
+    /// Rounds for which there was no time.
+    pub left_out: u64,
+    pub interrupted: bool,
+}
+
+impl Table {
+    /// No promise was broken, as far as it went; one that was interrupted says nothing.
+    pub fn is_clean(&self) -> bool {
+        !self.interrupted && self.rows.iter().all(|row| row.violations == 0)
+    }
+}
+
+impl fmt::Display for Table {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let heads = ["scenario", "rounds", "no fault", "faults", "acked", "violations"];
+        let [name, rounds, idle, faults, acked, violations] = heads;
+        writeln!(f, "{name:<16}{rounds:>8}{idle:>10}{faults:>9}{acked:>9}{violations:>12}")?;
+        for row in &self.rows {
+            let name = row.scenario.name();
+            if let Some(reason) = &row.skipped {
+                writeln!(f, "{name:<16}  skipped: {reason}")?;
+                continue;
+            }
+            let Row { rounds, idle_rounds, injected, acked, violations, .. } = row;
+            writeln!(
+                f,
+                "{name:<16}{rounds:>8}{idle_rounds:>10}{injected:>9}{acked:>9}{violations:>12}"
+            )?;
+        }
+        if self.interrupted {
+            writeln!(f, "interrupted")?;
+        }
+        match self.left_out {
+            0 => Ok(()),
+            left_out => writeln!(f, "{left_out} rounds were left out: the time was over"),
+        }
+    }
+}
+
+/// A seed that nobody has used.
+pub fn fresh_seed() -> u64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    now.as_millis() as u64 % 1_000_000_000
+}
+
+/// Runs it all, round by round over all scenarios, so that little time still sees each of them.
+pub fn run(campaign: &Campaign) -> Table {
+    let began = Instant::now();
+    let mut rows: Vec<Row> = campaign.scenarios.iter().map(|it| empty_row(*it)).collect();
+    let mut left_out = 0;
+    println!("seed {}", campaign.seed);
+    for round in 0..campaign.rounds {
+        let seed = campaign.seed.wrapping_add(round);
+        for at in 0..rows.len() {
+            if rows[at].skipped.is_some() {
+                continue;
+            }
+            if began.elapsed() > campaign.limit {
+                left_out += 1;
+                continue;
+            }
+            let started = Instant::now();
+            let Some(outcome) = run_round(rows[at].scenario, seed) else {
+                return Table { rows, left_out, interrupted: true };
+            };
+            tell(rows[at].scenario, seed, &outcome, started.elapsed());
+            rows[at].add(outcome);
+        }
+    }
+    Table { rows, left_out, interrupted: false }
+}
+
+fn empty_row(scenario: Scenario) -> Row {
+    let (rounds, idle_rounds, injected, acked, violations) = (0, 0, 0, 0, 0);
+    Row { scenario, rounds, idle_rounds, injected, acked, violations, skipped: None }
+}
+
+impl Row {
+    fn add(&mut self, outcome: Outcome) {
+        self.violations += outcome.violations.len() as u64;
+        if outcome.skipped.is_some() {
+            self.skipped = outcome.skipped;
+        } else if outcome.injected == 0 {
+            self.idle_rounds += 1;
+        } else {
+            self.rounds += 1;
+            self.injected += outcome.injected;
+            self.acked += outcome.acked;
+        }
+    }
+}
+
+/// One round on a runtime of its own: nothing of it is left for the next. `None`: interrupted.
+pub fn run_round(scenario: Scenario, seed: u64) -> Option<Outcome> {
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    let outcome = runtime.block_on(async {
+        let mut tasks = JoinSet::new();
+        tasks.spawn(scenario::play(scenario, seed));
+        let ended = tokio::select! {
+            ended = tasks.join_next() => ended,
+            () = interrupted() => None,
+        };
+        // Whoever is interrupted takes nodes and mounts away with it.
+        tasks.shutdown().await;
+        match ended? {
+            Ok(outcome) => Some(outcome),
+            Err(error) => Some(broken(error.to_string())),
+        }
+    });
+    runtime.shutdown_timeout(Duration::from_secs(5));
+    outcome
+}
+
+async fn interrupted() {
+    let mut terminate = signal(SignalKind::terminate()).unwrap();
+    let mut interrupt = signal(SignalKind::interrupt()).unwrap();
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+}
+
+fn broken(why: String) -> Outcome {
+    Outcome { violations: vec![why], ..Outcome::default() }
+}
+
+fn tell(scenario: Scenario, seed: u64, outcome: &Outcome, took: Duration) {
+    let name = scenario.name();
+    let Outcome { injected, acked, violations, skipped, note, waits } = outcome;
+    if let Some(reason) = skipped {
+        println!("skipped: {name} ({reason})");
+        return;
+    }
+    let took = took.as_secs_f32();
+    println!("{name} seed {seed}: {injected} faults, {acked} acked, {took:.1} s {waits} {note}");
+    for violation in violations.iter().take(10) {
+        println!("  VIOLATION {violation}");
+    }
+    if !violations.is_empty() {
+        println!("  repeat: make test-faults SCENARIO={name} SEED={seed} ROUNDS=1");
+    }
+}

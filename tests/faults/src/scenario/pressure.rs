@@ -1,0 +1,239 @@
+//! Peers that take too little or ask for too much, while honest users talk on.
+
+use std::future::IntoFuture as _;
+use std::net::{Ipv4Addr, UdpSocket};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use quinn::{TransportConfig, VarInt};
+use quinn_proto::EndpointConfig;
+use rand::rngs::StdRng;
+use rand::{Rng as _, RngCore as _};
+use sterna_client::{ChannelId, Client, Event, Subscribe, Subscription, Transport};
+use sterna_system_tests::node::Node;
+use sterna_system_tests::raw::{self, QuicClient, WssClient};
+use sterna_system_tests::sdk;
+use tokio::io::AsyncWriteExt as _;
+use tokio::net::{TcpSocket, TcpStream};
+
+use super::{SOME, conclude, talk};
+use crate::campaign::Outcome;
+use crate::place::Place;
+use crate::workload::within;
+
+const LOUD: &str = "room:loud";
+/// Publications that await their answers together.
+const AT_ONCE: usize = 16;
+/// A reader that stops is given half a minute; all the while it is fed.
+const BETWEEN_BURSTS: Duration = Duration::from_millis(50);
+/// Far more than outbox and sockets hold for one who does not read.
+const BUFFERED_BYTES: usize = 256 * 1024 * 1024;
+
+/// Readers that stop are closed as slow; one that only dawdles gets everything, and nobody else
+/// notices.
+pub async fn slow_consumer(rng: &mut StdRng) -> Outcome {
+    let (node, workload) = talk(rng).await;
+    let stopped = rng.random_range(1..5);
+    let bytes = rng.random_range(8_000..16_000);
+    let (mut quic, mut wss) = (Vec::new(), Vec::new());
+    for at in 0..stopped {
+        quic.push(stop_on_quic(&node, &format!("quic-{at}")).await);
+        wss.push(stop_on_wss(&node, &format!("wss-{at}")).await);
+    }
+    let room = ChannelId::new(LOUD).unwrap();
+    let place = Place::of(&node);
+    let dawdler = place.builder("dawdler").transports([Transport::WebSocket]).build().unwrap();
+    let heard = dawdler.subscribe(&room, Subscribe::earliest()).unwrap();
+    dawdler.connect();
+    let said = shout(&node, &room, bytes, 2 * stopped).await;
+    within("the dawdler hears everything", hear_slowly(heard, &said)).await;
+    dawdler.close().await;
+    drop((quic, wss));
+    let note = format!("{} publications of {bytes} bytes", said.len());
+    let outcome = conclude(node, workload, rng, 2 * stopped as u64).await;
+    Outcome { note, acked: outcome.acked + said.len() as u64, ..outcome }
+}
+
+async fn stop_on_quic(node: &Node, user: &str) -> QuicClient {
+    let mut narrow = TransportConfig::default();
+    // Room for the replies and little more; nothing is ever read of a lane.
+    narrow.stream_receive_window(VarInt::from_u32(4_000));
+    narrow.keep_alive_interval(Some(Duration::from_secs(1)));
+    let mut client = QuicClient::start(node, user, narrow).await;
+    client.send(&raw::subscribe(2, LOUD)).await;
+    client.reply(2).await;
+    client
+}
+
+async fn stop_on_wss(node: &Node, user: &str) -> WssClient {
+    let tcp = TcpSocket::new_v4().unwrap();
+    tcp.set_recv_buffer_size(4_000).unwrap();
+    let tcp = tcp.connect(node.client_address()).await.unwrap();
+    let stream = raw::tls_on(tcp, node).await.unwrap();
+    let mut client = WssClient::start_on(stream, raw::hello(node, user)).await;
+    client.send(&raw::subscribe(2, LOUD)).await;
+    client.reply(2).await;
+    client
+}
+
+/// Publishes until so many readers have been closed as slow.
+async fn shout(node: &Node, room: &ChannelId, bytes: usize, slow: usize) -> Vec<String> {
+    let client = sdk::connect(node, "loud", Transport::Quic).await;
+    let mut said = Vec::new();
+    while closed_as_slow(node).await < slow as f64 {
+        assert!(said.len() * bytes < BUFFERED_BYTES, "{} of {bytes} bytes are kept", said.len());
+        let texts: Vec<String> =
+            (0..AT_ONCE).map(|at| format!("{:>bytes$}", said.len() + at)).collect();
+        let sends = texts.iter().map(|text| client.publish(room, text.clone()).start());
+        let sends: Vec<_> = sends.collect();
+        for send in sends {
+            within("an answer", send.into_future()).await.unwrap();
+        }
+        said.extend(texts);
+        tokio::time::sleep(BETWEEN_BURSTS).await;
+    }
+    client.close().await;
+    said
+}
+
+async fn closed_as_slow(node: &Node) -> f64 {
+    node.metric_of("sterna_edge_closes_total", "reason=\"slow\"").await.unwrap_or(0.0)
+}
+
+async fn hear_slowly(mut heard: Subscription, said: &[String]) {
+    let mut at = 0;
+    while at < said.len() {
+        match heard.next().await.expect("it goes on") {
+            Event::Publication(it) => {
+                assert_eq!(it.payload, said[at], "publication {at}");
+                at += 1;
+                if at % 16 == 0 {
+                    tokio::time::sleep(Duration::from_millis(5)).await;
+                }
+            }
+            Event::State(_) | Event::Recovered { .. } => {}
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+const FIRST_PACKETS: usize = 1_200;
+const GARBAGE_DATAGRAMS: usize = 5_000;
+/// The header of a TLS record with a ClientHello, and nothing of what it announces.
+const CLIENT_HELLO_BEGINS: &[u8] = &[0x16, 0x03, 0x01, 0x02, 0x00, 0x01];
+const PROOFS_ASKED_FOR: &str = "sterna_edge_retries_total";
+
+/// First packets that nobody means, hellos that never end, and bytes at random.
+pub async fn handshake_flood(rng: &mut StdRng) -> Outcome {
+    let (node, workload) = talk(rng).await;
+    let reconnects = workload.reconnects();
+    let mut half_open = Vec::new();
+    for _ in 0..rng.random_range(50..200) {
+        let mut stream = TcpStream::connect(node.client_address()).await.unwrap();
+        stream.write_all(CLIENT_HELLO_BEGINS).await.unwrap();
+        half_open.push(stream);
+    }
+    let mut forgers = Sources::bind(&node);
+    for packet in first_packets(&node) {
+        forgers.send(&packet);
+    }
+    newcomers(&node).await;
+    let mut babblers = Sources::bind(&node);
+    for _ in 0..GARBAGE_DATAGRAMS {
+        babblers.send(&garbage(rng));
+    }
+    workload.go_on_for(2 * SOME).await;
+    newcomers(&node).await;
+    let proofs = node.metric(PROOFS_ASKED_FOR).await.unwrap_or(0.0);
+    let (sent, received) = forgers.traffic();
+    let (babbled, answered) = babblers.traffic();
+    let disturbed = workload.reconnects() - reconnects;
+    drop(half_open);
+    // A flood that the node could take on without asking for proofs was none.
+    let mut outcome = conclude(node, workload, rng, (proofs > 0.0).into()).await;
+    outcome.note = format!("{proofs} proofs asked for");
+    for (wrong, what) in [
+        (received > 3 * sent, format!("{received} bytes for {sent} without a proof of address")),
+        (answered > babbled, format!("{answered} bytes for {babbled} of garbage")),
+        (disturbed > 0, format!("{disturbed} honest connections were lost")),
+    ] {
+        outcome.violations.extend(wrong.then_some(what));
+    }
+    outcome
+}
+
+async fn newcomers(node: &Node) {
+    for transport in [Transport::Quic, Transport::WebSocket] {
+        let client: Client = sdk::connect(node, "newcomer", transport).await;
+        sdk::publish(&client, &ChannelId::new("room:lobby").unwrap(), "good evening").await;
+        client.close().await;
+    }
+}
+
+fn first_packets(node: &Node) -> Vec<Vec<u8>> {
+    let config = raw::quic_config(node, TransportConfig::default());
+    let mut endpoint =
+        quinn_proto::Endpoint::new(Arc::new(EndpointConfig::default()), None, true, None);
+    let (now, remote) = (Instant::now(), node.client_address());
+    let packet = |_| {
+        let connected = endpoint.connect(now, config.clone(), remote, "localhost");
+        let (_, mut connection) = connected.unwrap();
+        let mut packet = Vec::new();
+        let sent = connection.poll_transmit(now, 1, &mut packet);
+        assert!(sent.is_some_and(|sent| sent.size == packet.len()), "a first packet");
+        packet
+    };
+    (0..FIRST_PACKETS).map(packet).collect()
+}
+
+fn garbage(rng: &mut StdRng) -> Vec<u8> {
+    let mut datagram = vec![0; rng.random_range(1..1452)];
+    rng.fill_bytes(&mut datagram);
+    if rng.random_bool(0.25) {
+        // The look of a long header.
+        datagram[0] |= 0xc0;
+    }
+    datagram
+}
+
+/// Senders at many addresses, who read what they are told only to count it.
+struct Sources {
+    sockets: Vec<UdpSocket>,
+    turn: usize,
+    sent: usize,
+    received: usize,
+}
+
+impl Sources {
+    fn bind(node: &Node) -> Self {
+        let bind = |host| {
+            let socket = UdpSocket::bind((Ipv4Addr::new(127, 0, 1, host), 0)).unwrap();
+            socket.connect(node.client_address()).unwrap();
+            socket.set_nonblocking(true).unwrap();
+            socket
+        };
+        Self { sockets: (1..=16).map(bind).collect(), turn: 0, sent: 0, received: 0 }
+    }
+
+    fn send(&mut self, datagram: &[u8]) {
+        self.turn = (self.turn + 1) % self.sockets.len();
+        // A socket may be told that its last datagram found no room; this one then goes unsent.
+        if self.sockets[self.turn].send(datagram).is_ok() {
+            self.sent += datagram.len();
+        }
+        self.receive(self.turn);
+    }
+
+    /// Bytes that were sent, and that came back.
+    fn traffic(&mut self) -> (usize, usize) {
+        (0..self.sockets.len()).for_each(|at| self.receive(at));
+        (self.sent, self.received)
+    }
+
+    fn receive(&mut self, at: usize) {
+        let mut buffer = [0; 2048];
+        while let Ok(length) = self.sockets[at].recv(&mut buffer) {
+            self.received += length;
+        }
+    }
+}

@@ -1,0 +1,309 @@
+//! A client as the SDK is one: it counts its publications, sends unacked ones again, keeps one
+//! position per channel, removes duplicates by position and asks for what is missing. It drives a
+//! [`Worker`] directly and writes down all that it sends and receives; it judges nothing.
+
+mod receive;
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::time::Duration;
+
+use sterna_core::{
+    Attachment, ConnectionInfo, Encoding, Identity, Permission, TransportKind, Worker,
+};
+use sterna_proto::v1::{self, command::Verb};
+use sterna_proto::{CloseReason, Offset, Position};
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+use crate::chance::Chance;
+use crate::history::{Book, Text, What};
+use crate::outbox::ClientOutbox;
+use crate::plan::Role;
+use crate::store::{Names, user};
+use crate::wire::{Arrived, Wire};
+
+#[derive(Debug)]
+pub struct Client {
+    pub number: u32,
+    pub role: Role,
+    names: Names,
+    book: Book,
+    chance: RefCell<Chance>,
+    state: RefCell<State>,
+    wire: RefCell<Option<Rc<Wire>>>,
+    /// Does not read before.
+    slow_until: Cell<Option<Instant>>,
+    /// Something is to be sent.
+    wake: Notify,
+    /// Told by the node to move.
+    leaving: Cell<bool>,
+    /// The node that it has spoken to last.
+    pub node: Cell<u32>,
+}
+
+#[derive(Debug)]
+struct State {
+    ticket: Vec<u8>,
+    connection: u32,
+    next_id: u32,
+    next_seq: u64,
+    outbox: ClientOutbox,
+    places: Vec<Place>,
+    /// Pages of history under way: command, channel, and the offset that was named.
+    histories: Vec<(u32, usize, u64)>,
+}
+
+impl State {
+    fn take_id(&mut self) -> u32 {
+        self.next_id += 1;
+        self.next_id
+    }
+}
+
+/// Where the client stands in a channel.
+#[derive(Debug, Clone, Default)]
+struct Place {
+    position: Position,
+    /// Pushes follow.
+    live: bool,
+    /// Subscriptions under way, and the position that each names.
+    asked: Vec<(u32, Position)>,
+    ask_at: Option<Instant>,
+}
+
+impl Place {
+    fn is_asked(&self, id: u32) -> bool {
+        self.asked.iter().any(|asked| asked.0 == id)
+    }
+
+    /// The position that the subscription has named, once.
+    fn take_asked(&mut self, id: u32) -> Option<Position> {
+        let at = self.asked.iter().position(|asked| asked.0 == id)?;
+        Some(self.asked.remove(at).1)
+    }
+}
+
+impl Client {
+    pub fn new(number: u32, role: Role, names: Names, book: Book, chance: Chance) -> Rc<Self> {
+        let channels = names.all().len();
+        let state = State {
+            ticket: Vec::new(),
+            connection: 0,
+            next_id: 1,
+            next_seq: 1,
+            outbox: ClientOutbox::new(channels, role.ordered, role.window),
+            places: vec![Place::default(); channels],
+            histories: Vec::new(),
+        };
+        Rc::new(Self {
+            number,
+            role,
+            names,
+            book,
+            chance: RefCell::new(chance),
+            state: RefCell::new(state),
+            wire: RefCell::default(),
+            slow_until: Cell::new(None),
+            wake: Notify::new(),
+            leaving: Cell::new(false),
+            node: Cell::new(0),
+        })
+    }
+
+    pub fn identity(&self) -> Identity {
+        Identity {
+            user: user(self.role.user),
+            permissions: vec![Permission::all("*")],
+            expires_at_ms: None,
+            operator: false,
+        }
+    }
+
+    pub fn ticket(&self) -> Vec<u8> {
+        self.state.borrow().ticket.clone()
+    }
+
+    /// Puts a publication into the outbox.
+    pub fn publish(&self, channel: usize) {
+        let mut state = self.state.borrow_mut();
+        let text = Text { client: self.number, seq: state.next_seq };
+        state.next_seq += 1;
+        state.outbox.push(channel, text);
+        self.wake.notify_one();
+    }
+
+    pub fn pending(&self) -> usize {
+        self.state.borrow().outbox.len()
+    }
+
+    /// Everything is acked, and the client is live at these offsets.
+    pub fn is_settled(&self, heads: &[u64]) -> bool {
+        let state = self.state.borrow();
+        let at = state.places.iter().zip(heads);
+        let mut caught_up = at.map(|(place, head)| place.live && place.position.offset.0 == *head);
+        state.outbox.is_empty() && caught_up.all(|up| up)
+    }
+
+    /// Loses its connection.
+    pub fn cut(&self, notice: Duration, arrives: bool) {
+        if let Some(wire) = &*self.wire.borrow() {
+            wire.cut(notice, arrives);
+        }
+    }
+
+    pub fn stop_reading(&self, until: Instant) {
+        self.slow_until.set(Some(until));
+        self.wake.notify_one();
+    }
+
+    pub fn describe(&self) -> String {
+        let state = self.state.borrow();
+        format!("client {}: {} unacked, {:?}", self.number, state.outbox.len(), state.places)
+    }
+
+    /// One attempt to connect; what the node closed it with otherwise.
+    pub async fn connect(&self, worker: &Worker) -> Result<(Attachment, Rc<Wire>), CloseReason> {
+        let latency = self.chance.borrow_mut().millis(1, 30);
+        tokio::time::sleep(latency).await;
+        let hello = self.hello();
+        let attachment = worker.open(1, hello, self.identity(), connection()).await?;
+        let wire = Wire::new(latency);
+        self.wire.replace(Some(wire.clone()));
+        Ok((attachment, wire))
+    }
+
+    /// Speaks over a connection until it is lost.
+    pub async fn converse(&self, wire: &Wire) {
+        self.leaving.set(false);
+        while !self.leaving.get() {
+            self.send_what_is_due(wire);
+            let now = Instant::now();
+            let slow = self.slow_until.get().filter(|until| *until > now);
+            let wake_at = slow.or(self.wake_at()).unwrap_or(now + Duration::from_secs(3600));
+            tokio::select! {
+                arrived = wire.receive(), if slow.is_none() => match arrived {
+                    None => break,
+                    Some(Arrived::Frame(frame)) => self.handle(*frame),
+                    Some(Arrived::Closed(reason)) => {
+                        let (client, code) = (self.number, reason.code());
+                        self.book.note(What::Closed { client, code });
+                        break;
+                    }
+                },
+                () = self.wake.notified() => {}
+                () = tokio::time::sleep_until(wake_at) => {}
+            }
+            if wire.is_cut() {
+                break;
+            }
+        }
+        wire.cut(Duration::ZERO, false);
+        let mut state = self.state.borrow_mut();
+        state.outbox.on_disconnected();
+        state.histories.clear();
+        for place in &mut state.places {
+            (place.live, place.ask_at) = (false, None);
+            place.asked.clear();
+        }
+    }
+
+    fn hello(&self) -> v1::Hello {
+        let mut state = self.state.borrow_mut();
+        state.connection += 1;
+        state.next_id = 1;
+        for place in &mut state.places {
+            place.asked = vec![(0, place.position)];
+        }
+        v1::Hello {
+            client_id: format!("device-{}", self.number),
+            resume_ticket: state.ticket.clone().into(),
+            subscriptions: (0..state.places.len()).map(|c| self.wish(&state, c)).collect(),
+            ..Default::default()
+        }
+    }
+
+    fn wish(&self, state: &State, channel: usize) -> v1::Subscribe {
+        v1::Subscribe {
+            channel: self.names.name(channel).to_string(),
+            since: Some(state.places[channel].position.into()),
+            receipts: true,
+            presence: true,
+            page_publications: self.role.page,
+            ..Default::default()
+        }
+    }
+
+    fn wake_at(&self) -> Option<Instant> {
+        let state = self.state.borrow();
+        let asks = state.places.iter().filter_map(|place| place.ask_at);
+        asks.chain(state.outbox.wake_at(Instant::now())).min()
+    }
+
+    fn send_what_is_due(&self, wire: &Wire) {
+        let now = Instant::now();
+        let mut state = self.state.borrow_mut();
+        for channel in 0..state.places.len() {
+            if state.places[channel].ask_at.is_some_and(|at| at <= now) {
+                let (id, since) = (state.take_id(), state.places[channel].position);
+                let place = &mut state.places[channel];
+                (place.ask_at, place.live) = (None, false);
+                place.asked.push((id, since));
+                let verb = Verb::Subscribe(self.wish(&state, channel));
+                wire.send(v1::Command { id, verb: Some(verb) });
+            }
+        }
+        loop {
+            let id = state.take_id();
+            let Some(entry) = state.outbox.next(id, now) else { break };
+            let (channel, text, attempt) = (entry.channel, entry.text, entry.attempt);
+            self.book.note(What::Sent { channel, text, attempt });
+            let publish = v1::Publish {
+                channel: self.names.name(channel).to_string(),
+                payload: text.to_bytes(),
+                client_seq: text.seq,
+                ordered: self.role.ordered,
+                ..Default::default()
+            };
+            wire.send(v1::Command { id, verb: Some(Verb::Publish(publish)) });
+        }
+    }
+
+    /// Asks for something beside publications and what is missing.
+    pub fn chat(&self) {
+        let mut chance = self.chance.borrow_mut();
+        let mut state = self.state.borrow_mut();
+        let channel = chance.index(state.places.len());
+        let name = self.names.name(channel).to_string();
+        let upto = state.places[channel].position.offset.0;
+        let id = state.take_id();
+        let verb = match chance.below(4) {
+            0 => Verb::Ack(v1::Ack { channel: name, offset: chance.below(upto + 1) }),
+            1 => Verb::MarkRead(v1::MarkRead { channel: name, offset: chance.below(upto + 1) }),
+            2 => {
+                let (offset, limit) = (chance.below(upto + 1), 1 + chance.below(20) as u32);
+                let epoch = state.places[channel].position.epoch;
+                let since = Some(Position { epoch, offset: Offset(offset) }.into());
+                state.histories.push((id, channel, offset));
+                Verb::History(v1::History { channel: name, since, limit, ..Default::default() })
+            }
+            _ => {
+                // Subscribes anew, from further back than it needs to.
+                state.places[channel].ask_at = Some(Instant::now());
+                return self.wake.notify_one();
+            }
+        };
+        if let Some(wire) = &*self.wire.borrow() {
+            wire.send(v1::Command { id, verb: Some(verb) });
+        }
+    }
+}
+
+fn connection() -> ConnectionInfo {
+    ConnectionInfo {
+        transport: TransportKind::Quic,
+        remote: std::net::SocketAddr::from(([127, 0, 0, 1], 1000)),
+        encoding: Encoding::Protobuf,
+        datagrams: false,
+    }
+}

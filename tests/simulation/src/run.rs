@@ -1,0 +1,142 @@
+//! Runs one schedule: faults strike while clients publish, then everything has to heal, and what
+//! was written down is judged.
+
+use std::collections::BTreeMap;
+use std::rc::Rc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::branches::{BranchCounts, PANICS};
+use crate::checker::{self, Violation};
+use crate::entropy;
+use crate::faults;
+use crate::history::{self, Event, What};
+use crate::plan::Plan;
+use crate::turn::{self, Started};
+use crate::world::World;
+
+/// All that clients still have to say is said and heard within this time once faults are over.
+const HEALING: Duration = Duration::from_secs(30);
+
+/// What became of one schedule.
+#[derive(Debug)]
+pub struct Outcome {
+    pub seed: u64,
+    pub events: Vec<Event>,
+    /// Branches of the core that were taken, and how often.
+    pub branches: BTreeMap<String, u64>,
+    pub violations: Vec<Violation>,
+}
+
+impl Outcome {
+    /// Equal for equal schedules.
+    pub fn hash(&self) -> u64 {
+        history::hash(&self.events)
+    }
+}
+
+/// A schedule on its way.
+#[derive(Debug)]
+pub struct Running(JoinHandle<Outcome>);
+
+impl Running {
+    pub fn finish(self) -> Outcome {
+        self.0.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    }
+}
+
+/// Runs the schedule of a seed. Seeds of one process have to come in rising order.
+pub fn run(seed: u64) -> Outcome {
+    begin(seed, || {}).finish()
+}
+
+/// Begins the schedule of a seed on a thread of its own; `prepare` is called there first.
+pub fn begin(seed: u64, prepare: impl FnOnce() + Send + 'static) -> Running {
+    Running(turn::begin(seed, move |started| {
+        entropy::seed_thread(seed);
+        prepare();
+        let counts = BranchCounts::new();
+        let mut events = metrics::with_local_recorder(&counts, || simulate(seed, &started));
+        let branches = counts.taken();
+        if branches.get(PANICS).is_some_and(|panics| *panics > 0) {
+            let at_ms = events.last().map_or(0, |last| last.at_ms);
+            events.push(Event { at_ms, what: What::Wrong("a task of a node panicked".into()) });
+        }
+        let violations = checker::check(&Plan::of(seed), &events);
+        Outcome { seed, events, branches, violations }
+    }))
+}
+
+fn simulate(seed: u64, started: &Started) -> Vec<Event> {
+    let runtime = turn::runtime(started);
+    tokio::task::LocalSet::new().block_on(&runtime, async {
+        let world = World::new(Plan::of(seed));
+        act(&world).await;
+        world.expect("no task of the simulation panics", world.panics() == 0);
+        world.book.take()
+    })
+}
+
+async fn act(world: &Rc<World>) {
+    world.set_up().await;
+    world.start_node(0).await;
+    for client in &world.clients {
+        let (lives, publishes) = {
+            let mut chance = world.chance.borrow_mut();
+            (chance.fork(), chance.fork())
+        };
+        world.spawn(world.clone().live(client.clone(), lives));
+        world.spawn(world.clone().publish_on(client.clone(), publishes));
+    }
+    let active_until = Instant::now() + world.plan.active;
+    faults::strike_all(world).await;
+    tokio::time::sleep_until(active_until).await;
+    world.book.note(What::Healed);
+    let healed = settle(world, HEALING).await;
+    if healed {
+        // Nothing follows these, so nothing but a beacon shows that one was lost.
+        (0..world.plan.channels).for_each(|channel| world.clients[0].publish(channel));
+        settle(world, 2 * world.plan.config.beacon_period + Duration::from_secs(3)).await;
+    }
+    finish(world).await;
+}
+
+/// Waits until every client has everything.
+async fn settle(world: &Rc<World>, patience: Duration) -> bool {
+    let deadline = Instant::now() + patience;
+    loop {
+        let stores = world.store.borrow().plain();
+        let mut heads = Vec::new();
+        for name in world.names.all() {
+            let head = stores.log.head(name.key()).await.ok().flatten();
+            heads.push(head.map_or(0, |head| head.position.offset.0));
+        }
+        if world.clients.iter().all(|client| client.is_settled(&heads)) {
+            return true;
+        }
+        if Instant::now() >= deadline {
+            let behind = world.clients.iter().filter(|client| !client.is_settled(&heads));
+            let behind: Vec<String> = behind.map(|client| client.describe()).collect();
+            let what = format!("I5 not repaired in {patience:?}, heads {heads:?}: {behind:?}");
+            world.book.note(What::Wrong(what));
+            return false;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+async fn finish(world: &Rc<World>) {
+    let store = world.store.borrow().clone();
+    for channel in 0..world.plan.channels {
+        let items = store.items(channel).await;
+        world.book.note(What::Final { channel, items });
+    }
+    let nodes = std::mem::take(&mut *world.nodes.borrow_mut());
+    for node in nodes {
+        world.cut_clients_of(node.number);
+        let ended = node.node.shutdown(Duration::from_secs(10)).await;
+        world.expect("the last node ends", ended);
+    }
+}
