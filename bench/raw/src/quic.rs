@@ -19,10 +19,10 @@ use crate::protocol::{Cutter, Message, framed};
 pub const ALPN: &[u8] = b"raw/1";
 
 /// Serves until the process ends. To be run in a `LocalSet`.
-pub async fn serve(options: &ServerOptions, tuned: bool) -> Result<()> {
+pub async fn serve(options: &ServerOptions) -> Result<()> {
     let crypto = QuicServerConfig::try_from(crate::tls(options, ALPN)?)?;
     let mut config = ServerConfig::with_crypto(Arc::new(crypto));
-    config.transport_config(Arc::new(if tuned { tuned_transport() } else { patient() }));
+    config.transport_config(Arc::new(transport()));
     let endpoint = Endpoint::server(config, options.address)?;
     let (orders, inbox) = mpsc::channel(hub::QUEUE);
     let mut connections = JoinSet::new();
@@ -75,18 +75,13 @@ async fn read(mut recv: RecvStream, sink: Rc<Stream>, orders: &mpsc::Sender<Orde
     }
 }
 
-/// quinn's defaults, except that idle connections stay.
-fn patient() -> TransportConfig {
+/// The settings that make a connection small, as a node has them (but for its short bursts); idle
+/// connections stay.
+fn transport() -> TransportConfig {
     let idle = IDLE_TIMEOUT.try_into().unwrap_or_else(|_| unreachable!("two minutes fit"));
     let mut config = TransportConfig::default();
-    config.max_idle_timeout(Some(idle));
     config
-}
-
-/// The settings that make a connection small.
-fn tuned_transport() -> TransportConfig {
-    let mut config = patient();
-    config
+        .max_idle_timeout(Some(idle))
         .max_concurrent_bidi_streams(1u32.into())
         .max_concurrent_uni_streams(0u32.into())
         .receive_window((1024u32 * 1024).into())

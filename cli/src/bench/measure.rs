@@ -225,7 +225,7 @@ pub(super) async fn raw_server(args: &RawServerArgs) -> Result<ExitCode> {
     };
     on_one_thread(async {
         match args.transport {
-            RawTransport::Quic => quic::serve(&options, true).await,
+            RawTransport::Quic => quic::serve(&options).await,
             RawTransport::Wss => wss::serve(&options).await,
         }
     })
