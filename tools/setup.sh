@@ -15,9 +15,11 @@ fail() {
 
 has_libclang() {
     [ -n "${LIBCLANG_PATH:-}" ] && return 0
-    # A subshell without pipefail: grep closing early must not count as a failure.
-    (set +o pipefail; ldconfig -p 2>/dev/null | grep -q 'libclang[-.]') && return 0
-    compgen -G '/usr/lib/llvm-*/lib/libclang*.so*' >/dev/null
+    # A subshell without pipefail: grep closing early must not count as a failure. libclang-cpp,
+    # which comes with other packages, is another library.
+    (set +o pipefail; ldconfig -p 2>/dev/null | grep -Eq 'libclang(-[0-9.]+)?\.so') && return 0
+    compgen -G '/usr/lib/llvm-*/lib/libclang.so*' >/dev/null ||
+        compgen -G '/usr/lib/llvm-*/lib/libclang-[0-9]*.so*' >/dev/null
 }
 
 missing_packages() {
