@@ -17,6 +17,7 @@ use crate::auth::{AuthError, Authenticator};
 use crate::config::EdgeConfig;
 use crate::listen::{self, Admission, QuicConfigs, WorkerSockets};
 use crate::metrics::Meter;
+use crate::quic::Endpoint;
 
 /// What a worker is made of; moves onto its thread.
 #[derive(Debug)]
@@ -131,13 +132,20 @@ async fn serve(parts: WorkerParts, started: oneshot::Sender<io::Result<()>>) -> 
             () = end.shutdown_started() => {}
         }
     });
+    let (packets, end) = (endpoint.clone(), duties.clone());
+    duties.spawn_local("quic packets", async move {
+        tokio::select! {
+            () = packets.run() => {}
+            () = end.shutdown_started() => {}
+        }
+    });
     duties.spawn_local("quic listener", listen::accept_quic(context.clone(), endpoint.clone()));
     let tls = TlsAcceptor::from(parts.tls);
     duties.spawn_local("wss listener", listen::accept_wss(context.clone(), listener, tls));
     let _ = started.send(Ok(()));
     parts.closing.cancelled().await;
     let all_ended = context.tasks.shutdown(CLOSE_DEADLINE).await;
-    endpoint.close(0u32.into(), b"");
+    endpoint.close(0, b"");
     let _ = tokio::time::timeout(CLOSE_DEADLINE, endpoint.wait_idle()).await;
     duties.shutdown(CLOSE_DEADLINE).await && all_ended
 }
@@ -145,7 +153,7 @@ async fn serve(parts: WorkerParts, started: oneshot::Sender<io::Result<()>>) -> 
 fn open(
     quic: QuicConfigs,
     sockets: WorkerSockets,
-) -> io::Result<(quinn::Endpoint, tokio::net::TcpListener)> {
+) -> io::Result<(Endpoint, tokio::net::TcpListener)> {
     Ok((quic.open(sockets.udp)?, tokio::net::TcpListener::from_std(sockets.tcp)?))
 }
 

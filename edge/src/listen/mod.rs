@@ -2,7 +2,6 @@
 //! Ends when the edge drains; connections go on without it.
 
 mod admission;
-mod bursts;
 #[cfg(test)]
 mod fuzz_tests;
 mod quic;

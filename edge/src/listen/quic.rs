@@ -8,20 +8,18 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use quinn::crypto::rustls::QuicServerConfig;
-use quinn::{
-    Endpoint, EndpointConfig, Incoming, Runtime as _, ServerConfig, TokioRuntime, TransportConfig,
-};
+use quinn_proto::crypto::rustls::QuicServerConfig;
+use quinn_proto::{EndpointConfig, ServerConfig, TransportConfig};
 use sterna_proto::CloseReason;
 use tokio::time::{timeout, timeout_at};
 
 use super::admission::{Admitted, Proof, Refusal};
-use super::bursts::ShortBursts;
 use crate::config::EdgeLimits;
 use crate::connection;
 use crate::error::EdgeError;
 use crate::keys::NodeKeys;
 use crate::metrics;
+use crate::quic::{Connection, Endpoint, Incoming};
 use crate::steer::ConnectionIds;
 use crate::tls::TlsConfigs;
 use crate::transport;
@@ -57,16 +55,9 @@ impl QuicConfigs {
         Ok(Self { endpoint, server })
     }
 
-    /// Has to be called inside the worker's runtime, which then drives the endpoint.
+    /// Has to be called inside the worker's runtime, which then has to run the endpoint.
     pub(crate) fn open(self, socket: UdpSocket) -> std::io::Result<Endpoint> {
-        let socket = ShortBursts::new(TokioRuntime.wrap_udp_socket(socket)?);
-        let runtime = Arc::new(TokioRuntime);
-        Endpoint::new_with_abstract_socket(
-            self.endpoint,
-            Some(self.server),
-            Arc::new(socket),
-            runtime,
-        )
+        Endpoint::new(self.endpoint, self.server, socket)
     }
 }
 
@@ -103,9 +94,7 @@ pub(crate) async fn accept(context: Rc<WorkerContext>, endpoint: Endpoint) {
             }
             Verdict::Retry => {
                 metrics::retry_sent();
-                if let Err(error) = incoming.retry() {
-                    error.into_incoming().refuse();
-                }
+                incoming.retry();
             }
             Verdict::Refuse(refusal) => {
                 context.quic.refused(refusal);
@@ -134,7 +123,7 @@ fn decide(context: &WorkerContext, incoming: &Incoming, handshakes: usize) -> Ve
     if handshakes >= limits.handshakes_before_retry.saturating_mul(4).max(HANDSHAKES_ALWAYS) {
         return Verdict::Ignore;
     }
-    let validated = incoming.remote_address_validated();
+    let validated = incoming.is_validated();
     if !validated && incoming.may_retry() && handshakes >= limits.handshakes_before_retry {
         return Verdict::Retry;
     }
@@ -184,11 +173,14 @@ async fn serve(
         None => CloseReason::Drained,
     };
     context.quic.closed(reason.text());
-    connection.close(u32::from(reason.code()).into(), reason.text().as_bytes());
+    connection.close(reason.code().into(), reason.text().as_bytes());
 }
 
-async fn shake_hands(context: &WorkerContext, incoming: Incoming) -> Option<quinn::Connection> {
-    let connected = async { incoming.accept()?.await };
+async fn shake_hands(context: &WorkerContext, incoming: Incoming) -> Option<Connection> {
+    let connected = async {
+        let connection = incoming.accept()?;
+        connection.connected().await.map(|()| connection)
+    };
     let result = timeout(context.config.limits.handshake_deadline, connected).await;
     context.quic.handshake(match &result {
         Ok(Ok(_)) => "ok",

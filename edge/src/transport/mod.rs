@@ -14,6 +14,7 @@ use sterna_proto::{CloseReason, DecodeError, v1};
 use tokio::time::Instant;
 
 use crate::metrics::Meter;
+use crate::quic::SendStream;
 use quic::{QuicReceiver, QuicSender};
 use wss::{WssReceiver, WssSender};
 
@@ -62,7 +63,7 @@ impl From<DecodeError> for End {
 #[derive(Debug)]
 pub(crate) struct Received {
     pub(crate) frame: v1::Frame,
-    pub(crate) reply_on: Option<quinn::SendStream>,
+    pub(crate) reply_on: Option<SendStream>,
 }
 
 /// A connection after its handshake.
@@ -159,7 +160,7 @@ impl Sender {
     }
 
     /// The reply to command `id` goes onto a stream of its own.
-    pub(crate) fn expect_bulk_reply(&mut self, id: u32, stream: quinn::SendStream) {
+    pub(crate) fn expect_bulk_reply(&mut self, id: u32, stream: SendStream) {
         match self {
             Self::Quic(sender) => sender.expect_bulk_reply(id, stream),
             Self::Wss(_) => unreachable!("a WebSocket has one stream"),

@@ -5,29 +5,24 @@
 mod receiver;
 mod sender;
 
-use quinn::{Connection, ConnectionError, SendStream};
 use sterna_core::{Encoding, TransportKind};
 
 pub(crate) use receiver::QuicReceiver;
 pub(crate) use sender::QuicSender;
 
 use super::{End, Receiver, Sender, Transport};
+use crate::quic::{Connection, ConnectionError};
 
 /// Waits for the control stream.
 pub(crate) async fn open(connection: Connection) -> Result<Transport, End> {
     let (control, commands) = connection.accept_bi().await.map_err(|error| end_of(&error))?;
-    set_priority(&control, CONTROL_PRIORITY);
+    control.set_priority(CONTROL_PRIORITY);
     Ok(Transport {
         kind: TransportKind::Quic,
         encoding: Encoding::Protobuf,
         receiver: Receiver::Quic(QuicReceiver::new(connection.clone(), commands)),
         sender: Sender::Quic(Box::new(QuicSender::new(connection, control))),
     })
-}
-
-fn set_priority(stream: &SendStream, priority: i32) {
-    // Fails on a stream that is gone; the next write says so as well.
-    let _ = stream.set_priority(priority);
 }
 
 fn end_of(error: &ConnectionError) -> End {

@@ -1,19 +1,17 @@
 //! The receiving half of a QUIC connection: which streams there are, and frames off them.
 
-use std::future::{Future as _, poll_fn};
+use std::future::{pending, poll_fn};
 use std::net::SocketAddr;
-use std::pin::pin;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use quinn::{Chunk, Connection, ConnectionError, ReadError, RecvStream, SendStream};
 use sterna_proto::{CloseReason, FrameDecoder, codec, limits, version};
 use tokio::time::{Instant, sleep_until};
 
-use super::{BULK_PRIORITY, end_of, set_priority};
+use super::{BULK_PRIORITY, end_of};
 use crate::listen::canonical;
 use crate::metrics::{self, Meter};
+use crate::quic::{Connection, Read, RecvStream, SendStream};
 use crate::transport::{End, Received};
 
 /// The receiving half: all streams of the client and its datagrams.
@@ -25,6 +23,8 @@ pub(crate) struct QuicReceiver {
     draining: Option<usize>,
     /// Where the next look at the streams begins, so that a busy one does not starve the others.
     turn: usize,
+    /// Datagrams and streams go first in turn.
+    datagrams_first: bool,
     session_open: bool,
 }
 
@@ -50,12 +50,12 @@ enum Role {
     },
 }
 
+/// Something that has come.
 enum Input {
-    Read(usize, Result<Option<Chunk>, ReadError>),
-    Lane(Result<RecvStream, ConnectionError>),
-    Bulk(Result<(SendStream, RecvStream), ConnectionError>),
-    Datagram(Result<Bytes, ConnectionError>),
-    Late,
+    Read(usize, Read),
+    Lane(RecvStream),
+    Bulk(SendStream, RecvStream),
+    Datagram(Bytes),
 }
 
 impl QuicReceiver {
@@ -65,18 +65,27 @@ impl QuicReceiver {
             decoder: FrameDecoder::new(limits::HELLO_FRAME_BYTES),
             role: Role::Control,
         };
-        Self { connection, streams: vec![control], draining: None, turn: 0, session_open: false }
+        // Its first bytes may have come with it.
+        connection.look_again();
+        Self {
+            connection,
+            streams: vec![control],
+            draining: None,
+            turn: 0,
+            datagrams_first: false,
+            session_open: false,
+        }
     }
 
     pub(crate) fn on_session_open(&mut self) {
         self.session_open = true;
         self.streams.iter_mut().for_each(|each| each.decoder.set_limit(limits::FRAME_BYTES));
-        self.connection.set_max_concurrent_bi_streams(BIDI_STREAMS.into());
-        self.connection.set_max_concurrent_uni_streams((limits::LANES as u32).into());
+        self.connection.set_max_streams(BIDI_STREAMS, limits::LANES as u32);
+        self.connection.look_again();
     }
 
     pub(crate) fn has_datagrams(&self) -> bool {
-        self.connection.max_datagram_size().is_some()
+        self.connection.has_datagrams()
     }
 
     pub(crate) fn path(&self) -> (SocketAddr, Duration) {
@@ -88,9 +97,25 @@ impl QuicReceiver {
             if let Some(received) = self.take_received()? {
                 return Ok(received);
             }
-            let input = self.next_input().await;
-            if let Some(received) = self.on_input(input, meter)? {
-                return Ok(received);
+            if let Some(input) = self.take_input() {
+                self.connection.look_again();
+                if let Some(received) = self.on_input(input, meter)? {
+                    return Ok(received);
+                }
+                continue;
+            }
+            let deadline = self.streams.iter().filter_map(|each| each.role.deadline()).min();
+            let late = async {
+                match deadline {
+                    Some(deadline) => sleep_until(deadline).await,
+                    None => pending().await,
+                }
+            };
+            tokio::select! {
+                came = poll_fn(|cx| self.connection.poll_input(cx)) => {
+                    came.map_err(|error| end_of(&error))?;
+                }
+                () = late => self.stop_late(Instant::now()),
             }
         }
     }
@@ -110,44 +135,62 @@ impl QuicReceiver {
         Ok(Some(Received { frame, reply_on }))
     }
 
-    async fn next_input(&mut self) -> Input {
-        let deadline = self.streams.iter().filter_map(|each| each.role.deadline()).min();
-        let Self { connection, streams, turn, session_open, .. } = self;
-        let open = *session_open;
-        tokio::select! {
-            (at, read) = poll_fn(|cx| poll_streams(streams, turn, cx)) => Input::Read(at, read),
-            lane = connection.accept_uni(), if open => Input::Lane(lane),
-            bulk = connection.accept_bi(), if open => Input::Bulk(bulk),
-            datagram = connection.read_datagram(), if open => Input::Datagram(datagram),
-            () = sleep_until(deadline.unwrap_or_else(Instant::now)), if deadline.is_some() => {
-                Input::Late
-            }
+    fn take_input(&mut self) -> Option<Input> {
+        if !self.session_open {
+            return self.take_read();
+        }
+        if let Some(lane) = self.connection.take_uni() {
+            return Some(Input::Lane(lane));
+        }
+        if let Some((reply_on, stream)) = self.connection.take_bi() {
+            return Some(Input::Bulk(reply_on, stream));
+        }
+        self.datagrams_first = !self.datagrams_first;
+        if self.datagrams_first {
+            self.take_datagram().or_else(|| self.take_read())
+        } else {
+            self.take_read().or_else(|| self.take_datagram())
         }
     }
 
-    fn on_input(&mut self, input: Input, meter: &Meter) -> Result<Option<Received>, End> {
-        let lost = |error: ConnectionError| end_of(&error);
-        match input {
-            Input::Read(at, Ok(Some(chunk))) => {
-                meter.bytes_in.increment(chunk.bytes.len() as u64);
-                self.on_bytes(at, &chunk.bytes);
+    fn take_datagram(&mut self) -> Option<Input> {
+        self.connection.take_datagram().map(Input::Datagram)
+    }
+
+    fn take_read(&mut self) -> Option<Input> {
+        let count = self.streams.len();
+        for step in 0..count {
+            let at = (self.turn + step) % count;
+            match self.streams[at].stream.read(CHUNK_BYTES) {
+                Read::Blocked => {}
+                read => {
+                    self.turn = at + 1;
+                    return Some(Input::Read(at, read));
+                }
             }
-            Input::Read(at, Ok(None)) => self.on_finished(at)?,
-            Input::Read(at, Err(error)) => self.on_failed(at, &error)?,
+        }
+        None
+    }
+
+    fn on_input(&mut self, input: Input, meter: &Meter) -> Result<Option<Received>, End> {
+        match input {
+            Input::Read(at, Read::Bytes(bytes)) => {
+                meter.bytes_in.increment(bytes.len() as u64);
+                self.on_bytes(at, &bytes);
+            }
+            Input::Read(at, Read::Finished) => self.on_finished(at)?,
+            Input::Read(at, Read::Reset) => self.on_reset(at)?,
+            Input::Read(_, Read::Blocked) => {}
             Input::Lane(stream) => {
                 let deadline = Instant::now() + HEADER_DEADLINE;
-                self.add(stream.map_err(lost)?, Role::Unmarked { deadline });
+                self.add(stream, Role::Unmarked { deadline });
             }
-            Input::Bulk(streams) => {
-                let (reply_on, stream) = streams.map_err(lost)?;
-                set_priority(&reply_on, BULK_PRIORITY);
+            Input::Bulk(reply_on, stream) => {
+                reply_on.set_priority(BULK_PRIORITY);
                 let deadline = Instant::now() + HEADER_DEADLINE;
                 self.add(stream, Role::Bulk { reply_on: Some(reply_on), deadline });
             }
-            Input::Datagram(datagram) => {
-                return Ok(read_datagram(datagram.map_err(lost)?, meter));
-            }
-            Input::Late => self.stop_late(Instant::now()),
+            Input::Datagram(datagram) => return Ok(read_datagram(datagram, meter)),
         }
         Ok(None)
     }
@@ -176,15 +219,12 @@ impl QuicReceiver {
         Ok(())
     }
 
-    fn on_failed(&mut self, at: usize, error: &ReadError) -> Result<(), End> {
-        match (error, &self.streams[at].role) {
-            (ReadError::ConnectionLost(error), _) => Err(end_of(error)),
-            (_, Role::Control) => Err(CloseReason::ProtocolError.into()),
-            _ => {
-                self.remove(at);
-                Ok(())
-            }
+    fn on_reset(&mut self, at: usize) -> Result<(), End> {
+        if matches!(self.streams[at].role, Role::Control) {
+            return Err(CloseReason::ProtocolError.into());
         }
+        self.remove(at);
+        Ok(())
     }
 
     fn add(&mut self, stream: RecvStream, role: Role) {
@@ -211,23 +251,6 @@ impl Role {
             Self::Unmarked { deadline } | Self::Bulk { deadline, .. } => Some(*deadline),
         }
     }
-}
-
-fn poll_streams(
-    streams: &mut [InStream],
-    turn: &mut usize,
-    cx: &mut Context<'_>,
-) -> Poll<(usize, Result<Option<Chunk>, ReadError>)> {
-    let count = streams.len();
-    for step in 0..count {
-        let at = (*turn + step) % count;
-        let read = pin!(streams[at].stream.read_chunk(CHUNK_BYTES, true)).poll(cx);
-        if let Poll::Ready(read) = read {
-            *turn = at + 1;
-            return Poll::Ready((at, read));
-        }
-    }
-    Poll::Pending
 }
 
 /// Datagrams are lost on the way all the time, so a bad one only counts.

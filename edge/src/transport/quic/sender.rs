@@ -1,19 +1,17 @@
 //! The sending half of a QUIC connection: which stream a frame goes to, and bytes onto the streams.
 
-use std::future::{Future as _, poll_fn};
-use std::pin::pin;
+use std::future::poll_fn;
 use std::task::{Context, Poll, ready};
 
 use ahash::AHashMap;
 use bytes::{BufMut as _, Bytes, BytesMut};
-use futures_util::FutureExt as _;
-use quinn::{Connection, SendStream, WriteError};
 use sterna_core::session::OutgoingBody;
 use sterna_core::{Encoding, Lane, Outgoing};
 use sterna_proto::{CloseReason, limits, v1, version};
 use tokio::time::timeout;
 
-use super::{LANE_PRIORITY, end_of, set_priority};
+use super::{LANE_PRIORITY, end_of};
+use crate::quic::{Connection, SendStream, WriteError};
 use crate::transport::{CLOSE_PATIENCE, COPY_BYTES, End};
 
 /// The sending half: control, lanes, and bulk replies on their way.
@@ -74,7 +72,7 @@ impl QuicSender {
             // Closing discards what the client has not acknowledged.
             let _ = timeout(CLOSE_PATIENCE, self.finish()).await;
         }
-        self.connection.close(u32::from(reason.code()).into(), reason.text().as_bytes());
+        self.connection.close(reason.code().into(), reason.text().as_bytes());
     }
 
     async fn finish(&mut self) {
@@ -82,8 +80,8 @@ impl QuicSender {
             return;
         }
         for stream in self.streams_mut() {
-            let _ = stream.stream.finish();
-            let _ = stream.stream.stopped().await;
+            stream.stream.finish();
+            stream.stream.settled().await;
         }
     }
 
@@ -112,7 +110,7 @@ impl QuicSender {
     fn try_datagram(&self, outgoing: &Outgoing) -> Option<usize> {
         let datagram = outgoing.datagram();
         let bytes = datagram.len();
-        self.connection.send_datagram(datagram).ok().map(|()| bytes)
+        self.connection.send_datagram(datagram).then_some(bytes)
     }
 
     fn stream_for(&mut self, outgoing: &Outgoing) -> &mut OutStream {
@@ -168,8 +166,8 @@ impl OutStream {
 
     fn poll_write(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), WriteError>> {
         while self.written < self.chunks.len() {
-            let write = pin!(self.stream.write_chunks(&mut self.chunks[self.written..]));
-            self.written += ready!(write.poll(cx))?.chunks;
+            let chunks = &mut self.chunks[self.written..];
+            self.written += ready!(self.stream.poll_write(cx, chunks))?.chunks;
         }
         // An idle stream keeps no buffer.
         self.chunks = Vec::new();
@@ -185,8 +183,8 @@ impl OutStream {
 /// `None` when the client allows no more streams: its frames then go to the control stream.
 /// Positions give the order, so a channel may change its lane.
 fn open_lane(connection: &Connection) -> Option<OutStream> {
-    let stream = connection.open_uni().now_or_never()?.ok()?;
-    set_priority(&stream, LANE_PRIORITY);
+    let stream = connection.open_uni()?;
+    stream.set_priority(LANE_PRIORITY);
     let mut lane = OutStream::new(stream);
     lane.chunks.push(Bytes::from_static(&[version::LANE_STREAM]));
     Some(lane)
@@ -204,6 +202,6 @@ fn end_of_write(error: &WriteError) -> End {
     match error {
         WriteError::ConnectionLost(error) => end_of(error),
         // The client refuses a stream that carries what it has subscribed to.
-        _ => CloseReason::ProtocolError.into(),
+        WriteError::Stopped => CloseReason::ProtocolError.into(),
     }
 }
