@@ -8,7 +8,6 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use quinn_proto::crypto::rustls::QuicServerConfig;
 use quinn_proto::{EndpointConfig, ServerConfig, TransportConfig};
 use sterna_proto::CloseReason;
 use tokio::time::{timeout, timeout_at};
@@ -19,7 +18,7 @@ use crate::connection;
 use crate::error::EdgeError;
 use crate::keys::NodeKeys;
 use crate::metrics;
-use crate::quic::{Connection, Endpoint, Incoming};
+use crate::quic::{Connection, Endpoint, Incoming, ServerTls};
 use crate::steer::ConnectionIds;
 use crate::tls::TlsConfigs;
 use crate::transport;
@@ -41,9 +40,11 @@ impl QuicConfigs {
     ) -> Result<Self, EdgeError> {
         let mut endpoint = EndpointConfig::new(keys.reset.clone());
         endpoint.cid_generator(move || Box::new(ids.clone()));
+        // RFC 9000; not its drafts.
+        endpoint.supported_versions(vec![QUIC_VERSION]);
         // Only packets with an id of this worker get here, so a reset is always due.
         endpoint.min_reset_interval(Duration::from_millis(1));
-        let crypto = QuicServerConfig::try_from(tls.quic.clone())
+        let crypto = ServerTls::new(tls.quic.clone())
             .map_err(|error| EdgeError::Certificate(error.to_string()))?;
         let mut server = ServerConfig::new(Arc::new(crypto), keys.token.clone());
         server
@@ -196,6 +197,8 @@ async fn shake_hands(context: &WorkerContext, incoming: Incoming) -> Option<Conn
         Err(_) => None,
     }
 }
+
+const QUIC_VERSION: u32 = 1;
 
 /// Handshakes that are answered even if `handshakes_before_retry` is 0, which lets nobody in who
 /// has not proved its address.

@@ -14,8 +14,10 @@ mod socket;
 mod streams;
 #[cfg(test)]
 mod tests;
+mod tls;
 
 pub(crate) use connection::Connection;
 pub(crate) use endpoint::{Endpoint, Incoming};
 pub(crate) use quinn_proto::ConnectionError;
 pub(crate) use streams::{Read, RecvStream, SendStream, WriteError};
+pub(crate) use tls::ServerTls;

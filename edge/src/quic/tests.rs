@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use quinn_proto::crypto::rustls::{QuicClientConfig, QuicServerConfig};
+use quinn_proto::crypto::rustls::QuicClientConfig;
 use quinn_proto::{EndpointConfig, ServerConfig, VarInt};
 use tokio::task::{LocalSet, spawn_local};
 use tokio::time::timeout;
@@ -65,9 +65,9 @@ fn configs() -> (ServerConfig, quinn::ClientConfig) {
         .unwrap()
         .with_root_certificates(roots)
         .with_no_client_auth();
-    let server = QuicServerConfig::try_from(server).unwrap();
+    let server = ServerConfig::with_crypto(Arc::new(ServerTls::new(Arc::new(server)).unwrap()));
     let client = QuicClientConfig::try_from(client).unwrap();
-    (ServerConfig::with_crypto(Arc::new(server)), quinn::ClientConfig::new(Arc::new(client)))
+    (server, quinn::ClientConfig::new(Arc::new(client)))
 }
 
 async fn local<T>(test: impl Future<Output = T>) -> T {
@@ -240,6 +240,28 @@ async fn datagrams_go_both_ways_and_one_that_is_too_large_is_refused() {
         theirs.send_datagram(Bytes::from_static(b"back")).unwrap();
         std::future::poll_fn(|cx| ours.poll_input(cx)).await.unwrap();
         assert_eq!(ours.take_datagram().unwrap(), &b"back"[..]);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_tls_keeps_for_a_handshake_goes_with_it_and_keys_are_still_updated() {
+    local(async {
+        let peers = Peers::new();
+        let (ours, theirs) = peers.connect().await;
+        spawn_local(echo(ours));
+        let (mut commands, mut replies) = theirs.open_bi().await.unwrap();
+        for round in 0..4 {
+            theirs.force_key_update();
+            let sent = noise(round, 20_000);
+            let mut received = vec![0; sent.len()];
+            let write = commands.write_all(&sent);
+            let (written, read) = tokio::join!(write, replies.read_exact(&mut received));
+            written.unwrap();
+            read.unwrap();
+            assert!(received == sent, "after {round} updates");
+        }
+        assert_eq!(tls::counted::handshakes(), 0, "nothing of the handshake is left");
     })
     .await;
 }
