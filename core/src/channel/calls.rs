@@ -70,7 +70,7 @@ impl Shard {
                 }
             }
         }
-        self.start_append(key);
+        self.want_append(key);
     }
 
     fn start_load(&mut self, key: ChannelKey) {

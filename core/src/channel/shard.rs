@@ -5,15 +5,15 @@
 //!
 //! Ends when the node shuts down and everything that waited has been committed and answered.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
 use ahash::RandomState;
-use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
+use futures_util::{FutureExt as _, StreamExt as _};
 use sterna_proto::{ChannelKey, Position};
-use sterna_storage::{BoxFuture, StorageErrorKind, Stores};
+use sterna_storage::{Append, BoxFuture, StorageErrorKind, Stores};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::channel::cursors::Cursors;
@@ -68,6 +68,8 @@ pub struct Shard {
     pub(super) work: FuturesUnordered<Work>,
     pub(super) owed: Owed,
     pub(super) cursors: Cursors,
+    /// Channels whose next append may be due, for the end of this turn.
+    due: VecDeque<ChannelKey>,
 }
 
 /// Beat of housekeeping: what is owed, beacons and cursor writes.
@@ -75,6 +77,9 @@ const TICK: Duration = Duration::from_millis(100);
 
 /// Commands taken from the mailbox before appends start and work is looked at.
 const COMMANDS_PER_TURN: usize = 256;
+
+/// Pieces of finished work that are taken before appends start.
+const WORK_PER_TURN: usize = 64;
 
 impl Shard {
     pub fn new(context: Arc<ShardContext>) -> Self {
@@ -84,6 +89,7 @@ impl Shard {
             work: FuturesUnordered::new(),
             owed: Owed::default(),
             cursors: Cursors::default(),
+            due: VecDeque::new(),
         }
     }
 
@@ -98,10 +104,20 @@ impl Shard {
                     open = taken > 0;
                     commands.drain(..).for_each(|command| self.handle(command));
                 }
-                Some(done) = self.work.next() => self.on_done(done),
+                Some(done) = self.work.next() => self.on_done_all(done),
                 () = tasks.shutdown_started(), if open => mailbox.close(),
                 _ = tick.tick() => self.on_tick(),
             }
+            self.start_appends();
+        }
+    }
+
+    /// What was committed together is answered together.
+    fn on_done_all(&mut self, first: Done) {
+        self.on_done(first);
+        for _ in 1..WORK_PER_TURN {
+            let Some(Some(done)) = self.work.next().now_or_never() else { return };
+            self.on_done(done);
         }
     }
 
@@ -131,34 +147,68 @@ impl Shard {
         }
     }
 
-    /// Starts the next append of a channel, if one is due.
-    pub(super) fn start_append(&mut self, key: ChannelKey) {
-        let Some(state) = self.channels.get_mut(&key) else { return };
+    /// The channel's next append starts at the end of this turn, if one is due: what comes in the
+    /// same turn goes with it, and the appends of all channels go to the log together.
+    pub(super) fn want_append(&mut self, key: ChannelKey) {
+        self.due.push_back(key);
+    }
+
+    fn start_appends(&mut self) {
+        let queues = self.context.config.queues;
+        let (mut appends, mut records, mut bytes) = (Vec::new(), 0, 0);
+        while let Some(key) = self.due.pop_front() {
+            let Some(append) = self.next_append(key) else { continue };
+            let of_append = append.records.iter().map(|record| record.payload.len()).sum::<usize>();
+            let room = records + append.records.len() <= queues.append_batch
+                && bytes + of_append <= queues.append_bytes;
+            if !room && !appends.is_empty() {
+                self.append(std::mem::take(&mut appends));
+                (records, bytes) = (0, 0);
+            }
+            records += append.records.len();
+            bytes += of_append;
+            appends.push(append);
+        }
+        if !appends.is_empty() {
+            self.append(appends);
+        }
+    }
+
+    fn next_append(&mut self, key: ChannelKey) -> Option<Append> {
+        let state = self.channels.get_mut(&key)?;
         if state.catching_up {
-            return;
+            return None;
         }
         let queues = &self.context.config.queues;
         let now_ms = self.context.clock.unix_ms();
         let batch = (queues.append_batch, queues.append_bytes);
-        let Some(append) = state.sequence.poll_append(batch.0, batch.1, now_ms) else { return };
+        let append = state.sequence.poll_append(batch.0, batch.1, now_ms)?;
         metrics::histogram!("sterna_core_append_publications").record(append.records.len() as f64);
-        let log = self.context.stores.log.clone();
         if sterna_storage::planted!(AckBeforeCommit)
             && let Some(mut head) = state.sequence.head().cloned()
         {
             head.position.offset.0 += append.records.len() as u64;
             let result = state.sequence.handle_result(Ok(head));
+            let log = self.context.stores.log.clone();
             self.work.push(Box::pin(async move {
                 log.append(vec![append]).await;
                 Done::Answered
             }));
-            return self.apply(key, result);
+            self.apply(key, result);
+            return None;
         }
+        Some(append)
+    }
+
+    fn append(&mut self, appends: Vec<Append>) {
+        let log = self.context.stores.log.clone();
+        let keys: Vec<ChannelKey> = appends.iter().map(|append| append.channel).collect();
         self.work.push(Box::pin(async move {
             let started = tokio::time::Instant::now();
-            let result = log.append(vec![append]).await.pop();
+            let verdicts = log.append(appends).await.into_iter().map(Some);
             metrics::histogram!("sterna_core_append_seconds").record(started.elapsed());
-            Done::Appended { key, result }
+            let verdicts = verdicts.chain(std::iter::repeat_with(|| None));
+            Done::Appended { results: keys.into_iter().zip(verdicts).collect() }
         }));
     }
 

@@ -39,9 +39,9 @@ pub(super) enum Done {
         key: ChannelKey,
         result: Result<(), StorageError>,
     },
+    /// One verdict each, `None` where the engine gave none.
     Appended {
-        key: ChannelKey,
-        result: Option<Result<Head, AppendError>>,
+        results: Vec<(ChannelKey, Option<Result<Head, AppendError>>)>,
     },
     CaughtUp {
         key: ChannelKey,
@@ -83,7 +83,11 @@ impl Shard {
                 });
             }
             Done::IdsReady { key, result } => self.on_looked_up(key, result, |_, ()| {}),
-            Done::Appended { key, result } => self.on_appended(key, result),
+            Done::Appended { results } => {
+                for (key, result) in results {
+                    self.on_appended(key, result);
+                }
+            }
             Done::CaughtUp { key, result } => self.on_caught_up(key, result),
             Done::CursorsMoved { moves, result } => self.on_cursors_moved(moves, result),
             Done::MembersChanged { key, call, change, result } => {
@@ -206,7 +210,7 @@ impl Shard {
             self.read_by_sending(key, user, offset);
         }
         match outcome.next {
-            Next::Append => self.start_append(key),
+            Next::Append => self.want_append(key),
             Next::CatchUp => self.start_catch_up(key, Duration::ZERO),
         }
     }
