@@ -118,7 +118,7 @@ async fn a_message_in_many_small_pieces_is_too_large_all_the_same() {
         stream.write_all(&piece).await.unwrap();
     }
     stream.flush().await.unwrap();
-    assert_eq!(wss::close_reason(&mut client.socket).await, CloseReason::FrameTooLarge);
+    assert_eq!(wss::close_reason(&mut client.socket).await, CloseReason::WebSocketTooBig);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -129,7 +129,7 @@ async fn a_piece_of_a_message_is_too_large_as_soon_as_it_says_so() {
     let announced = fragment(BEGINS, &vec![0; 4 * limits::FRAME_BYTES]);
     stream.write_all(&announced[..FRAGMENT_HEADER_BYTES]).await.unwrap();
     stream.flush().await.unwrap();
-    assert_eq!(wss::close_reason(&mut client.socket).await, CloseReason::FrameTooLarge);
+    assert_eq!(wss::close_reason(&mut client.socket).await, CloseReason::WebSocketTooBig);
 }
 
 /// Two octets, the length and the mask.

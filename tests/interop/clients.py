@@ -5,6 +5,7 @@ import os
 import ssl
 
 import websockets
+import websockets.frames
 from aioquic.asyncio import QuicConnectionProtocol, connect
 from aioquic.quic.configuration import QuicConfiguration
 from aioquic.quic.events import (
@@ -107,6 +108,11 @@ class Wss(Client):
 
     async def send_raw(self, message):
         await self._socket.send(message)
+
+    def write_frame(self, opcode, payload, **bits):
+        """A WebSocket frame as it is told, right or wrong."""
+        frame = websockets.frames.Frame(opcode, payload, **bits)
+        self._socket.transport.write(frame.serialize(mask=True, extensions=None))
 
     async def receive(self):
         while not self._waiting:
