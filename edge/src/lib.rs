@@ -16,6 +16,7 @@ mod listen;
 mod metrics;
 mod outward;
 mod path;
+mod places;
 mod stall;
 mod steer;
 #[cfg(test)]
