@@ -11,6 +11,7 @@ pub mod error;
 pub mod http;
 
 mod connection;
+mod descriptors;
 mod keys;
 mod listen;
 mod metrics;

@@ -18,6 +18,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::{Instant, Sleep};
 
+use crate::descriptors;
 use crate::places::{GRACE, Place, Places};
 
 /// How long to leave the kernel alone after it could not accept.
@@ -47,6 +48,9 @@ impl axum::serve::Listener for Bounded {
     async fn accept(&mut self) -> (Timed, SocketAddr) {
         loop {
             match self.listener.accept().await {
+                Ok((stream, _)) if !descriptors::leave_room(&stream) => {
+                    metrics::counter!("sterna_edge_http_accept_failures_total").increment(1);
+                }
                 Ok((stream, address)) => {
                     let place = self.places.take().await;
                     return (Timed::new(stream, self.read_deadline, place), address);

@@ -15,9 +15,10 @@ use tokio_rustls::server::TlsStream;
 use tokio_tungstenite::tungstenite::handshake::machine::TryParse as _;
 use tokio_tungstenite::tungstenite::handshake::server::Request;
 
-use super::admission::{Admitted, Proof, canonical};
+use super::admission::{Admitted, Proof, Refusal, canonical};
 use super::upgrade;
 use crate::connection;
+use crate::descriptors;
 use crate::places::{Place, Places};
 use crate::transport::{self, Transport};
 use crate::worker::WorkerContext;
@@ -54,7 +55,11 @@ fn admit(
     tls: &TlsAcceptor,
     place: Place,
 ) {
-    match context.admission.try_admit(remote.ip(), Proof::Validated, Instant::now()) {
+    let admitted = match descriptors::leave_room(&stream) {
+        true => context.admission.try_admit(remote.ip(), Proof::Validated, Instant::now()),
+        false => Err(Refusal::Connections),
+    };
+    match admitted {
         Ok(admitted) => {
             let serve = serve(context.clone(), stream, remote, tls.clone(), admitted, place);
             context.tasks.spawn_local("wss connection", serve);

@@ -15,7 +15,7 @@ use crate::campaign::{Figure, Outcome};
 
 const MIB: u64 = 1024 * 1024;
 /// What honest users and the store's write buffers may take meanwhile.
-const WORK_MIB: u64 = 48;
+const WORK_MIB: u64 = 32;
 
 /// Where bytes come in.
 #[derive(Debug, Clone, Copy)]
@@ -59,25 +59,25 @@ impl Border {
         }
     }
 
-    /// Above what was resident before, by what the limits of a node allow: connections times what
-    /// one may hold. A debug build needs more of everything than a release build.
+    /// Above what was resident before. By what the limits of a node allow, connections times what
+    /// one may hold, and about three times of what a debug build was seen to take.
     const fn bound_mib(self) -> u64 {
         match self {
             // Nothing is kept of them.
-            Self::Garbage => 16,
+            Self::Garbage => 8,
             // 1,024 handshakes of each worker at most, a few tens of KiB each.
-            Self::FirstPackets => 160,
-            Self::HalfOpenTls => 128,
+            Self::FirstPackets => 80,
+            Self::HalfOpenTls => 96,
             // A message may be held whole: 256 KiB each.
-            Self::BeforeHello => 100 / 4 + 32,
+            Self::BeforeHello => 100 / 4 + 40,
             // A window or a read buffer each, the outbox, and a memtable of the store.
             Self::Publications => 160,
-            Self::Subscriptions => 96,
+            Self::Subscriptions => 48,
             // 64 bodies and their parsers.
-            Self::HttpRequests => 96,
-            Self::SlowRequests => 32,
+            Self::HttpRequests => 48,
+            Self::SlowRequests => 16,
             // An outbox of 512 KiB and a transport's buffers each, the ring, a memtable.
-            Self::SlowReaders => 128,
+            Self::SlowReaders => 96,
         }
     }
 

@@ -163,12 +163,16 @@ pub(super) async fn newcomers(node: &Node) {
     }
 }
 
-/// Descriptors that the node may have, and connections that are held open against it.
+/// Descriptors that the node may have, and connections that are made at a time against it.
 const DESCRIPTORS: usize = 400;
-const GREEDY: usize = 600;
+const GREEDY: usize = 300;
+const REFUSED: &str = "sterna_edge_refused_total";
+/// Far more than the store keeps in memory.
+const WRITTEN_BYTES: usize = 512 * 1024 * 1024;
 
-/// Somebody takes all descriptors that the process has. The store must not lack them: it goes on,
-/// as do those who are connected, and newcomers get in when there are some again.
+/// Somebody takes all descriptors that the process has, again and again. The store must not lack
+/// them when it begins a new file: it goes on, as do those who are connected, and newcomers get in
+/// when there are some again.
 pub async fn descriptors(rng: &mut StdRng) -> Outcome {
     let mut node = Node::start().await;
     assert!(node.terminate().await.success());
@@ -177,23 +181,53 @@ pub async fn descriptors(rng: &mut StdRng) -> Outcome {
     let workload = Workload::start(&Place::of(&node), &Plan::default(), rng);
     workload.go_on_for(SOME).await;
     let reconnects = workload.reconnects();
-    let mut held = Vec::new();
-    for at in 0..GREEDY {
-        held.push(flood::half_open(at, &node).await);
-        held.push(flood::connect_from(at, node.http_address()).await);
-    }
-    let open = std::fs::read_dir(format!("/proc/{}/fd", node.id())).unwrap().count();
-    // Long enough that the store opens files.
-    for _ in 0..rng.random_range(2..6) {
-        workload.go_on_for(10 * SOME).await;
-    }
+    let loud = sdk::connect(&node, "loud", Transport::Quic).await;
+    let written = tokio::select! {
+        written = fill_a_file(&node, &loud) => written,
+        () = take_all_descriptors(&node) => unreachable!("it does not end"),
+    };
+    loud.close().await;
+    workload.go_on_for(SOME).await;
     let disturbed = workload.reconnects() - reconnects;
-    drop(held);
     newcomers(&node).await;
-    let outcome = conclude(node, workload, rng, 1).await;
+    let refused = node.metric_of(REFUSED, "reason=\"connections\"").await.unwrap_or(0.0);
+    let outcome = conclude(node, workload, rng, refused as u64).await;
     let mut violations = outcome.violations;
     if disturbed > 0 {
         violations.push(format!("{disturbed} honest connections were lost"));
     }
-    Outcome { note: format!("{open} of {DESCRIPTORS} descriptors"), violations, ..outcome }
+    Outcome { note: format!("{} MiB written", written >> 20), violations, ..outcome }
+}
+
+/// Until the store has begun a log, and how many bytes that took.
+async fn fill_a_file(node: &Node, loud: &Client) -> usize {
+    let logs = || {
+        let files = std::fs::read_dir(node.data_dir().join("store")).unwrap();
+        let names = files.map(|file| file.unwrap().file_name().into_string().unwrap());
+        names.filter(|name| name.ends_with(".log")).max()
+    };
+    let room = ChannelId::new(LOUD).unwrap();
+    let (first, text, mut written) = (logs(), "x".repeat(60_000), 0);
+    while logs() == first {
+        assert!(written < WRITTEN_BYTES, "{written} bytes and no new log");
+        let sends: Vec<_> =
+            (0..AT_ONCE).map(|_| loud.publish(&room, text.clone()).start()).collect();
+        for send in sends {
+            within("an answer", send.into_future()).await.unwrap();
+            written += text.len();
+        }
+    }
+    written
+}
+
+/// Connections that say nothing, anew as soon as they are cut off.
+async fn take_all_descriptors(node: &Node) {
+    loop {
+        let mut held = Vec::new();
+        for at in 0..GREEDY {
+            held.push(flood::half_open(at, node).await);
+            held.push(flood::connect_from(at, node.http_address()).await);
+        }
+        tokio::time::sleep(Duration::from_secs(3)).await;
+    }
 }
