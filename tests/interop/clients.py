@@ -3,9 +3,9 @@
 import asyncio
 import os
 import ssl
+import struct
 
 import websockets
-import websockets.frames
 from aioquic.asyncio import QuicConnectionProtocol, connect
 from aioquic.quic.configuration import QuicConfiguration
 from aioquic.quic.events import (
@@ -109,10 +109,10 @@ class Wss(Client):
     async def send_raw(self, message):
         await self._socket.send(message)
 
-    def write_frame(self, opcode, payload, **bits):
-        """A WebSocket frame as it is told, right or wrong."""
-        frame = websockets.frames.Frame(opcode, payload, **bits)
-        self._socket.transport.write(frame.serialize(mask=True, extensions=None))
+    def write_frame(self, first_octet, payload):
+        """A WebSocket frame as it is told, right or wrong; masked with zeros."""
+        header = struct.pack(">BBQI", first_octet, 0xFF, len(payload), 0)
+        self._socket.transport.write(header + payload)
 
     async def receive(self):
         while not self._waiting:

@@ -134,7 +134,8 @@ const REFUSALS: &[(&str, &str)] = &[
 pub async fn refuse(rng: &mut StdRng) -> Outcome {
     let (mut node, workload) = talk(rng).await;
     let (call, error) = REFUSALS.choose(rng).copied().unwrap_or(("sendmsg", "ENOBUFS"));
-    let from = rng.random_range(1..40);
+    // There are as many accepts as newcomers.
+    let from = rng.random_range(if call == "accept4" { 1..6 } else { 1..40 });
     let upto = from + rng.random_range(0..10);
     let fault = format!("error={error}:when={from}..{upto}");
     let injector = Injector::attach(node.id(), call, &fault);
