@@ -39,14 +39,14 @@ unpack() {
     "${apt[@]}" update
     (cd debs && "${apt[@]}" download "${packages[@]}")
     local package
-    for package in debs/*.deb; do dpkg-deb -x "$package" root; done
+    for package in debs/*.deb; do dpkg-deb -x "$package" tree; done
     rm -rf apt debs
-    libraries=$(dirname "$(find "$PWD/root/usr/lib" -name 'libssl.so.1.1')")
+    libraries=$(dirname "$(find "$PWD/tree/usr/lib" -name 'libssl.so.1.1')")
     cat >python2.7 <<END
 #!/bin/sh
-export PYTHONHOME='$cache/root/usr' PYTHONDONTWRITEBYTECODE=1
-export CPATH='$cache/root/usr/include' LD_LIBRARY_PATH='${libraries/$PWD/$cache}'
-exec '$cache/root/usr/bin/python2.7' "\$@"
+export PYTHONHOME='$cache/tree/usr' PYTHONDONTWRITEBYTECODE=1
+export CPATH='$cache/tree/usr/include' LD_LIBRARY_PATH='${libraries/$PWD/$cache}'
+exec '$cache/tree/usr/bin/python2.7' "\$@"
 END
     chmod +x python2.7
     python3 -m pip download --no-deps --dest wheels "${tools[@]}"
@@ -59,7 +59,7 @@ from_debian() {
         mkdir -p "$cache"
         (cd "$cache" && unpack >"$cache/log" 2>&1) || return 1
         "$cache/python2.7" "$(echo "$cache"/wheels/pip-*.whl)/pip" install --no-index --no-deps \
-            --target "$cache/root/usr/lib/python2.7/dist-packages" "$cache"/wheels/*.whl \
+            --target "$cache/tree/usr/lib/python2.7/dist-packages" "$cache"/wheels/*.whl \
             >>"$cache/log" 2>&1 || return 1
         touch "$cache/ready"
     fi
