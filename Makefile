@@ -39,7 +39,7 @@ instructions: ## Count the instructions of the hot paths and compare (ARGS=--acc
 	@tools/setup.sh build
 	@$(ROCKSDB); tools/instructions.py $(ARGS)
 
-autobahn: ## The Autobahn suite against the wss listener, where Python 2.7 is
+autobahn: ## The Autobahn suite against the wss listener; it fetches Python 2.7
 	@tools/setup.sh build
 	@$(ROCKSDB); tests/autobahn/run.sh
 

@@ -6,8 +6,9 @@ without it: the kept inputs, and a second or so of chance for each.
 
 Builds the packages that have targets, with instrumentation, into a folder of their own, so that
 other builds stay warm. New inputs gather beside that build. With --keep the smallest set of inputs
-that covers as much replaces fuzz/corpus/<target>. Needs a C++ compiler, for libFuzzer, and nothing
-but the stable toolchain. Ends with status 1 when a target fails and says how to repeat it.
+that covers as much replaces fuzz/corpus/<target>, all but those that somebody has given a name.
+Needs a C++ compiler, for libFuzzer, and nothing but the stable toolchain. Ends with status 1 when a
+target fails and says how to repeat it.
 """
 
 import argparse
@@ -128,11 +129,14 @@ def keep(target, binary, test, folder):
     names = sorted(os.listdir(smallest), key=lambda name: os.path.getsize(f"{smallest}/{name}"))
     if done.returncode or not names:
         sys.exit(f"{target}: the inputs could not be merged\n{done.stdout[-2000:]}")
-    for name in os.listdir(kept):
+    by_hand = [name for name in os.listdir(kept) if not re.fullmatch("[0-9a-f]{12}", name)]
+    for name in set(os.listdir(kept)) - set(by_hand):
         os.remove(os.path.join(kept, name))
-    for name in names[:MOST_KEPT]:
+    # Whole documents are larger than what reaches one branch more, and mutations start from them.
+    names = names[:max(MOST_KEPT - len(by_hand), 0)]
+    for name in names:
         shutil.copy(os.path.join(smallest, name), os.path.join(kept, name[:12]))
-    print(f"  kept {min(len(names), MOST_KEPT)} of {len(names)} inputs of {target}", flush=True)
+    print(f"  kept {len(names)} inputs of {target}, and {len(by_hand)} with names", flush=True)
 
 
 def main():

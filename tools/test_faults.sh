@@ -8,6 +8,8 @@ arguments=(--rounds "${ROUNDS:-1000}" --minutes "${MINUTES:-18}")
 for scenario in "$@"; do
     arguments+=(--scenario "$scenario")
 done
+# Floods hold thousands of connections open.
+ulimit -n "$(ulimit -H -n)"
 cargo build --quiet --locked -p sterna -p sterna-faults
 target=${CARGO_TARGET_DIR:-target}
 STERNA_BIN=$(realpath "$target/debug/sterna") RUST_BACKTRACE=0 \

@@ -11,11 +11,13 @@ pub mod error;
 pub mod http;
 
 mod connection;
+mod descriptors;
 mod keys;
 mod listen;
 mod metrics;
 mod outward;
 mod path;
+mod places;
 mod quic;
 mod stall;
 mod steer;

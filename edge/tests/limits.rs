@@ -118,7 +118,7 @@ async fn a_message_in_many_small_pieces_is_too_large_all_the_same() {
         stream.write_all(&piece).await.unwrap();
     }
     stream.flush().await.unwrap();
-    assert_eq!(wss::close_reason(&mut client.socket).await, CloseReason::FrameTooLarge);
+    assert_eq!(wss::close_reason(&mut client.socket).await, CloseReason::WebSocketTooBig);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -129,7 +129,7 @@ async fn a_piece_of_a_message_is_too_large_as_soon_as_it_says_so() {
     let announced = fragment(BEGINS, &vec![0; 4 * limits::FRAME_BYTES]);
     stream.write_all(&announced[..FRAGMENT_HEADER_BYTES]).await.unwrap();
     stream.flush().await.unwrap();
-    assert_eq!(wss::close_reason(&mut client.socket).await, CloseReason::FrameTooLarge);
+    assert_eq!(wss::close_reason(&mut client.socket).await, CloseReason::WebSocketTooBig);
 }
 
 /// Two octets, the length and the mask.
@@ -168,6 +168,33 @@ async fn a_request_head_that_is_too_large_is_told_so() {
     let mut answer = String::new();
     within("an answer", stream.read_to_string(&mut answer)).await.unwrap();
     assert!(answer.starts_with("HTTP/1.1 431 "), "{answer}");
+}
+
+/// As many as one worker takes on at a time.
+const HANDSHAKES: usize = 1024;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn handshakes_that_stop_half_way_keep_newcomers_out_for_a_moment_only() {
+    let edge = TestEdge::start_with(|settings| {
+        settings.edge.workers = 1;
+        settings.edge.limits.address_connection_burst = 10_000;
+        // Far beyond the patience of this test.
+        settings.edge.limits.handshake_deadline = Duration::from_secs(600);
+    })
+    .await;
+    let mut half_open = Vec::new();
+    for _ in 0..HANDSHAKES {
+        half_open.push(TcpStream::connect(edge.edge.local_address()).await.unwrap());
+    }
+    within("all places are taken", async {
+        while edge.edge.connection_count() < HANDSHAKES {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    WssClient::start(&edge, "alice").await;
+    let first = half_open.first_mut().unwrap();
+    assert_eq!(within("its place is given up", first.read(&mut [0; 10])).await.unwrap_or(0), 0);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -1,6 +1,8 @@
 //! Error codes and close codes: one table for all transports and SDKs. A close code is the QUIC
 //! application error code and the WebSocket close code alike, and whether to reconnect can be told
 //! from its number alone: 3000–3499 and 4000–4499 reconnect, 3500–3999 and 4500–4999 are terminal.
+//! What breaks RFC 6455 itself, below any frame of ours, is closed with the code that RFC names for
+//! it (1002, 1007, 1009), as WebSocket tools expect; these three are terminal too.
 
 /// Why a command was refused. The connection goes on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -111,6 +113,12 @@ pub enum Advice {
 /// Why a connection ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum CloseReason {
+    /// What RFC 6455 forbids: no WebSocket frame, or one that may not come here. WebSocket only.
+    WebSocketProtocol,
+    /// A text message or a close reason that is not UTF-8. WebSocket only.
+    WebSocketText,
+    /// A WebSocket message larger than any frame may be. WebSocket only.
+    WebSocketTooBig,
     /// Either side was done.
     Normal,
     /// The node leaves; the deadline of its GoAway has passed.
@@ -143,7 +151,10 @@ pub enum CloseReason {
 
 impl CloseReason {
     /// Every reason, in the order of the codes.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 17] = [
+        Self::WebSocketProtocol,
+        Self::WebSocketText,
+        Self::WebSocketTooBig,
         Self::Normal,
         Self::Drained,
         Self::Slow,
@@ -162,6 +173,9 @@ impl CloseReason {
 
     const fn row(self) -> (u16, &'static str) {
         match self {
+            Self::WebSocketProtocol => (1002, "websocket protocol error"),
+            Self::WebSocketText => (1007, "invalid UTF-8"),
+            Self::WebSocketTooBig => (1009, "message too big"),
             Self::Normal => (3000, "normal"),
             Self::Drained => (3001, "drained"),
             Self::Slow => (3002, "slow"),
@@ -195,10 +209,12 @@ impl CloseReason {
     }
 }
 
-/// What any close code tells the client, known or not. Codes outside the table's ranges (a
+/// What any close code tells the client, known or not. Other codes outside the table's ranges (a
 /// transport's own) mean a broken connection, so: reconnect.
 pub fn advice(code: u64) -> Advice {
     match code {
+        // The client's fault, as 3501 and 3502 are: it would do the same again.
+        1002 | 1007 | 1009 => Advice::Terminal,
         3500..=3999 | 4500..=4999 => Advice::Terminal,
         _ => Advice::Reconnect,
     }
@@ -227,8 +243,22 @@ mod tests {
     fn the_number_alone_tells_whether_to_reconnect() {
         assert_eq!(advice(CloseReason::Drained.code().into()), Advice::Reconnect);
         assert_eq!(advice(CloseReason::Unauthorized.code().into()), Advice::Terminal);
-        assert_eq!(advice(1006), Advice::Reconnect);
+        for code in [1000, 1001, 1003, 1005, 1006, 1008, 1010, 1011, 1012, 1013, 1015] {
+            assert_eq!(advice(code), Advice::Reconnect, "{code}");
+        }
         assert_eq!(advice(4400), Advice::Reconnect);
         assert_eq!(advice(4500), Advice::Terminal);
+    }
+
+    #[test]
+    fn codes_of_the_websocket_are_those_of_its_rfc_and_advise_as_their_counterparts_do() {
+        for (reason, code, counterpart) in [
+            (CloseReason::WebSocketProtocol, 1002, CloseReason::ProtocolError),
+            (CloseReason::WebSocketText, 1007, CloseReason::ProtocolError),
+            (CloseReason::WebSocketTooBig, 1009, CloseReason::FrameTooLarge),
+        ] {
+            assert_eq!(reason.code(), code);
+            assert_eq!(advice(code.into()), advice(counterpart.code().into()));
+        }
     }
 }

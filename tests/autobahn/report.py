@@ -3,7 +3,7 @@
 
     report.py binary              the test binary, out of cargo's messages on standard input
     report.py spec PORT FOLDER    the suite's specification
-    report.py result INDEX        counts; ends with status 1 when a case failed
+    report.py result INDEX        counts; ends with status 1 unless everything is as it has to be
 """
 
 import json
@@ -13,6 +13,11 @@ import sys
 # no compression (12, 13).
 CASES = ["1.*", "2.*", "3.*", "4.*", "5.*", "6.*", "7.*", "9.1.1", "9.1.2", "9.2.1", "9.2.2",
          "9.7.*", "9.8.*", "10.*"]
+# As many cases as these are, so that a run that ended early is none.
+COUNT = 263
+# Allowed by the suite, and known: text that is wrong in the middle of a frame is refused at the end
+# of that frame.
+NON_STRICT = {"6.4.3", "6.4.4"}
 AGENT = "sterna"
 
 
@@ -37,17 +42,21 @@ def result(index):
     kinds, failed = {}, 0
     for name in sorted(cases, key=lambda name: [int(part) for part in name.split(".")]):
         case = cases[name]
-        kind = case["behavior"]
-        kinds[kind] = kinds.get(kind, 0) + 1
-        bad = kind not in ("OK", "NON-STRICT", "INFORMATIONAL")
-        failed += bad
-        wrong_close = case["behaviorClose"] not in ("OK", "INFORMATIONAL")
-        if kind not in ("OK", "INFORMATIONAL") or wrong_close:
-            print(f"{name}: {kind}, close {case['behaviorClose']} ({case['remoteCloseCode']})")
-        kinds["close " + case["behaviorClose"]] = kinds.get("close " + case["behaviorClose"], 0) + 1
+        kind, close = case["behavior"], case["behaviorClose"]
+        for key in (kind, "close " + close):
+            kinds[key] = kinds.get(key, 0) + 1
+        good = kind in ("OK", "INFORMATIONAL") or (kind == "NON-STRICT" and name in NON_STRICT)
+        good = good and close in ("OK", "INFORMATIONAL")
+        failed += not good
+        if kind not in ("OK", "INFORMATIONAL") or not good:
+            mark = "" if good else "FAIL "
+            print(f"{mark}{name}: {kind}, close {close} ({case['remoteCloseCode']})")
+    if len(cases) != COUNT:
+        print(f"FAIL {len(cases)} cases instead of {COUNT}")
+        failed += 1
     print(", ".join(f"{count} {kind}" for kind, count in sorted(kinds.items())))
-    print(f"{len(cases) - failed} passed, {failed} failed")
-    return 1 if failed or not cases else 0
+    print(f"{max(len(cases) - failed, 0)} passed, {failed} failed")
+    return 1 if failed else 0
 
 
 if __name__ == "__main__":

@@ -2,40 +2,27 @@
 # Runs the Autobahn test suite against an echo behind the node's own wss listener code
 # (edge/src/listen/echo_tests.rs). The last line is `N passed, N failed`.
 #
-# The suite exists for Python 2.7 only, which few machines still have: PYTHON2 names one, else the
-# PATH and pyenv are looked at. It is installed once, into a folder outside the clone. Where that
-# cannot be done, one line says so and nothing is tested.
+# The suite exists for Python 2.7 only, which few machines still have: python2.sh finds or fetches
+# one. The suite is installed once, into a folder outside the clone. Where that cannot be done, one
+# line says why, and the status is 1 as it is when a case is not as it has to be.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 root=$PWD
 requirements=$root/tests/autobahn/requirements.txt
 cache=${XDG_CACHE_HOME:-$HOME/.cache}/sterna/autobahn-$(sha256sum "$requirements" | cut -c1-12)
 
-skip() {
-    echo "skipped: tests/autobahn ($1)"
-    exit 0
+give_up() {
+    echo "cannot run tests/autobahn: $1" >&2
+    exit 1
 }
 
-find_python() {
-    local candidate
-    for candidate in "${PYTHON2:-}" python2.7 python2 \
-        "${PYENV_ROOT:-$HOME/.pyenv}"/versions/2.7.*/bin/python2.7; do
-        if [ -n "$candidate" ] && "$candidate" -c 'import sys, pip; assert sys.version_info[:2] == (2, 7)' \
-            >/dev/null 2>&1; then
-            echo "$candidate"
-            return
-        fi
-    done
-    return 1
-}
-
-python=$(find_python) || skip "no Python 2.7 with pip; name one with PYTHON2"
+python=$(tests/autobahn/python2.sh 2>&1) || give_up "$python"
 if [ ! -f "$cache/installed" ]; then
     rm -rf "$cache"
     mkdir -p "$cache"
     if ! "$python" -m pip install --disable-pip-version-check --target "$cache/site" \
         -r "$requirements" >"$cache/install.log" 2>&1; then
-        skip "the suite cannot be installed; see $cache/install.log"
+        give_up "the suite cannot be installed; see $cache/install.log"
     fi
     # Two packages share this name, and only folders of site-packages join them.
     touch "$cache/site/zope/__init__.py"

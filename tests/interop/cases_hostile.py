@@ -120,6 +120,20 @@ async def test_the_wrong_kind_of_message(node):
                 assert await client.closed() == wire.CLOSE_PROTOCOL_ERROR
 
 
+async def test_what_is_no_websocket_frame(node):
+    async with _bystander(node, "no-frame"):
+        for code, first_octet, payload in [
+                (wire.CLOSE_WEBSOCKET_PROTOCOL, 0xA2, b"a reserved bit"),
+                (wire.CLOSE_WEBSOCKET_PROTOCOL, 0x80, b"a continuation of nothing"),
+                (wire.CLOSE_WEBSOCKET_TEXT, 0x81, b"\xff\xfe"),
+                (wire.CLOSE_WEBSOCKET_TEXT, 0x01, b"\xff\xfe"),
+                (wire.CLOSE_WEBSOCKET_TOO_BIG, 0x82, bytes(300 * 1024))]:
+            async with Wss(node, wire.SUBPROTOCOL_PROTOBUF) as client:
+                client.write_frame(first_octet, payload)
+                closed = await client.closed()
+                assert closed == code, f"{first_octet:x}: {closed} instead of {code}"
+
+
 async def test_wrong_subprotocols_and_paths_are_refused_before_the_upgrade(node):
     context = ssl.create_default_context(cafile=node.ca)
     base = f"wss://{node.host}:{node.port}"

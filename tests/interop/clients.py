@@ -3,6 +3,7 @@
 import asyncio
 import os
 import ssl
+import struct
 
 import websockets
 from aioquic.asyncio import QuicConnectionProtocol, connect
@@ -107,6 +108,11 @@ class Wss(Client):
 
     async def send_raw(self, message):
         await self._socket.send(message)
+
+    def write_frame(self, first_octet, payload):
+        """A WebSocket frame as it is told, right or wrong; masked with zeros."""
+        header = struct.pack(">BBQI", first_octet, 0xFF, len(payload), 0)
+        self._socket.transport.write(header + payload)
 
     async def receive(self):
         while not self._waiting:

@@ -1,5 +1,7 @@
 //! The listener: a bounded number of connections, and none that sends its request drop by drop or
-//! leaves its answer lying. While a request is worked on, its own deadline counts, not these.
+//! leaves its answer lying. While a request is worked on, its own deadline counts, not these. When
+//! all connections are taken, those that have no request make room early: `/readyz` has to answer
+//! whoever else holds connections.
 
 use std::future::Future as _;
 use std::io;
@@ -14,24 +16,28 @@ use axum::extract::connect_info::Connected;
 use axum::serve::IncomingStream;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, Sleep};
+
+use crate::descriptors;
+use crate::places::{GRACE, Place, Places};
 
 /// How long to leave the kernel alone after it could not accept.
 const ACCEPT_BACK_OFF: Duration = Duration::from_millis(100);
 
-/// A TCP listener with permits.
+/// How often a connection without a request looks whether it has to make room.
+const LOOK_AGAIN: Duration = Duration::from_millis(500);
+
+/// A TCP listener with so many places.
 #[derive(Debug)]
 pub(super) struct Bounded {
     listener: TcpListener,
-    permits: Arc<Semaphore>,
+    places: Places,
     read_deadline: Duration,
 }
 
 impl Bounded {
     pub(super) fn new(listener: TcpListener, connections: usize, read_deadline: Duration) -> Self {
-        let permits = Arc::new(Semaphore::new(connections.min(Semaphore::MAX_PERMITS)));
-        Self { listener, permits, read_deadline }
+        Self { listener, places: Places::new(connections), read_deadline }
     }
 }
 
@@ -41,12 +47,13 @@ impl axum::serve::Listener for Bounded {
 
     async fn accept(&mut self) -> (Timed, SocketAddr) {
         loop {
-            let Ok(permit) = Arc::clone(&self.permits).acquire_owned().await else {
-                unreachable!("the semaphore is never closed")
-            };
             match self.listener.accept().await {
+                Ok((stream, _)) if !descriptors::leave_room(&stream) => {
+                    metrics::counter!("sterna_edge_http_accept_failures_total").increment(1);
+                }
                 Ok((stream, address)) => {
-                    return (Timed::new(stream, self.read_deadline, permit), address);
+                    let place = self.places.take().await;
+                    return (Timed::new(stream, self.read_deadline, place), address);
                 }
                 Err(error) => {
                     metrics::counter!("sterna_edge_http_accept_failures_total").increment(1);
@@ -95,29 +102,38 @@ impl Connected<IncomingStream<'_, Bounded>> for Working {
 #[derive(Debug)]
 pub(super) struct Timed {
     stream: TcpStream,
-    deadline: Pin<Box<Sleep>>,
+    /// When to look at the time that has passed.
+    alarm: Pin<Box<Sleep>>,
+    since: Instant,
     every: Duration,
     working: Working,
-    _permit: OwnedSemaphorePermit,
+    place: Place,
 }
 
 impl Timed {
-    fn new(stream: TcpStream, every: Duration, permit: OwnedSemaphorePermit) -> Self {
-        let deadline = Box::pin(tokio::time::sleep(every));
-        Self { stream, deadline, every, working: Working::default(), _permit: permit }
+    fn new(stream: TcpStream, every: Duration, place: Place) -> Self {
+        let alarm = Box::pin(tokio::time::sleep(every.min(GRACE)));
+        let (since, working) = (Instant::now(), Working::default());
+        Self { stream, alarm, since, every, working, place }
     }
 
     fn restart(&mut self) {
-        let end = Instant::now() + self.every;
-        self.deadline.as_mut().reset(end);
+        self.since = Instant::now();
+        let alarm = self.since + self.every.min(GRACE);
+        self.alarm.as_mut().reset(alarm);
     }
 
     fn check<T>(&mut self, context: &mut Context<'_>) -> Poll<io::Result<T>> {
-        if !self.deadline.as_mut().poll(context).is_ready() {
-            return Poll::Pending;
+        while self.alarm.as_mut().poll(context).is_ready() {
+            let now = Instant::now();
+            let end = self.since + self.every;
+            if now >= end || self.place.is_wanted() {
+                metrics::counter!("sterna_edge_http_slow_peers_total").increment(1);
+                return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+            }
+            self.alarm.as_mut().reset(end.min(now + LOOK_AGAIN));
         }
-        metrics::counter!("sterna_edge_http_slow_peers_total").increment(1);
-        Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
+        Poll::Pending
     }
 }
 

@@ -151,6 +151,33 @@ async fn who_sends_drop_by_drop_makes_room_for_others() {
     assert!(surface.shutdown(Duration::from_secs(5)).await);
 }
 
+/// With the deadlines of a node, and as many slow senders as it has connections.
+#[tokio::test]
+async fn slow_senders_do_not_hide_the_probes() {
+    const CONNECTIONS: usize = 20;
+    let (config, parts, _drain) = Api::assemble(|settings| {
+        settings.http.connections = CONNECTIONS;
+        settings.http.read_deadline = Duration::from_secs(600);
+    })
+    .await;
+    let surface = HttpSurface::start(config, parts).await.unwrap();
+    let address = surface.local_address();
+    let mut slow = Vec::new();
+    for _ in 0..2 * CONNECTIONS {
+        let mut sender = TcpStream::connect(address).await.unwrap();
+        sender.write_all(b"GET /livez HTTP/1.1\r\nX-Slow: ").await.unwrap();
+        slow.push(sender);
+    }
+    let probe = async {
+        let mut probe = TcpStream::connect(address).await.unwrap();
+        get(&mut probe, "/livez").await
+    };
+    let answer = tokio::time::timeout(Duration::from_secs(60), probe).await;
+    assert!(answer.expect("an answer before their deadline").ends_with("ok\n"));
+    drop(slow);
+    assert!(surface.shutdown(Duration::from_secs(5)).await);
+}
+
 #[tokio::test]
 async fn a_request_that_takes_longer_than_the_read_deadline_is_answered() {
     let (surface, address) = surface(Duration::from_millis(200)).await;

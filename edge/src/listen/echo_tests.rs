@@ -2,21 +2,21 @@
 //! a few messages through it; with `STERNA_ECHO_ADDRESS` it serves whoever comes until its standard
 //! input ends, which is how `tests/autobahn/run.sh` shows it to the Autobahn suite.
 
+use std::sync::Arc;
+
 use futures_util::{SinkExt as _, StreamExt as _};
 use rustls_pki_types::{CertificateDer, ServerName};
 use sterna_proto::version;
 use tokio::task::JoinSet;
 use tokio_rustls::TlsConnector;
+use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
-use tokio_tungstenite::tungstenite::protocol::CloseFrame;
-use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
-use tokio_tungstenite::tungstenite::{Message, Utf8Bytes};
 
 use super::*;
 use crate::config::TlsFiles;
 use crate::tls::{Certificate, TlsConfigs};
 use crate::transport::End;
-use crate::transport::wss::{Socket, end_of, socket};
+use crate::transport::wss::{Socket, close, end_of, socket};
 
 #[tokio::test]
 async fn what_is_sent_through_the_listener_comes_back() {
@@ -76,7 +76,7 @@ async fn serve_one(stream: TcpStream, acceptor: TlsAcceptor) -> Option<()> {
     Some(())
 }
 
-/// As the connections of clients end: with our reason if it is the client's fault.
+/// Ends as the connections of clients do.
 async fn echo(mut socket: Socket) {
     let end = loop {
         match socket.next().await {
@@ -90,13 +90,11 @@ async fn echo(mut socket: Socket) {
             Some(Err(error)) => break end_of(&error),
         }
     };
-    if let End::Close(reason) = end {
-        let code = CloseCode::from(reason.code());
-        let frame = CloseFrame { code, reason: Utf8Bytes::from_static(reason.text()) };
-        let _ = socket.close(Some(frame)).await;
+    match end {
+        End::Close(reason) => close(socket, reason).await,
+        End::ByClient => close(socket, CloseReason::Normal).await,
+        End::Idle | End::Lost => {}
     }
-    while let Some(Ok(_)) = socket.next().await {}
-    let _ = socket.get_mut().shutdown().await;
 }
 
 async fn try_echo(address: SocketAddr, certificate: CertificateDer<'static>) {
@@ -129,5 +127,5 @@ async fn try_echo(address: SocketAddr, certificate: CertificateDer<'static>) {
     assert_eq!(client.next().await.unwrap().unwrap(), Message::Pong("are you there".into()));
     client.send(Message::binary(vec![0; sterna_proto::limits::FRAME_BYTES + 100])).await.unwrap();
     let Some(Ok(Message::Close(Some(frame)))) = client.next().await else { panic!("too large") };
-    assert_eq!(u16::from(frame.code), CloseReason::FrameTooLarge.code());
+    assert_eq!(u16::from(frame.code), CloseReason::WebSocketTooBig.code());
 }

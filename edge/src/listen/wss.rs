@@ -1,37 +1,44 @@
 //! WebSocket connections of one worker: TCP accept, TLS handshake, upgrade. Each step has a
-//! deadline and a bound, and a permit is taken before a connection is.
+//! deadline, and there is a bounded number of places for who is on the way; whoever takes long makes
+//! room when others wait.
 
 use std::net::SocketAddr;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use sterna_proto::CloseReason;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 use tokio_tungstenite::tungstenite::handshake::machine::TryParse as _;
 use tokio_tungstenite::tungstenite::handshake::server::Request;
 
-use super::admission::{Admitted, Proof, canonical};
+use super::admission::{Admitted, Proof, Refusal, canonical};
 use super::upgrade;
 use crate::connection;
+use crate::descriptors;
+use crate::places::{Place, Places};
 use crate::transport::{self, Transport};
 use crate::worker::WorkerContext;
 
 /// Takes connections until the edge drains.
 pub(crate) async fn accept(context: Rc<WorkerContext>, listener: TcpListener, tls: TlsAcceptor) {
-    let permits = Arc::new(Semaphore::new(HANDSHAKES));
-    while let Ok(permit) = permits.clone().acquire_owned().await {
-        let accepted = tokio::select! {
-            accepted = listener.accept() => accepted,
+    let places = Places::new(HANDSHAKES);
+    loop {
+        let accept = async {
+            let accepted = listener.accept().await?;
+            Ok((accepted, places.take().await))
+        };
+        let accepted: std::io::Result<_> = tokio::select! {
+            accepted = accept => accepted,
             () = context.draining.cancelled() => return,
         };
         match accepted {
-            Ok((stream, remote)) => admit(&context, stream, canonical(remote), &tls, permit),
+            Ok(((stream, remote), place)) => {
+                admit(&context, stream, canonical(remote), &tls, place);
+            }
             Err(error) => {
                 // Out of descriptors, most likely: others have to close first.
                 tracing::warn!(%error, "cannot accept TCP connections");
@@ -46,11 +53,15 @@ fn admit(
     stream: TcpStream,
     remote: SocketAddr,
     tls: &TlsAcceptor,
-    permit: OwnedSemaphorePermit,
+    place: Place,
 ) {
-    match context.admission.try_admit(remote.ip(), Proof::Validated, Instant::now()) {
+    let admitted = match descriptors::leave_room(&stream) {
+        true => context.admission.try_admit(remote.ip(), Proof::Validated, Instant::now()),
+        false => Err(Refusal::Connections),
+    };
+    match admitted {
         Ok(admitted) => {
-            let serve = serve(context.clone(), stream, remote, tls.clone(), admitted, permit);
+            let serve = serve(context.clone(), stream, remote, tls.clone(), admitted, place);
             context.tasks.spawn_local("wss connection", serve);
         }
         Err(refusal) => context.wss.refused(refusal),
@@ -63,11 +74,10 @@ async fn serve(
     remote: SocketAddr,
     tls: TlsAcceptor,
     admitted: Admitted,
-    permit: OwnedSemaphorePermit,
+    place: Place,
 ) {
     // Boxed, so that the state of the handshake does not stay in the connection's task.
-    let opened = context.unless_closing(Box::pin(open(&context, stream, remote, tls))).await;
-    drop(permit);
+    let opened = context.unless_closing(Box::pin(open(&context, stream, remote, tls, place))).await;
     let Some(transport) = opened.flatten() else { return };
     let deadline = tokio::time::Instant::now() + context.config.limits.hello_deadline;
     connection::serve(context, transport, admitted, deadline).await;
@@ -78,28 +88,41 @@ async fn open(
     stream: TcpStream,
     remote: SocketAddr,
     tls: TlsAcceptor,
+    mut place: Place,
 ) -> Option<Transport> {
     if let Err(error) = set_options(&stream) {
         tracing::debug!(%error, "the connection is gone already");
         return None;
     }
     let deadline = context.config.limits.handshake_deadline;
-    let secured = timeout(deadline, tls.accept(stream)).await;
+    let secured = in_time(deadline, &mut place, tls.accept(stream)).await;
     let (result, stream) = match secured {
-        Ok(Ok(stream)) => ("ok", Some(stream)),
-        Ok(Err(error)) => {
+        Some(Ok(stream)) => ("ok", Some(stream)),
+        Some(Err(error)) => {
             tracing::debug!(%error, "TLS handshake failed");
             ("failed", None)
         }
-        Err(_) => ("timeout", None),
+        None => ("timeout", None),
     };
     context.wss.handshake(result);
-    match timeout(deadline, upgrade(context, stream?, remote)).await {
-        Ok(transport) => transport,
-        Err(_) => {
+    match in_time(deadline, &mut place, upgrade(context, stream?, remote)).await {
+        Some(transport) => transport,
+        None => {
             context.wss.closed("upgrade timeout");
             None
         }
+    }
+}
+
+/// `None`: it has not come to an end before the deadline, or while there was time for it.
+async fn in_time<T>(
+    deadline: Duration,
+    place: &mut Place,
+    work: impl Future<Output = T>,
+) -> Option<T> {
+    tokio::select! {
+        done = timeout(deadline, work) => done.ok(),
+        () = place.due() => None,
     }
 }
 
@@ -167,7 +190,7 @@ fn set_options(stream: &TcpStream) -> std::io::Result<()> {
 }
 
 /// TLS handshakes and upgrades in progress on one worker. All taken: connections wait in the
-/// kernel's backlog.
+/// kernel's backlog until those that are there have had their time.
 const HANDSHAKES: usize = 1024;
 
 /// Largest request head.

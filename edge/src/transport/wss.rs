@@ -234,19 +234,31 @@ impl WssSender {
     /// Says why and waits for the client's answer, or a reset might overtake what was said.
     pub(crate) async fn close(mut self, reason: CloseReason) {
         let goodbye = async move {
-            if reason != CloseReason::Slow && self.flush().await.is_err() {
-                return;
+            if reason != CloseReason::Slow {
+                // Fails where the client has closed: then its close is still to be answered.
+                let _ = self.flush().await;
             }
             let Some(socket) = Rc::into_inner(self.socket) else { return };
-            let mut socket = socket.into_inner();
-            let code = CloseCode::from(reason.code());
-            let frame = CloseFrame { code, reason: Utf8Bytes::from_static(reason.text()) };
-            if socket.close(Some(frame)).await.is_ok() {
-                while let Some(Ok(_)) = socket.next().await {}
-            }
-            let _ = socket.get_mut().shutdown().await;
+            close(socket.into_inner(), reason).await;
         };
         let _ = timeout(CLOSE_PATIENCE, goodbye).await;
+    }
+}
+
+/// Says why, or answers the client's own close, and ends the stream. Waits until the client has done
+/// the same: what it has sent and nobody has read would make the kernel reset the connection, which
+/// overtakes what was said.
+pub(crate) async fn close(mut socket: Socket, reason: CloseReason) {
+    let code = CloseCode::from(reason.code());
+    let frame = CloseFrame { code, reason: Utf8Bytes::from_static(reason.text()) };
+    if socket.close(Some(frame)).await.is_ok() {
+        while let Some(Ok(_)) = socket.next().await {}
+    } else {
+        let _ = socket.flush().await;
+    }
+    let stream = socket.get_mut();
+    if stream.shutdown().await.is_ok() {
+        let _ = tokio::io::copy(stream, &mut tokio::io::sink()).await;
     }
 }
 
@@ -276,18 +288,19 @@ fn text_message(frame: Bytes) -> Message {
     Message::Text(text)
 }
 
-/// Whose fault it is that a WebSocket has failed.
+/// Whose fault it is that a WebSocket has failed. What breaks its RFC is closed with its codes.
 pub(crate) fn end_of(error: &tungstenite::Error) -> End {
     use tungstenite::Error;
     use tungstenite::error::ProtocolError;
     match error {
         Error::ConnectionClosed | Error::AlreadyClosed => End::ByClient,
-        Error::Capacity(_) => CloseReason::FrameTooLarge.into(),
+        Error::Capacity(_) => CloseReason::WebSocketTooBig.into(),
         Error::WriteBufferFull(_) => CloseReason::Slow.into(),
         Error::Protocol(
             ProtocolError::ResetWithoutClosingHandshake | ProtocolError::SendAfterClosing,
         ) => End::Lost,
-        Error::Protocol(_) | Error::Utf8(_) => CloseReason::ProtocolError.into(),
+        Error::Protocol(_) => CloseReason::WebSocketProtocol.into(),
+        Error::Utf8(_) => CloseReason::WebSocketText.into(),
         _ => End::Lost,
     }
 }

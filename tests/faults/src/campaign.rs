@@ -2,6 +2,7 @@
 //! finds a promise broken is a violation, and is told with its seed and the command that repeats
 //! it; a round in which no fault hit proves nothing and is counted apart.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -17,6 +18,8 @@ use crate::scenario;
 pub enum Scenario {
     KillStep,
     PauseStep,
+    DelayStep,
+    RefuseStep,
     PowerLoss,
     BitFlip,
     DiskError,
@@ -29,6 +32,8 @@ pub enum Scenario {
     HandshakeFlood,
     Certificate,
     ConfigReload,
+    Flood,
+    Descriptors,
     /// Power is lost on a disk that only says that it has synced: no fault of the node, and a
     /// check of the checker, which has to find what is lost.
     #[value(skip)]
@@ -70,6 +75,21 @@ pub struct Outcome {
     pub note: String,
     /// How long users had to wait.
     pub waits: String,
+    /// What attacks took.
+    pub figures: Vec<Figure>,
+    /// What was hit, of the things that one scenario draws from.
+    pub hits: Vec<String>,
+}
+
+/// What an attack took of the node's memory, in bytes.
+#[derive(Debug, Clone, Copy)]
+pub struct Figure {
+    pub what: &'static str,
+    pub before: u64,
+    pub peak: u64,
+    pub bound: u64,
+    /// How long a newcomer on each transport took, both together.
+    pub waited: Duration,
 }
 
 impl Outcome {
@@ -96,6 +116,10 @@ pub struct Row {
 #[derive(Debug, Clone)]
 pub struct Table {
     pub rows: Vec<Row>,
+    /// The highest of each attack.
+    pub figures: BTreeMap<&'static str, Figure>,
+    /// How often each thing was hit.
+    pub hits: BTreeMap<String, u64>,
     /// Rounds for which there was no time.
     pub left_out: u64,
     pub interrupted: bool,
@@ -125,12 +149,44 @@ impl fmt::Display for Table {
                 "{name:<16}{rounds:>8}{idle_rounds:>10}{injected:>9}{acked:>9}{violations:>12}"
             )?;
         }
+        let hits: Vec<String> =
+            self.hits.iter().map(|(hit, count)| format!("{hit} {count}")).collect();
+        if !hits.is_empty() {
+            writeln!(f, "hit: {}", hits.join(", "))?;
+        }
+        self.show_figures(f)?;
         if self.interrupted {
             writeln!(f, "interrupted")?;
         }
         match self.left_out {
             0 => Ok(()),
             left_out => writeln!(f, "{left_out} rounds were left out: the time was over"),
+        }
+    }
+}
+
+impl Table {
+    fn show_figures(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.figures.is_empty() {
+            return Ok(());
+        }
+        let heads = ["MiB before", "peak", "bound", "newcomers"];
+        let [before, peak, bound, newcomers] = heads;
+        let attack = "attack";
+        writeln!(f, "\n{attack:<56}{before:>11}{peak:>7}{bound:>7}{newcomers:>11}")?;
+        let mib = |bytes: u64| bytes / (1024 * 1024);
+        for Figure { what, before, peak, bound, waited } in self.figures.values() {
+            let [before, peak, bound] = [before, peak, bound].map(|bytes| mib(*bytes));
+            let waited = format!("{:.1} s", waited.as_secs_f32());
+            writeln!(f, "{what:<56}{before:>11}{peak:>7}{bound:>7}{waited:>11}")?;
+        }
+        Ok(())
+    }
+
+    fn add_figure(&mut self, figure: Figure) {
+        let highest = self.figures.entry(figure.what).or_insert(figure);
+        if figure.peak.saturating_sub(figure.before) > highest.peak.saturating_sub(highest.before) {
+            *highest = figure;
         }
     }
 }
@@ -144,28 +200,38 @@ pub fn fresh_seed() -> u64 {
 /// Runs it all, round by round over all scenarios, so that little time still sees each of them.
 pub fn run(campaign: &Campaign) -> Table {
     let began = Instant::now();
-    let mut rows: Vec<Row> = campaign.scenarios.iter().map(|it| empty_row(*it)).collect();
-    let mut left_out = 0;
+    let rows = campaign.scenarios.iter().map(|it| empty_row(*it)).collect();
+    let mut table = Table {
+        rows,
+        figures: BTreeMap::new(),
+        hits: BTreeMap::new(),
+        left_out: 0,
+        interrupted: false,
+    };
     println!("seed {}", campaign.seed);
     for round in 0..campaign.rounds {
         let seed = campaign.seed.wrapping_add(round);
-        for at in 0..rows.len() {
-            if rows[at].skipped.is_some() {
+        for at in 0..table.rows.len() {
+            if table.rows[at].skipped.is_some() {
                 continue;
             }
             if began.elapsed() > campaign.limit {
-                left_out += 1;
+                table.left_out += 1;
                 continue;
             }
-            let started = Instant::now();
-            let Some(outcome) = run_round(rows[at].scenario, seed) else {
-                return Table { rows, left_out, interrupted: true };
+            let (started, scenario) = (Instant::now(), table.rows[at].scenario);
+            let Some(outcome) = run_round(scenario, seed) else {
+                return Table { interrupted: true, ..table };
             };
-            tell(rows[at].scenario, seed, &outcome, started.elapsed());
-            rows[at].add(outcome);
+            tell(scenario, seed, &outcome, started.elapsed());
+            outcome.figures.iter().for_each(|figure| table.add_figure(*figure));
+            for hit in &outcome.hits {
+                *table.hits.entry(hit.clone()).or_default() += 1;
+            }
+            table.rows[at].add(outcome);
         }
     }
-    Table { rows, left_out, interrupted: false }
+    table
 }
 
 fn empty_row(scenario: Scenario) -> Row {
@@ -225,7 +291,7 @@ fn broken(why: String) -> Outcome {
 
 fn tell(scenario: Scenario, seed: u64, outcome: &Outcome, took: Duration) {
     let name = scenario.name();
-    let Outcome { injected, acked, violations, skipped, note, waits } = outcome;
+    let Outcome { injected, acked, violations, skipped, note, waits, .. } = outcome;
     if let Some(reason) = skipped {
         println!("skipped: {name} ({reason})");
         return;

@@ -1,13 +1,14 @@
 //! What the tests of the whole share: reading the repository's own source ([`source`]), running the
 //! real node as a process ([`node`], [`served`]) and its verbs beside it ([`process`]), clients of
-//! the SDK alone ([`sdk`]) and by the hundred ([`crowd`]), clients without it ([`raw`]), realistic
-//! conversations ([`text`]), and judging what subscribers saw ([`checker`]). Used by `tests/*.rs`
-//! beside it and by nothing else.
+//! the SDK alone ([`sdk`]) and by the hundred ([`crowd`]), clients without it ([`raw`]), attackers
+//! ([`flood`]), realistic conversations ([`text`]), and judging what subscribers saw ([`checker`]).
+//! Used by the tests beside it and by the fault campaign.
 
 #![allow(clippy::unwrap_used)] // Everything here is test code: a failure is a panic that tells.
 
 pub mod checker;
 pub mod crowd;
+pub mod flood;
 pub mod node;
 pub mod process;
 pub mod raw;

@@ -121,6 +121,11 @@ impl Node {
         Resident { now: bytes("VmRSS:"), peak: bytes("VmHWM:") }
     }
 
+    /// From now on the peak is counted anew, from what is resident now.
+    pub fn forget_peak(&self) {
+        std::fs::write(format!("/proc/{}/clear_refs", self.id()), "5").unwrap();
+    }
+
     /// kill -9: nothing is flushed, nobody is told.
     pub async fn kill(&mut self) {
         let mut child = self.child.take().expect("the node runs");

@@ -5,16 +5,14 @@
 
 #![allow(clippy::unwrap_used)] // Helpers of tests; clippy exempts only the tests themselves.
 
-use std::net::{Ipv4Addr, UdpSocket};
-use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use quinn::{TransportConfig, VarInt};
-use quinn_proto::EndpointConfig;
+use rand::SeedableRng as _;
 use rand::rngs::StdRng;
-use rand::{Rng as _, RngCore as _, SeedableRng as _};
 use sterna_client::{ChannelId, Client, Event, Subscribe, Subscription, Transport};
 use sterna_proto::{CloseReason, limits};
+use sterna_system_tests::flood::{self, CLIENT_HELLO_BEGINS, Sources};
 use sterna_system_tests::node::{Node, PATIENCE};
 use sterna_system_tests::raw::{self, QuicClient, WssClient, within};
 use sterna_system_tests::sdk;
@@ -71,9 +69,6 @@ async fn senders_that_are_slow_on_purpose_are_cut_off_while_others_are_served() 
     attacked.assert_well(3 * MEASURED_PEAK_OF_SLOW_SENDERS_BYTES).await;
 }
 
-/// The header of a TLS record with a ClientHello, and nothing of what it announces.
-const CLIENT_HELLO_BEGINS: &[u8] = &[0x16, 0x03, 0x01, 0x02, 0x00, 0x01];
-
 /// Sends `begin` and then a byte at a time, until it is cut off.
 async fn send_slowly(mut stream: impl AsyncRead + tokio::io::AsyncWrite + Unpin, begin: &[u8]) {
     stream.write_all(begin).await.unwrap();
@@ -102,7 +97,7 @@ async fn floods_of_first_packets_and_of_garbage_lock_nobody_out() {
     let node = &attacked.node;
     let mut bystanders = Bystanders::start(node).await;
     let mut forgers = Sources::bind(node);
-    for (at, packet) in first_packets(node).iter().enumerate() {
+    for (at, packet) in flood::first_packets(node, FIRST_PACKETS).iter().enumerate() {
         forgers.send(packet);
         if at % 300 == 0 {
             newcomer(node).await;
@@ -113,8 +108,9 @@ async fn floods_of_first_packets_and_of_garbage_lock_nobody_out() {
     let proofs = node.metric(PROOFS_ASKED_FOR).await;
     assert!(proofs > Some(0.0), "more than the node takes on without a proof: {proofs:?}");
     let mut babblers = Sources::bind(node);
-    for (at, datagram) in garbage().enumerate() {
-        babblers.send(&datagram);
+    let mut random = StdRng::seed_from_u64(31);
+    for at in 0..GARBAGE_DATAGRAMS {
+        babblers.send(&flood::garbage(&mut random));
         if at % 1000 == 0 {
             bystanders.converse().await;
         }
@@ -140,80 +136,6 @@ async fn without_proof(node: &Node) {
             return;
         }
         tokio::time::sleep(POLL).await;
-    }
-}
-
-/// First packets of connections that nobody means to make, each with ids of its own.
-fn first_packets(node: &Node) -> Vec<Vec<u8>> {
-    let config = raw::quic_config(node, TransportConfig::default());
-    let mut endpoint =
-        quinn_proto::Endpoint::new(Arc::new(EndpointConfig::default()), None, true, None);
-    let (now, remote) = (Instant::now(), node.client_address());
-    let packet = |_| {
-        let (_, mut connection) =
-            endpoint.connect(now, config.clone(), remote, "localhost").unwrap();
-        let mut packet = Vec::new();
-        let sent = connection.poll_transmit(now, 1, &mut packet);
-        assert!(sent.is_some_and(|sent| sent.size == packet.len()), "a first packet");
-        packet
-    };
-    (0..FIRST_PACKETS).map(packet).collect()
-}
-
-/// Bytes at random, of every length, some with the look of a long header.
-fn garbage() -> impl Iterator<Item = Vec<u8>> {
-    let mut random = StdRng::seed_from_u64(31);
-    (0..GARBAGE_DATAGRAMS).map(move |at| {
-        let mut datagram = vec![0; random.random_range(0..1452)];
-        random.fill_bytes(&mut datagram);
-        if let Some(first) = datagram.first_mut()
-            && at % 4 == 0
-        {
-            *first |= 0xc0;
-        }
-        datagram
-    })
-}
-
-/// Senders at many addresses, who read what they are told only to count it.
-struct Sources {
-    sockets: Vec<UdpSocket>,
-    turn: usize,
-    sent: usize,
-    received: usize,
-}
-
-impl Sources {
-    fn bind(node: &Node) -> Self {
-        let bind = |host| {
-            let socket = UdpSocket::bind((Ipv4Addr::new(127, 0, 1, host), 0)).unwrap();
-            socket.connect(node.client_address()).unwrap();
-            socket.set_nonblocking(true).unwrap();
-            socket
-        };
-        Self { sockets: (1..=16).map(bind).collect(), turn: 0, sent: 0, received: 0 }
-    }
-
-    fn send(&mut self, datagram: &[u8]) {
-        self.turn = (self.turn + 1) % self.sockets.len();
-        // A socket may be told that its last datagram found no room; this one then goes unsent.
-        if self.sockets[self.turn].send(datagram).is_ok() {
-            self.sent += datagram.len();
-        }
-        self.receive(self.turn);
-    }
-
-    /// Bytes that were sent, and that came back.
-    fn traffic(&mut self) -> (usize, usize) {
-        (0..self.sockets.len()).for_each(|at| self.receive(at));
-        (self.sent, self.received)
-    }
-
-    fn receive(&mut self, at: usize) {
-        let mut buffer = [0; 2048];
-        while let Ok(length) = self.sockets[at].recv(&mut buffer) {
-            self.received += length;
-        }
     }
 }
 

@@ -165,6 +165,29 @@ async fn terminal_codes_and_refusals_stop_the_client() {
 }
 
 #[tokio::test]
+async fn codes_of_the_websocket_itself_stop_the_client_as_their_counterparts_do() {
+    for reason in [
+        CloseReason::WebSocketProtocol,
+        CloseReason::WebSocketText,
+        CloseReason::WebSocketTooBig,
+        CloseReason::ProtocolError,
+        CloseReason::FrameTooLarge,
+    ] {
+        let node = Node::start(Serve::WebSocketOnly).await;
+        let client = connect(builder(&node)).await;
+        node.log.say(Say::Close(reason));
+        let stopped = |state: &ClientState| matches!(state, ClientState::Disconnected { .. });
+        let state = until_state(&client, stopped).await;
+        let ClientState::Disconnected { error: Some(error) } = state else { panic!("{state:?}") };
+        let Error::Disconnected { code, .. } = &error else { panic!("{error:?}") };
+        assert_eq!(*code, Some(reason.code().into()));
+        assert!(!error.is_retryable(), "{error:?}");
+        assert_eq!(node.log.change(|state| state.hellos.len()), 1, "it stays away");
+        client.close().await;
+    }
+}
+
+#[tokio::test]
 async fn a_drain_moves_the_session_before_the_old_connection_goes() {
     let (log, certificate) = (Arc::new(Log::default()), Certificate::new());
     let old = Node::with_log(Serve::QuicOnly, log.clone(), &certificate).await;

@@ -1,8 +1,10 @@
 //! One round of each scenario: start a node, let users talk, break something that the seed chose,
 //! put it right, and judge. A round ends its node and everything that it started.
 
+mod borders;
 mod corruption;
 mod disks;
+mod flood;
 mod network;
 mod operator;
 mod pressure;
@@ -32,6 +34,8 @@ pub async fn play(scenario: Scenario, seed: u64) -> Outcome {
     match scenario {
         Scenario::KillStep => steps::kill(rng).await,
         Scenario::PauseStep => steps::pause(rng).await,
+        Scenario::DelayStep => steps::delay(rng).await,
+        Scenario::RefuseStep => steps::refuse(rng).await,
         Scenario::PowerLoss => disks::power_loss(rng).await,
         Scenario::BitFlip => corruption::bit_flip(rng).await,
         Scenario::DiskError => disks::disk_error(rng).await,
@@ -44,6 +48,8 @@ pub async fn play(scenario: Scenario, seed: u64) -> Outcome {
         Scenario::HandshakeFlood => pressure::handshake_flood(rng).await,
         Scenario::Certificate => operator::certificate(rng).await,
         Scenario::ConfigReload => operator::config_reload(rng).await,
+        Scenario::Flood => flood::flood(rng).await,
+        Scenario::Descriptors => pressure::descriptors(rng).await,
         Scenario::LyingDisk => disks::power_loss_on_a_lying_disk(rng).await,
     }
 }

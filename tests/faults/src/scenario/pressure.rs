@@ -1,27 +1,24 @@
 //! Peers that take too little or ask for too much, while honest users talk on.
 
 use std::future::IntoFuture as _;
-use std::net::{Ipv4Addr, UdpSocket};
-use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use quinn::{TransportConfig, VarInt};
-use quinn_proto::EndpointConfig;
+use rand::Rng as _;
 use rand::rngs::StdRng;
-use rand::{Rng as _, RngCore as _};
 use sterna_client::{ChannelId, Client, Event, Subscribe, Subscription, Transport};
+use sterna_system_tests::flood::{self, Sources};
 use sterna_system_tests::node::Node;
 use sterna_system_tests::raw::{self, QuicClient, WssClient};
 use sterna_system_tests::sdk;
-use tokio::io::AsyncWriteExt as _;
-use tokio::net::{TcpSocket, TcpStream};
+use tokio::net::TcpSocket;
 
 use super::{SOME, conclude, talk};
 use crate::campaign::Outcome;
 use crate::place::Place;
-use crate::workload::within;
+use crate::workload::{Plan, Workload, within};
 
-const LOUD: &str = "room:loud";
+pub(super) const LOUD: &str = "room:loud";
 /// Publications that await their answers together.
 const AT_ONCE: usize = 16;
 /// A reader that stops is given half a minute; all the while it is fed.
@@ -54,7 +51,7 @@ pub async fn slow_consumer(rng: &mut StdRng) -> Outcome {
     Outcome { note, acked: outcome.acked + said.len() as u64, ..outcome }
 }
 
-async fn stop_on_quic(node: &Node, user: &str) -> QuicClient {
+pub(super) async fn stop_on_quic(node: &Node, user: &str) -> QuicClient {
     let mut narrow = TransportConfig::default();
     // Room for the replies and little more; nothing is ever read of a lane.
     narrow.stream_receive_window(VarInt::from_u32(4_000));
@@ -65,7 +62,7 @@ async fn stop_on_quic(node: &Node, user: &str) -> QuicClient {
     client
 }
 
-async fn stop_on_wss(node: &Node, user: &str) -> WssClient {
+pub(super) async fn stop_on_wss(node: &Node, user: &str) -> WssClient {
     let tcp = TcpSocket::new_v4().unwrap();
     tcp.set_recv_buffer_size(4_000).unwrap();
     let tcp = tcp.connect(node.client_address()).await.unwrap();
@@ -119,8 +116,6 @@ async fn hear_slowly(mut heard: Subscription, said: &[String]) {
 
 const FIRST_PACKETS: usize = 1_200;
 const GARBAGE_DATAGRAMS: usize = 5_000;
-/// The header of a TLS record with a ClientHello, and nothing of what it announces.
-const CLIENT_HELLO_BEGINS: &[u8] = &[0x16, 0x03, 0x01, 0x02, 0x00, 0x01];
 const PROOFS_ASKED_FOR: &str = "sterna_edge_retries_total";
 
 /// First packets that nobody means, hellos that never end, and bytes at random.
@@ -128,19 +123,17 @@ pub async fn handshake_flood(rng: &mut StdRng) -> Outcome {
     let (node, workload) = talk(rng).await;
     let reconnects = workload.reconnects();
     let mut half_open = Vec::new();
-    for _ in 0..rng.random_range(50..200) {
-        let mut stream = TcpStream::connect(node.client_address()).await.unwrap();
-        stream.write_all(CLIENT_HELLO_BEGINS).await.unwrap();
-        half_open.push(stream);
+    for at in 0..rng.random_range(50..200) {
+        half_open.push(flood::half_open(at, &node).await);
     }
     let mut forgers = Sources::bind(&node);
-    for packet in first_packets(&node) {
+    for packet in flood::first_packets(&node, FIRST_PACKETS) {
         forgers.send(&packet);
     }
     newcomers(&node).await;
     let mut babblers = Sources::bind(&node);
     for _ in 0..GARBAGE_DATAGRAMS {
-        babblers.send(&garbage(rng));
+        babblers.send(&flood::garbage(rng));
     }
     workload.go_on_for(2 * SOME).await;
     newcomers(&node).await;
@@ -162,7 +155,7 @@ pub async fn handshake_flood(rng: &mut StdRng) -> Outcome {
     outcome
 }
 
-async fn newcomers(node: &Node) {
+pub(super) async fn newcomers(node: &Node) {
     for transport in [Transport::Quic, Transport::WebSocket] {
         let client: Client = sdk::connect(node, "newcomer", transport).await;
         sdk::publish(&client, &ChannelId::new("room:lobby").unwrap(), "good evening").await;
@@ -170,70 +163,71 @@ async fn newcomers(node: &Node) {
     }
 }
 
-fn first_packets(node: &Node) -> Vec<Vec<u8>> {
-    let config = raw::quic_config(node, TransportConfig::default());
-    let mut endpoint =
-        quinn_proto::Endpoint::new(Arc::new(EndpointConfig::default()), None, true, None);
-    let (now, remote) = (Instant::now(), node.client_address());
-    let packet = |_| {
-        let connected = endpoint.connect(now, config.clone(), remote, "localhost");
-        let (_, mut connection) = connected.unwrap();
-        let mut packet = Vec::new();
-        let sent = connection.poll_transmit(now, 1, &mut packet);
-        assert!(sent.is_some_and(|sent| sent.size == packet.len()), "a first packet");
-        packet
+/// Descriptors that the node may have, and connections that are made at a time against it.
+const DESCRIPTORS: usize = 400;
+const GREEDY: usize = 300;
+const REFUSED: &str = "sterna_edge_refused_total";
+/// Far more than the store keeps in memory.
+const WRITTEN_BYTES: usize = 512 * 1024 * 1024;
+
+/// Somebody takes all descriptors that the process has, again and again. The store must not lack
+/// them when it begins a new file: it goes on, as do those who are connected, and newcomers get in
+/// when there are some again.
+pub async fn descriptors(rng: &mut StdRng) -> Outcome {
+    let mut node = Node::start().await;
+    assert!(node.terminate().await.success());
+    node.launch_through(&["prlimit", &format!("--nofile={DESCRIPTORS}:{DESCRIPTORS}")]);
+    node.restart().await;
+    let workload = Workload::start(&Place::of(&node), &Plan::default(), rng);
+    workload.go_on_for(SOME).await;
+    let reconnects = workload.reconnects();
+    let loud = sdk::connect(&node, "loud", Transport::Quic).await;
+    let written = tokio::select! {
+        written = fill_a_file(&node, &loud) => written,
+        () = take_all_descriptors(&node) => unreachable!("it does not end"),
     };
-    (0..FIRST_PACKETS).map(packet).collect()
-}
-
-fn garbage(rng: &mut StdRng) -> Vec<u8> {
-    let mut datagram = vec![0; rng.random_range(1..1452)];
-    rng.fill_bytes(&mut datagram);
-    if rng.random_bool(0.25) {
-        // The look of a long header.
-        datagram[0] |= 0xc0;
+    loud.close().await;
+    workload.go_on_for(SOME).await;
+    let disturbed = workload.reconnects() - reconnects;
+    newcomers(&node).await;
+    let refused = node.metric_of(REFUSED, "reason=\"connections\"").await.unwrap_or(0.0);
+    let outcome = conclude(node, workload, rng, refused as u64).await;
+    let mut violations = outcome.violations;
+    if disturbed > 0 {
+        violations.push(format!("{disturbed} honest connections were lost"));
     }
-    datagram
+    Outcome { note: format!("{} MiB written", written >> 20), violations, ..outcome }
 }
 
-/// Senders at many addresses, who read what they are told only to count it.
-struct Sources {
-    sockets: Vec<UdpSocket>,
-    turn: usize,
-    sent: usize,
-    received: usize,
-}
-
-impl Sources {
-    fn bind(node: &Node) -> Self {
-        let bind = |host| {
-            let socket = UdpSocket::bind((Ipv4Addr::new(127, 0, 1, host), 0)).unwrap();
-            socket.connect(node.client_address()).unwrap();
-            socket.set_nonblocking(true).unwrap();
-            socket
-        };
-        Self { sockets: (1..=16).map(bind).collect(), turn: 0, sent: 0, received: 0 }
-    }
-
-    fn send(&mut self, datagram: &[u8]) {
-        self.turn = (self.turn + 1) % self.sockets.len();
-        // A socket may be told that its last datagram found no room; this one then goes unsent.
-        if self.sockets[self.turn].send(datagram).is_ok() {
-            self.sent += datagram.len();
+/// Until the store has begun a log, and how many bytes that took.
+async fn fill_a_file(node: &Node, loud: &Client) -> usize {
+    let logs = || {
+        let files = std::fs::read_dir(node.data_dir().join("store")).unwrap();
+        let names = files.map(|file| file.unwrap().file_name().into_string().unwrap());
+        names.filter(|name| name.ends_with(".log")).max()
+    };
+    let room = ChannelId::new(LOUD).unwrap();
+    let (first, text, mut written) = (logs(), "x".repeat(60_000), 0);
+    while logs() == first {
+        assert!(written < WRITTEN_BYTES, "{written} bytes and no new log");
+        let sends: Vec<_> =
+            (0..AT_ONCE).map(|_| loud.publish(&room, text.clone()).start()).collect();
+        for send in sends {
+            within("an answer", send.into_future()).await.unwrap();
+            written += text.len();
         }
-        self.receive(self.turn);
     }
+    written
+}
 
-    /// Bytes that were sent, and that came back.
-    fn traffic(&mut self) -> (usize, usize) {
-        (0..self.sockets.len()).for_each(|at| self.receive(at));
-        (self.sent, self.received)
-    }
-
-    fn receive(&mut self, at: usize) {
-        let mut buffer = [0; 2048];
-        while let Ok(length) = self.sockets[at].recv(&mut buffer) {
-            self.received += length;
+/// Connections that say nothing, anew as soon as they are cut off.
+async fn take_all_descriptors(node: &Node) {
+    loop {
+        let mut held = Vec::new();
+        for at in 0..GREEDY {
+            held.push(flood::half_open(at, node).await);
+            held.push(flood::connect_from(at, node.http_address()).await);
         }
+        tokio::time::sleep(Duration::from_secs(3)).await;
     }
 }
