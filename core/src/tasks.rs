@@ -1,8 +1,10 @@
 //! Every task has an owner who waits for it.
 
 use std::future::Future;
+use std::panic::AssertUnwindSafe;
 use std::time::Duration;
 
+use futures_util::FutureExt as _;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::Instrument as _;
@@ -26,9 +28,7 @@ impl Tasks {
     where
         F: Future<Output = ()> + Send + 'static,
     {
-        let span = tracing::debug_span!("task", name);
-        let inner = tokio::spawn(self.tracker.track_future(task.instrument(span)));
-        self.tracker.spawn(report_panic(name, inner));
+        self.tracker.spawn(guarded(name, task));
     }
 
     /// Starts a task that stays on this thread; the caller runs inside a `LocalSet`.
@@ -36,9 +36,7 @@ impl Tasks {
     where
         F: Future<Output = ()> + 'static,
     {
-        let span = tracing::debug_span!("task", name);
-        let inner = tokio::task::spawn_local(self.tracker.track_future(task.instrument(span)));
-        tokio::task::spawn_local(self.tracker.track_future(report_panic(name, inner)));
+        tokio::task::spawn_local(self.tracker.track_future(guarded(name, task)));
     }
 
     /// Asks all tasks to end.
@@ -62,7 +60,7 @@ impl Tasks {
         tokio::time::timeout(deadline, self.tracker.wait()).await.is_ok()
     }
 
-    /// Tasks that have not ended; a task counts twice while its watcher runs.
+    /// Tasks that have not ended.
     pub fn len(&self) -> usize {
         self.tracker.len()
     }
@@ -72,11 +70,21 @@ impl Tasks {
     }
 }
 
-async fn report_panic(name: &'static str, task: tokio::task::JoinHandle<()>) {
-    if let Err(error) = task.await
-        && error.is_panic()
-    {
-        metrics::counter!("sterna_core_task_panics_total").increment(1);
-        tracing::error!(task = name, %error, "task panicked");
-    }
+/// The task, which ends with its first panic and takes nothing else with it.
+fn guarded<F>(name: &'static str, task: F) -> impl Future<Output = ()>
+where
+    F: Future<Output = ()>,
+{
+    let span = tracing::debug_span!("task", name);
+    // What a task shares with others is changed in calls that do not panic half-way, or is a lock
+    // that says so.
+    let caught = AssertUnwindSafe(task.instrument(span)).catch_unwind();
+    caught.map(move |ended| {
+        if let Err(panic) = ended {
+            metrics::counter!("sterna_core_task_panics_total").increment(1);
+            let said = panic.downcast_ref::<&str>().copied();
+            let said = said.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+            tracing::error!(task = name, panic = said.unwrap_or("of no text"), "task panicked");
+        }
+    })
 }

@@ -24,22 +24,21 @@ use crate::worker::WorkerContext;
 /// Serves a connection whose Hello has to come before `hello_by`.
 pub(crate) async fn serve(
     context: Rc<WorkerContext>,
-    mut transport: Transport,
+    mut transport: Box<Transport>,
     admitted: Admitted,
     hello_by: Instant,
 ) {
-    let meter = context.meter(transport.kind).clone();
-    let _active = Active::begin(&meter);
+    let meter = context.meter(transport.kind);
+    let _active = Active::begin(meter);
     // Boxed, as is the end below: an idle session does not keep room for what it did once.
-    let opening = Box::pin(open_session(&context, &mut transport, hello_by, &meter));
+    let opening = Box::pin(open_session(&context, &mut transport, hello_by, meter));
     let opened = Box::pin(context.unless_closing(opening));
     let end = match opened.await.unwrap_or(Err(CloseReason::Drained.into())) {
         Ok(attachment) => {
             let session = attachment.session_id();
             tracing::debug!(%session, transport = transport.kind.name(), "session attached");
-            let end = Serving::new(&context, attachment, &mut transport, admitted, meter.clone())
-                .run()
-                .await;
+            let mut serving = Serving::new(&context, attachment, &mut transport, admitted);
+            let end = serving.run().await;
             tracing::debug!(%session, reason = end.name(), "session detached");
             end
         }
@@ -104,7 +103,7 @@ struct Serving<'a> {
     receiver: &'a mut Receiver,
     outward: Outward<'a>,
     admitted: Admitted,
-    meter: Meter,
+    meter: &'a Meter,
     path: PathWatch,
 }
 
@@ -121,23 +120,23 @@ impl<'a> Serving<'a> {
         attachment: Attachment,
         transport: &'a mut Transport,
         admitted: Admitted,
-        meter: Meter,
     ) -> Self {
-        let Transport { receiver, sender, .. } = transport;
+        let Transport { kind, receiver, sender, .. } = transport;
+        let meter = context.meter(*kind);
         let changes = context.config.limits.path_changes_per_minute;
         let path = PathWatch::new(receiver.path().0, changes, Instant::now());
-        let outward = Outward::new(attachment, sender, meter.clone());
+        let outward = Outward::new(attachment, sender, meter);
         Self { context, receiver, outward, admitted, meter, path }
     }
 
-    async fn run(mut self) -> End {
+    async fn run(&mut self) -> End {
         let context = self.context;
         let mut closing = pin!(context.tasks.shutdown_started());
         let mut timer = pin!(sleep_until(Instant::now() + self.beat(TICK)));
         let blocked_beat = self.beat(BLOCKED_TICK);
         loop {
             let event = {
-                let Self { outward, receiver, meter, .. } = &mut self;
+                let Self { outward, receiver, meter, .. } = self;
                 let mut receiving = pin!(receiver.receive(meter));
                 let turn = poll_fn(|cx| {
                     if let Poll::Ready(end) = outward.poll(cx) {
@@ -276,16 +275,16 @@ fn look_again(timer: Pin<&mut Sleep>, at: Instant) {
 }
 
 /// Counts a connection while it lives.
-struct Active(::metrics::Gauge);
+struct Active<'a>(&'a ::metrics::Gauge);
 
-impl Active {
-    fn begin(meter: &Meter) -> Self {
+impl<'a> Active<'a> {
+    fn begin(meter: &'a Meter) -> Self {
         meter.connections.increment(1);
-        Self(meter.connections.clone())
+        Self(&meter.connections)
     }
 }
 
-impl Drop for Active {
+impl Drop for Active<'_> {
     fn drop(&mut self) {
         self.0.decrement(1);
     }
@@ -298,3 +297,19 @@ const TICK: Duration = Duration::from_secs(5);
 
 /// A revoked session stops within 5 s (I11), of which closing may take some.
 const BLOCKED_TICK: Duration = Duration::from_secs(1);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What an idle session costs is mostly this.
+    #[test]
+    fn the_task_of_a_connection_stays_small() {
+        let size = size_of_future(serve);
+        assert!(size <= 1200, "{size} bytes");
+    }
+
+    fn size_of_future<A, B, C, D, F: Future>(_: impl Fn(A, B, C, D) -> F) -> usize {
+        size_of::<F>()
+    }
+}

@@ -17,13 +17,13 @@ use crate::transport::{End, Sender};
 pub(crate) struct Outward<'a> {
     pub(crate) attachment: Attachment,
     pub(crate) sender: &'a mut Sender,
-    meter: Meter,
+    meter: &'a Meter,
     batch: Vec<Outgoing>,
     stall: StallWatch,
 }
 
 impl<'a> Outward<'a> {
-    pub(crate) fn new(attachment: Attachment, sender: &'a mut Sender, meter: Meter) -> Self {
+    pub(crate) fn new(attachment: Attachment, sender: &'a mut Sender, meter: &'a Meter) -> Self {
         Self { attachment, sender, meter, batch: Vec::new(), stall: StallWatch::default() }
     }
 
@@ -45,7 +45,7 @@ impl<'a> Outward<'a> {
             if let Err(end) = self.check_right() {
                 return Poll::Ready(end);
             }
-            self.sender.queue(&mut self.batch, &self.meter);
+            self.sender.queue(&mut self.batch, self.meter);
             if let Err(reason) = given {
                 return Poll::Ready(End::Close(reason));
             }

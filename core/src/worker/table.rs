@@ -20,7 +20,8 @@ const BACKGROUND_COMMANDS: usize = 65_536;
 
 #[derive(Debug)]
 pub struct Table {
-    sessions: Vec<Option<Entry>>,
+    /// Boxed: a table that grows moves no session, and a free slot keeps no room for one.
+    sessions: Vec<Option<Box<Entry>>>,
     free: Vec<Slot>,
     by_id: HashMap<SessionId, Slot, RandomState>,
     hub: Hub,
@@ -72,7 +73,7 @@ impl Table {
         let wake = Rc::new(Wake::default());
         let id = session.id();
         let generation = self.next_generation;
-        let entry = Entry { session, generation, attached: true, wake: wake.clone() };
+        let entry = Box::new(Entry { session, generation, attached: true, wake: wake.clone() });
         let slot = match self.free.pop() {
             Some(slot) => {
                 self.sessions[slot as usize] = Some(entry);
@@ -289,7 +290,7 @@ impl Table {
         lost
     }
 
-    fn remove(&mut self, slot: Slot) -> Option<Entry> {
+    fn remove(&mut self, slot: Slot) -> Option<Box<Entry>> {
         let entry = self.sessions.get_mut(slot as usize)?.take()?;
         self.by_id.remove(&entry.session.id());
         self.detached_count -= usize::from(!entry.attached);

@@ -21,7 +21,7 @@ use crate::metrics;
 use crate::quic::{Connection, Endpoint, Incoming, ServerTls};
 use crate::steer::ConnectionIds;
 use crate::tls::TlsConfigs;
-use crate::transport;
+use crate::transport::{self, Transport};
 use crate::worker::WorkerContext;
 
 /// What an endpoint is made of.
@@ -153,28 +153,44 @@ impl Drop for Handshake {
     }
 }
 
-async fn serve(
+/// Boxes what is only needed until the client is there: an idle session keeps no room for it.
+fn serve(
     context: Rc<WorkerContext>,
     incoming: Incoming,
     admitted: Admitted,
     handshake: Handshake,
-) {
-    let connected = context.unless_closing(Box::pin(shake_hands(&context, incoming))).await;
+) -> impl Future<Output = ()> {
+    let opening = Box::pin(open(context.clone(), incoming, handshake));
+    async move {
+        if let Some((transport, hello_by)) = opening.await {
+            connection::serve(context, transport, admitted, hello_by).await;
+        }
+    }
+}
+
+/// From the first packet to the control stream, and until when the Hello has to come.
+async fn open(
+    context: Rc<WorkerContext>,
+    incoming: Incoming,
+    handshake: Handshake,
+) -> Option<(Box<Transport>, tokio::time::Instant)> {
+    let connected = context.unless_closing(shake_hands(&context, incoming)).await;
     drop(handshake);
-    let Some(connection) = connected.flatten() else { return };
+    let connection = connected.flatten()?;
     let deadline = tokio::time::Instant::now() + context.config.limits.hello_deadline;
     let opened = timeout_at(deadline, transport::quic::open(connection.clone()));
     let reason = match context.unless_closing(opened).await {
-        Some(Ok(Ok(transport))) => {
-            drop(connection);
-            return connection::serve(context, transport, admitted, deadline).await;
+        Some(Ok(Ok(transport))) => return Some((Box::new(transport), deadline)),
+        Some(Ok(Err(end))) => {
+            context.quic.closed(end.name());
+            return None;
         }
-        Some(Ok(Err(end))) => return context.quic.closed(end.name()),
         Some(Err(_)) => CloseReason::HelloTimeout,
         None => CloseReason::Drained,
     };
     context.quic.closed(reason.text());
     connection.close(reason.code().into(), reason.text().as_bytes());
+    None
 }
 
 async fn shake_hands(context: &WorkerContext, incoming: Incoming) -> Option<Connection> {

@@ -68,23 +68,26 @@ fn admit(
     }
 }
 
-async fn serve(
+/// Boxes what is only needed until the client is there: an idle session keeps no room for it.
+fn serve(
     context: Rc<WorkerContext>,
     stream: TcpStream,
     remote: SocketAddr,
     tls: TlsAcceptor,
     admitted: Admitted,
     place: Place,
-) {
-    // Boxed, so that the state of the handshake does not stay in the connection's task.
-    let opened = context.unless_closing(Box::pin(open(&context, stream, remote, tls, place))).await;
-    let Some(transport) = opened.flatten() else { return };
-    let deadline = tokio::time::Instant::now() + context.config.limits.hello_deadline;
-    connection::serve(context, transport, admitted, deadline).await;
+) -> impl Future<Output = ()> {
+    let opening = Box::pin(open(context.clone(), stream, remote, tls, place));
+    async move {
+        let opened = context.unless_closing(opening).await;
+        let Some(transport) = opened.flatten() else { return };
+        let deadline = tokio::time::Instant::now() + context.config.limits.hello_deadline;
+        connection::serve(context, Box::new(transport), admitted, deadline).await;
+    }
 }
 
 async fn open(
-    context: &WorkerContext,
+    context: Rc<WorkerContext>,
     stream: TcpStream,
     remote: SocketAddr,
     tls: TlsAcceptor,
@@ -105,7 +108,7 @@ async fn open(
         None => ("timeout", None),
     };
     context.wss.handshake(result);
-    match in_time(deadline, &mut place, upgrade(context, stream?, remote)).await {
+    match in_time(deadline, &mut place, upgrade(&context, stream?, remote)).await {
         Some(transport) => transport,
         None => {
             context.wss.closed("upgrade timeout");
