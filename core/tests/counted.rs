@@ -97,9 +97,19 @@ fn a_task_that_panics_is_counted_and_ends_alone() {
             let tasks = Tasks::new();
             tasks.spawn("good", async {});
             tasks.spawn("bad", async { panic!("on purpose") });
-            assert!(tasks.shutdown(std::time::Duration::from_secs(10)).await);
+            let local = tokio::task::LocalSet::new();
+            let good = std::rc::Rc::new(std::cell::Cell::new(false));
+            local
+                .run_until(async {
+                    tasks.spawn_local("bad", async { panic!("number {}", 2) });
+                    let ran = good.clone();
+                    tasks.spawn_local("good", async move { ran.set(true) });
+                    assert!(tasks.shutdown(std::time::Duration::from_secs(10)).await);
+                })
+                .await;
+            assert!(good.get(), "a panic ends its own task alone");
         });
-        assert_eq!(counts(snapshotter, &["sterna_core_task_panics_total"]), [1]);
+        assert_eq!(counts(snapshotter, &["sterna_core_task_panics_total"]), [2]);
     });
 }
 

@@ -220,3 +220,27 @@ fn an_expired_identity_ends_its_connection() {
         assert_eq!(reason, sterna_proto::CloseReason::TokenExpired);
     });
 }
+
+#[test]
+fn what_comes_together_goes_into_the_log_together_whatever_its_channel() {
+    let (log, stores) = faulty();
+    let check = stores.clone();
+    let mut config = config();
+    config.shards = 1;
+    with_workers(config, stores, 1, |_, workers| async move {
+        let mut alice = TestClient::connect(&workers[0], "alice").await;
+        // The channels are loaded, and their creation is over.
+        alice.publish("room:1", 1, "text 1").await;
+        alice.publish("room:2", 2, "text 2").await;
+        let before = log.append_calls();
+        let commands: Vec<u32> = (3..=22u64)
+            .map(|seq| alice.send(publish(&format!("room:{}", 1 + seq % 2), seq, "text")))
+            .collect();
+        for id in commands {
+            let Reply::Published(_) = alice.reply(id).await else { panic!("it is refused") };
+        }
+        assert_eq!(log.append_calls() - before, 1);
+        assert_eq!(stored(&check, "room:1").await.len(), 11);
+        assert_eq!(stored(&check, "room:2").await.len(), 11);
+    });
+}
