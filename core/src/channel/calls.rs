@@ -201,8 +201,8 @@ impl Shard {
     }
 
     fn publish(&mut self, key: ChannelKey, call: Call) {
-        let Verb::Publish(publish) = call.command.verb.clone() else { return };
-        if let Err(error) = check_publish(&publish) {
+        let Verb::Publish(publish) = &call.command.verb else { return };
+        if let Err(error) = check_publish(publish) {
             return answer(call.reply, Err(error));
         }
         let Ok(id) = self.context.ids.try_next() else {

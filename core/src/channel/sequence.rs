@@ -203,9 +203,10 @@ impl<T> Sequence<T> {
             self.in_flight.drain(..).map(|pending| (pending.record.id.0, pending)).collect();
         for record in records {
             if let Some(pending) = mine.remove(&record.body.id.0) {
-                self.settle(pending, &record, &mut outcome);
+                let Pending { fingerprint, ticket, echoes, .. } = pending;
+                self.settle((ticket, echoes), fingerprint, &record, &mut outcome);
             } else {
-                self.remember(&record);
+                self.remember(&record, record.body.fingerprint());
             }
             outcome.committed.push(record);
         }
@@ -234,9 +235,9 @@ impl<T> Sequence<T> {
         let first = head.position.offset.0 + 1 - count;
         let committed: Vec<Pending<T>> = self.in_flight.drain(..).collect();
         for (offset, pending) in (first..).zip(committed) {
-            let record =
-                Record { position: Position::new(epoch, offset), body: pending.record.clone() };
-            self.settle(pending, &record, &mut outcome);
+            let Pending { record: body, fingerprint, ticket, echoes } = pending;
+            let record = Record { position: Position::new(epoch, offset), body };
+            self.settle((ticket, echoes), fingerprint, &record, &mut outcome);
             outcome.committed.push(record);
         }
         self.head = Some(head);
@@ -278,22 +279,28 @@ impl<T> Sequence<T> {
     }
 
     /// A pending publication turned out to be this record.
-    fn settle(&mut self, pending: Pending<T>, record: &Record, outcome: &mut Outcome<T>) {
-        self.remember(record);
+    fn settle(
+        &mut self,
+        (ticket, echoes): (T, Vec<T>),
+        fingerprint: u64,
+        record: &Record,
+        outcome: &mut Outcome<T>,
+    ) {
+        self.remember(record, fingerprint);
         let published = self.published(record, false);
         let echo = v1::Published { duplicate: true, ..published.clone() };
-        outcome.answers.push((pending.ticket, Ok(published)));
-        outcome.answers.extend(pending.echoes.into_iter().map(|ticket| (ticket, Ok(echo.clone()))));
+        outcome.answers.push((ticket, Ok(published)));
+        outcome.answers.extend(echoes.into_iter().map(|ticket| (ticket, Ok(echo.clone()))));
     }
 
-    fn remember(&mut self, record: &Record) {
+    fn remember(&mut self, record: &Record, fingerprint: u64) {
         let Some(origin) = record.body.origin.clone() else { return };
         let stored = Duplicate {
             index: 0,
             position: record.position,
             id: record.body.id,
             server_ts_ms: record.body.server_ts_ms,
-            fingerprint: record.body.fingerprint(),
+            fingerprint,
         };
         self.remember_origin(origin, stored);
     }

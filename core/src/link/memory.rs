@@ -5,13 +5,12 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
-use futures_util::future::BoxFuture;
 use sterna_proto::{ChannelKey, ErrorCode, v1};
 use tokio::sync::{mpsc, oneshot};
 use tracing::Instrument as _;
 
 use crate::channel::shard::{Call, ShardCommand};
-use crate::link::{Calling, Link, LinkCommand, LinkPush, LinkReply, Verb};
+use crate::link::{Answered, Calling, Link, LinkCommand, LinkPush, Verb};
 
 /// Number of a link on its node.
 pub type LinkId = u16;
@@ -109,15 +108,11 @@ impl Link for MemoryLink {
     fn call(&self, command: LinkCommand) -> Calling {
         let mailbox = self.shard(command.key);
         let (reply, answer) = oneshot::channel();
-        let span = span_of(&command.verb);
-        let answer = async move { answer.await.unwrap_or_else(|_| Err(gone())) };
-        let answer: BoxFuture<'static, LinkReply> = Box::pin(answer.instrument(span));
+        let answer = Answered::new(answer).instrument(span_of(&command.verb));
         let call = ShardCommand::Call(Call { link: self.link, command, reply });
         match mailbox.try_send(call) {
-            Ok(()) => Calling::Sent(answer),
-            Err(mpsc::error::TrySendError::Closed(_)) => {
-                Calling::Sent(Box::pin(async { Err(gone()) }))
-            }
+            // Closed: the other end of the answer is gone too, and that is what it says.
+            Ok(()) | Err(mpsc::error::TrySendError::Closed(_)) => Calling::Sent(answer),
             Err(mpsc::error::TrySendError::Full(call)) => {
                 let (mailbox, patience) = (mailbox.clone(), self.patience);
                 Calling::Waiting(Box::pin(async move {
@@ -150,9 +145,4 @@ fn span_of(verb: &Verb) -> tracing::Span {
 fn busy() -> v1::Error {
     v1::Error::new(ErrorCode::Busy, "the channel's owner is busy; try again")
         .with_retry_after_ms(100)
-}
-
-fn gone() -> v1::Error {
-    v1::Error::new(ErrorCode::Unavailable, "the channel's owner is gone; try again")
-        .with_retry_after_ms(500)
 }

@@ -9,10 +9,16 @@
 pub mod memory;
 
 use std::fmt::{self, Debug};
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 
 use futures_util::future::BoxFuture;
-use sterna_proto::{ChannelId, ChannelKey, ClientId, Offset, Position, SessionId, UserId, v1};
+use sterna_proto::{
+    ChannelId, ChannelKey, ClientId, ErrorCode, Offset, Position, SessionId, UserId, v1,
+};
+use tokio::sync::oneshot;
+use tracing::instrument::Instrumented;
 
 use crate::identity::Identity;
 use crate::push::SharedPush;
@@ -63,12 +69,38 @@ pub enum Verb {
 /// The answer to a command: the reply as the client will see it, or an error.
 pub type LinkReply = Result<v1::reply::Result, v1::Error>;
 
+/// An answer on its way.
+pub type Answering = Instrumented<Answered>;
+
+/// The reply, or that nobody is left to give one.
+#[derive(Debug)]
+pub struct Answered(oneshot::Receiver<LinkReply>);
+
+impl Answered {
+    pub fn new(reply: oneshot::Receiver<LinkReply>) -> Self {
+        Self(reply)
+    }
+}
+
+impl Future for Answered {
+    type Output = LinkReply;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<LinkReply> {
+        Pin::new(&mut self.0).poll(cx).map(|reply| reply.unwrap_or_else(|_| Err(gone())))
+    }
+}
+
+fn gone() -> v1::Error {
+    v1::Error::new(ErrorCode::Unavailable, "the channel's owner is gone; try again")
+        .with_retry_after_ms(500)
+}
+
 /// A command on its way.
 pub enum Calling {
     /// In the owner's mailbox; the answer follows.
-    Sent(BoxFuture<'static, LinkReply>),
+    Sent(Answering),
     /// The mailbox is full: wait for room (bounded patience), then for the answer.
-    Waiting(BoxFuture<'static, Result<BoxFuture<'static, LinkReply>, v1::Error>>),
+    Waiting(BoxFuture<'static, Result<Answering, v1::Error>>),
 }
 
 impl Calling {

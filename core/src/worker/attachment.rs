@@ -1,7 +1,9 @@
 //! A session while it has a connection.
 
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::rc::Rc;
+use std::task::{Context, Poll};
 
 use futures_util::StreamExt as _;
 use futures_util::future::BoxFuture;
@@ -11,7 +13,7 @@ use tokio::time::Instant;
 
 use crate::fanout::hub::{Interest, Slot};
 use crate::identity::Identity;
-use crate::link::{Calling, LinkReply};
+use crate::link::{Answering, Calling, LinkReply};
 use crate::session::{CallToken, Effect, Outgoing, Session};
 use crate::worker::Worker;
 use crate::worker::wake::Wake;
@@ -28,13 +30,29 @@ pub struct Attachment {
     generation: u64,
     id: SessionId,
     wake: Rc<Wake>,
-    calls: FuturesUnordered<BoxFuture<'static, (CallToken, LinkReply)>>,
+    calls: FuturesUnordered<Awaited>,
     /// A call for which the owner's mailbox has no room; no other starts before, so that commands
     /// keep their order.
     waiting: Option<WaitingCall>,
 }
 
-type SentCall = Result<BoxFuture<'static, LinkReply>, v1::Error>;
+type SentCall = Result<Answering, v1::Error>;
+
+/// An answer on its way, and the call that it is for. Every publication has one, so not boxed.
+#[derive(Debug)]
+struct Awaited {
+    token: CallToken,
+    answer: Answering,
+}
+
+impl Future for Awaited {
+    type Output = (CallToken, LinkReply);
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let reply = Pin::new(&mut self.answer).poll(cx);
+        reply.map(|reply| (self.token, reply))
+    }
+}
 
 struct WaitingCall {
     token: CallToken,
@@ -165,8 +183,8 @@ impl Attachment {
         }
     }
 
-    fn expect(&self, token: CallToken, answer: BoxFuture<'static, LinkReply>) {
-        self.calls.push(Box::pin(async move { (token, answer.await) }));
+    fn expect(&self, token: CallToken, answer: Answering) {
+        self.calls.push(Awaited { token, answer });
     }
 
     fn on_sent(&mut self, token: CallToken, sent: SentCall) {

@@ -37,7 +37,23 @@ pub(crate) fn unseal<'a>(key: &[u8], value: &'a [u8]) -> Result<&'a [u8], Damage
     Ok(content)
 }
 
+/// The same as sealing an encoded record, without the copy in between.
+pub(crate) fn seal_record(key: &[u8], record: &Record, value: &mut Vec<u8>) {
+    let record = stored_record(record);
+    value.clear();
+    value.reserve(HEADER_BYTES + record.encoded_len());
+    value.extend_from_slice(&[0; HEADER_BYTES]);
+    record.encode_raw(value);
+    let checksum = checksum(key, &value[HEADER_BYTES..]);
+    value[0] = VERSION;
+    value[1..HEADER_BYTES].copy_from_slice(&checksum.to_be_bytes());
+}
+
 pub(crate) fn encode_record(record: &Record) -> Vec<u8> {
+    stored_record(record).encode_to_vec()
+}
+
+fn stored_record(record: &Record) -> StoredRecord {
     let Record { position, body } = record;
     let origin = body.origin.as_ref();
     StoredRecord {
@@ -53,7 +69,6 @@ pub(crate) fn encode_record(record: &Record) -> Vec<u8> {
         target_offset: body.target_offset.0,
         payload: body.payload.clone(),
     }
-    .encode_to_vec()
 }
 
 pub(crate) fn decode_record(offset: Offset, content: Bytes) -> Result<Record, Damaged> {
@@ -314,6 +329,29 @@ mod tests {
             assert!(unseal(b"key", &value[..len]).is_err(), "cut to {len}");
         }
         assert!(unseal(b"kez", &value).is_err(), "in another's place");
+    }
+
+    #[test]
+    fn a_record_sealed_in_place_is_the_sealed_record_and_leaves_nothing_of_the_one_before() {
+        let mut value = vec![7; 5000];
+        for payload in [vec![], vec![1; 3000], b"hello".to_vec()] {
+            let body = NewRecord {
+                id: PublicationId(9),
+                sender: UserId::new("alice").unwrap(),
+                origin: Some(Origin { client_id: ClientId::new("phone").unwrap(), client_seq: 3 }),
+                client_msg_id: Bytes::from_static(&[4; 16]),
+                server_ts_ms: 5,
+                client_ts_ms: 6,
+                kind: 1,
+                target_offset: Offset(2),
+                payload: payload.into(),
+            };
+            let record = Record { position: Position::new(1, 8), body };
+            seal_record(b"key", &record, &mut value);
+            assert_eq!(value, seal(b"key", &encode_record(&record)));
+            let content = Bytes::copy_from_slice(unseal(b"key", &value).unwrap());
+            assert_eq!(decode_record(Offset(8), content), Ok(record));
+        }
     }
 
     #[test]

@@ -7,6 +7,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use ahash::RandomState;
 use rocksdb::WriteBatch;
 use sterna_proto::{ChannelKey, Epoch, Offset, Position};
 use sterna_storage::sequence::{Sequenced, sequence, sequence_epoch};
@@ -15,7 +16,7 @@ use sterna_storage::{
 };
 
 use crate::database::{Database, dedup_key, msg_key};
-use crate::encoding::{Damaged, decode_dedup, encode_dedup, encode_head, encode_record, seal};
+use crate::encoding::{Damaged, decode_dedup, encode_dedup, encode_head, seal, seal_record};
 use crate::heads::HeadCache;
 use crate::intents::NewIntents;
 use crate::options::{Family, unix_now_ms};
@@ -27,9 +28,11 @@ pub(crate) struct Group {
     birth: Epoch,
     batch: Batch,
     /// Contents that the batch puts (`None`: deletes), except records, which nothing looks up.
-    changed: [HashMap<Vec<u8>, Option<Vec<u8>>>; Family::ALL.len()],
+    changed: [HashMap<Vec<u8>, Option<Vec<u8>>, RandomState>; Family::ALL.len()],
     publications: usize,
     sync: Sync,
+    /// The sealed value of one record; its room is used again.
+    value: Vec<u8>,
 }
 
 /// Whether the group has to be on stable storage before it is answered.
@@ -58,6 +61,7 @@ impl Group {
             changed: Default::default(),
             publications: 0,
             sync: Sync::Later,
+            value: Vec::new(),
         }
     }
 
@@ -69,7 +73,9 @@ impl Group {
     /// Ends the group; `None` if no write of it changes anything.
     pub(crate) fn take(&mut self) -> Option<Gathered> {
         self.changed.iter_mut().for_each(HashMap::clear);
-        let batch = std::mem::take(&mut self.batch).0;
+        // The next one is likely to be as long: growing to that would copy all of it twice.
+        let next = Batch(WriteBatch::with_capacity_bytes(self.bytes()));
+        let batch = std::mem::replace(&mut self.batch, next).0;
         let publications = std::mem::take(&mut self.publications);
         let sync = std::mem::take(&mut self.sync);
         (!batch.is_empty()).then_some(Gathered { batch, publications, sync })
@@ -176,8 +182,8 @@ impl Group {
 
     fn store_record(&mut self, channel: ChannelKey, record: &Record, received_at_ms: u64) {
         let key = msg_key(channel, record.position.offset);
-        let value = seal(&key, &encode_record(record));
-        self.database.stage_put(&mut self.batch.0, Family::Msg, &key, &value);
+        seal_record(&key, record, &mut self.value);
+        self.database.stage_put(&mut self.batch.0, Family::Msg, &key, &self.value);
         self.publications += 1;
         let Some(origin) = &record.body.origin else { return };
         let row = Duplicate {

@@ -4,13 +4,14 @@
 
 use std::collections::HashMap;
 
+use ahash::RandomState;
 use sterna_proto::ChannelKey;
 use sterna_storage::Head;
 
 #[derive(Debug)]
 pub(crate) struct HeadCache {
-    young: HashMap<ChannelKey, Head>,
-    old: HashMap<ChannelKey, Head>,
+    young: HashMap<ChannelKey, Head, RandomState>,
+    old: HashMap<ChannelKey, Head, RandomState>,
     generation_limit: usize,
 }
 
@@ -18,7 +19,7 @@ impl HeadCache {
     /// Holds at most `limit` heads.
     pub(crate) fn new(limit: usize) -> Self {
         let generation_limit = (limit / 2).max(1);
-        Self { young: HashMap::new(), old: HashMap::new(), generation_limit }
+        Self { young: HashMap::default(), old: HashMap::default(), generation_limit }
     }
 
     pub(crate) fn head(&mut self, channel: &ChannelKey) -> Option<Head> {
