@@ -75,8 +75,7 @@ async fn read(mut recv: RecvStream, sink: Rc<Stream>, orders: &mpsc::Sender<Orde
     }
 }
 
-/// The settings that make a connection small, as a node has them (but for its short bursts); idle
-/// connections stay.
+/// The settings that make a connection small, as a node has them; idle connections stay.
 fn transport() -> TransportConfig {
     let idle = IDLE_TIMEOUT.try_into().unwrap_or_else(|_| unreachable!("two minutes fit"));
     let mut config = TransportConfig::default();
