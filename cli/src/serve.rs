@@ -39,6 +39,7 @@ const METRICS_UPKEEP: Duration = Duration::from_secs(5);
 
 const LATE: u8 = 3;
 const STORAGE_FAILED: u8 = 4;
+const BROKEN: u8 = 5;
 const INTERRUPTED: u8 = 130;
 
 /// Where a started node can be found.
@@ -141,6 +142,8 @@ enum Ending {
     Signal,
     Ordered(DrainOrder),
     StorageFailed(String),
+    /// A part of the process has panicked that the rest is of little use without.
+    Broken,
 }
 
 /// A node with everything around it.
@@ -219,6 +222,8 @@ impl Running {
             tokio::select! {
                 order = &mut ordered => return Ending::Ordered(order),
                 reason = self.node.failed() => return Ending::StorageFailed(reason),
+                () = self.node.broken() => return Ending::Broken,
+                () = self.edge.broken() => return Ending::Broken,
                 word = signals.next() => match word {
                     Word::End => return Ending::Signal,
                     Word::Reload => self.reload(),
@@ -253,6 +258,11 @@ impl Running {
                 );
                 self.stop(Duration::from_secs(1), String::new()).await;
                 ExitCode::from(STORAGE_FAILED)
+            }
+            Ending::Broken => {
+                tracing::error!("a part of the node has panicked; only a new process is whole");
+                self.stop(Duration::from_secs(1), String::new()).await;
+                ExitCode::from(BROKEN)
             }
         }
     }

@@ -32,5 +32,5 @@ pub use identity::{Action, Identity, Permission};
 pub use node::Node;
 pub use push::{EncodedPush, Encoding, SharedPush};
 pub use session::{ConnectionInfo, Lane, Outgoing, TransportKind};
-pub use tasks::Tasks;
+pub use tasks::{Tasks, note_panic, vital};
 pub use worker::{Attachment, Worker};

@@ -7,6 +7,7 @@ use std::time::Duration;
 use sterna_proto::{ChannelId, ErrorCode, Position, UserId, v1};
 use sterna_storage::Stores;
 use tokio::sync::{mpsc, watch};
+use tokio_util::sync::CancellationToken;
 
 use crate::channel::shard::{Shard, ShardCommand, ShardContext};
 use crate::clock::Clock;
@@ -16,7 +17,7 @@ use crate::id::{ID_WORKERS, IdGenerator};
 use crate::link::memory::{LinkPorts, LinkReceiver, MemoryLink};
 use crate::link::{Link, LinkCommand, LinkReply};
 use crate::session::directory::SessionDirectory;
-use crate::tasks::Tasks;
+use crate::tasks::{Tasks, vital};
 use crate::worker::{CONTROL_QUEUE, WorkerControl};
 
 /// Handle of a node; cheap to clone, usable from every thread.
@@ -32,6 +33,7 @@ struct Inner {
     directory: SessionDirectory,
     workers: Mutex<Vec<Option<mpsc::Sender<WorkerControl>>>>,
     draining: AtomicBool,
+    broken: CancellationToken,
     tasks: Tasks,
 }
 
@@ -58,10 +60,11 @@ impl Node {
             failure: watch::Sender::new(None),
             config: Arc::new(config),
         });
-        let tasks = Tasks::new();
+        let (tasks, broken) = (Tasks::new(), CancellationToken::new());
         let start_shard = |_| {
             let (sender, mailbox) = mpsc::channel(context.config.queues.shard_mailbox);
-            tasks.spawn("shard", Shard::new(context.clone()).run(mailbox, tasks.clone()));
+            let shard = Shard::new(context.clone()).run(mailbox, tasks.clone());
+            tasks.spawn("shard", vital(broken.clone(), shard));
             sender
         };
         let shards = (0..context.config.shards).map(start_shard).collect();
@@ -71,6 +74,7 @@ impl Node {
             directory: SessionDirectory::default(),
             workers: Mutex::default(),
             draining: AtomicBool::new(false),
+            broken,
             tasks,
         };
         Ok(Self { inner: Arc::new(inner) })
@@ -119,6 +123,11 @@ impl Node {
             Ok(reason) => reason.clone().unwrap_or_default(),
             Err(_) => std::future::pending().await,
         }
+    }
+
+    /// Completes when a shard has panicked: its channels are not served any more by this process.
+    pub async fn broken(&self) {
+        self.inner.broken.cancelled().await;
     }
 
     /// I11: ends all sessions of a user.

@@ -1,5 +1,6 @@
 //! Every task has an owner who waits for it.
 
+use std::any::Any;
 use std::future::Future;
 use std::panic::AssertUnwindSafe;
 use std::time::Duration;
@@ -81,10 +82,42 @@ where
     let caught = AssertUnwindSafe(task.instrument(span)).catch_unwind();
     caught.map(move |ended| {
         if let Err(panic) = ended {
-            metrics::counter!("sterna_core_task_panics_total").increment(1);
-            let said = panic.downcast_ref::<&str>().copied();
-            let said = said.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
-            tracing::error!(task = name, panic = said.unwrap_or("of no text"), "task panicked");
+            note_panic(name, &*panic);
         }
     })
+}
+
+/// A task without which the process is of little use: cancels `broken` when it panics, so that
+/// somebody ends the process and a new one takes over.
+pub async fn vital(broken: CancellationToken, task: impl Future<Output = ()>) {
+    let alarm = broken.drop_guard();
+    task.await;
+    alarm.disarm();
+}
+
+/// Logs and counts a panic that was caught, with the name of what it ended.
+pub fn note_panic(name: &'static str, panic: &(dyn Any + Send)) {
+    metrics::counter!("sterna_core_task_panics_total").increment(1);
+    let said = panic.downcast_ref::<&str>().copied();
+    let said = said.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+    tracing::error!(task = name, panic = said.unwrap_or("of no text"), "task panicked");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn only_a_panic_of_a_vital_task_breaks_the_process() {
+        let (tasks, broken) = (Tasks::new(), CancellationToken::new());
+        tasks.spawn("vital", vital(broken.clone(), async {}));
+        tasks.spawn("not vital", async { panic!("on purpose") });
+        while !tasks.is_empty() {
+            tokio::task::yield_now().await;
+        }
+        assert!(!broken.is_cancelled());
+        tasks.spawn("vital", vital(broken.clone(), async { panic!("on purpose") }));
+        broken.cancelled().await;
+        assert!(tasks.shutdown(Duration::from_secs(10)).await);
+    }
 }

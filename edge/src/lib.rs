@@ -56,6 +56,7 @@ pub struct Edge {
     workers: Vec<JoinHandle<bool>>,
     draining: CancellationToken,
     closing: CancellationToken,
+    broken: CancellationToken,
 }
 
 impl Edge {
@@ -77,6 +78,7 @@ impl Edge {
             workers: Vec::new(),
             draining: CancellationToken::new(),
             closing: CancellationToken::new(),
+            broken: CancellationToken::new(),
         };
         let config = Arc::new(config);
         for (index, sockets) in (0..).zip(sockets) {
@@ -102,7 +104,12 @@ impl Edge {
 
     /// Whether all workers are there and take connections.
     pub fn is_serving(&self) -> bool {
-        !self.draining.is_cancelled() && !self.workers.iter().any(JoinHandle::is_finished)
+        !self.draining.is_cancelled() && !self.broken.is_cancelled()
+    }
+
+    /// Completes when a worker has lost what it cannot work without to a panic; the log says what.
+    pub async fn broken(&self) {
+        self.broken.cancelled().await;
     }
 
     /// Reads certificate and key again; connections go on with what they have.
@@ -158,6 +165,7 @@ impl Edge {
             tls: tls.tcp.clone(),
             draining: self.draining.clone(),
             closing: self.closing.clone(),
+            broken: self.broken.clone(),
         }
     }
 }

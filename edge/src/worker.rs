@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use sterna_core::{Identity, Node, Tasks, TransportKind};
+use sterna_core::{Identity, Node, Tasks, TransportKind, vital};
 use tokio::sync::oneshot;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
@@ -34,6 +34,8 @@ pub(crate) struct WorkerParts {
     pub(crate) draining: CancellationToken,
     /// All connections end.
     pub(crate) closing: CancellationToken,
+    /// Cancelled when the worker can serve no more.
+    pub(crate) broken: CancellationToken,
 }
 
 pub(crate) type TlsAcceptorConfig = Arc<rustls::ServerConfig>;
@@ -124,24 +126,27 @@ async fn serve(parts: WorkerParts, started: oneshot::Sender<io::Result<()>>) -> 
     // The listeners and the core's loop end with this function at the latest, not before the
     // connections do.
     let duties = Tasks::new();
-    let sessions = context.sessions.clone();
-    let end = duties.clone();
-    duties.spawn_local("sessions", async move {
+    let (sessions, end) = (context.sessions.clone(), duties.clone());
+    let sessions = async move {
         tokio::select! {
             () = sessions.run() => {}
             () = end.shutdown_started() => {}
         }
-    });
+    };
     let (packets, end) = (endpoint.clone(), duties.clone());
-    duties.spawn_local("quic packets", async move {
+    let packets = async move {
         tokio::select! {
             () = packets.run() => {}
             () = end.shutdown_started() => {}
         }
-    });
-    duties.spawn_local("quic listener", listen::accept_quic(context.clone(), endpoint.clone()));
-    let tls = TlsAcceptor::from(parts.tls);
-    duties.spawn_local("wss listener", listen::accept_wss(context.clone(), listener, tls));
+    };
+    let quic = listen::accept_quic(context.clone(), endpoint.clone());
+    let wss = listen::accept_wss(context.clone(), listener, TlsAcceptor::from(parts.tls));
+    let broken = parts.broken;
+    duties.spawn_local("sessions", vital(broken.clone(), sessions));
+    duties.spawn_local("quic packets", vital(broken.clone(), packets));
+    duties.spawn_local("quic listener", vital(broken.clone(), quic));
+    duties.spawn_local("wss listener", vital(broken, wss));
     let _ = started.send(Ok(()));
     parts.closing.cancelled().await;
     let all_ended = context.tasks.shutdown(CLOSE_DEADLINE).await;

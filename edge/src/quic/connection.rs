@@ -29,6 +29,11 @@ pub(super) struct Inner {
     handles: Cell<usize>,
     /// Whether the driver has been told to look at this connection.
     pub(super) is_dirty: Cell<bool>,
+    /// The protocol machine panicked and is not to be driven any more.
+    pub(super) is_lost: Cell<bool>,
+    /// Its next turn panics.
+    #[cfg(test)]
+    pub(super) is_cursed: Cell<bool>,
     pub(super) state: RefCell<State>,
 }
 
@@ -63,6 +68,9 @@ impl Connection {
             shared,
             handles: Cell::new(1),
             is_dirty: Cell::new(false),
+            is_lost: Cell::new(false),
+            #[cfg(test)]
+            is_cursed: Cell::new(false),
             state: RefCell::new(state),
         };
         Self { inner: Rc::new(inner) }
@@ -264,7 +272,7 @@ impl State {
         }
     }
 
-    fn fail(&mut self, error: ConnectionError) {
+    pub(super) fn fail(&mut self, error: ConnectionError) {
         self.error.get_or_insert_with(|| Box::new(error));
         self.wake();
     }

@@ -2,9 +2,11 @@
 //! timers that are due, takes what has arrived, and wakes the tasks concerned. What those write in
 //! turn goes out with the next poll, together with the acknowledgements of what they have read.
 
+use std::any::Any;
 use std::collections::VecDeque;
 use std::io;
 use std::net::UdpSocket;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -14,6 +16,7 @@ use std::time::{Duration, Instant};
 use bytes::BytesMut;
 use quinn_proto::{
     ConnectionError, ConnectionHandle, DatagramEvent, EndpointConfig, ServerConfig, Transmit,
+    TransportError, TransportErrorCode,
 };
 use tokio::time::Sleep;
 
@@ -128,17 +131,50 @@ impl Driver {
         let _ = self.socket.try_send(transmit, contents);
     }
 
+    /// Gives a connection a turn. A panic costs this connection and no other one.
+    fn with<T>(
+        &mut self,
+        connection: &Inner,
+        turn: impl FnOnce(&mut Self, &mut State) -> T,
+    ) -> Option<T> {
+        if connection.is_lost.get() {
+            return None;
+        }
+        // What the turn leaves half done is the connection's own and is not looked at again.
+        let turned = catch_unwind(AssertUnwindSafe(|| {
+            #[cfg(test)]
+            assert!(!connection.is_cursed.get(), "cursed by a test");
+            turn(self, &mut connection.state.borrow_mut())
+        }));
+        turned.map_err(|panic| self.lose(connection, &*panic)).ok()
+    }
+
+    /// The client learns of it by a stateless reset (RFC 9000, section 10.3) when it sends again.
+    fn lose(&mut self, connection: &Inner, panic: &(dyn Any + Send)) {
+        sterna_core::note_panic("quic connection", panic);
+        connection.is_lost.set(true);
+        let mut state = connection.state.borrow_mut();
+        self.proto.handle_event(connection.handle, quinn_proto::EndpointEvent::drained());
+        self.remove(connection.handle);
+        self.deadlines.remove(&mut state.deadline, connection.handle.0);
+        let mut error = TransportError::from(TransportErrorCode::INTERNAL_ERROR);
+        error.reason = "the connection's state is lost to a panic".into();
+        state.fail(error.into());
+    }
+
     /// Sends what a connection has to send, a bounded number of packets.
     fn serve(&mut self, connection: &Inner, now: Instant) -> Served {
-        let mut state = connection.state.borrow_mut();
-        self.exchange(connection, &mut state);
-        let served = self.transmit(&mut state, now);
-        self.exchange(connection, &mut state);
-        if !state.proto.is_drained() {
-            let deadline = state.proto.poll_timeout();
-            self.deadlines.set(&mut state.deadline, connection.handle.0, deadline);
-        }
-        served
+        let served = self.with(connection, |driver, state| {
+            driver.exchange(connection, state);
+            let served = driver.transmit(state, now);
+            driver.exchange(connection, state);
+            if !state.proto.is_drained() {
+                let deadline = state.proto.poll_timeout();
+                driver.deadlines.set(&mut state.deadline, connection.handle.0, deadline);
+            }
+            served
+        });
+        served.unwrap_or(Served::Done)
     }
 
     fn transmit(&mut self, state: &mut State, now: Instant) -> Served {
@@ -200,11 +236,11 @@ impl Driver {
                 let proto = &mut self.proto;
                 match proto.handle(now, meta.addr, meta.dst_ip, ecn, datagram, &mut answer) {
                     Some(DatagramEvent::ConnectionEvent(handle, event)) => {
-                        let found = self.connections.get(handle.0).and_then(Option::as_ref);
+                        let found = self.connections.get(handle.0).and_then(Option::clone);
                         let Some(connection) = found else { continue };
-                        connection.state.borrow_mut().proto.handle_event(event);
+                        self.with(&connection, |_, state| state.proto.handle_event(event));
                         if !connection.is_dirty.replace(true) {
-                            dirty.push_back(connection.clone());
+                            dirty.push_back(connection);
                         }
                     }
                     Some(DatagramEvent::NewConnection(incoming)) if self.is_closed => {
@@ -258,15 +294,16 @@ impl Shared {
 
     fn fire(&self, driver: &mut Driver, now: Instant) {
         while let Some(key) = driver.deadlines.pop(now) {
-            let Some(Some(connection)) = driver.connections.get(key) else { continue };
-            let mut state = connection.state.borrow_mut();
-            state.deadline.clear();
-            if state.proto.poll_timeout().is_some_and(|due| due <= now) {
-                state.proto.handle_timeout(now);
-            }
+            let Some(Some(connection)) = driver.connections.get(key).cloned() else { continue };
+            driver.with(&connection, |_, state| {
+                state.deadline.clear();
+                if state.proto.poll_timeout().is_some_and(|due| due <= now) {
+                    state.proto.handle_timeout(now);
+                }
+            });
             // Serving it sets the next deadline.
             if !connection.is_dirty.replace(true) {
-                self.dirty.borrow_mut().push_back(connection.clone());
+                self.dirty.borrow_mut().push_back(connection);
             }
         }
     }
@@ -326,7 +363,7 @@ impl Shared {
         // Tasks are woken before anything is sent, so that they write in time to go with it.
         let dirty = self.dirty.borrow();
         for connection in dirty.iter() {
-            driver.exchange(connection, &mut connection.state.borrow_mut());
+            driver.with(connection, |driver, state| driver.exchange(connection, state));
         }
         more
     }

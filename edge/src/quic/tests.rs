@@ -112,6 +112,37 @@ fn noise(seed: u8, length: usize) -> Vec<u8> {
     (0..length).map(|at| (at as u32).wrapping_mul(0x9e37_79b9).to_be_bytes()[0] ^ seed).collect()
 }
 
+/// A panic in the protocol machine ends that connection; the others do not notice.
+#[tokio::test]
+async fn a_connection_that_panics_takes_no_other_with_it() {
+    local(async {
+        let peers = Peers::new();
+        let (cursed, unlucky) = peers.connect().await;
+        let (ours, lucky) = peers.connect().await;
+        spawn_local(echo(ours));
+        cursed.inner.is_cursed.set(true);
+        let (mut send, _receive) = unlucky.open_bi().await.unwrap();
+        send.write_all(b"boom").await.unwrap();
+        let error = std::future::poll_fn(|cx| match cursed.poll_input(cx) {
+            std::task::Poll::Ready(Ok(())) => std::task::Poll::Pending,
+            over => over,
+        });
+        let error = error.await.unwrap_err();
+        assert!(error.to_string().contains("panic"), "{error}");
+        let reset = unlucky.closed().await;
+        assert!(matches!(reset, ConnectionError::Reset), "{reset}");
+        let (mut send, mut receive) = lucky.open_bi().await.unwrap();
+        send.write_all(b"still here").await.unwrap();
+        send.finish().unwrap();
+        assert_eq!(receive.read_to_end(100).await.unwrap(), b"still here");
+        lucky.close(0u32.into(), b"");
+        drop(cursed);
+        peers.endpoint.wait_idle().await;
+        assert!(peers.endpoint.is_empty());
+    })
+    .await;
+}
+
 /// Everything of many clients comes back whole, through a socket that is full most of the time.
 #[tokio::test]
 async fn many_connections_share_a_socket_that_is_often_full() {

@@ -273,7 +273,7 @@ fn rocksdb_is_told_what_the_families_need() {
     for line in [
         "enable_blob_files=true",
         "min_blob_size=1024",
-        "blob_compression_type=kLZ4",
+        "blob_compression_type=kLZ4Compression",
         "enable_blob_garbage_collection=true",
         "blob_garbage_collection_force_threshold=0.500000",
     ] {

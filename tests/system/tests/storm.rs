@@ -101,16 +101,22 @@ impl Scene {
 
     /// All are connected and have heard everything; the watcher was told no more than needed.
     async fn all_are_well(&mut self) {
-        let Self { crowd, speaker, .. } = &mut *self;
-        crowd.wait("all hear the speaker", |it| speaker.has_been_heard_by(it)).await;
-        crowd.wait("all are connected", Member::is_live).await;
+        self.all_have_heard().await;
+        self.crowd.wait("all are connected", Member::is_live).await;
         let connections = connections(&self.crowd, &self.watcher.room);
         self.watcher.check_news(WATCHED, connections, self.speaker.mark().await).await;
         let resident = self.node.resident_bytes();
         assert!(resident.peak <= RESIDENT_BYTES_AT_MOST, "{resident:?}");
     }
 
+    async fn all_have_heard(&mut self) {
+        let Self { crowd, speaker, .. } = self;
+        crowd.wait("all hear the speaker", |it| speaker.has_been_heard_by(it)).await;
+    }
+
     async fn close(mut self) {
+        // The last mark as well: the watcher may hear it before others do.
+        self.all_have_heard().await;
         check_views(&self.crowd, &mut self.speaker.rooms);
         self.crowd.disperse().await;
         self.speaker.client.close().await;
