@@ -10,7 +10,6 @@ use std::time::Duration;
 
 use sterna_core::{Identity, Node, Tasks, TransportKind, vital};
 use tokio::sync::oneshot;
-use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
 use crate::auth::{AuthError, Authenticator};
@@ -29,7 +28,7 @@ pub(crate) struct WorkerParts {
     pub(crate) admission: Admission,
     pub(crate) sockets: WorkerSockets,
     pub(crate) quic: QuicConfigs,
-    pub(crate) tls: TlsAcceptorConfig,
+    pub(crate) tls: Arc<rustls::ServerConfig>,
     /// New connections are refused.
     pub(crate) draining: CancellationToken,
     /// All connections end.
@@ -37,8 +36,6 @@ pub(crate) struct WorkerParts {
     /// Cancelled when the worker can serve no more.
     pub(crate) broken: CancellationToken,
 }
-
-pub(crate) type TlsAcceptorConfig = Arc<rustls::ServerConfig>;
 
 /// What the connections of one worker share.
 #[derive(Debug)]
@@ -141,7 +138,7 @@ async fn serve(parts: WorkerParts, started: oneshot::Sender<io::Result<()>>) -> 
         }
     };
     let quic = listen::accept_quic(context.clone(), endpoint.clone());
-    let wss = listen::accept_wss(context.clone(), listener, TlsAcceptor::from(parts.tls));
+    let wss = listen::accept_wss(context.clone(), listener, parts.tls);
     let broken = parts.broken;
     duties.spawn_local("sessions", vital(broken.clone(), sessions));
     duties.spawn_local("quic packets", vital(broken.clone(), packets));

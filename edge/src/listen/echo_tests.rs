@@ -39,7 +39,7 @@ async fn what_is_sent_through_the_listener_comes_back() {
     }
 }
 
-fn acceptor() -> (TlsAcceptor, CertificateDer<'static>) {
+fn acceptor() -> (Arc<ServerConfig>, CertificateDer<'static>) {
     let folder = tempfile::tempdir().unwrap();
     let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
     let files = TlsFiles {
@@ -49,10 +49,10 @@ fn acceptor() -> (TlsAcceptor, CertificateDer<'static>) {
     std::fs::write(&files.certificate_chain, made.cert.pem()).unwrap();
     std::fs::write(&files.private_key, made.signing_key.serialize_pem()).unwrap();
     let tls = TlsConfigs::new(&Certificate::load(files).unwrap()).unwrap();
-    (TlsAcceptor::from(tls.tcp), made.cert.der().clone())
+    (tls.tcp, made.cert.der().clone())
 }
 
-async fn serve_echo(listener: TcpListener, acceptor: TlsAcceptor) {
+async fn serve_echo(listener: TcpListener, acceptor: Arc<ServerConfig>) {
     let mut connections = JoinSet::new();
     loop {
         let (stream, _) = listener.accept().await.unwrap();
@@ -61,9 +61,9 @@ async fn serve_echo(listener: TcpListener, acceptor: TlsAcceptor) {
     }
 }
 
-async fn serve_one(stream: TcpStream, acceptor: TlsAcceptor) -> Option<()> {
+async fn serve_one(stream: TcpStream, acceptor: Arc<ServerConfig>) -> Option<()> {
     set_options(&stream).ok()?;
-    let mut stream = acceptor.accept(stream).await.ok()?;
+    let mut stream = TlsStream::accept(acceptor, stream).await.ok()?;
     let (request, read_ahead) = read_request(&mut stream).await?;
     match upgrade::decide(&request, &[]) {
         Ok(upgraded) => {

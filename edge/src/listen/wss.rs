@@ -4,14 +4,14 @@
 
 use std::net::SocketAddr;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use rustls::ServerConfig;
 use sterna_proto::CloseReason;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;
-use tokio_rustls::TlsAcceptor;
-use tokio_rustls::server::TlsStream;
 use tokio_tungstenite::tungstenite::handshake::machine::TryParse as _;
 use tokio_tungstenite::tungstenite::handshake::server::Request;
 
@@ -20,11 +20,16 @@ use super::upgrade;
 use crate::connection;
 use crate::descriptors;
 use crate::places::{Place, Places};
+use crate::tls::TlsStream;
 use crate::transport::{self, Transport};
 use crate::worker::WorkerContext;
 
 /// Takes connections until the edge drains.
-pub(crate) async fn accept(context: Rc<WorkerContext>, listener: TcpListener, tls: TlsAcceptor) {
+pub(crate) async fn accept(
+    context: Rc<WorkerContext>,
+    listener: TcpListener,
+    tls: Arc<ServerConfig>,
+) {
     let places = Places::new(HANDSHAKES);
     loop {
         let accept = async {
@@ -52,7 +57,7 @@ fn admit(
     context: &Rc<WorkerContext>,
     stream: TcpStream,
     remote: SocketAddr,
-    tls: &TlsAcceptor,
+    tls: &Arc<ServerConfig>,
     place: Place,
 ) {
     let admitted = match descriptors::leave_room(&stream) {
@@ -73,7 +78,7 @@ fn serve(
     context: Rc<WorkerContext>,
     stream: TcpStream,
     remote: SocketAddr,
-    tls: TlsAcceptor,
+    tls: Arc<ServerConfig>,
     admitted: Admitted,
     place: Place,
 ) -> impl Future<Output = ()> {
@@ -90,7 +95,7 @@ async fn open(
     context: Rc<WorkerContext>,
     stream: TcpStream,
     remote: SocketAddr,
-    tls: TlsAcceptor,
+    tls: Arc<ServerConfig>,
     mut place: Place,
 ) -> Option<Transport> {
     if let Err(error) = set_options(&stream) {
@@ -98,7 +103,7 @@ async fn open(
         return None;
     }
     let deadline = context.config.limits.handshake_deadline;
-    let secured = in_time(deadline, &mut place, tls.accept(stream)).await;
+    let secured = in_time(deadline, &mut place, TlsStream::accept(tls, stream)).await;
     let (result, stream) = match secured {
         Some(Ok(stream)) => ("ok", Some(stream)),
         Some(Err(error)) => {
@@ -131,7 +136,7 @@ async fn in_time<T>(
 
 async fn upgrade(
     context: &WorkerContext,
-    mut stream: TlsStream<TcpStream>,
+    mut stream: TlsStream,
     remote: SocketAddr,
 ) -> Option<Transport> {
     let (request, read_ahead) = read_request(&mut stream).await?;
@@ -154,7 +159,7 @@ async fn upgrade(
 }
 
 /// The request, and what came behind it. `None`: not HTTP, too large, or gone.
-async fn read_request(stream: &mut TlsStream<TcpStream>) -> Option<(Request, Vec<u8>)> {
+async fn read_request(stream: &mut TlsStream) -> Option<(Request, Vec<u8>)> {
     let mut buffer = Vec::with_capacity(1024);
     loop {
         if stream.read_buf(&mut buffer).await.ok()? == 0 {
@@ -180,7 +185,7 @@ async fn read_request(stream: &mut TlsStream<TcpStream>) -> Option<(Request, Vec
 }
 
 /// Says why and ends the stream, so that what was said is known to be whole.
-async fn refuse(stream: &mut TlsStream<TcpStream>, refused: &upgrade::Refused) {
+async fn refuse(stream: &mut TlsStream, refused: &upgrade::Refused) {
     let _ = stream.write_all(&refused.response()).await;
     let _ = stream.shutdown().await;
 }

@@ -14,9 +14,7 @@ use futures_util::{SinkExt as _, StreamExt as _};
 use sterna_core::{Encoding, Outgoing, TransportKind};
 use sterna_proto::{CloseReason, FrameDecoder, codec, limits, v1};
 use tokio::io::AsyncWriteExt as _;
-use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout};
-use tokio_rustls::server::TlsStream;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Role, WebSocketConfig};
@@ -24,12 +22,13 @@ use tokio_tungstenite::tungstenite::{self, Message, Utf8Bytes};
 
 use super::{CLOSE_PATIENCE, COPY_BYTES, End, Received, Receiver, Sender, Transport};
 use crate::metrics::Meter;
+use crate::tls::TlsStream;
 
-pub(crate) type Socket = WebSocketStream<TlsStream<TcpStream>>;
+pub(crate) type Socket = WebSocketStream<TlsStream>;
 
 /// After the upgrade was answered. `read_ahead`: bytes that came behind the client's request.
 pub(crate) async fn open(
-    stream: TlsStream<TcpStream>,
+    stream: TlsStream,
     read_ahead: Vec<u8>,
     remote: SocketAddr,
     encoding: Encoding,
@@ -44,11 +43,7 @@ pub(crate) async fn open(
 }
 
 /// A WebSocket with the settings of all connections.
-pub(crate) async fn socket(
-    stream: TlsStream<TcpStream>,
-    read_ahead: Vec<u8>,
-    encoding: Encoding,
-) -> Socket {
+pub(crate) async fn socket(stream: TlsStream, read_ahead: Vec<u8>, encoding: Encoding) -> Socket {
     let config = Some(config(encoding));
     WebSocketStream::from_partially_read(stream, read_ahead, Role::Server, config).await
 }
@@ -305,8 +300,8 @@ pub(crate) fn end_of(error: &tungstenite::Error) -> End {
     }
 }
 
-/// Allocated for every connection.
-const READ_BUFFER_BYTES: usize = 512;
+/// Allocated for every connection; the smallest that tungstenite reads well with.
+const READ_BUFFER_BYTES: usize = 256;
 
 /// Text messages are written together up to here.
 const TEXT_BATCH_BYTES: usize = 16 * 1024;

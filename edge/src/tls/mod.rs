@@ -1,5 +1,11 @@
 //! TLS 1.3 for both kinds of sockets: the certificate that can be exchanged while serving, and the
-//! two configurations that all workers share.
+//! two configurations that all workers share. [`stream`] is TLS over TCP, with [`machine`] inside;
+//! QUIC brings its own.
+
+mod machine;
+mod stream;
+
+pub(crate) use stream::TlsStream;
 
 use std::path::Path;
 use std::sync::Arc;

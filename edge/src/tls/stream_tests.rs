@@ -1,0 +1,250 @@
+//! The stream against rustls' own client, over a real socket.
+
+use std::time::Duration;
+
+use rustls_pki_types::{CertificateDer, ServerName};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpListener;
+use tokio::time::timeout;
+use tokio_rustls::TlsConnector;
+
+use super::*;
+use crate::config::TlsFiles;
+use crate::tls::{Certificate, TlsConfigs};
+
+type Client = tokio_rustls::client::TlsStream<TcpStream>;
+
+struct Configs {
+    server: Arc<ServerConfig>,
+    client: Arc<rustls::ClientConfig>,
+}
+
+impl Configs {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
+        let files = TlsFiles {
+            certificate_chain: folder.path().join("chain.pem"),
+            private_key: folder.path().join("key.pem"),
+        };
+        std::fs::write(&files.certificate_chain, made.cert.pem()).unwrap();
+        std::fs::write(&files.private_key, made.signing_key.serialize_pem()).unwrap();
+        let server = TlsConfigs::new(&Certificate::load(files).unwrap()).unwrap().tcp;
+        Self { server, client: client_config(made.cert.der().clone()) }
+    }
+
+    /// Both ends of the TCP connection.
+    async fn sockets() -> (TcpStream, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let connecting = TcpStream::connect(listener.local_addr().unwrap());
+        let (accepted, connected) = tokio::join!(listener.accept(), connecting);
+        (accepted.unwrap().0, connected.unwrap())
+    }
+
+    async fn connect(&self) -> (TlsStream, Client) {
+        let (ours, theirs) = Self::sockets().await;
+        let name = ServerName::try_from("localhost").unwrap();
+        let connecting = TlsConnector::from(self.client.clone()).connect(name, theirs);
+        let (accepted, connected) =
+            tokio::join!(TlsStream::accept(self.server.clone(), ours), connecting);
+        (accepted.unwrap(), connected.unwrap())
+    }
+}
+
+fn client_config(certificate: CertificateDer<'static>) -> Arc<rustls::ClientConfig> {
+    let mut roots = rustls::RootCertStore::empty();
+    roots.add(certificate).unwrap();
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let config = rustls::ClientConfig::builder_with_provider(provider)
+        .with_protocol_versions(&[&rustls::version::TLS13])
+        .unwrap()
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    Arc::new(config)
+}
+
+fn noise(length: usize) -> Vec<u8> {
+    (0..length).map(|at| (at as u32).wrapping_mul(0x9e37_79b9).to_be_bytes()[0]).collect()
+}
+
+async fn limited<T>(test: impl Future<Output = T>) -> T {
+    timeout(Duration::from_secs(60), test).await.expect("the test takes too long")
+}
+
+/// What one connection holds by itself.
+fn held(stream: &TlsStream) -> usize {
+    stream.incoming.capacity() + stream.plain.bytes.capacity() + stream.outgoing.bytes.capacity()
+}
+
+async fn send(stream: &mut (impl AsyncWrite + Unpin), bytes: &[u8]) {
+    stream.write_all(bytes).await.unwrap();
+    stream.flush().await.unwrap();
+}
+
+async fn expect(stream: &mut (impl AsyncRead + Unpin), bytes: &[u8]) {
+    let mut found = vec![0; bytes.len()];
+    stream.read_exact(&mut found).await.unwrap();
+    assert!(found == bytes, "{} bytes are not what was sent", bytes.len());
+}
+
+#[tokio::test]
+async fn bytes_of_all_sizes_arrive_in_both_directions_and_nothing_is_held_afterwards() {
+    limited(async {
+        let (mut ours, mut theirs) = Configs::new().connect().await;
+        for size in [1, 100, 511, 16_384, 16_385, 100_000, 1_000_000] {
+            let bytes = noise(size);
+            tokio::join!(send(&mut theirs, &bytes), expect(&mut ours, &bytes));
+            tokio::join!(send(&mut ours, &bytes), expect(&mut theirs, &bytes));
+        }
+        assert_eq!(held(&ours), 0, "{ours:?}");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn records_that_arrive_byte_by_byte_are_put_together() {
+    limited(async {
+        let configs = Configs::new();
+        let (ours, mut inner) = Configs::sockets().await;
+        let (mut outer, theirs) = Configs::sockets().await;
+        let dribble = async {
+            let (mut from, mut to) = outer.split();
+            let (mut back_from, mut back_to) = inner.split();
+            let there = async {
+                inner_copy(&mut from, &mut back_to).await;
+            };
+            let back = async {
+                inner_copy(&mut back_from, &mut to).await;
+            };
+            tokio::join!(there, back);
+        };
+        let name = ServerName::try_from("localhost").unwrap();
+        let talk = async {
+            let connecting = TlsConnector::from(configs.client.clone()).connect(name, theirs);
+            let (accepted, connected) =
+                tokio::join!(TlsStream::accept(configs.server.clone(), ours), connecting);
+            let (mut ours, mut theirs) = (accepted.unwrap(), connected.unwrap());
+            let bytes = noise(3_000);
+            tokio::join!(send(&mut theirs, &bytes), expect(&mut ours, &bytes));
+            tokio::join!(send(&mut ours, &bytes), expect(&mut theirs, &bytes));
+        };
+        tokio::select! {
+            () = dribble => unreachable!("the streams outlive the talk"),
+            () = talk => {}
+        }
+    })
+    .await;
+}
+
+/// One byte a segment.
+async fn inner_copy(from: &mut (impl AsyncRead + Unpin), to: &mut (impl AsyncWrite + Unpin)) {
+    while let Ok(byte) = from.read_u8().await {
+        if to.write_u8(byte).await.is_err() {
+            return;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_reader_who_does_not_read_makes_the_writer_wait_with_bounded_memory() {
+    limited(async {
+        let (mut ours, mut theirs) = Configs::new().connect().await;
+        let bytes = noise(WRITE_BYTES);
+        let mut sent = Vec::new();
+        // Until the socket and the stream are full.
+        loop {
+            let written = poll_fn(|cx| Poll::Ready(Pin::new(&mut ours).poll_write(cx, &bytes)));
+            let Poll::Ready(count) = tokio::task::unconstrained(written).await else { break };
+            sent.extend_from_slice(&bytes[..count.unwrap()]);
+        }
+        assert!(held(&ours) > 0, "something waits");
+        assert!(held(&ours) < 2 * WRITE_BYTES, "{} bytes wait", held(&ours));
+        tokio::join!(expect(&mut theirs, &sent), async { ours.flush().await.unwrap() });
+        assert_eq!(held(&ours), 0);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_stream_ends_when_the_client_says_so_and_breaks_when_it_is_cut_off() {
+    limited(async {
+        let configs = Configs::new();
+        let (mut ours, mut theirs) = configs.connect().await;
+        send(&mut theirs, b"the last").await;
+        theirs.shutdown().await.unwrap();
+        let mut found = Vec::new();
+        ours.read_to_end(&mut found).await.unwrap();
+        assert_eq!(found, b"the last");
+        // The other direction is still open.
+        send(&mut ours, b"thanks").await;
+        ours.shutdown().await.unwrap();
+        let error = ours.write(b"more").await.unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::BrokenPipe);
+        found.clear();
+        theirs.read_to_end(&mut found).await.unwrap();
+        assert_eq!(found, b"thanks", "and the end of it was said, or this were an error");
+
+        let (mut ours, theirs) = configs.connect().await;
+        let (mut tcp, _) = theirs.into_inner();
+        tcp.shutdown().await.unwrap();
+        let error = ours.read_u8().await.unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::UnexpectedEof);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_is_not_tls_is_told_so_and_harms_nobody() {
+    const ALERT: u8 = 21;
+    limited(async {
+        let configs = Configs::new();
+        let (ours, mut theirs) = Configs::sockets().await;
+        theirs.write_all(b"GET / HTTP/1.1\r\n\r\n").await.unwrap();
+        let error = TlsStream::accept(configs.server.clone(), ours).await.unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::InvalidData, "{error}");
+        let mut answer = Vec::new();
+        // Unread bytes may make the kernel reset what was answered; most often they do not.
+        let _ = theirs.read_to_end(&mut answer).await;
+        assert_eq!(answer.first(), Some(&ALERT));
+
+        // The same in the middle of a session.
+        let (mut ours, theirs) = configs.connect().await;
+        let (mut tcp, _) = theirs.into_inner();
+        tcp.write_all(&[
+            23, 3, 3, 0, 20, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
+        ])
+        .await
+        .unwrap();
+        let error = ours.read_u8().await.unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::InvalidData, "{error}");
+
+        // A handshake that never comes to its end, in pieces that make sense.
+        let (ours, mut theirs) = Configs::sockets().await;
+        let accepting = tokio::spawn(TlsStream::accept(configs.server.clone(), ours));
+        let mut record = vec![22, 3, 1, 0x40, 0, 1, 0, 0xff, 0xff];
+        record.resize(5 + 0x4000, 0);
+        for _ in 0..8 {
+            if theirs.write_all(&record).await.is_err() {
+                break;
+            }
+            record.splice(5..9, [0; 4]);
+        }
+        let error = accepting.await.unwrap().unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::InvalidData, "{error}");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn new_keys_of_the_client_are_followed_and_answered() {
+    limited(async {
+        let (mut ours, mut theirs) = Configs::new().connect().await;
+        for round in 0..5_u8 {
+            theirs.get_mut().1.refresh_traffic_keys().unwrap();
+            let bytes = [round; 100];
+            tokio::join!(send(&mut theirs, &bytes), expect(&mut ours, &bytes));
+            tokio::join!(send(&mut ours, &bytes), expect(&mut theirs, &bytes));
+        }
+    })
+    .await;
+}
