@@ -6,8 +6,12 @@
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
-use std::task::Poll;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
+
+use futures_util::task::AtomicWaker;
 
 use sterna_core::{Attachment, ConnectionInfo};
 use sterna_proto::{CloseReason, ErrorCode, v1};
@@ -131,27 +135,47 @@ impl<'a> Serving<'a> {
 
     async fn run(&mut self) -> End {
         let context = self.context;
+        let aside = Aside::new();
         let mut closing = pin!(context.tasks.shutdown_started());
         let mut timer = pin!(sleep_until(Instant::now() + self.beat(TICK)));
         let blocked_beat = self.beat(BLOCKED_TICK);
         loop {
+            // What was done in the last turn may have changed what is waited for.
+            aside.mark();
             let event = {
                 let Self { outward, receiver, meter, .. } = self;
+                let apart = receiver.has_wakers_apart();
                 let mut receiving = pin!(receiver.receive(meter));
                 let turn = poll_fn(|cx| {
                     if let Poll::Ready(end) = outward.poll(cx) {
                         return Poll::Ready(Err(end));
                     }
-                    if outward.attachment.is_ready()
-                        && let Poll::Ready(received) = receiving.as_mut().poll(cx)
+                    if outward.is_blocked()
+                        && look_again(timer.as_mut(), Instant::now() + blocked_beat)
                     {
-                        return Poll::Ready(received.map(Event::Received));
+                        aside.mark();
                     }
+                    let marked = aside.take(cx);
+                    if outward.attachment.is_ready() {
+                        let mut apart_cx = Context::from_waker(&aside.waker);
+                        let received = match (apart, marked) {
+                            (false, _) => receiving.as_mut().poll(cx),
+                            (true, true) => receiving.as_mut().poll(&mut apart_cx),
+                            (true, false) => Poll::Pending,
+                        };
+                        if let Poll::Ready(received) = received {
+                            return Poll::Ready(received.map(Event::Received));
+                        }
+                    } else if marked {
+                        // What was received waits until the session takes it.
+                        aside.mark();
+                    }
+                    if !marked {
+                        return Poll::Pending;
+                    }
+                    let cx = &mut Context::from_waker(&aside.waker);
                     if closing.as_mut().poll(cx).is_ready() {
                         return Poll::Ready(Err(CloseReason::Drained.into()));
-                    }
-                    if outward.is_blocked() {
-                        look_again(timer.as_mut(), Instant::now() + blocked_beat);
                     }
                     timer.as_mut().poll(cx).map(|()| Ok(Event::Tick))
                 });
@@ -268,9 +292,55 @@ impl<'a> Serving<'a> {
     }
 }
 
-fn look_again(timer: Pin<&mut Sleep>, at: Instant) {
-    if at < timer.deadline() {
+/// False: it was going to be looked at before.
+fn look_again(timer: Pin<&mut Sleep>, at: Instant) -> bool {
+    let earlier = at < timer.deadline();
+    if earlier {
         timer.reset(at);
+    }
+    earlier
+}
+
+/// What seldom happens to a connection has a waker of its own, so that a delivery, which mostly is
+/// what wakes the task, does not ask after all of it.
+struct Aside {
+    marks: Arc<Marks>,
+    waker: Waker,
+}
+
+struct Marks {
+    marked: AtomicBool,
+    task: AtomicWaker,
+}
+
+impl Aside {
+    fn new() -> Self {
+        let marks = Arc::new(Marks { marked: AtomicBool::new(true), task: AtomicWaker::new() });
+        Self { waker: Waker::from(marks.clone()), marks }
+    }
+
+    /// It is to be looked at when the task is polled next.
+    fn mark(&self) {
+        self.marks.marked.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether it is to be looked at now. Whatever wakes it from now on wakes the task.
+    fn take(&self, cx: &Context<'_>) -> bool {
+        self.marks.task.register(cx.waker());
+        // Mostly not: a load is cheaper.
+        self.marks.marked.load(Ordering::Relaxed)
+            && self.marks.marked.swap(false, Ordering::Acquire)
+    }
+}
+
+impl Wake for Marks {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        self.marked.store(true, Ordering::Release);
+        self.task.wake();
     }
 }
 

@@ -9,14 +9,15 @@ use rustls_pki_types::{CertificateDer, ServerName};
 use sterna_proto::version;
 use tokio::task::JoinSet;
 use tokio_rustls::TlsConnector;
-use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
+use tokio_tungstenite::tungstenite::{self, Message};
 
 use super::*;
 use crate::config::TlsFiles;
 use crate::tls::{Certificate, TlsConfigs};
 use crate::transport::End;
-use crate::transport::wss::{Socket, close, end_of, socket};
+use crate::transport::websocket::WebSocket;
+use crate::transport::wss::{close, end_of, socket};
 
 #[tokio::test]
 async fn what_is_sent_through_the_listener_comes_back() {
@@ -69,7 +70,7 @@ async fn serve_one(stream: TcpStream, acceptor: Arc<ServerConfig>) -> Option<()>
         Ok(upgraded) => {
             stream.write_all(&upgraded.head).await.ok()?;
             stream.flush().await.ok()?;
-            echo(socket(stream, read_ahead, upgraded.encoding).await).await;
+            echo(socket(stream, read_ahead, upgraded.encoding)).await;
         }
         Err(refused) => refuse(&mut stream, &refused).await,
     }
@@ -77,11 +78,11 @@ async fn serve_one(stream: TcpStream, acceptor: Arc<ServerConfig>) -> Option<()>
 }
 
 /// Ends as the connections of clients do.
-async fn echo(mut socket: Socket) {
+async fn echo(mut socket: WebSocket) {
     let end = loop {
         match socket.next().await {
             Some(Ok(message @ (Message::Text(_) | Message::Binary(_)))) => {
-                if let Err(error) = socket.send(message).await {
+                if let Err(error) = send(&mut socket, message).await {
                     break end_of(&error);
                 }
             }
@@ -95,6 +96,16 @@ async fn echo(mut socket: Socket) {
         End::ByClient => close(socket, CloseReason::Normal).await,
         End::Idle | End::Lost => {}
     }
+}
+
+async fn send(socket: &mut WebSocket, message: Message) -> Result<(), tungstenite::Error> {
+    let mut message = Some(message);
+    std::future::poll_fn(|cx| {
+        std::task::ready!(socket.poll_ready(cx))?;
+        message.take().map_or(Ok(()), |message| socket.write(cx, message))?;
+        socket.poll_flush(cx)
+    })
+    .await
 }
 
 async fn try_echo(address: SocketAddr, certificate: CertificateDer<'static>) {

@@ -144,7 +144,7 @@ async fn upgrade(
         Ok(upgraded) => {
             stream.write_all(&upgraded.head).await.ok()?;
             stream.flush().await.ok()?;
-            Some(transport::wss::open(stream, read_ahead, remote, upgraded.encoding).await)
+            Some(transport::wss::open(stream, read_ahead, remote, upgraded.encoding))
         }
         Err(refused) => {
             context.wss.closed(if refused.status == http::StatusCode::FORBIDDEN {

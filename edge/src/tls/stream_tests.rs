@@ -220,16 +220,18 @@ async fn what_is_not_tls_is_told_so_and_harms_nobody() {
 
         // A handshake that never comes to its end, in pieces that make sense.
         let (ours, mut theirs) = Configs::sockets().await;
-        let accepting = tokio::spawn(TlsStream::accept(configs.server.clone(), ours));
-        let mut record = vec![22, 3, 1, 0x40, 0, 1, 0, 0xff, 0xff];
-        record.resize(5 + 0x4000, 0);
-        for _ in 0..8 {
-            if theirs.write_all(&record).await.is_err() {
-                break;
+        let endless = async {
+            let mut record = vec![22, 3, 1, 0x40, 0, 1, 0, 0xff, 0xff];
+            record.resize(5 + 0x4000, 0);
+            for _ in 0..8 {
+                if theirs.write_all(&record).await.is_err() {
+                    break;
+                }
+                record.splice(5..9, [0; 4]);
             }
-            record.splice(5..9, [0; 4]);
-        }
-        let error = accepting.await.unwrap().unwrap_err();
+        };
+        let accepting = TlsStream::accept(configs.server.clone(), ours);
+        let error = tokio::join!(accepting, endless).0.unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::InvalidData, "{error}");
     })
     .await;

@@ -3,6 +3,7 @@
 //! still listened to. Knows frames and lanes, never what a command means.
 
 pub(crate) mod quic;
+pub(crate) mod websocket;
 pub(crate) mod wss;
 
 use std::net::SocketAddr;
@@ -107,6 +108,12 @@ impl Receiver {
             Self::Quic(receiver) => receiver.receive(meter).await,
             Self::Wss(receiver) => receiver.receive(meter).await,
         }
+    }
+
+    /// Whether what wakes a reader stays with the waker it was given, also when the sender is polled
+    /// with another one.
+    pub(crate) fn has_wakers_apart(&self) -> bool {
+        matches!(self, Self::Wss(_))
     }
 
     /// A frame whose bytes are here already.

@@ -10,30 +10,27 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::{BufMut as _, Bytes, BytesMut};
-use futures_util::{SinkExt as _, StreamExt as _};
 use sterna_core::{Encoding, Outgoing, TransportKind};
 use sterna_proto::{CloseReason, FrameDecoder, codec, limits, v1};
 use tokio::io::AsyncWriteExt as _;
 use tokio::time::{Instant, timeout};
-use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
-use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Role, WebSocketConfig};
+use tokio_tungstenite::tungstenite::protocol::{CloseFrame, WebSocketConfig};
 use tokio_tungstenite::tungstenite::{self, Message, Utf8Bytes};
 
+use super::websocket::WebSocket;
 use super::{CLOSE_PATIENCE, COPY_BYTES, End, Received, Receiver, Sender, Transport};
 use crate::metrics::Meter;
 use crate::tls::TlsStream;
 
-pub(crate) type Socket = WebSocketStream<TlsStream>;
-
 /// After the upgrade was answered. `read_ahead`: bytes that came behind the client's request.
-pub(crate) async fn open(
+pub(crate) fn open(
     stream: TlsStream,
     read_ahead: Vec<u8>,
     remote: SocketAddr,
     encoding: Encoding,
 ) -> Transport {
-    let socket = Rc::new(RefCell::new(socket(stream, read_ahead, encoding).await));
+    let socket = Rc::new(RefCell::new(socket(stream, read_ahead, encoding)));
     Transport {
         kind: TransportKind::WebSocket,
         encoding,
@@ -43,9 +40,8 @@ pub(crate) async fn open(
 }
 
 /// A WebSocket with the settings of all connections.
-pub(crate) async fn socket(stream: TlsStream, read_ahead: Vec<u8>, encoding: Encoding) -> Socket {
-    let config = Some(config(encoding));
-    WebSocketStream::from_partially_read(stream, read_ahead, Role::Server, config).await
+pub(crate) fn socket(stream: TlsStream, read_ahead: Vec<u8>, encoding: Encoding) -> WebSocket {
+    WebSocket::new(stream, read_ahead, config(encoding))
 }
 
 fn config(encoding: Encoding) -> WebSocketConfig {
@@ -65,7 +61,7 @@ fn config(encoding: Encoding) -> WebSocketConfig {
 /// The receiving half.
 #[derive(Debug)]
 pub(crate) struct WssReceiver {
-    socket: Rc<RefCell<Socket>>,
+    socket: Rc<RefCell<WebSocket>>,
     remote: SocketAddr,
     encoding: Encoding,
     decoder: FrameDecoder,
@@ -75,7 +71,7 @@ pub(crate) struct WssReceiver {
 }
 
 impl WssReceiver {
-    fn new(socket: Rc<RefCell<Socket>>, remote: SocketAddr, encoding: Encoding) -> Self {
+    fn new(socket: Rc<RefCell<WebSocket>>, remote: SocketAddr, encoding: Encoding) -> Self {
         let (limit, now) = (limits::HELLO_FRAME_BYTES, Instant::now());
         Self {
             socket,
@@ -106,7 +102,7 @@ impl WssReceiver {
             if let Some(received) = self.take_received()? {
                 return Ok(received);
             }
-            let message = poll_fn(|cx| self.socket.borrow_mut().poll_next_unpin(cx)).await;
+            let message = poll_fn(|cx| self.socket.borrow_mut().poll_next(cx)).await;
             self.last_heard = Instant::now();
             match (message.ok_or(End::ByClient)?, self.encoding) {
                 (Ok(Message::Binary(bytes)), Encoding::Protobuf) => {
@@ -169,7 +165,7 @@ impl ControlFrames {
 /// The sending half.
 #[derive(Debug)]
 pub(crate) struct WssSender {
-    socket: Rc<RefCell<Socket>>,
+    socket: Rc<RefCell<WebSocket>>,
     encoding: Encoding,
     messages: VecDeque<Message>,
     /// Bytes in `messages`, and those that the socket has taken but not yet written.
@@ -180,7 +176,7 @@ pub(crate) struct WssSender {
 }
 
 impl WssSender {
-    fn new(socket: Rc<RefCell<Socket>>, encoding: Encoding) -> Self {
+    fn new(socket: Rc<RefCell<WebSocket>>, encoding: Encoding) -> Self {
         let messages = VecDeque::new();
         let (queued_bytes, unflushed_bytes) = (0, 0);
         Self { socket, encoding, messages, queued_bytes, unflushed_bytes, blocked: false }
@@ -205,7 +201,7 @@ impl WssSender {
         let mut socket = self.socket.borrow_mut();
         let failed = |error: tungstenite::Error| end_of(&error);
         while !self.messages.is_empty() {
-            let ready = socket.poll_ready_unpin(cx).map_err(failed)?;
+            let ready = socket.poll_ready(cx).map_err(failed)?;
             if std::mem::replace(&mut self.blocked, ready.is_pending()) && ready.is_ready() {
                 // It has written all that it had taken before it takes more.
                 self.unflushed_bytes = 0;
@@ -214,9 +210,9 @@ impl WssSender {
             let Some(message) = self.messages.pop_front() else { break };
             self.queued_bytes -= message.len();
             self.unflushed_bytes += message.len();
-            socket.start_send_unpin(message).map_err(failed)?;
+            socket.write(cx, message).map_err(failed)?;
         }
-        ready!(socket.poll_flush_unpin(cx)).map_err(failed)?;
+        ready!(socket.poll_flush(cx)).map_err(failed)?;
         self.messages = VecDeque::new();
         self.unflushed_bytes = 0;
         Poll::Ready(Ok(()))
@@ -243,17 +239,17 @@ impl WssSender {
 /// Says why, or answers the client's own close, and ends the stream. Waits until the client has done
 /// the same: what it has sent and nobody has read would make the kernel reset the connection, which
 /// overtakes what was said.
-pub(crate) async fn close(mut socket: Socket, reason: CloseReason) {
+pub(crate) async fn close(mut socket: WebSocket, reason: CloseReason) {
     let code = CloseCode::from(reason.code());
     let frame = CloseFrame { code, reason: Utf8Bytes::from_static(reason.text()) };
-    if socket.close(Some(frame)).await.is_ok() {
+    if socket.close(frame).await.is_ok() {
         while let Some(Ok(_)) = socket.next().await {}
     } else {
         let _ = socket.flush().await;
     }
-    let stream = socket.get_mut();
+    let mut stream = socket.into_stream();
     if stream.shutdown().await.is_ok() {
-        let _ = tokio::io::copy(stream, &mut tokio::io::sink()).await;
+        let _ = tokio::io::copy(&mut stream, &mut tokio::io::sink()).await;
     }
 }
 
