@@ -20,6 +20,8 @@ import shutil
 import subprocess
 import sys
 
+import rocksdb
+
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 CORPUS = os.path.join(ROOT, "fuzz", "corpus")
 # Where the targets are: only these test binaries link libFuzzer.
@@ -60,7 +62,7 @@ def build(package):
     # A target is named so that build scripts and macros are not instrumented.
     command = ["cargo", "test", "--locked", "--no-run", "--message-format=json",
                "--target", host(), "--features", "sterna-fuzz/libfuzzer", "-p", package]
-    environment = {**os.environ, "RUSTFLAGS": " ".join(FLAGS), "CARGO_INCREMENTAL": "0",
+    environment = {**rocksdb.environment(), "RUSTFLAGS": " ".join(FLAGS), "CARGO_INCREMENTAL": "0",
                    "CARGO_TARGET_DIR": build_folder(), "CARGO_PROFILE_DEV_OPT_LEVEL": "1"}
     done = subprocess.run(command + PACKAGES[package], cwd=ROOT, env=environment,
                           stdout=subprocess.PIPE, text=True)

@@ -20,6 +20,8 @@ import shutil
 import subprocess
 import sys
 
+import rocksdb
+
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 COUNTS = os.path.join(ROOT, "bench", "instructions", "counts.json")
 TOLERANCE = 0.05
@@ -60,7 +62,7 @@ def build():
     for package in OPTIMISED:
         for setting in SETTINGS:
             command += ["--config", f"profile.dev.package.{package}.{setting}"]
-    variables = {**os.environ, "CARGO_INCREMENTAL": "0"}
+    variables = {**rocksdb.environment(), "CARGO_INCREMENTAL": "0"}
     done = subprocess.run(command, cwd=ROOT, env=variables, stdout=subprocess.PIPE, text=True)
     if done.returncode:
         sys.exit(done.returncode)

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Runs every check and test of the repository and closes on `N passed, N failed`.
 
-Called by `make test` with the environment of tools/rocksdb.sh. Says one line for each target,
+Called by `make test`. Says one line for each target,
 and everything about those that fail. Ends with status 1 when anything failed.
 """
 

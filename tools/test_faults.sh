@@ -10,6 +10,7 @@ for scenario in "$@"; do
 done
 # Floods hold thousands of connections open.
 ulimit -n "$(ulimit -H -n)"
+[ -n "${ROCKSDB_LIB_DIR:-}" ] || eval "$(tools/rocksdb.sh --env)"
 cargo build --quiet --locked -p sterna -p sterna-faults
 target=${CARGO_TARGET_DIR:-target}
 STERNA_BIN=$(realpath "$target/debug/sterna") RUST_BACKTRACE=0 \

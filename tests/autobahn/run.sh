@@ -32,6 +32,7 @@ fi
 port=${STERNA_ECHO_PORT:-9443}
 work=$(mktemp -d)
 log=$work/echo.log
+[ -n "${ROCKSDB_LIB_DIR:-}" ] || eval "$(tools/rocksdb.sh --env)"
 binary=$(cargo test --locked -p sterna-edge --lib --no-run --message-format=json 2>"$work/build.log" |
     python3 tests/autobahn/report.py binary) || { cat "$work/build.log" >&2; exit 1; }
 

@@ -264,6 +264,14 @@ impl Driver {
         none && self.open == 0 && self.deadlines.first().is_none() && self.unsent.is_none()
     }
 
+    pub(super) fn make_receives_fail(&mut self, times: usize) {
+        self.socket.failures.set(times);
+    }
+
+    pub(super) fn failures_left(&self) -> usize {
+        self.socket.failures.get()
+    }
+
     pub(super) fn make_every_second_send_fail(&mut self) {
         self.socket.full = Some(std::cell::Cell::new(false));
     }

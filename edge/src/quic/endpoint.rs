@@ -108,6 +108,15 @@ impl Endpoint {
         self.shared.driver.borrow_mut().make_every_second_send_fail();
     }
 
+    /// As if the kernel had no memory for a while.
+    pub(super) fn make_receives_fail(&self, times: usize) {
+        self.shared.driver.borrow_mut().make_receives_fail(times);
+    }
+
+    pub(super) fn failures_left(&self) -> usize {
+        self.shared.driver.borrow().failures_left()
+    }
+
     pub(super) fn has_incoming(&self) -> bool {
         !self.shared.driver.borrow().incoming.is_empty()
     }

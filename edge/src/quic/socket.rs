@@ -15,6 +15,9 @@ pub(super) struct Socket {
     /// Every second send fails as if the kernel's buffer were full, which loopback never fills.
     #[cfg(test)]
     pub(super) full: Option<std::cell::Cell<bool>>,
+    /// So many times in turn the kernel fails to receive.
+    #[cfg(test)]
+    pub(super) failures: std::cell::Cell<usize>,
 }
 
 impl Socket {
@@ -26,6 +29,8 @@ impl Socket {
             state,
             #[cfg(test)]
             full: None,
+            #[cfg(test)]
+            failures: std::cell::Cell::new(0),
         })
     }
 
@@ -76,6 +81,11 @@ impl Socket {
         cx: &mut Context<'_>,
         buffers: &mut ReceiveBuffers,
     ) -> Poll<io::Result<usize>> {
+        #[cfg(test)]
+        if self.failures.get() > 0 {
+            self.failures.set(self.failures.get() - 1);
+            return Poll::Ready(Err(io::ErrorKind::OutOfMemory.into()));
+        }
         loop {
             ready!(self.socket.poll_recv_ready(cx))?;
             let received = self.socket.try_io(Interest::READABLE, || {

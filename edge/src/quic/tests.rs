@@ -143,6 +143,26 @@ async fn a_connection_that_panics_takes_no_other_with_it() {
     .await;
 }
 
+/// A socket that cannot be read for a moment is read again, and nobody is lost.
+#[tokio::test]
+async fn a_socket_that_fails_is_read_again() {
+    local(async {
+        let peers = Peers::new();
+        let (ours, theirs) = peers.connect().await;
+        spawn_local(echo(ours));
+        peers.endpoint.make_receives_fail(3);
+        let (mut send, mut receive) = theirs.open_bi().await.unwrap();
+        send.write_all(b"after the failure").await.unwrap();
+        send.finish().unwrap();
+        assert_eq!(receive.read_to_end(100).await.unwrap(), b"after the failure");
+        assert_eq!(peers.endpoint.failures_left(), 0, "the test has made it fail");
+        theirs.close(0u32.into(), b"");
+        peers.endpoint.wait_idle().await;
+        assert!(peers.endpoint.is_empty());
+    })
+    .await;
+}
+
 /// Everything of many clients comes back whole, through a socket that is full most of the time.
 #[tokio::test]
 async fn many_connections_share_a_socket_that_is_often_full() {

@@ -42,8 +42,18 @@ impl Guard {
             Err(error) => return Err(error),
         };
         let mut guard = Self { file, next: 0 };
-        let newest = newest(&guard.content()?);
+        let content = guard.content()?;
+        let newest = newest(&content);
         guard.next = newest.map_or(0, |(slot, _)| other(slot));
+        if let (Some((slot, commit)), true) = (newest, is_damaged(&content)) {
+            tracing::warn!(
+                path = %path.display(),
+                damaged = other(slot),
+                commit,
+                "one of two claims does not verify, by a write that was cut off or by damage; the \
+                 other one counts, and the next write replaces it"
+            );
+        }
         Ok(guard)
     }
 
@@ -99,6 +109,12 @@ impl Guard {
 pub(crate) fn newest(content: &[u8]) -> Option<(usize, u64)> {
     let slots = content.chunks(SLOT_BYTES).map(decode_slot).enumerate();
     slots.filter_map(|(slot, commit)| Some((slot, commit?))).max_by_key(|(_, commit)| *commit)
+}
+
+/// Whether a slot holds something that is no claim.
+fn is_damaged(content: &[u8]) -> bool {
+    let is_written = |slot: &&[u8]| slot.iter().any(|byte| *byte != 0);
+    content.chunks(SLOT_BYTES).filter(is_written).any(|slot| decode_slot(slot).is_none())
 }
 
 fn other(slot: usize) -> usize {
@@ -182,6 +198,25 @@ mod tests {
         guard.claim(78).unwrap();
         tear_what_differs(&guard, &before);
         assert_eq!(guard.read().unwrap(), Some(77));
+    }
+
+    #[test]
+    fn damage_to_one_of_two_claims_is_noticed_and_the_next_claim_mends_it() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut guard = Guard::open(directory.path(), Durability::Fsync).unwrap();
+        assert!(!is_damaged(&guard.content().unwrap()), "nothing was written");
+        guard.claim_first(5).unwrap();
+        assert!(!is_damaged(&guard.content().unwrap()), "one slot is empty");
+        guard.claim(6).unwrap();
+        guard.claim(7).unwrap();
+        assert!(!is_damaged(&guard.content().unwrap()));
+        guard.file.write_all_at(&[0xff], slot_at(other(guard.next)) + 12).unwrap();
+        assert!(is_damaged(&guard.content().unwrap()));
+        let mut guard = Guard::open(directory.path(), Durability::Fsync).unwrap();
+        assert_eq!(guard.read().unwrap(), Some(6));
+        guard.claim(8).unwrap();
+        assert!(!is_damaged(&guard.content().unwrap()));
+        assert_eq!(guard.read().unwrap(), Some(8));
     }
 
     #[test]
