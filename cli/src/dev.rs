@@ -88,6 +88,7 @@ pub(crate) fn config(args: &DevArgs, keys: &DevKeys) -> Result<Config> {
         workers: args.workers.into(),
         tls: keys.tls.clone(),
         allowed_origins: vec!["*".into()],
+        early_data: false,
         limits: loopback_limits(),
         auth: AuthConfig::new(vec![token_key]),
         http: HttpConfig::new((Ipv4Addr::LOCALHOST, args.http_port).into(), vec![api_key]),

@@ -172,6 +172,7 @@ impl Running {
             workers: config.workers,
             tls: config.tls,
             allowed_origins: config.allowed_origins,
+            early_data: config.early_data,
             node_secret,
             node_number: config.node_number,
             limits: config.limits,

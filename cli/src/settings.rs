@@ -36,6 +36,7 @@ pub(crate) const SETTINGS: &[Setting] = &[
     key("client.certificate", Kind::Text),
     key("client.private_key", Kind::Text),
     key("client.allowed_origins", Kind::Texts),
+    key("client.early_data", Kind::Bool),
     key("client.connections", Kind::Integer),
     key("client.address_connections_per_second", Kind::Integer),
     key("client.address_connection_burst", Kind::Integer),

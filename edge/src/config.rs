@@ -15,6 +15,10 @@ pub struct EdgeConfig {
     /// Origins of web pages that may connect, as in `https://app.example.com`; `*` allows all.
     /// Connections without an Origin header (not browsers) are not concerned.
     pub allowed_origins: Vec<String>,
+    /// Whether a QUIC client that comes back may send its Hello with its first packet (0-RTT). Each
+    /// of its tickets is good for once, so nothing can be replayed; in return tickets are kept here
+    /// and are good for this process alone. Without it they hold everything themselves.
+    pub early_data: bool,
     /// Secret of the node: keys of connection ids, Retry tokens and stateless resets come from it.
     pub node_secret: [u8; 32],
     /// Number of the node in connection ids, 24 bits.

@@ -68,7 +68,7 @@ impl Edge {
     ) -> Result<Self, EdgeError> {
         let plan = Plan::check(&config)?;
         let certificate = Certificate::load(config.tls.clone())?;
-        let tls = TlsConfigs::new(&certificate)?;
+        let tls = TlsConfigs::new(&certificate, config.early_data)?;
         let sockets = listen::bind(config.client_address, plan.workers)?;
         let mut edge = Self {
             address: local_address(&sockets, config.client_address),

@@ -50,6 +50,11 @@ pub(crate) fn retry_sent() {
     counter!("sterna_edge_retries_total").increment(1);
 }
 
+/// A client's first frame came with its first packet (0-RTT).
+pub(crate) fn early_data_accepted() {
+    counter!("sterna_edge_early_data_accepted_total").increment(1);
+}
+
 pub(crate) fn path_changed() {
     counter!("sterna_edge_path_changes_total").increment(1);
 }

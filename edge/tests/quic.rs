@@ -5,12 +5,14 @@
 mod common;
 
 use std::net::UdpSocket;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use common::quic::{QuicClient, client_config, close_reason, connect, next_frame};
-use common::{TestEdge, hello, ping, publish, reply_to, subscribe, within};
-use quinn::{ConnectionError, Endpoint, TransportConfig};
+use common::{TestEdge, client_tls, hello, ping, publish, reply_to, subscribe, within};
+use quinn::crypto::rustls::QuicClientConfig;
+use quinn::{ClientConfig, ConnectionError, Endpoint, TransportConfig};
 use sterna_proto::{CloseReason, FrameDecoder, codec, limits, v1, version};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -285,4 +287,36 @@ async fn a_reader_that_stops_is_closed_as_slow_while_another_is_served() {
     }
     let mut third = QuicClient::start(&edge, "third").await;
     third.ping(2).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_client_that_comes_back_says_hello_with_its_first_packet_where_that_is_allowed() {
+    for allowed in [true, false] {
+        let edge = TestEdge::start_with(|settings| settings.edge.early_data = allowed).await;
+        let mut tls = client_tls(&edge.certificate, version::ALPN);
+        tls.enable_early_data = true;
+        let tls = Arc::new(QuicClientConfig::try_from(tls).unwrap());
+        let mut endpoint = Endpoint::client("127.0.0.1:0".parse().unwrap()).unwrap();
+        endpoint.set_default_client_config(ClientConfig::new(tls));
+        let connecting = || endpoint.connect(edge.edge.local_address(), "localhost").unwrap();
+        let first = within("a handshake", connecting()).await.unwrap();
+        let mut client = QuicClient::on(endpoint.clone(), first).await;
+        client.send(&hello("alice")).await;
+        client.reply(1).await;
+        client.connection.close(0u32.into(), b"");
+
+        let second = connecting().into_0rtt();
+        assert_eq!(second.is_ok(), allowed, "the ticket says what may be done");
+        let Ok((second, accepted)) = second else { continue };
+        let mut client = QuicClient::on(endpoint.clone(), second).await;
+        client.send(&hello("alice")).await;
+        assert!(within("a handshake", accepted).await);
+        let welcome = client.reply(1).await;
+        assert!(matches!(welcome, v1::reply::Result::Welcome(_)), "{welcome:?}");
+        client.ping(2).await;
+        let mut lane = client.connection.open_uni().await.unwrap();
+        lane.write_all(&[version::LANE_STREAM]).await.unwrap();
+        lane.write_all(&codec::encode_to_bytes(&ping(3))).await.unwrap();
+        client.reply(3).await;
+    }
 }

@@ -10,7 +10,7 @@ import cases_clients
 import wire
 from aioquic.quic.connection import QuicConnection
 from clients import Quic, Quiche, Wss
-from node import WaryNode
+from node import EagerNode, WaryNode
 from wire import pb
 
 # By the name that cases carry; quiche is there when it is built.
@@ -19,6 +19,7 @@ if os.environ.get("QUICHE_BIN"):
     STACKS["quiche"] = Quiche
 
 PATH_CHANGES = "sterna_edge_path_changes_total"
+EARLY_DATA = "sterna_edge_early_data_accepted_total"
 BLACKHOLE_SECS = 3
 # A server that has heard nothing repeats its first flight several times within this.
 SILENCE_SECS = 5
@@ -165,7 +166,46 @@ async def test_early_data_is_refused_and_sent_again_by_aioquic(node):
         await client.__aexit__(None, None, None)
 
 
+async def test_early_data_is_taken_from_aioquic_and_a_ticket_only_once(node):
+    eager = EagerNode(node)
+    await eager.start()
+    try:
+        async with Talk(eager, Quic, "eager-first") as talk:
+            ticket = await talk.client.session()
+        assert ticket.max_early_data_size == 0xFFFF_FFFF, ticket.max_early_data_size
+        # Whoever has recorded the first flight can send it again, but it is not taken again.
+        for taken in [True, False]:
+            client = Quic(eager, ticket)
+            await client.connect(wait=False)
+            try:
+                await client.send(wire.hello(eager.token("eager"), "eager-1"))
+                await asyncio.wait_for(client.protocol.wait_connected(), 20)
+                assert bool(client.protocol.early) == taken, client.protocol.early
+                welcome = await client.reply(1)
+                assert welcome.HasField("welcome"), welcome
+                pong = await client.ask(ping=pb.Ping(client_time_ms=7))
+                assert pong.pong.client_time_ms == 7
+            finally:
+                await client.__aexit__(None, None, None)
+        assert eager.metric(EARLY_DATA) == 1
+    finally:
+        assert eager.stop() == 0, eager.log()
+
+
 if "quiche" in STACKS:
+    async def test_early_data_is_taken_from_quiche(node):
+        eager = EagerNode(node)
+        await eager.start()
+        try:
+            async with Talk(eager, Quiche, "eager-quiche-first") as talk:
+                ticket = await talk.client.session()
+            async with Talk(eager, Quiche, "eager-quiche-second", ticket) as talk:
+                assert talk.client.resumed and talk.client.early
+                await talk.go_on()
+            assert eager.metric(EARLY_DATA) == 1
+        finally:
+            assert eager.stop() == 0, eager.log()
+
     async def test_early_data_is_not_offered_to_quiche(node):
         # Its configuration asks for 0-RTT wherever a ticket allows it.
         async with Talk(node, Quiche, "early-quiche-first") as talk:

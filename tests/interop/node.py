@@ -92,11 +92,11 @@ class Node:
             return False
 
 
-class WaryNode(Node):
-    """`sterna serve` that asks everybody for a proof of address (Retry), with the keys of another
-    node, whose tokens it therefore believes."""
+class OtherNode(Node):
+    """`sterna serve` with settings of its own for clients, and the keys of another node, whose
+    tokens it therefore believes."""
 
-    def __init__(self, other):
+    def __init__(self, other, client):
         super().__init__()
         keys = os.path.join(other.data_dir, "keys")
         self.ca = os.path.join(keys, "ca.pem")
@@ -110,7 +110,7 @@ data_dir = "{self.data_dir}"
 address = "127.0.0.1:0"
 certificate = "{keys}/node.pem"
 private_key = "{keys}/node.key"
-handshakes_before_retry = 0
+{client}
 [http]
 address = "127.0.0.1:0"
 [channels]
@@ -131,3 +131,17 @@ file = "{keys}/token.secret"
             raise ValueError("not up yet")
         self.port = int(up["client"].rsplit(":", 1)[1])
         self.http = up["http"]
+
+
+class WaryNode(OtherNode):
+    """Asks everybody for a proof of address (Retry)."""
+
+    def __init__(self, other):
+        super().__init__(other, "handshakes_before_retry = 0")
+
+
+class EagerNode(OtherNode):
+    """Takes what comes before the end of a handshake (0-RTT)."""
+
+    def __init__(self, other):
+        super().__init__(other, "early_data = true")

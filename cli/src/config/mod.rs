@@ -35,6 +35,7 @@ pub(crate) struct Config {
     pub(crate) workers: usize,
     pub(crate) tls: TlsFiles,
     pub(crate) allowed_origins: Vec<String>,
+    pub(crate) early_data: bool,
     pub(crate) limits: EdgeLimits,
     pub(crate) auth: AuthConfig,
     pub(crate) http: HttpConfig,
@@ -107,6 +108,7 @@ impl Reader {
         let log = self.log();
         let node_number = self.integer("node.number", 1, 0..=0xff_ffff);
         let workers = self.integer("client.workers", 2, 1..=32);
+        let early_data = self.bool("client.early_data", false);
         let drain_deadline = self.duration("node.drain_deadline", "10s", "1s", "1h");
         Some(Config {
             data_dir: data_dir?,
@@ -118,6 +120,7 @@ impl Reader {
             workers: workers? as usize,
             tls: tls?,
             allowed_origins: self.texts("client.allowed_origins"),
+            early_data: early_data?,
             limits: limits?,
             auth: auth?,
             http: http?,

@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use futures_util::{SinkExt as _, StreamExt as _};
-use rustls_pki_types::{CertificateDer, ServerName};
+use rustls_pki_types::ServerName;
 use sterna_proto::version;
 use tokio::task::JoinSet;
 use tokio_rustls::TlsConnector;
@@ -13,15 +13,14 @@ use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
 use tokio_tungstenite::tungstenite::{self, Message};
 
 use super::*;
-use crate::config::TlsFiles;
-use crate::tls::{Certificate, TlsConfigs};
+use crate::tls::testing::tls_over_tcp;
 use crate::transport::End;
 use crate::transport::websocket::WebSocket;
 use crate::transport::wss::{close, end_of, socket};
 
 #[tokio::test]
 async fn what_is_sent_through_the_listener_comes_back() {
-    let (acceptor, certificate) = acceptor();
+    let (acceptor, client) = tls_over_tcp();
     if let Ok(address) = std::env::var("STERNA_ECHO_ADDRESS") {
         let listener = TcpListener::bind(&address).await.unwrap();
         println!("echo on {}", listener.local_addr().unwrap());
@@ -36,21 +35,8 @@ async fn what_is_sent_through_the_listener_comes_back() {
     let address = listener.local_addr().unwrap();
     tokio::select! {
         () = serve_echo(listener, acceptor) => unreachable!("it serves for ever"),
-        () = try_echo(address, certificate) => {}
+        () = try_echo(address, client) => {}
     }
-}
-
-fn acceptor() -> (Arc<ServerConfig>, CertificateDer<'static>) {
-    let folder = tempfile::tempdir().unwrap();
-    let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
-    let files = TlsFiles {
-        certificate_chain: folder.path().join("chain.pem"),
-        private_key: folder.path().join("key.pem"),
-    };
-    std::fs::write(&files.certificate_chain, made.cert.pem()).unwrap();
-    std::fs::write(&files.private_key, made.signing_key.serialize_pem()).unwrap();
-    let tls = TlsConfigs::new(&Certificate::load(files).unwrap()).unwrap();
-    (tls.tcp, made.cert.der().clone())
 }
 
 async fn serve_echo(listener: TcpListener, acceptor: Arc<ServerConfig>) {
@@ -108,18 +94,10 @@ async fn send(socket: &mut WebSocket, message: Message) -> Result<(), tungstenit
     .await
 }
 
-async fn try_echo(address: SocketAddr, certificate: CertificateDer<'static>) {
-    let mut roots = rustls::RootCertStore::empty();
-    roots.add(certificate).unwrap();
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let tls = rustls::ClientConfig::builder_with_provider(provider)
-        .with_protocol_versions(&[&rustls::version::TLS13])
-        .unwrap()
-        .with_root_certificates(roots)
-        .with_no_client_auth();
+async fn try_echo(address: SocketAddr, tls: Arc<rustls::ClientConfig>) {
     let tcp = TcpStream::connect(address).await.unwrap();
     let name = ServerName::try_from("localhost").unwrap();
-    let stream = TlsConnector::from(Arc::new(tls)).connect(name, tcp).await.unwrap();
+    let stream = TlsConnector::from(tls).connect(name, tcp).await.unwrap();
     let url = format!("wss://localhost{}", version::WEBSOCKET_PATH);
     let mut request = url.into_client_request().unwrap();
     let protocol = version::SUBPROTOCOL_PROTOBUF.parse().unwrap();

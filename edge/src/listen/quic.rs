@@ -18,7 +18,7 @@ use crate::connection;
 use crate::error::EdgeError;
 use crate::keys::NodeKeys;
 use crate::metrics;
-use crate::quic::{Connection, Endpoint, Incoming, ServerTls};
+use crate::quic::{Arrival, Connection, ConnectionError, Endpoint, Incoming, ServerTls};
 use crate::steer::ConnectionIds;
 use crate::tls::TlsConfigs;
 use crate::transport::{self, Transport};
@@ -196,7 +196,12 @@ async fn open(
 async fn shake_hands(context: &WorkerContext, incoming: Incoming) -> Option<Connection> {
     let connected = async {
         let connection = incoming.accept()?;
-        connection.connected().await.map(|()| connection)
+        if connection.connected().await? == Arrival::Early {
+            // Whoever does not go on is gone after the idle timeout, and gets no more than thrice
+            // what it sent until then.
+            metrics::early_data_accepted();
+        }
+        Ok::<_, ConnectionError>(connection)
     };
     let result = timeout(context.config.limits.handshake_deadline, connected).await;
     context.quic.handshake(match &result {

@@ -21,6 +21,14 @@ pub(crate) struct Connection {
     pub(super) inner: Rc<Inner>,
 }
 
+/// How a connection came about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Arrival {
+    Complete,
+    /// Something can be read, and the handshake goes on.
+    Early,
+}
+
 #[derive(Debug)]
 pub(super) struct Inner {
     pub(super) handle: ConnectionHandle,
@@ -45,6 +53,8 @@ pub(super) struct State {
     error: Option<Box<ConnectionError>>,
     task: Option<Waker>,
     connected: bool,
+    /// Something came before the end of the handshake (0-RTT).
+    early: bool,
     /// Streams or datagrams may have something to read.
     has_input: bool,
 }
@@ -61,6 +71,7 @@ impl Connection {
             error: None,
             task: None,
             connected: false,
+            early: false,
             has_input: false,
         };
         let inner = Inner {
@@ -76,13 +87,15 @@ impl Connection {
         Self { inner: Rc::new(inner) }
     }
 
-    /// Waits for the handshake.
-    pub(crate) async fn connected(&self) -> Result<(), ConnectionError> {
+    /// Waits for the end of the handshake, or for what a client who has been here before sends
+    /// earlier. It is the one who has got the ticket then; where it is, only the handshake proves.
+    pub(crate) async fn connected(&self) -> Result<Arrival, ConnectionError> {
         poll_fn(|cx| {
             let mut state = self.inner.state.borrow_mut();
             match &state.error {
                 Some(error) => Poll::Ready(Err((**error).clone())),
-                None if state.connected => Poll::Ready(Ok(())),
+                None if state.connected => Poll::Ready(Ok(Arrival::Complete)),
+                None if state.early => Poll::Ready(Ok(Arrival::Early)),
                 None => state.wait(cx),
             }
         })
@@ -253,6 +266,10 @@ impl State {
                 Event::Connected => self.connected = true,
                 Event::ConnectionLost { reason } => {
                     self.error.get_or_insert_with(|| Box::new(reason));
+                }
+                Event::Stream(StreamEvent::Opened { .. }) if !self.connected => {
+                    self.early = true;
+                    self.has_input = true;
                 }
                 Event::DatagramReceived
                 | Event::Stream(StreamEvent::Opened { .. } | StreamEvent::Readable { .. }) => {

@@ -16,7 +16,7 @@ mod streams;
 mod tests;
 mod tls;
 
-pub(crate) use connection::Connection;
+pub(crate) use connection::{Arrival, Connection};
 pub(crate) use endpoint::{Endpoint, Incoming};
 pub(crate) use quinn_proto::ConnectionError;
 pub(crate) use streams::{Read, RecvStream, SendStream, WriteError};

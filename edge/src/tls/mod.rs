@@ -4,6 +4,8 @@
 
 mod machine;
 mod stream;
+#[cfg(test)]
+pub(crate) mod testing;
 
 pub(crate) use stream::TlsStream;
 
@@ -13,7 +15,7 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use rustls::crypto::CryptoProvider;
 use rustls::crypto::aws_lc_rs;
-use rustls::server::{ClientHello, ProducesTickets, ResolvesServerCert};
+use rustls::server::{ClientHello, ProducesTickets, ResolvesServerCert, ServerSessionMemoryCache};
 use rustls::sign::CertifiedKey;
 use rustls_pki_types::pem::{self, PemObject as _};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
@@ -56,23 +58,36 @@ pub(crate) struct TlsConfigs {
 }
 
 impl TlsConfigs {
-    pub(crate) fn new(certificate: &Arc<Certificate>) -> Result<Self, EdgeError> {
+    /// `early_data`: of QUIC clients.
+    pub(crate) fn new(certificate: &Arc<Certificate>, early_data: bool) -> Result<Self, EdgeError> {
         let tickets = aws_lc_rs::Ticketer::new()
             .map_err(|error| EdgeError::Certificate(format!("no session ticket key: {error}")))?;
-        Ok(Self {
-            quic: server_config(certificate, &tickets, version::ALPN)?,
-            tcp: server_config(certificate, &tickets, b"http/1.1")?,
-        })
+        let mut quic = server_config(certificate, &tickets, version::ALPN)?;
+        if early_data {
+            accept_early_data(&mut quic);
+        }
+        let tcp = server_config(certificate, &tickets, b"http/1.1")?;
+        Ok(Self { quic: Arc::new(quic), tcp: Arc::new(tcp) })
     }
 }
 
+/// Tickets become references to sessions that are kept here, and that are taken out by the first
+/// who shows the ticket (RFC 8446, section 8.1): what came early and is sent again by somebody else
+/// is not accepted again.
+fn accept_early_data(config: &mut rustls::ServerConfig) {
+    config.ticketer = Arc::new(NoTickets);
+    config.session_storage = ServerSessionMemoryCache::new(SESSIONS_KEPT);
+    // All or nothing, says RFC 9001, section 4.6.1; QUIC's own limits bound it.
+    config.max_early_data_size = u32::MAX;
+}
+
 /// Resumption is stateless: an encrypted ticket costs this process no memory, and all workers
-/// accept it. 0-RTT is off, which is the only thing that would need a store of sessions.
+/// accept it.
 fn server_config(
     certificate: &Arc<Certificate>,
     tickets: &Arc<dyn ProducesTickets>,
     alpn: &[u8],
-) -> Result<Arc<rustls::ServerConfig>, EdgeError> {
+) -> Result<rustls::ServerConfig, EdgeError> {
     let mut config = rustls::ServerConfig::builder_with_provider(provider())
         .with_protocol_versions(&[&rustls::version::TLS13])
         .map_err(|error| EdgeError::Certificate(error.to_string()))?
@@ -83,8 +98,34 @@ fn server_config(
     config.session_storage = Arc::new(rustls::server::NoServerSessionStorage {});
     config.send_tls13_tickets = 1;
     config.max_early_data_size = 0;
-    Ok(Arc::new(config))
+    Ok(config)
 }
+
+/// Where sessions are kept there are no tickets that hold one.
+#[derive(Debug)]
+struct NoTickets;
+
+impl ProducesTickets for NoTickets {
+    fn enabled(&self) -> bool {
+        false
+    }
+
+    fn lifetime(&self) -> u32 {
+        0
+    }
+
+    fn encrypt(&self, _plain: &[u8]) -> Option<Vec<u8>> {
+        None
+    }
+
+    fn decrypt(&self, _cipher: &[u8]) -> Option<Vec<u8>> {
+        None
+    }
+}
+
+/// TLS sessions that clients may come back to with early data, the newest; some 500 bytes each.
+/// Whoever comes with an older ticket makes a full handshake.
+const SESSIONS_KEPT: usize = 32 * 1024;
 
 /// Named explicitly: a dependency may enable another one and make the default ambiguous.
 fn provider() -> Arc<CryptoProvider> {

@@ -2,15 +2,14 @@
 
 use std::time::Duration;
 
-use rustls_pki_types::{CertificateDer, ServerName};
+use rustls_pki_types::ServerName;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
 use super::*;
-use crate::config::TlsFiles;
-use crate::tls::{Certificate, TlsConfigs};
+use crate::tls::testing::tls_over_tcp;
 
 type Client = tokio_rustls::client::TlsStream<TcpStream>;
 
@@ -21,16 +20,8 @@ struct Configs {
 
 impl Configs {
     fn new() -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
-        let files = TlsFiles {
-            certificate_chain: folder.path().join("chain.pem"),
-            private_key: folder.path().join("key.pem"),
-        };
-        std::fs::write(&files.certificate_chain, made.cert.pem()).unwrap();
-        std::fs::write(&files.private_key, made.signing_key.serialize_pem()).unwrap();
-        let server = TlsConfigs::new(&Certificate::load(files).unwrap()).unwrap().tcp;
-        Self { server, client: client_config(made.cert.der().clone()) }
+        let (server, client) = tls_over_tcp();
+        Self { server, client }
     }
 
     /// Both ends of the TCP connection.
@@ -49,18 +40,6 @@ impl Configs {
             tokio::join!(TlsStream::accept(self.server.clone(), ours), connecting);
         (accepted.unwrap(), connected.unwrap())
     }
-}
-
-fn client_config(certificate: CertificateDer<'static>) -> Arc<rustls::ClientConfig> {
-    let mut roots = rustls::RootCertStore::empty();
-    roots.add(certificate).unwrap();
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let config = rustls::ClientConfig::builder_with_provider(provider)
-        .with_protocol_versions(&[&rustls::version::TLS13])
-        .unwrap()
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    Arc::new(config)
 }
 
 fn noise(length: usize) -> Vec<u8> {

@@ -73,6 +73,7 @@ fn settings(files: &TempDir) -> Settings {
         workers: 2,
         tls: tls_files(files),
         allowed_origins: vec!["https://app.example.com".into()],
+        early_data: false,
         node_secret: [7; 32],
         node_number: 1,
         limits: EdgeLimits {
