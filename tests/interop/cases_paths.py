@@ -199,9 +199,13 @@ if "quiche" in STACKS:
         try:
             async with Talk(eager, Quiche, "eager-quiche-first") as talk:
                 ticket = await talk.client.session()
-            async with Talk(eager, Quiche, "eager-quiche-second", ticket) as talk:
-                assert talk.client.resumed and talk.client.early
-                await talk.go_on()
+            hello = wire.hello(eager.token("eager"), "eager-2")
+            async with Quiche(eager, ticket, hello) as client:
+                assert client.resumed and client.early
+                welcome = await client.reply(1)
+                assert welcome.HasField("welcome"), welcome
+                pong = await client.ask(ping=pb.Ping(client_time_ms=7))
+                assert pong.pong.client_time_ms == 7
             assert eager.metric(EARLY_DATA) == 1
         finally:
             assert eager.stop() == 0, eager.log()
@@ -210,9 +214,11 @@ if "quiche" in STACKS:
         # Its configuration asks for 0-RTT wherever a ticket allows it.
         async with Talk(node, Quiche, "early-quiche-first") as talk:
             ticket = await talk.client.session()
-        async with Talk(node, Quiche, "early-quiche-second", ticket) as talk:
-            assert talk.client.resumed and not talk.client.early
-            await talk.go_on()
+        hello = wire.hello(node.token("early"), "early-2")
+        async with Quiche(node, ticket, hello) as client:
+            assert client.resumed and not client.early
+            welcome = await client.reply(1)
+            assert welcome.HasField("welcome"), welcome
 
 
 @each_stack

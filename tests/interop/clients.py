@@ -314,10 +314,12 @@ class Quic(Client):
 class Quiche(Client):
     """quiche, on raw QUIC, as a process (quiche/src/main.rs)."""
 
-    def __init__(self, node, ticket=None):
+    def __init__(self, node, ticket=None, first=None):
+        """`first`: a frame that goes out early where the ticket allows it."""
         super().__init__()
         self._node = node
         self._ticket = ticket
+        self._first = wire.delimited(first).hex() if first else "-"
         self._child = None
         self._reading = None
         self._streams = Streams()
@@ -334,7 +336,7 @@ class Quiche(Client):
     async def start(self):
         self._child = await asyncio.create_subprocess_exec(
             os.environ["QUICHE_BIN"], f"{self._node.host}:{self._node.port}", self._node.ca,
-            self._ticket or "-", stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
+            self._ticket or "-", self._first, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
             limit=2**20)
         self._reading = asyncio.create_task(self._read())
 

@@ -1,6 +1,7 @@
 //! quiche (Cloudflare's QUIC on BoringSSL) as a process: one connection, told what to do line by
 //! line on its input, telling what happens line by line on its output. Knows nothing of frames; the
-//! Python cases beside it do. Ends with its connection or its input.
+//! Python cases beside it do. Ends with its connection or its input. What it is to say first goes out
+//! on stream 0 before the handshake ends, where the session allows it (0-RTT).
 //!
 //! Input: `stream ID HEX`, `finish ID HEX`, `datagram HEX`, `rebind IP` (as a NAT does, unknown to
 //! QUIC), `migrate IP` (on purpose, with a fresh connection id), `blackhole on|off`, `close CODE`.
@@ -28,10 +29,13 @@ const LINES: usize = 1024;
 
 fn main() -> Outcome<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let [address, authority, session] = arguments.as_slice() else {
-        return Err("usage: ADDRESS CA_FILE SESSION_HEX (or - without one)".into());
+    let [address, authority, session, first] = arguments.as_slice() else {
+        return Err("usage: ADDRESS CA_FILE SESSION_HEX FIRST_HEX (or - without one)".into());
     };
     let mut client = Client::connect(address.parse()?, authority, session)?;
+    if first != "-" {
+        client.to_say = Some(from_hex(first)?);
+    }
     let lines = read_lines();
     let mut input_goes_on = true;
     while !client.connection.is_closed() {
@@ -79,6 +83,9 @@ struct Client {
     told_connected: bool,
     told_session: bool,
     ids_given: u8,
+    /// As soon as anything may be said.
+    to_say: Option<Vec<u8>>,
+    said_early: bool,
 }
 
 impl Client {
@@ -100,6 +107,8 @@ impl Client {
             told_connected: false,
             told_session: false,
             ids_given: 0,
+            to_say: None,
+            said_early: false,
         })
     }
 
@@ -148,6 +157,14 @@ impl Client {
     /// Sends what is to be sent, and takes what has come.
     fn turn(&mut self) -> Outcome<()> {
         self.transmit()?;
+        let early = self.connection.is_in_early_data();
+        if (early || self.connection.is_established())
+            && let Some(bytes) = self.to_say.take()
+        {
+            self.said_early = early;
+            self.send(0, &bytes, false)?;
+            self.transmit()?;
+        }
         self.receive()?;
         if self.connection.timeout() == Some(Duration::ZERO) {
             self.connection.on_timeout();
@@ -213,8 +230,7 @@ impl Client {
     fn tell(&mut self) -> Outcome<()> {
         if self.connection.is_established() && !self.told_connected {
             self.told_connected = true;
-            let (resumed, early) =
-                (self.connection.is_resumed(), self.connection.is_in_early_data());
+            let (resumed, early) = (self.connection.is_resumed(), self.said_early);
             let retries = self.retries;
             say(&format!("connected resumed={resumed} early={early} retries={retries}"))?;
         }
