@@ -17,6 +17,9 @@ pub(super) struct Machine {
     peer_closed: bool,
     /// We have said so.
     closed: bool,
+    /// An error has ended it. rustls is not asked again: what it remembers of the error's bytes are
+    /// places in a buffer that has gone.
+    failed: bool,
 }
 
 /// How far a connection is when it has looked at all that was received.
@@ -36,7 +39,7 @@ enum Step {
 impl Machine {
     pub(super) fn new(config: Arc<ServerConfig>) -> io::Result<Self> {
         let tls = UnbufferedServerConnection::new(config).map_err(io::Error::other)?;
-        Ok(Self { tls, peer_closed: false, closed: false })
+        Ok(Self { tls, peer_closed: false, closed: false, failed: false })
     }
 
     pub(super) fn peer_has_closed(&self) -> bool {
@@ -45,7 +48,7 @@ impl Machine {
 
     /// Looks at what was received: puts what it means into `plain`, and what is to be answered, the
     /// alert about an error included, into `outgoing`. Also returns how much of it is done with; the
-    /// rest has to come again, with more behind it.
+    /// rest has to come again, with more behind it. Not to be called again after an error.
     pub(super) fn advance(
         &mut self,
         received: &mut [u8],
@@ -58,10 +61,18 @@ impl Machine {
             at += done;
             match step {
                 Step::Again => {}
+                Step::At(_) if received.len() - at >= RECEIVE_BYTES => {
+                    self.failed = true;
+                    let error = "a message of the handshake is too large".to_owned();
+                    return (at, Err(rustls::Error::General(error)));
+                }
                 Step::At(stage) => return (at, Ok(stage)),
                 Step::Failed(error) => {
-                    // Its alert.
-                    while matches!(self.step(&mut [], plain, outgoing).1, Step::Again) {}
+                    // Its alert. As long as there is something to say, rustls reads nothing.
+                    while self.tls.wants_write() {
+                        self.step(&mut [], plain, outgoing);
+                    }
+                    self.failed = true;
                     return (at, Err(error));
                 }
             }
@@ -120,7 +131,7 @@ impl Machine {
         received: &mut [u8],
         outgoing: &mut Vec<u8>,
     ) -> io::Result<()> {
-        if self.closed {
+        if self.closed || self.failed {
             return Err(io::ErrorKind::BrokenPipe.into());
         }
         self.with_traffic(received, outgoing, |mut traffic, outgoing| {
@@ -130,7 +141,7 @@ impl Machine {
 
     /// Says that no more comes, once. Nothing where there is no session to end.
     pub(super) fn close(&mut self, received: &mut [u8], outgoing: &mut Vec<u8>) {
-        if !std::mem::replace(&mut self.closed, true) {
+        if !std::mem::replace(&mut self.closed, true) && !self.failed {
             let closed = self.with_traffic(received, outgoing, |mut traffic, outgoing| {
                 append(outgoing, RECORD_OVERHEAD, |room| traffic.queue_close_notify(room))
             });
@@ -151,16 +162,20 @@ impl Machine {
     ) -> io::Result<()> {
         loop {
             // What can be decrypted was when it came, so nothing is discarded here.
-            match self.tls.process_tls_records(received).state.map_err(io::Error::other)? {
-                ConnectionState::WriteTraffic(traffic) => {
+            match self.tls.process_tls_records(received).state {
+                Ok(ConnectionState::WriteTraffic(traffic)) => {
                     return act(traffic, outgoing).map_err(io::Error::other);
                 }
-                ConnectionState::EncodeTlsData(data) => {
+                Ok(ConnectionState::EncodeTlsData(data)) => {
                     encode(data, outgoing).map_err(io::Error::other)?;
                 }
-                ConnectionState::TransmitTlsData(sent) => sent.done(),
-                ConnectionState::PeerClosed => self.peer_closed = true,
-                _ => return Err(io::ErrorKind::NotConnected.into()),
+                Ok(ConnectionState::TransmitTlsData(sent)) => sent.done(),
+                Ok(ConnectionState::PeerClosed) => self.peer_closed = true,
+                Ok(_) => return Err(io::ErrorKind::NotConnected.into()),
+                Err(error) => {
+                    self.failed = true;
+                    return Err(io::Error::other(error));
+                }
             }
         }
     }
@@ -168,10 +183,11 @@ impl Machine {
 
 impl fmt::Debug for Machine {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { tls: _, peer_closed, closed } = self;
+        let Self { tls: _, peer_closed, closed, failed } = self;
         f.debug_struct("Machine")
             .field("peer_closed", peer_closed)
             .field("closed", closed)
+            .field("failed", failed)
             .finish_non_exhaustive()
     }
 }
@@ -214,6 +230,10 @@ fn append(
         }
     }
 }
+
+/// What is received at once at most, with what was kept. Two records (RFC 8446, section 5.2), so that
+/// one that has begun never fills it.
+pub(super) const RECEIVE_BYTES: usize = 2 * (5 + 16 * 1024 + 256);
 
 /// Of the first record; more are asked for.
 const RECORD_OVERHEAD: usize = 5 + 1 + 16;

@@ -3,11 +3,14 @@
 //! QUIC brings its own.
 
 mod machine;
+mod sessions;
 mod stream;
 #[cfg(test)]
 pub(crate) mod testing;
 
 pub(crate) use stream::TlsStream;
+
+use sessions::Sessions;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -15,7 +18,7 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use rustls::crypto::CryptoProvider;
 use rustls::crypto::aws_lc_rs;
-use rustls::server::{ClientHello, ProducesTickets, ResolvesServerCert, ServerSessionMemoryCache};
+use rustls::server::{ClientHello, ProducesTickets, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 use rustls_pki_types::pem::{self, PemObject as _};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
@@ -71,12 +74,10 @@ impl TlsConfigs {
     }
 }
 
-/// Tickets become references to sessions that are kept here, and that are taken out by the first
-/// who shows the ticket (RFC 8446, section 8.1): what came early and is sent again by somebody else
-/// is not accepted again.
+/// Tickets become references to sessions that are kept here.
 fn accept_early_data(config: &mut rustls::ServerConfig) {
     config.ticketer = Arc::new(NoTickets);
-    config.session_storage = ServerSessionMemoryCache::new(SESSIONS_KEPT);
+    config.session_storage = Arc::new(Sessions::new(SESSIONS_KEPT));
     // All or nothing, says RFC 9001, section 4.6.1; QUIC's own limits bound it.
     config.max_early_data_size = u32::MAX;
 }
@@ -123,8 +124,7 @@ impl ProducesTickets for NoTickets {
     }
 }
 
-/// TLS sessions that clients may come back to with early data, the newest; some 500 bytes each.
-/// Whoever comes with an older ticket makes a full handshake.
+/// Tickets whose sessions are kept with early data; some 500 bytes each.
 const SESSIONS_KEPT: usize = 32 * 1024;
 
 /// Named explicitly: a dependency may enable another one and make the default ambiguous.

@@ -16,7 +16,7 @@ use rustls::ServerConfig;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
-use super::machine::{Machine, Stage};
+use super::machine::{Machine, RECEIVE_BYTES, Stage};
 
 /// The server's end of a connection. To be flushed after writing: what the socket has no room for is
 /// kept until then.
@@ -30,6 +30,8 @@ pub(crate) struct TlsStream {
     plain: Chunk,
     /// For the socket.
     outgoing: Chunk,
+    /// What the client did wrong; boxed, as most do nothing.
+    error: Option<Box<rustls::Error>>,
 }
 
 /// Bytes that are consumed from the front.
@@ -44,6 +46,17 @@ struct Shared {
     received: Box<[u8]>,
     plain: Vec<u8>,
     outgoing: Vec<u8>,
+}
+
+impl Shared {
+    /// What somebody before has left, whose code panicked perhaps, is not for others.
+    fn with<T>(act: impl FnOnce(&mut Self) -> T) -> T {
+        SHARED.with_borrow_mut(|shared| {
+            shared.plain.clear();
+            shared.outgoing.clear();
+            act(shared)
+        })
+    }
 }
 
 thread_local! {
@@ -67,26 +80,31 @@ impl TlsStream {
             incoming: Vec::new(),
             plain: Chunk::default(),
             outgoing: Chunk::default(),
+            error: None,
         };
         loop {
             let stage = poll_fn(|cx| stream.poll_receive(cx, None)).await?;
             poll_fn(|cx| stream.poll_send(cx)).await?;
-            if stage == Stage::Traffic {
+            if let Some(error) = &stream.error {
+                return Err(invalid(error.clone()));
+            }
+            if stage == Some(Stage::Traffic) {
                 return Ok(stream);
             }
         }
     }
 
     /// Receives once, answers what the protocol itself has to answer, and decrypts into `buffer` and,
-    /// what that has no room for, `plain`.
+    /// what that has no room for, `plain`. `None`: what came is an error, which is kept for whoever
+    /// has read all that came before it.
     fn poll_receive(
         &mut self,
         cx: &mut Context<'_>,
         buffer: Option<&mut ReadBuf<'_>>,
-    ) -> Poll<io::Result<Stage>> {
+    ) -> Poll<io::Result<Option<Stage>>> {
         // Answers that the socket had no room for.
         let _ = self.poll_send(cx)?;
-        SHARED.with_borrow_mut(|shared| {
+        Shared::with(|shared| {
             let Shared { received, plain, outgoing } = shared;
             let kept = self.incoming.len();
             received[..kept].copy_from_slice(&self.incoming);
@@ -98,16 +116,13 @@ impl TlsStream {
             }
             let received = &mut received[..kept + count];
             let (done, advanced) = self.machine.advance(received, plain, outgoing);
-            let rest = if self.machine.peer_has_closed() { &[] } else { &received[done..] };
-            keep(&mut self.incoming, rest);
+            let goes_on = advanced.is_ok() && !self.machine.peer_has_closed();
+            keep(&mut self.incoming, if goes_on { &received[done..] } else { &[] });
             self.plain.put(buffer, plain);
-            let sent = self.send_shared(cx, outgoing);
-            let stage = advanced.map_err(invalid)?;
-            sent?;
-            match self.incoming.len() {
-                RECEIVE_BYTES => Poll::Ready(Err(invalid("a message of the handshake too large"))),
-                _ => Poll::Ready(Ok(stage)),
-            }
+            // A socket that fails does so again, and nothing that was read is lost meanwhile.
+            let _ = self.send_shared(cx, outgoing);
+            let stage = advanced.map_err(|error| self.error = Some(Box::new(error))).ok();
+            Poll::Ready(Ok(stage))
         })
     }
 
@@ -157,6 +172,8 @@ impl AsyncRead for TlsStream {
                 let count = buffer.remaining().min(this.plain.rest().len());
                 buffer.put_slice(&this.plain.rest()[..count]);
                 this.plain.consume(count);
+            } else if let Some(error) = &this.error {
+                return Poll::Ready(Err(invalid(error.clone())));
             } else if this.machine.peer_has_closed() {
                 break;
             } else {
@@ -178,7 +195,7 @@ impl AsyncWrite for TlsStream {
         let this = self.get_mut();
         ready!(this.poll_send(cx))?;
         let taken = &bytes[..bytes.len().min(WRITE_BYTES)];
-        SHARED.with_borrow_mut(|shared| {
+        Shared::with(|shared| {
             this.machine.encrypt(taken, &mut this.incoming, &mut shared.outgoing)?;
             this.send_shared(cx, &mut shared.outgoing)?;
             Poll::Ready(Ok(taken.len()))
@@ -241,13 +258,9 @@ fn write(socket: &mut TcpStream, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io:
     }
 }
 
-fn invalid(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> io::Error {
+fn invalid(error: Box<rustls::Error>) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, error)
 }
-
-/// What one call of the system reads at most. Two records (RFC 8446, section 5.2), so that one that
-/// has begun never fills it.
-const RECEIVE_BYTES: usize = 2 * (5 + 16 * 1024 + 256);
 
 /// What is encrypted for one call of the system.
 const WRITE_BYTES: usize = 64 * 1024;

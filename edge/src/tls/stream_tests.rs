@@ -186,17 +186,6 @@ async fn what_is_not_tls_is_told_so_and_harms_nobody() {
         let _ = theirs.read_to_end(&mut answer).await;
         assert_eq!(answer.first(), Some(&ALERT));
 
-        // The same in the middle of a session.
-        let (mut ours, theirs) = configs.connect().await;
-        let (mut tcp, _) = theirs.into_inner();
-        tcp.write_all(&[
-            23, 3, 3, 0, 20, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
-        ])
-        .await
-        .unwrap();
-        let error = ours.read_u8().await.unwrap_err();
-        assert_eq!(error.kind(), io::ErrorKind::InvalidData, "{error}");
-
         // A handshake that never comes to its end, in pieces that make sense.
         let (ours, mut theirs) = Configs::sockets().await;
         let endless = async {
@@ -212,6 +201,82 @@ async fn what_is_not_tls_is_told_so_and_harms_nobody() {
         let accepting = TlsStream::accept(configs.server.clone(), ours);
         let error = tokio::join!(accepting, endless).0.unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::InvalidData, "{error}");
+    })
+    .await;
+}
+
+/// rustls remembers where in the buffer a message of the handshake has begun.
+#[tokio::test]
+async fn an_error_while_a_message_is_on_its_way_ends_that_connection_alone() {
+    const GARBAGE: [u8; 5] = [0x99; 5];
+    // A hello that has begun, and one that makes no sense with another message behind it.
+    let begun = [22, 3, 1, 0, 4, 1, 0, 1, 0].as_slice();
+    let two = [22, 3, 1, 0, 14, 1, 0, 0, 3, 1, 2, 3, 1, 0, 0, 3, 1, 2, 3].as_slice();
+    let fragment_and_alert = [22, 3, 1, 0, 2, 1, 0, 21, 3, 1, 0, 2, 1, 0].as_slice();
+    limited(async {
+        let configs = Configs::new();
+        for first in [begun, two, fragment_and_alert] {
+            let (ours, mut theirs) = Configs::sockets().await;
+            theirs.write_all(&[first, &GARBAGE].concat()).await.unwrap();
+            let error = TlsStream::accept(configs.server.clone(), ours).await.unwrap_err();
+            assert_eq!(error.kind(), io::ErrorKind::InvalidData, "{error}");
+        }
+        let (mut ours, mut theirs) = configs.connect().await;
+        tokio::join!(send(&mut theirs, b"others"), expect(&mut ours, b"others"));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_came_before_an_error_is_read_and_after_it_nothing_is_said() {
+    limited(async {
+        let (mut ours, theirs) = Configs::new().connect().await;
+        let (mut tcp, mut tls) = theirs.into_inner();
+        io::Write::write_all(&mut tls.writer(), b"still good").unwrap();
+        let mut segment = Vec::new();
+        while tls.wants_write() {
+            tls.write_tls(&mut segment).unwrap();
+        }
+        segment.extend_from_slice(&[23, 3, 3, 0, 20]);
+        segment.extend_from_slice(&[0; 20]);
+        tcp.write_all(&segment).await.unwrap();
+        expect(&mut ours, b"still good").await;
+        for _ in 0..2 {
+            let error = ours.read_u8().await.unwrap_err();
+            assert_eq!(error.kind(), io::ErrorKind::InvalidData, "{error}");
+        }
+        assert_eq!(ours.write(b"more").await.unwrap_err().kind(), io::ErrorKind::BrokenPipe);
+        ours.shutdown().await.unwrap();
+        assert_eq!(held(&ours), 0);
+        // Behind the ticket one alert, and the end.
+        let mut answer = Vec::new();
+        tcp.read_to_end(&mut answer).await.unwrap();
+        let (mut rest, mut sizes) = (&answer[..], Vec::new());
+        while let [_, _, _, high, low, records @ ..] = rest {
+            let size = usize::from(u16::from_be_bytes([*high, *low]));
+            sizes.push(size);
+            rest = &records[size..];
+        }
+        let alerts = sizes.iter().filter(|size| **size == 2 + 1 + 16).count();
+        assert!(alerts == 1 && sizes.len() <= 2, "{sizes:?}");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_a_panic_leaves_in_the_shared_buffers_is_for_nobody() {
+    limited(async {
+        let (mut ours, mut theirs) = Configs::new().connect().await;
+        let panicked = std::panic::catch_unwind(|| {
+            Shared::with(|shared| {
+                shared.plain.extend_from_slice(b"an order of a stranger");
+                shared.outgoing.extend_from_slice(b"an alert");
+                panic!("on purpose");
+            })
+        });
+        assert!(panicked.is_err());
+        tokio::join!(send(&mut theirs, b"mine"), expect(&mut ours, b"mine"));
+        tokio::join!(send(&mut ours, b"yours"), expect(&mut theirs, b"yours"));
     })
     .await;
 }
