@@ -2,6 +2,8 @@
 //! two configurations that all workers share. [`stream`] is TLS over TCP, with [`machine`] inside;
 //! QUIC brings its own.
 
+#[cfg(test)]
+mod fuzz_tests;
 mod machine;
 mod sessions;
 mod stream;
