@@ -6,17 +6,14 @@
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::task::{Context, Poll, Wake, Waker};
+use std::task::Poll;
 use std::time::Duration;
-
-use futures_util::task::AtomicWaker;
 
 use sterna_core::{Attachment, ConnectionInfo};
 use sterna_proto::{CloseReason, ErrorCode, v1};
 use tokio::time::{Instant, Sleep, sleep_until, timeout_at};
 
+use crate::aside::Aside;
 use crate::auth::AuthError;
 use crate::listen::Admitted;
 use crate::metrics::{self, Meter};
@@ -157,7 +154,7 @@ impl<'a> Serving<'a> {
                     }
                     let marked = aside.take(cx);
                     if outward.attachment.is_ready() {
-                        let mut apart_cx = Context::from_waker(&aside.waker);
+                        let mut apart_cx = aside.context();
                         let received = match (apart, marked) {
                             (false, _) => receiving.as_mut().poll(cx),
                             (true, true) => receiving.as_mut().poll(&mut apart_cx),
@@ -173,7 +170,7 @@ impl<'a> Serving<'a> {
                     if !marked {
                         return Poll::Pending;
                     }
-                    let cx = &mut Context::from_waker(&aside.waker);
+                    let cx = &mut aside.context();
                     if closing.as_mut().poll(cx).is_ready() {
                         return Poll::Ready(Err(CloseReason::Drained.into()));
                     }
@@ -299,49 +296,6 @@ fn look_again(timer: Pin<&mut Sleep>, at: Instant) -> bool {
         timer.reset(at);
     }
     earlier
-}
-
-/// What seldom happens to a connection has a waker of its own, so that a delivery, which mostly is
-/// what wakes the task, does not ask after all of it.
-struct Aside {
-    marks: Arc<Marks>,
-    waker: Waker,
-}
-
-struct Marks {
-    marked: AtomicBool,
-    task: AtomicWaker,
-}
-
-impl Aside {
-    fn new() -> Self {
-        let marks = Arc::new(Marks { marked: AtomicBool::new(true), task: AtomicWaker::new() });
-        Self { waker: Waker::from(marks.clone()), marks }
-    }
-
-    /// It is to be looked at when the task is polled next.
-    fn mark(&self) {
-        self.marks.marked.store(true, Ordering::Relaxed);
-    }
-
-    /// Whether it is to be looked at now. Whatever wakes it from now on wakes the task.
-    fn take(&self, cx: &Context<'_>) -> bool {
-        self.marks.task.register(cx.waker());
-        // Mostly not: a load is cheaper.
-        self.marks.marked.load(Ordering::Relaxed)
-            && self.marks.marked.swap(false, Ordering::Acquire)
-    }
-}
-
-impl Wake for Marks {
-    fn wake(self: Arc<Self>) {
-        self.wake_by_ref();
-    }
-
-    fn wake_by_ref(self: &Arc<Self>) {
-        self.marked.store(true, Ordering::Release);
-        self.task.wake();
-    }
 }
 
 /// Counts a connection while it lives.

@@ -10,6 +10,7 @@ pub mod config;
 pub mod error;
 pub mod http;
 
+mod aside;
 mod connection;
 mod descriptors;
 mod keys;
