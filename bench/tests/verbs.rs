@@ -134,7 +134,7 @@ fn scale_measures_every_step() {
         assert!(number(row, "deliveries_per_second") > 0.0, "{row}");
         assert!(at % 2 == 1 || number(row, "of_first") == 1.0, "{row}");
     }
-    for refused in ["scale --sessions-steps 30,10", "scale --only nats-wss"] {
+    for refused in ["scale --sessions-steps 30,10", "latency --only nats-wss"] {
         let output = run(refused);
         assert!(!output.status.success() && !output.stderr.is_empty(), "{refused}");
     }

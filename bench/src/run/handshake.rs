@@ -11,7 +11,7 @@ use futures_util::future::try_join_all;
 use hdrhistogram::Histogram;
 use tokio::time::Instant;
 
-use super::Window;
+use super::{Window, peers_may_fail};
 use crate::client::{Access, Client, quic, tls};
 use crate::meter::{self, Percentiles};
 use crate::progress::Progress;
@@ -39,10 +39,12 @@ struct Half {
 
 pub async fn run(options: &Options, targets: &[Target], progress: &Progress) -> Result<Report> {
     let mut best: Vec<[Option<Half>; 2]> = vec![[None, None]; targets.len()];
+    let mut notes = Vec::new();
     for round in 1..=options.rounds {
         for (target, best) in targets.iter().zip(&mut best) {
             progress.next(format!("{} (round {round} of {})", target.name, options.rounds), 0);
-            let halves = measure(options, target, progress).await?;
+            let measured = measure(options, target, progress).await;
+            let Some(halves) = peers_may_fail(target, measured, &mut notes)? else { continue };
             for (best, half) in best.iter_mut().zip(halves) {
                 if best.as_ref().is_none_or(|best| half.cpu_us < best.cpu_us) {
                     *best = Some(half);
@@ -51,6 +53,7 @@ pub async fn run(options: &Options, targets: &[Target], progress: &Progress) -> 
         }
     }
     let mut report = Report::new("handshake", method(options), COLUMNS);
+    report.notes = notes;
     for (target, [full, resumed]) in targets.iter().zip(&best) {
         let (Some(full), Some(resumed)) = (full, resumed) else { continue };
         report.rows.push(Row::new(target, &values(full, resumed)));

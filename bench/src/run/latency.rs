@@ -8,9 +8,9 @@ use anyhow::{Context as _, Result, ensure};
 use futures_util::future::try_join_all;
 use tokio::time::Instant;
 
-use super::Window;
 use super::commit::CommitLoop;
 use super::pace::Pace;
+use super::{Window, peers_may_fail};
 use crate::client::{Client, Transport};
 use crate::meter::Percentiles;
 use crate::progress::Progress;
@@ -43,12 +43,14 @@ pub async fn run(options: &Options, targets: &[Target], progress: &Progress) -> 
     let mut best: Vec<Option<Round>> = vec![None; targets.len()];
     let mut sync_ms = f64::INFINITY;
     let mut rates = Rates(Vec::new());
+    let mut notes = Vec::new();
     for round in 1..=options.rounds {
         for (target, best) in targets.iter().zip(&mut best) {
             let rate = rates.of(target.transport, options, targets, progress).await?;
             let what = format!("{} (round {round} of {})", target.name, options.rounds);
             progress.next(what, options.clients.into());
-            let measured = measure(options, target, rate, progress).await?;
+            let measured = measure(options, target, rate, progress).await;
+            let Some(measured) = peers_may_fail(target, measured, &mut notes)? else { continue };
             if best.as_ref().is_none_or(|best| measured.delivery.p99 < best.delivery.p99) {
                 *best = Some(measured);
             }
@@ -61,8 +63,10 @@ pub async fn run(options: &Options, targets: &[Target], progress: &Progress) -> 
     if options.syncs.is_none() {
         sync_ms = 0.0;
     }
-    let rounds: Vec<_> = targets.iter().zip(best.into_iter().flatten()).collect();
-    Ok(report(options, &rounds, sync_ms))
+    let rounds = targets.iter().zip(best).filter_map(|(target, best)| Some((target, best?)));
+    let mut report = report(options, &rounds.collect::<Vec<_>>(), sync_ms);
+    report.notes.extend(notes);
+    Ok(report)
 }
 
 /// At what rate each transport is measured.
@@ -195,12 +199,15 @@ async fn measure(
     progress: &Progress,
 ) -> Result<Round> {
     let mut running = target.start().await?;
+    ensure!(
+        !running.access.dialect.subscribes_to_publish(),
+        "it delivers to nobody what he has published himself"
+    );
     let clients = gather(options, &running, progress).await?;
-    let echo = target.part == Part::Raw;
-    drive(options, &running, &clients, (rate, echo), WARM_UP).await?;
+    drive(options, &running, &clients, (rate, target.part), WARM_UP).await?;
     running.meter().take_times();
     let (window, ()) = Window::of(&mut running, async |running| {
-        drive(options, running, &clients, (rate, echo), options.duration).await
+        drive(options, running, &clients, (rate, target.part), options.duration).await
     })
     .await?;
     let (delivery, ack) = running.meter().take_times();
@@ -223,7 +230,7 @@ async fn drive(
     options: &Options,
     running: &Running,
     clients: &[Client],
-    (rate, echo): (f64, bool),
+    (rate, part): (f64, Part),
     duration: Duration,
 ) -> Result<()> {
     let meter = running.meter();
@@ -232,16 +239,19 @@ async fn drive(
     while let Some(turn) = pace.next().await {
         let at = turn as usize % clients.len();
         let payload = meter.payload(options.payload_bytes);
-        match echo {
-            true => clients[at].echo(&payload).await?,
-            false => clients[at].publish(at as u32, &payload).await?,
+        match part {
+            Part::Raw => clients[at].echo(&payload).await?,
+            Part::Sterna | Part::Peer => clients[at].publish(at as u32, &payload).await?,
         }
     }
     let published = meter.counts().published - before.published;
     tokio::time::timeout(DELIVERY_DEADLINE, meter.delivered(before.delivered + published))
         .await
         .context("publications that were not delivered in 30 s")?;
-    try_join_all(clients.iter().map(|client| client.answered_but(0))).await?;
+    if part == Part::Sterna {
+        // Not every peer acknowledges.
+        try_join_all(clients.iter().map(|client| client.answered_but(0))).await?;
+    }
     Ok(())
 }
 

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 
-use super::Window;
 use super::pace::Pace;
+use super::{Window, peers_may_fail};
 use crate::client::Client;
 use crate::meter::Percentiles;
 use crate::progress::Progress;
@@ -41,7 +41,10 @@ pub async fn run(options: &Options, targets: &[Target], progress: &Progress) -> 
     let mut plot = Plot::new("Cost of a delivery against sessions", "sessions", "CPU µs");
     let mut measured: Vec<(&Target, Vec<Step>)> = Vec::new();
     for target in targets {
-        measured.push((target, measure(options, target, progress).await?));
+        let steps = measure(options, target, progress).await;
+        if let Some(steps) = peers_may_fail(target, steps, &mut report.notes)? {
+            measured.push((target, steps));
+        }
     }
     for (target, steps) in &measured {
         let first = steps.first().map_or(1.0, |step| step.cpu_us);

@@ -7,9 +7,9 @@ use anyhow::{Context as _, Result, ensure};
 use futures_util::future::join_all;
 use tokio::time::{Instant, sleep, timeout};
 
-use super::Window;
 use super::failure::{self, Failures};
 use super::node_metrics;
+use super::{Window, peers_may_fail};
 use crate::client::Client;
 use crate::meter::{self, Percentiles};
 use crate::progress::Progress;
@@ -20,7 +20,7 @@ use crate::target::{Running, Target};
 pub struct Options {
     /// That connect at the same moment.
     pub clients: u32,
-    /// As many as a node may take; a raw server has no such bound.
+    /// As many as a node may take; others have no such bound.
     pub room: u32,
     /// How long a client tries.
     pub patience: Duration,
@@ -38,7 +38,10 @@ pub async fn run(options: &Options, targets: &[Target], progress: &Progress) -> 
     let mut report = Report::new("storm", method(options), COLUMNS);
     for target in targets {
         progress.next(target.name.clone(), options.clients.into());
-        let (values, note) = measure(options, target, progress).await?;
+        let measured = measure(options, target, progress).await;
+        let Some((values, note)) = peers_may_fail(target, measured, &mut report.notes)? else {
+            continue;
+        };
         report.rows.push(Row::new(target, &values));
         report.notes.push(note);
     }
@@ -63,7 +66,7 @@ const COLUMNS: &[Column] = &[
 fn method(options: &Options) -> String {
     format!(
         "{} clients connect at the same moment, each trying for {:?}, to a node that takes {} and to \
-         a raw server that takes all; afterwards all leave, and how long it takes until a newcomer \
+         others that take all; afterwards all leave, and how long it takes until a newcomer \
          gets in is the last column",
         options.clients, options.patience, options.room
     )

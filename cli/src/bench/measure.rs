@@ -35,7 +35,7 @@ pub(super) async fn fanout(args: &FanoutArgs) -> Result<ExitCode> {
         duration: Duration::from_secs(args.seconds),
         rounds: args.rounds,
     };
-    let targets = everybody(&args.field)?;
+    let targets = everybody(&args.field, Store::Memory.into())?;
     let progress = Progress::new("fan-out", 0);
     show(&args.field, on_one_thread(fanout::run(&options, &targets, &progress)).await, &progress)
 }
@@ -43,7 +43,7 @@ pub(super) async fn fanout(args: &FanoutArgs) -> Result<ExitCode> {
 pub(super) async fn idle(args: &IdleArgs) -> Result<ExitCode> {
     let all = args.sessions as usize;
     let options = idle::Options { sessions: (1..=4).map(|part| all * part / 4).collect() };
-    let targets = everybody(&args.field)?;
+    let targets = everybody(&args.field, Store::Memory.into())?;
     let progress = Progress::new("idle sessions", 0);
     show(&args.field, on_one_thread(idle::run(&options, &targets, &progress)).await, &progress)
 }
@@ -81,7 +81,11 @@ pub(super) async fn latency(args: &LatencyArgs) -> Result<ExitCode> {
         duration: Duration::from_secs(args.seconds),
         rounds: args.rounds,
     };
-    let targets = ours(&args.field, on_disk(&args.disk))?;
+    // What a peer has stored when it delivers is nothing that compares with a sync.
+    let targets = match args.disk.durability {
+        DurabilityArg::Memory => everybody(&args.field, on_disk(&args.disk))?,
+        DurabilityArg::Os | DurabilityArg::Fsync => ours(&args.field, on_disk(&args.disk))?,
+    };
     let progress = Progress::new("latency", 0);
     show(&args.field, on_one_thread(latency::run(&options, &targets, &progress)).await, &progress)
 }
@@ -92,7 +96,7 @@ pub(super) async fn handshake(args: &HandshakeArgs) -> Result<ExitCode> {
         duration: Duration::from_secs(args.seconds),
         rounds: args.rounds,
     };
-    let targets = ours(&args.field, Store::Memory.into())?;
+    let targets = everybody(&args.field, Store::Memory.into())?;
     let progress = Progress::new("handshakes", 0);
     show(&args.field, on_one_thread(handshake::run(&options, &targets, &progress)).await, &progress)
 }
@@ -104,7 +108,7 @@ pub(super) async fn storm(args: &StormArgs) -> Result<ExitCode> {
         patience: Duration::from_secs(args.patience),
     };
     let setup = NodeSetup { connections: options.room, ..Store::Memory.into() };
-    let targets = ours(&args.field, setup)?;
+    let targets = everybody(&args.field, setup)?;
     let progress = Progress::new("storm", 0);
     show(&args.field, on_one_thread(storm::run(&options, &targets, &progress)).await, &progress)
 }
@@ -120,7 +124,7 @@ pub(super) async fn scale(args: &ScaleArgs) -> Result<ExitCode> {
         duration: Duration::from_secs(args.seconds),
         rounds: args.rounds,
     };
-    let targets = ours(&args.field, Store::Memory.into())?;
+    let targets = everybody(&args.field, Store::Memory.into())?;
     let progress = Progress::new("scale", 0);
     show(&args.field, on_one_thread(scale::run(&options, &targets, &progress)).await, &progress)
 }
@@ -209,9 +213,9 @@ pub(super) fn raw_commit(args: &RawCommitArgs) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Our own, without a disk, and peers.
-fn everybody(args: &FieldArgs) -> Result<Vec<Target>> {
-    let mut targets = field::targets(args, Store::Memory);
+/// Our own, and peers, which store nothing.
+fn everybody(args: &FieldArgs, setup: NodeSetup) -> Result<Vec<Target>> {
+    let mut targets = field::targets(args, setup);
     targets.extend(peers::targets(args, Work::Deliver, None)?);
     Ok(targets)
 }
