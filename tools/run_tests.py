@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Runs every check and test of the repository and closes on `N passed, N failed`.
 
-Called by `make test`. Says one line for each target,
-and everything about those that fail. Ends with status 1 when anything failed.
+Called by `make test`. Says one line for each target, and everything about those that fail. Ends with
+status 1 when anything failed.
 """
 
 import os

@@ -29,7 +29,7 @@ pub(super) enum Stage {
     Traffic,
 }
 
-/// Why a step did not come to `WriteTraffic`.
+/// What came of one look of rustls at what was received.
 enum Step {
     Again,
     At(Stage),
@@ -231,9 +231,14 @@ fn append(
     }
 }
 
-/// What is received at once at most, with what was kept. Two records (RFC 8446, section 5.2), so that
-/// one that has begun never fills it.
-pub(super) const RECEIVE_BYTES: usize = 2 * (5 + 16 * 1024 + 256);
+/// What is received at once at most, with what was kept.
+pub(super) const RECEIVE_BYTES: usize = 34 * 1024;
+
+/// The largest record (RFC 8446, section 5.2).
+const RECORD_BYTES: usize = 5 + 16 * 1024 + 256;
+
+// A record that has begun never fills it.
+const _: () = assert!(RECEIVE_BYTES >= 2 * RECORD_BYTES);
 
 /// Of the first record; more are asked for.
 const RECORD_OVERHEAD: usize = 5 + 1 + 16;

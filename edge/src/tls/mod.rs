@@ -12,8 +12,6 @@ pub(crate) mod testing;
 
 pub(crate) use stream::TlsStream;
 
-use sessions::Sessions;
-
 use std::path::Path;
 use std::sync::Arc;
 
@@ -28,6 +26,7 @@ use sterna_proto::version;
 
 use crate::config::TlsFiles;
 use crate::error::EdgeError;
+use sessions::Sessions;
 
 /// The certificate and key that handshakes use from now on.
 #[derive(Debug)]
@@ -126,9 +125,6 @@ impl ProducesTickets for NoTickets {
     }
 }
 
-/// Tickets whose sessions are kept with early data; some 500 bytes each.
-const SESSIONS_KEPT: usize = 32 * 1024;
-
 /// Named explicitly: a dependency may enable another one and make the default ambiguous.
 fn provider() -> Arc<CryptoProvider> {
     Arc::new(aws_lc_rs::default_provider())
@@ -154,3 +150,6 @@ fn cannot_read(path: &Path, error: pem::Error) -> EdgeError {
         other => EdgeError::Certificate(format!("{}: {other}", path.display())),
     }
 }
+
+/// Tickets whose sessions are kept with early data; some 500 bytes each.
+const SESSIONS_KEPT: usize = 32 * 1024;
