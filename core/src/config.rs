@@ -4,10 +4,14 @@ use std::time::Duration;
 
 use sterna_proto::{NodeId, v1};
 
+use crate::cluster::Incarnation;
+
 /// Settings of the channel half and of the sessions.
 #[derive(Debug, Clone)]
 pub struct CoreConfig {
     pub node: NodeId,
+    /// This process, as other nodes tell it from earlier ones of the same name.
+    pub incarnation: Incarnation,
     /// Worker number in publication ids, 0–1023; unique in the cluster.
     pub id_worker: u16,
     /// Tasks that own channels; a channel belongs to one of them by its key.
@@ -26,6 +30,9 @@ pub struct CoreConfig {
     /// A channel in which nothing was published for this long tells its subscriptions, once, where
     /// it ends: whoever has lost the last publication learns of it. At most twice as long passes.
     pub beacon_period: Duration,
+    /// How often the log is asked whether another node has published to the channels that are owned
+    /// here; `None` where there is no other node.
+    pub head_watch: Option<Duration>,
     /// Silence after which a client is to send a ping.
     pub heartbeat: Duration,
     /// How long an outbox may stay unwritable before its connection is closed as slow.
@@ -140,6 +147,7 @@ impl CoreConfig {
     pub fn embedded(node: NodeId, durability: v1::Durability) -> Self {
         Self {
             node,
+            incarnation: Incarnation::default(),
             id_worker: 0,
             shards: 4,
             durability,
@@ -148,6 +156,7 @@ impl CoreConfig {
             roaming_after: Duration::from_secs(3),
             presence_debounce: Duration::from_secs(15),
             beacon_period: Duration::from_secs(5),
+            head_watch: None,
             heartbeat: Duration::from_secs(25),
             slow_after: Duration::from_secs(30),
             rates: Rates::default(),

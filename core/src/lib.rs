@@ -5,11 +5,14 @@
 //! * the **channel half** runs on cores: [`channel`] sequences and stores, answers recovery, and
 //!   spreads what was committed to the links that have asked for it; [`presence`] knows who is in.
 //!
+//! Between them may lie a [`cluster`] of nodes, which the [`link`] hides.
+//!
 //! Nothing here knows a client's socket, a certificate, HTTP or the name of a storage engine.
 
 pub mod authz;
 pub mod channel;
 pub mod clock;
+pub mod cluster;
 pub mod config;
 pub mod error;
 pub mod fanout;
@@ -17,6 +20,7 @@ pub mod id;
 pub mod identity;
 pub mod limit;
 pub mod link;
+mod membership;
 pub mod node;
 pub mod order;
 pub mod presence;

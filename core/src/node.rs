@@ -11,11 +11,15 @@ use tokio_util::sync::CancellationToken;
 
 use crate::channel::shard::{Shard, ShardCommand, ShardContext};
 use crate::clock::Clock;
+use crate::cluster::ClusterConfig;
 use crate::config::CoreConfig;
 use crate::error::CoreError;
 use crate::id::{ID_WORKERS, IdGenerator};
-use crate::link::memory::{LinkPorts, LinkReceiver, MemoryLink};
+use crate::link::memory::MemoryLink;
+use crate::link::ports::{LinkId, LinkPorts, LinkReceiver};
+use crate::link::router::{Router, RouterLink};
 use crate::link::{Link, LinkCommand, LinkReply};
+use crate::membership;
 use crate::session::directory::SessionDirectory;
 use crate::tasks::{Tasks, vital};
 use crate::worker::{CONTROL_QUEUE, WorkerControl};
@@ -28,8 +32,13 @@ pub struct Node {
 
 #[derive(Debug)]
 struct Inner {
-    context: Arc<ShardContext>,
-    shards: Arc<[mpsc::Sender<ShardCommand>]>,
+    config: Arc<CoreConfig>,
+    clock: Arc<dyn Clock>,
+    ports: Arc<LinkPorts>,
+    /// `None` on a node that owns no channels.
+    channels: Option<Channels>,
+    /// `None` on a node that is alone.
+    router: Option<Arc<Router>>,
     directory: SessionDirectory,
     workers: Mutex<Vec<Option<mpsc::Sender<WorkerControl>>>>,
     draining: AtomicBool,
@@ -37,12 +46,42 @@ struct Inner {
     tasks: Tasks,
 }
 
+/// The channel half of a node.
+#[derive(Debug)]
+struct Channels {
+    context: Arc<ShardContext>,
+    shards: Arc<[mpsc::Sender<ShardCommand>]>,
+}
+
 impl Node {
-    /// Starts the shards on the current (multi-thread) runtime.
+    /// Starts a node that is alone, on the current (multi-thread) runtime.
     pub async fn start(
         config: CoreConfig,
         stores: Stores,
         clock: Arc<dyn Clock>,
+    ) -> Result<Self, CoreError> {
+        Self::assemble(config, Some(stores), clock, None).await
+    }
+
+    /// Starts a node of a cluster: with stores one that owns channels, without one that has clients
+    /// alone. Links to other nodes are made by whoever drives its [`router`](Self::router).
+    pub async fn join(
+        config: CoreConfig,
+        stores: Option<Stores>,
+        clock: Arc<dyn Clock>,
+        cluster: ClusterConfig,
+    ) -> Result<Self, CoreError> {
+        if cluster.node.core != stores.is_some() {
+            return Err(CoreError::Config("a core needs stores, and no other node does".into()));
+        }
+        Self::assemble(config, stores, clock, Some(cluster)).await
+    }
+
+    async fn assemble(
+        config: CoreConfig,
+        stores: Option<Stores>,
+        clock: Arc<dyn Clock>,
+        cluster: Option<ClusterConfig>,
     ) -> Result<Self, CoreError> {
         if config.shards == 0 {
             return Err(CoreError::Config("a node needs at least one shard".into()));
@@ -50,46 +89,54 @@ impl Node {
         if config.id_worker >= ID_WORKERS {
             return Err(CoreError::Config(format!("id_worker must be below {ID_WORKERS}")));
         }
-        let ids =
-            IdGenerator::start(config.id_worker, clock.clone(), stores.id_bound.clone()).await?;
-        let context = Arc::new(ShardContext {
-            stores,
-            clock,
-            ids,
-            ports: Arc::new(LinkPorts::default()),
-            failure: watch::Sender::new(None),
-            config: Arc::new(config),
-        });
         let (tasks, broken) = (Tasks::new(), CancellationToken::new());
-        let start_shard = |_| {
-            let (sender, mailbox) = mpsc::channel(context.config.queues.shard_mailbox);
-            let shard = Shard::new(context.clone()).run(mailbox, tasks.clone());
-            tasks.spawn("shard", vital(broken.clone(), shard));
-            sender
+        let (config, ports) = (Arc::new(config), Arc::new(LinkPorts::default()));
+        let channels = match stores {
+            Some(stores) => {
+                let own = Channels::start(&config, stores, &clock, &ports, &tasks, &broken);
+                Some(own.await?)
+            }
+            None => None,
         };
-        let shards = (0..context.config.shards).map(start_shard).collect();
+        let router = cluster.map(|cluster| {
+            let shards = channels.as_ref().map(|channels| channels.shards.clone());
+            Router::new(cluster, config.queues, shards, ports.clone())
+        });
         let inner = Inner {
-            context,
-            shards,
+            config,
+            clock,
+            ports,
+            channels,
+            router,
             directory: SessionDirectory::default(),
             workers: Mutex::default(),
             draining: AtomicBool::new(false),
             broken,
             tasks,
         };
-        Ok(Self { inner: Arc::new(inner) })
+        let node = Self { inner: Arc::new(inner) };
+        if let Some(router) = node.router() {
+            let membership = membership::run(node.clone(), router.clone());
+            node.inner.tasks.spawn("membership", vital(node.inner.broken.clone(), membership));
+        }
+        Ok(node)
+    }
+
+    /// The way to other nodes; `None` on a node that is alone.
+    pub fn router(&self) -> Option<&Arc<Router>> {
+        self.inner.router.as_ref()
     }
 
     pub fn config(&self) -> &CoreConfig {
-        &self.inner.context.config
+        &self.inner.config
     }
 
     pub(crate) fn config_arc(&self) -> Arc<CoreConfig> {
-        self.inner.context.config.clone()
+        self.inner.config.clone()
     }
 
     pub fn clock(&self) -> &Arc<dyn Clock> {
-        &self.inner.context.clock
+        &self.inner.clock
     }
 
     /// For the HTTP API, which has no session: one command, one answer.
@@ -103,7 +150,11 @@ impl Node {
         after: Option<ChannelId>,
         limit: usize,
     ) -> Result<Vec<v1::ChannelInfo>, v1::Error> {
-        let found = self.inner.context.stores.channels.channels(after, limit).await;
+        let Some(own) = &self.inner.channels else {
+            let message = "this node has clients alone; ask one that owns channels";
+            return Err(v1::Error::new(ErrorCode::Unavailable, message));
+        };
+        let found = own.context.stores.channels.channels(after, limit).await;
         let found = found.map_err(|error| {
             v1::Error::new(ErrorCode::Unavailable, format!("the store does not answer: {error}"))
         })?;
@@ -118,7 +169,8 @@ impl Node {
 
     /// Completes with the reason when the node must stop because storage failed for good (I1).
     pub async fn failed(&self) -> String {
-        let mut failure = self.inner.context.failure.subscribe();
+        let Some(own) = &self.inner.channels else { return std::future::pending().await };
+        let mut failure = own.context.failure.subscribe();
         match failure.wait_for(Option::is_some).await {
             Ok(reason) => reason.clone().unwrap_or_default(),
             Err(_) => std::future::pending().await,
@@ -159,7 +211,8 @@ impl Node {
     /// time.
     pub async fn shutdown(&self, deadline: Duration) -> bool {
         let ended = self.inner.tasks.shutdown(deadline).await;
-        let closed = self.inner.context.stores.log.close().await;
+        let Some(own) = &self.inner.channels else { return ended };
+        let closed = own.context.stores.log.close().await;
         if let Err(error) = &closed {
             tracing::error!(%error, "the store did not close");
         }
@@ -185,24 +238,62 @@ impl Node {
         index: u16,
     ) -> (Arc<dyn Link>, LinkReceiver, mpsc::Receiver<WorkerControl>) {
         let queues = &self.config().queues;
-        let ports = &self.inner.context.ports;
-        let (id, pushes) = ports.open(queues.link_pushes, queues.link_push_bytes);
+        let (id, pushes) = self.inner.ports.open(queues.link_pushes, queues.link_push_bytes);
         let (sender, control) = mpsc::channel(CONTROL_QUEUE);
         let mut workers = self.inner.workers.lock().unwrap_or_else(PoisonError::into_inner);
         if workers.len() <= usize::from(index) {
             workers.resize(usize::from(index) + 1, None);
         }
         workers[usize::from(index)] = Some(sender);
-        (Arc::new(self.link(Some(id))), pushes, control)
+        (self.link(Some(id)), pushes, control)
     }
 
-    fn link(&self, id: Option<u16>) -> MemoryLink {
+    fn link(&self, id: Option<LinkId>) -> Arc<dyn Link> {
+        if let Some(router) = &self.inner.router {
+            return Arc::new(RouterLink::new(router.clone(), id));
+        }
+        let shards = self.inner.channels.as_ref().map(|own| own.shards.clone());
         let patience = self.config().queues.mailbox_patience;
-        MemoryLink::new(self.inner.shards.clone(), id, patience)
+        Arc::new(MemoryLink::new(shards.unwrap_or_default(), id, patience))
+    }
+
+    /// The shards of this node.
+    pub(crate) fn shards(&self) -> &[mpsc::Sender<ShardCommand>] {
+        self.inner.channels.as_ref().map_or(&[], |own| &own.shards)
     }
 
     fn controls(&self) -> Vec<mpsc::Sender<WorkerControl>> {
         let workers = self.inner.workers.lock().unwrap_or_else(PoisonError::into_inner);
         workers.iter().flatten().cloned().collect()
+    }
+}
+
+impl Channels {
+    async fn start(
+        config: &Arc<CoreConfig>,
+        stores: Stores,
+        clock: &Arc<dyn Clock>,
+        ports: &Arc<LinkPorts>,
+        tasks: &Tasks,
+        broken: &CancellationToken,
+    ) -> Result<Self, CoreError> {
+        let bound = stores.id_bound.clone();
+        let ids = IdGenerator::start(config.id_worker, clock.clone(), bound).await?;
+        let context = Arc::new(ShardContext {
+            stores,
+            clock: clock.clone(),
+            ids,
+            ports: ports.clone(),
+            failure: watch::Sender::new(None),
+            config: config.clone(),
+        });
+        let start_shard = |_| {
+            let (sender, mailbox) = mpsc::channel(config.queues.shard_mailbox);
+            let shard = Shard::new(context.clone()).run(mailbox, tasks.clone());
+            tasks.spawn("shard", vital(broken.clone(), shard));
+            sender
+        };
+        let shards = (0..config.shards).map(start_shard).collect();
+        Ok(Self { context, shards })
     }
 }

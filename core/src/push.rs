@@ -4,7 +4,7 @@
 use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
-use sterna_proto::{codec, v1};
+use sterna_proto::{DecodeError, codec, v1};
 
 /// How a connection wants its frames.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -33,6 +33,14 @@ impl EncodedPush {
 
     pub fn from_frame(frame: v1::Frame) -> SharedPush {
         Arc::new(Self { frame, protobuf: OnceLock::new(), json: OnceLock::new() })
+    }
+
+    /// A push that another node has encoded: a frame with its length in front.
+    pub fn received(bytes: &[u8]) -> Result<SharedPush, DecodeError> {
+        // Copied: a slice would keep the whole read buffer of its link alive (I12).
+        let bytes = Bytes::copy_from_slice(bytes);
+        let frame = codec::decode_delimited(bytes.clone())?;
+        Ok(Arc::new(Self { frame, protobuf: bytes.into(), json: OnceLock::new() }))
     }
 
     pub fn frame(&self) -> &v1::Frame {

@@ -127,11 +127,15 @@ fn a_full_mailbox_answers_busy_in_the_end() {
             let link = MemoryLink::new(Arc::new([mailbox]), None, patience);
             let channel = sterna_proto::ChannelId::new("room:1").unwrap();
             let command = LinkCommand {
-                identity: Arc::new(support::identity("alice")),
-                client_id: sterna_proto::ClientId::new("phone").unwrap(),
-                session: sterna_proto::SessionId(1),
+                caller: Arc::new(sterna_core::link::Caller::new(
+                    Arc::new(support::identity("alice")),
+                    sterna_proto::ClientId::new("phone").unwrap(),
+                    sterna_proto::SessionId(1),
+                    Default::default(),
+                )),
                 key: channel.key(),
                 channel,
+                hops: 0,
                 verb: sterna_core::link::Verb::Info,
             };
             let first = link.call(command.clone());

@@ -1,9 +1,12 @@
 //! Frames to bytes and back. On streams a frame follows its length as a varint (at most 5 bytes);
 //! the length is checked against a limit before anything is allocated for it.
 
-use bytes::{Buf, BufMut, Bytes, BytesMut};
-use prost::Message as _;
+use std::marker::PhantomData;
 
+use bytes::{Buf, BufMut, Bytes, BytesMut};
+use prost::Message;
+
+use crate::link;
 use crate::v1::Frame;
 
 /// Why bytes are not a frame. The peer is at fault.
@@ -31,8 +34,27 @@ pub enum DecodeError {
     Truncated,
 }
 
+/// What is cut out of a stream.
+pub trait WireFrame: Message + Default {
+    /// Says nothing, or nothing that this version knows.
+    fn is_empty(&self) -> bool;
+}
+
+impl WireFrame for Frame {
+    fn is_empty(&self) -> bool {
+        self.body.is_none()
+    }
+}
+
+impl WireFrame for link::v1::Frame {
+    /// Never: a newer node's frames are ignored, not refused.
+    fn is_empty(&self) -> bool {
+        false
+    }
+}
+
 /// Appends `frame` to `out` with its length in front.
-pub fn encode(frame: &Frame, out: &mut BytesMut) {
+pub fn encode<F: WireFrame>(frame: &F, out: &mut BytesMut) {
     frame.encode_length_delimited(out).unwrap_or_else(|_| unreachable!("BytesMut grows"));
 }
 
@@ -58,6 +80,16 @@ pub fn decode_datagram(bytes: Bytes) -> Result<Frame, DecodeError> {
     decode_body(bytes)
 }
 
+/// A frame with its length in front and nothing behind. Payloads share `bytes`.
+pub fn decode_delimited(mut bytes: Bytes) -> Result<Frame, DecodeError> {
+    let Some((len, prefix)) = peek_length(&bytes)? else { return Err(DecodeError::Truncated) };
+    bytes.advance(prefix);
+    if bytes.len() as u64 != len {
+        return Err(DecodeError::Truncated);
+    }
+    decode_body(bytes)
+}
+
 /// The frame in canonical protobuf JSON.
 pub fn encode_json(frame: &Frame) -> String {
     serde_json::to_string(frame).unwrap_or_else(|_| unreachable!("every value has a text"))
@@ -79,15 +111,22 @@ pub fn decode_json(text: &str, limit: usize) -> Result<Frame, DecodeError> {
 /// Cuts a stream of bytes into frames. Feed it with [`extend`](Self::extend), drain it with
 /// [`next`](Self::next); it holds at most one unfinished frame beyond what was fed.
 #[derive(Debug)]
-pub struct FrameDecoder {
+pub struct Decoder<F> {
     buffer: BytesMut,
     limit: usize,
+    frames: PhantomData<F>,
 }
 
-impl FrameDecoder {
+/// Cuts what a client or an edge has sent.
+pub type FrameDecoder = Decoder<Frame>;
+
+/// Cuts what another node has sent.
+pub type LinkDecoder = Decoder<link::v1::Frame>;
+
+impl<F: WireFrame> Decoder<F> {
     /// `limit`: the largest frame, without its length.
     pub fn new(limit: usize) -> Self {
-        Self { buffer: BytesMut::new(), limit }
+        Self { buffer: BytesMut::new(), limit, frames: PhantomData }
     }
 
     /// Raises or lowers the limit for frames that have not been cut yet.
@@ -103,7 +142,7 @@ impl FrameDecoder {
     /// The next whole frame, `None` when more bytes are needed. After an error the stream cannot
     /// be read on: its frame borders are lost.
     #[allow(clippy::should_implement_trait)]
-    pub fn next(&mut self) -> Result<Option<Frame>, DecodeError> {
+    pub fn next(&mut self) -> Result<Option<F>, DecodeError> {
         let Some((len, prefix)) = peek_length(&self.buffer)? else { return Ok(None) };
         if len > self.limit as u64 {
             return Err(DecodeError::TooLarge { len, limit: self.limit });
@@ -128,9 +167,9 @@ impl FrameDecoder {
     }
 }
 
-fn decode_body(bytes: Bytes) -> Result<Frame, DecodeError> {
-    let frame = Frame::decode(bytes).map_err(|error| DecodeError::Malformed(error.to_string()))?;
-    if frame.body.is_none() {
+fn decode_body<F: WireFrame>(bytes: Bytes) -> Result<F, DecodeError> {
+    let frame = F::decode(bytes).map_err(|error| DecodeError::Malformed(error.to_string()))?;
+    if frame.is_empty() {
         return Err(DecodeError::Empty);
     }
     Ok(frame)

@@ -44,6 +44,12 @@ pub const SUBSCRIPTIONS: usize = 1024;
 /// Lanes in each direction of a QUIC connection, beside the control stream.
 pub const LANES: usize = 4;
 
+/// Largest frame between nodes: the publications of one commit, each with its frame around it.
+pub const LINK_FRAME_BYTES: usize = 4 * 1024 * 1024;
+
+/// Lanes of a link, beside the one for rosters.
+pub const LINK_LANES: usize = 4;
+
 const _: () = assert!(PAYLOAD_BYTES + 8 * 1024 <= FRAME_BYTES, "a payload fits a frame");
 const _: () = assert!(
     PAGE_BYTES + PAGE_PUBLICATIONS * PUBLICATION_OVERHEAD_BYTES + 1024 <= FRAME_BYTES,

@@ -16,3 +16,9 @@ pub const WEBSOCKET_PATH: &str = "/v1/connect";
 /// First byte of every unidirectional stream, both ways: what follows are length-delimited frames
 /// of one lane.
 pub const LANE_STREAM: u8 = 0x01;
+
+/// ALPN of links between nodes.
+pub const LINK_ALPN: &[u8] = b"sterna-link/1";
+
+/// Newest version of what nodes say to each other; the one before is understood.
+pub const LINK_VERSION: u32 = 1;

@@ -11,7 +11,7 @@ fn generated_code_is_current() {
     let committed = root.join("src/gen");
     let fresh = tempfile::tempdir().expect("a temporary directory");
     generate(root, fresh.path());
-    for name in ["sterna.v1.rs", "sterna.v1.serde.rs"] {
+    for name in ["sterna.v1.rs", "sterna.v1.serde.rs", "sterna.link.v1.rs"] {
         let want = std::fs::read_to_string(fresh.path().join(name)).expect("generated file");
         let want = with_numbers_for_unknown_values(&want);
         let path: PathBuf = committed.join(name);
@@ -21,14 +21,15 @@ fn generated_code_is_current() {
         let have = std::fs::read_to_string(&path).unwrap_or_default();
         assert!(
             have == want,
-            "{} is not what client.proto generates; run\n  STERNA_REGENERATE=1 cargo test -p sterna-proto --test generated",
+            "{} is not what the .proto files generate; run\n  STERNA_REGENERATE=1 cargo test -p sterna-proto --test generated",
             path.display()
         );
     }
 }
 
 fn generate(root: &Path, out: &Path) {
-    let descriptors = protox::compile(["sterna/v1/client.proto"], [root]).expect("valid .proto");
+    let files = ["sterna/v1/client.proto", "sterna/link/v1/link.proto"];
+    let descriptors = protox::compile(files, [root]).expect("valid .proto");
     prost_build::Config::new()
         .out_dir(out)
         .bytes(["."])

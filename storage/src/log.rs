@@ -166,6 +166,20 @@ pub trait PublicationLog: Send + Sync + Debug + 'static {
     /// The head, `None` for a channel without records.
     fn head(&self, channel: ChannelKey) -> BoxFuture<'_, Result<Option<Head>, StorageError>>;
 
+    /// The heads of several channels, in the order asked for.
+    fn heads(
+        &self,
+        channels: Vec<ChannelKey>,
+    ) -> BoxFuture<'_, Result<Vec<Option<Head>>, StorageError>> {
+        Box::pin(async move {
+            let mut heads = Vec::with_capacity(channels.len());
+            for channel in channels {
+                heads.push(self.head(channel).await?);
+            }
+            Ok(heads)
+        })
+    }
+
     /// The records after an offset, oldest first. A hole in the answer is impossible: an engine
     /// that finds one returns `Corrupt`.
     fn read(

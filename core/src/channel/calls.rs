@@ -88,7 +88,7 @@ impl Shard {
     /// May the call be executed now, or what has to be known first?
     fn authorise(&mut self, key: ChannelKey, call: &Call) -> Result<Ready, v1::Error> {
         let Some(state) = self.channels.get_mut(&key) else { return Ok(Ready::Now) };
-        let identity = &call.command.identity;
+        let identity = &call.command.caller.identity;
         let Some(action) = action(&call.command.verb) else { return Ok(Ready::Now) };
         if let Verb::CreateChannel(_) = call.command.verb {
             return may_create(call).map(|()| Ready::Now);
@@ -154,13 +154,13 @@ impl Shard {
         let member = |user: UserId, role| Membership { user, role, since_ms: created_at_ms };
         let members = match direct {
             Some((low, high)) => vec![member(low, Role::Member), member(high, Role::Member)],
-            None => vec![member(call.command.identity.user.clone(), Role::Owner)],
+            None => vec![member(call.command.caller.identity.user.clone(), Role::Owner)],
         };
         let record = ChannelRecord {
             name: channel.clone(),
             kind,
             access,
-            created_by: call.command.identity.user.clone(),
+            created_by: call.command.caller.identity.user.clone(),
             created_at_ms,
         };
         let channels = self.context.stores.channels.clone();
@@ -184,7 +184,7 @@ impl Shard {
             Verb::MoveCursor { delivered, read } => {
                 let head = self.head_position(&key).offset;
                 let (delivered, read) = ((*delivered).min(head), (*read).min(head));
-                let user = call.command.identity.user.clone();
+                let user = call.command.caller.identity.user.clone();
                 let moved = self.move_cursor(key, user, delivered, read);
                 answer(call.reply, moved.map(|()| Reply::Done(v1::Done {})));
             }
@@ -212,13 +212,13 @@ impl Shard {
             }
             return;
         };
-        let client_id = call.command.client_id.of_user(&call.command.identity.user);
+        let client_id = call.command.caller.origin_id.clone();
         let client_seq = publish.client_seq;
         let ordered = (publish.ordered && client_seq > 0).then(|| (client_id.clone(), client_seq));
         let origin = (client_seq > 0).then_some(Origin { client_id, client_seq });
         let record = NewRecord {
             id,
-            sender: call.command.identity.user.clone(),
+            sender: call.command.caller.identity.user.clone(),
             origin,
             // Copied: a slice would keep the whole read buffer of its connection alive (I12).
             client_msg_id: Bytes::copy_from_slice(&publish.client_msg_id),
@@ -228,7 +228,7 @@ impl Shard {
             target_offset: Offset(publish.target_offset),
             payload: Bytes::copy_from_slice(&publish.payload),
         };
-        let reader = self.reader(key, &call.command.identity);
+        let reader = self.reader(key, &call.command.caller.identity);
         let Some(state) = self.channels.get_mut(&key) else { return };
         let ticket = PublishTicket { reply: call.reply, ordered, reader };
         if let Some((client, client_seq)) = &ticket.ordered
@@ -260,9 +260,9 @@ impl Shard {
     fn ephemeral(&mut self, key: ChannelKey, mut call: Call) {
         let Verb::Ephemeral(ephemeral) = &mut call.command.verb else { return };
         let mut ephemeral = std::mem::take(ephemeral);
-        ephemeral.sender = call.command.identity.user.to_string();
+        ephemeral.sender = call.command.caller.identity.user.to_string();
         let push = EncodedPush::new(v1::push::Event::Ephemeral(ephemeral));
-        let audience = Audience::EphemeralFrom(call.command.session);
+        let audience = Audience::EphemeralFrom(call.command.caller.session);
         self.spread(key, &LinkPush::Event { channel: key, audience, push });
         answer(call.reply, Ok(Reply::Done(v1::Done {})));
     }
@@ -276,12 +276,13 @@ impl Shard {
     ) {
         let now_ms = self.context.clock.unix_ms();
         let Some(state) = self.channels.get_mut(&key) else { return };
-        let (session, user) = (call.command.session, &call.command.identity.user);
+        let (session, user) = (call.command.caller.session, &call.command.caller.identity.user);
         // A session that is not in the channel cannot become detached in it.
         if set != PresenceState::Online && !state.presence.contains(session, user) {
             return;
         }
-        let changed = state.presence.set(session, user, (set, turn), now_ms);
+        let holder = (session, call.command.caller.edge);
+        let changed = state.presence.set(holder, user, (set, turn), now_ms);
         self.spread_presence(key, changed);
     }
 
@@ -329,7 +330,7 @@ fn action(verb: &Verb) -> Option<Action> {
 }
 
 fn may_create(call: &Call) -> Result<(), v1::Error> {
-    if call.command.identity.permits(&call.command.channel, Action::Manage) {
+    if call.command.caller.identity.permits(&call.command.channel, Action::Manage) {
         return Ok(());
     }
     let message = "the access token does not allow to create channels here";

@@ -50,9 +50,9 @@ impl Shard {
     }
 
     pub(super) fn change_members(&mut self, key: ChannelKey, call: Call) {
-        let role_of_caller = match call.command.identity.operator {
+        let role_of_caller = match call.command.caller.identity.operator {
             true => Some(Role::Owner),
-            false => self.role(key, &call.command.identity.user),
+            false => self.role(key, &call.command.caller.identity.user),
         };
         let change = match member_change(&call.command.verb, self.context.clock.unix_ms()) {
             Ok(change) => change,
@@ -163,7 +163,7 @@ fn new_channel(
         ChannelAccess::Unspecified => ChannelAccess::Members,
         access => access,
     };
-    let creator = call.command.identity.user.clone();
+    let creator = call.command.caller.identity.user.clone();
     if create.members.len() > FIRST_MEMBERS {
         return Err(bad(format!("a channel is made with at most {FIRST_MEMBERS} members")));
     }
@@ -180,7 +180,7 @@ fn new_channel(
         };
         members.push(Membership { user, role, since_ms: now_ms });
     }
-    let created_by = call.command.identity.user.clone();
+    let created_by = call.command.caller.identity.user.clone();
     let record =
         ChannelRecord { name: channel.clone(), kind, access, created_by, created_at_ms: now_ms };
     Ok((record, members))

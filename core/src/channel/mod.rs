@@ -11,6 +11,7 @@ mod calls;
 mod cursors;
 mod members;
 mod pages;
+mod rehome;
 mod spread;
 mod state;
 mod work;

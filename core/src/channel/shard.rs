@@ -5,7 +5,7 @@
 //!
 //! Ends when the node shuts down and everything that waited has been committed and answered.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,13 +17,15 @@ use sterna_storage::{Append, BoxFuture, StorageErrorKind, Stores};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::channel::cursors::Cursors;
+use crate::channel::rehome::Rehoming;
 use crate::channel::spread::Owed;
 use crate::channel::state::ChannelState;
 use crate::channel::work::Done;
 use crate::clock::Clock;
+use crate::cluster::Incarnation;
 use crate::config::CoreConfig;
 use crate::id::IdGenerator;
-use crate::link::memory::{LinkId, LinkPorts};
+use crate::link::ports::{LinkId, LinkPorts};
 use crate::link::{LinkCommand, LinkReply};
 use crate::tasks::Tasks;
 
@@ -35,6 +37,19 @@ pub enum ShardCommand {
     Detach {
         link: LinkId,
         channel: ChannelKey,
+    },
+    /// A link is gone.
+    LinkClosed {
+        link: LinkId,
+    },
+    /// Slots that other nodes own from now on, and slots that this node owns again.
+    Rehomed {
+        lost: Arc<HashSet<u16>>,
+        gained: Arc<HashSet<u16>>,
+    },
+    /// Processes of edges that are alive.
+    EdgesAlive {
+        edges: Arc<HashSet<Incarnation>>,
     },
 }
 
@@ -68,6 +83,7 @@ pub struct Shard {
     pub(super) work: FuturesUnordered<Work>,
     pub(super) owed: Owed,
     pub(super) cursors: Cursors,
+    pub(super) rehoming: Rehoming,
     /// Channels whose next append may be due, for the end of this turn.
     due: VecDeque<ChannelKey>,
 }
@@ -84,12 +100,13 @@ const WORK_PER_TURN: usize = 64;
 impl Shard {
     pub fn new(context: Arc<ShardContext>) -> Self {
         Self {
-            context,
             channels: HashMap::default(),
             work: FuturesUnordered::new(),
-            owed: Owed::default(),
+            owed: Owed::new(context.config.queues.owed_heads),
             cursors: Cursors::default(),
+            rehoming: Rehoming::default(),
             due: VecDeque::new(),
+            context,
         }
     }
 
@@ -132,8 +149,14 @@ impl Shard {
                 if let Some(state) = self.channels.get_mut(&channel) {
                     state.remove_interest(link);
                 }
-                self.owed.on_detach(link, channel);
+                self.owed.debts.on_detach(link, channel);
             }
+            ShardCommand::LinkClosed { link } => {
+                self.channels.values_mut().for_each(|state| state.remove_interest(link));
+                self.owed.debts.on_closed(link);
+            }
+            ShardCommand::Rehomed { lost, gained } => self.on_rehomed(&lost, &gained),
+            ShardCommand::EdgesAlive { edges } => self.drop_dead_edges(&edges),
         }
     }
 
@@ -141,6 +164,8 @@ impl Shard {
         self.pay_owed();
         self.send_beacons(tokio::time::Instant::now());
         self.start_cursor_write();
+        self.drop_released();
+        self.watch_heads(tokio::time::Instant::now());
         metrics::gauge!("sterna_core_owned_channels").set(self.channels.len() as f64);
         if self.channels.len() > self.context.config.queues.shard_channels {
             self.drop_idle_channels();

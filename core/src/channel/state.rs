@@ -17,7 +17,7 @@ use crate::channel::shard::Call;
 use crate::channel::spread::Beacon;
 use crate::channel::work::answer;
 use crate::config::QueueLimits;
-use crate::link::memory::LinkId;
+use crate::link::ports::LinkId;
 use crate::link::{Audience, LinkPush, LinkReply, Verb};
 use crate::order::OrderGate;
 use crate::presence::Presence;
@@ -49,6 +49,8 @@ pub(super) struct ChannelState {
     pub looking_up: bool,
     /// The log is being read again after a conflict or an unknown outcome.
     pub catching_up: bool,
+    /// Another node owns the channel now.
+    pub released: bool,
     pub used_at: Instant,
 }
 
@@ -75,7 +77,7 @@ impl ChannelState {
     pub fn refuse(&mut self, call: Call, error: v1::Error) {
         let ordered = match &call.command.verb {
             Verb::Publish(publish) if publish.ordered && publish.client_seq > 0 => {
-                let client_id = call.command.client_id.of_user(&call.command.identity.user);
+                let client_id = call.command.caller.origin_id.clone();
                 Some((client_id, publish.client_seq))
             }
             _ => None,
@@ -135,6 +137,7 @@ impl ChannelState {
             loaded: false,
             looking_up: false,
             catching_up: false,
+            released: false,
             used_at: Instant::now(),
             name,
         }

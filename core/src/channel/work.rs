@@ -9,6 +9,7 @@ use sterna_storage::{
     PublicationLog, Record, StorageError,
 };
 
+use crate::channel::rehome::Heads;
 use crate::channel::sequence::{Next, Outcome};
 use crate::channel::shard::{Call, Shard};
 use crate::channel::state::PublishTicket;
@@ -57,6 +58,9 @@ pub(super) enum Done {
         change: MemberChange,
         result: Result<bool, StorageError>,
     },
+    HeadsFound {
+        result: Result<Heads, StorageError>,
+    },
     /// The work has answered its call itself.
     Answered,
 }
@@ -93,6 +97,7 @@ impl Shard {
             Done::MembersChanged { key, call, change, result } => {
                 self.on_members_changed(key, call, change, result);
             }
+            Done::HeadsFound { result } => self.on_heads_found(result),
             Done::Answered => {}
         }
     }
@@ -215,7 +220,7 @@ impl Shard {
         }
     }
 
-    fn start_catch_up(&mut self, key: ChannelKey, delay: Duration) {
+    pub(super) fn start_catch_up(&mut self, key: ChannelKey, delay: Duration) {
         let Some(state) = self.channels.get_mut(&key) else { return };
         metrics::counter!("sterna_core_append_conflicts_total").increment(1);
         state.catching_up = true;

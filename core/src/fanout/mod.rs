@@ -1,4 +1,7 @@
 //! From an owner to everybody who subscribed: the owner spreads to links ([`crate::channel`]), a
-//! worker's [`hub`] to its sessions.
+//! node to those behind it ([`interests`]), a worker's [`hub`] to its sessions. What a link has no
+//! room for becomes one of its [`debts`].
 
+pub mod debts;
 pub mod hub;
+pub mod interests;

@@ -1,12 +1,19 @@
 //! Between an edge and the core that owns a channel. Commands go up, each with one answer; what
-//! was committed comes down as [`LinkPush`]. In one process the link is memory ([`memory`]); both
-//! ends see the same types when it is a QUIC connection to another node.
+//! was committed comes down as [`LinkPush`]. In one process the link is memory ([`memory`]). In a
+//! cluster the [`router`] knows the way to the owner, the asking end of a link is a [`lane`], and
+//! the other end [`serve`]s it; what carries frames between the two ends is not known here.
 //!
 //! A link may lose pushes (its queue is bounded) but never reorders those of one channel, and
 //! nothing depends on a push arriving: positions show what is missing, and the session half
 //! recovers it (I5).
 
+pub mod lane;
 pub mod memory;
+mod peer;
+pub mod ports;
+pub mod router;
+pub mod serve;
+pub mod wire;
 
 use std::fmt::{self, Debug};
 use std::pin::Pin;
@@ -20,19 +27,44 @@ use sterna_proto::{
 use tokio::sync::oneshot;
 use tracing::instrument::Instrumented;
 
+use crate::cluster::Incarnation;
 use crate::identity::Identity;
 use crate::push::SharedPush;
 
 /// A command on its way to a channel's owner.
 #[derive(Debug, Clone)]
 pub struct LinkCommand {
-    pub identity: Arc<Identity>,
-    pub client_id: ClientId,
-    pub session: SessionId,
+    pub caller: Arc<Caller>,
     /// Checked by the sender; the verb's own text is not looked at again.
     pub channel: ChannelId,
     pub key: ChannelKey,
+    /// How many nodes have passed it on.
+    pub hops: u32,
     pub verb: Verb,
+}
+
+/// On whose behalf a command comes; the same for all commands of a session.
+#[derive(Debug, Clone)]
+pub struct Caller {
+    pub identity: Arc<Identity>,
+    pub client_id: ClientId,
+    /// The client id as publications are stored with it (I3).
+    pub origin_id: ClientId,
+    pub session: SessionId,
+    /// The process that holds the session.
+    pub edge: Incarnation,
+}
+
+impl Caller {
+    pub fn new(
+        identity: Arc<Identity>,
+        client_id: ClientId,
+        session: SessionId,
+        edge: Incarnation,
+    ) -> Self {
+        let origin_id = client_id.of_user(&identity.user);
+        Self { identity, client_id, origin_id, session, edge }
+    }
 }
 
 /// What a channel's owner can be asked.
@@ -134,9 +166,33 @@ pub enum LinkPush {
     Head { channel: ChannelKey, head: Position },
     /// A member was removed or lost the right: its subscriptions end (I11).
     Evict { channel: ChannelKey, user: UserId, error: v1::Error },
+    /// The channel has another owner, or another way leads to it: whoever is subscribed attaches
+    /// again.
+    Moved { channel: ChannelKey },
 }
 
 impl LinkPush {
+    /// What it is about.
+    pub fn channel(&self) -> ChannelKey {
+        match self {
+            Self::Deliver { channel, .. }
+            | Self::Event { channel, .. }
+            | Self::Head { channel, .. }
+            | Self::Evict { channel, .. }
+            | Self::Moved { channel } => *channel,
+        }
+    }
+
+    /// For metrics.
+    pub(crate) const fn kind(&self) -> &'static str {
+        match self {
+            Self::Deliver { .. } | Self::Head { .. } => "deliver",
+            Self::Event { .. } => "event",
+            Self::Evict { .. } => "evict",
+            Self::Moved { .. } => "moved",
+        }
+    }
+
     /// Bytes that a push keeps alive, roughly.
     pub(crate) fn weight(&self) -> usize {
         const FIXED: usize = 128;

@@ -10,6 +10,8 @@ use std::collections::BTreeMap;
 use sterna_proto::v1::PresenceState;
 use sterna_proto::{SessionId, UserId, v1};
 
+use crate::cluster::Incarnation;
+
 /// Sessions in one channel, by user.
 #[derive(Debug, Default)]
 pub struct Presence {
@@ -19,6 +21,8 @@ pub struct Presence {
 #[derive(Debug)]
 struct Entry {
     session: SessionId,
+    /// The process that holds the session.
+    edge: Incarnation,
     state: PresenceState,
     /// When the session said so last.
     turn: u64,
@@ -38,7 +42,7 @@ impl Presence {
     /// should hear: the user's new state, if that has changed.
     pub fn set(
         &mut self,
-        session: SessionId,
+        (session, edge): (SessionId, Incarnation),
         user: &UserId,
         (state, turn): (PresenceState, u64),
         now_ms: u64,
@@ -49,8 +53,10 @@ impl Presence {
         match (known, state) {
             (Some(entry), _) if turn < entry.turn => {}
             (_, PresenceState::Offline) => entries.retain(|entry| entry.session != session),
-            (Some(entry), state) => (entry.state, entry.turn) = (state, turn),
-            (None, state) => entries.push(Entry { session, state, turn, since_ms: now_ms }),
+            (Some(entry), state) => {
+                (entry.state, entry.turn, entry.edge) = (state, turn, edge);
+            }
+            (None, state) => entries.push(Entry { session, edge, state, turn, since_ms: now_ms }),
         }
         if entries.is_empty() {
             self.users.remove(user);
@@ -61,6 +67,27 @@ impl Presence {
     /// The user is out with all sessions; what others should hear.
     pub fn remove_user(&mut self, user: &UserId) -> Option<v1::PresenceMember> {
         self.users.remove(user).map(|_| self.member(user))
+    }
+
+    /// The sessions of some edges are out; what others should hear.
+    pub fn remove_edges(&mut self, dead: impl Fn(Incarnation) -> bool) -> Vec<v1::PresenceMember> {
+        let holds = |entries: &Vec<Entry>| entries.iter().any(|entry| dead(entry.edge));
+        let touched = self.users.iter().filter(|(_, entries)| holds(entries));
+        let touched: Vec<UserId> = touched.map(|(user, _)| user.clone()).collect();
+        let mut changed = Vec::new();
+        for user in touched {
+            let before = self.user_state(&user);
+            if let Some(entries) = self.users.get_mut(&user) {
+                entries.retain(|entry| !dead(entry.edge));
+                if entries.is_empty() {
+                    self.users.remove(&user);
+                }
+            }
+            if self.user_state(&user) != before {
+                changed.push(self.member(&user));
+            }
+        }
+        changed
     }
 
     /// Users in name order, at most `limit`, and how many there are in all.
@@ -99,24 +126,27 @@ impl Presence {
 mod tests {
     use super::*;
 
+    const HERE: Incarnation = Incarnation(1);
+
     #[test]
     fn others_hear_of_users_not_of_sessions() {
         let (alice, bob) = (UserId::new("alice").unwrap(), UserId::new("bob").unwrap());
         let (phone, laptop, other) = (SessionId(1), SessionId(2), SessionId(3));
         let mut presence = Presence::default();
-        let change = presence.set(phone, &alice, (PresenceState::Online, 1), 10).unwrap();
+        let change = presence.set((phone, HERE), &alice, (PresenceState::Online, 1), 10).unwrap();
         assert_eq!((change.user.as_str(), change.state()), ("alice", PresenceState::Online));
-        assert_eq!(presence.set(laptop, &alice, (PresenceState::Online, 2), 20), None);
-        assert_eq!(presence.set(phone, &alice, (PresenceState::Detached, 3), 30), None);
-        assert_eq!(presence.set(phone, &alice, (PresenceState::Offline, 4), 40), None);
-        let change = presence.set(laptop, &alice, (PresenceState::Detached, 5), 50).unwrap();
+        assert_eq!(presence.set((laptop, HERE), &alice, (PresenceState::Online, 2), 20), None);
+        assert_eq!(presence.set((phone, HERE), &alice, (PresenceState::Detached, 3), 30), None);
+        assert_eq!(presence.set((phone, HERE), &alice, (PresenceState::Offline, 4), 40), None);
+        let change =
+            presence.set((laptop, HERE), &alice, (PresenceState::Detached, 5), 50).unwrap();
         assert_eq!(change.state(), PresenceState::Detached);
-        presence.set(other, &bob, (PresenceState::Online, 6), 60);
+        presence.set((other, HERE), &bob, (PresenceState::Online, 6), 60);
         let (members, total) = presence.list(1);
         assert_eq!((members[0].user.as_str(), members[0].since_ms, total), ("alice", 20, 2));
-        let change = presence.set(laptop, &alice, (PresenceState::Offline, 7), 70).unwrap();
+        let change = presence.set((laptop, HERE), &alice, (PresenceState::Offline, 7), 70).unwrap();
         assert_eq!((change.state(), change.sessions), (PresenceState::Offline, 0));
-        assert_eq!(presence.set(laptop, &alice, (PresenceState::Offline, 9), 80), None);
+        assert_eq!(presence.set((laptop, HERE), &alice, (PresenceState::Offline, 9), 80), None);
         assert_eq!(presence.remove_user(&bob).unwrap().state(), PresenceState::Offline);
         assert_eq!(presence.remove_user(&bob), None);
         assert!(presence.is_empty());
@@ -126,13 +156,27 @@ mod tests {
     fn what_comes_late_does_not_undo_what_was_said_after_it() {
         let (alice, phone) = (UserId::new("alice").unwrap(), SessionId(1));
         let mut presence = Presence::default();
-        presence.set(phone, &alice, (PresenceState::Online, 1), 10);
-        presence.set(phone, &alice, (PresenceState::Online, 4), 20);
+        presence.set((phone, HERE), &alice, (PresenceState::Online, 1), 10);
+        presence.set((phone, HERE), &alice, (PresenceState::Online, 4), 20);
         for late in [PresenceState::Roaming, PresenceState::Detached, PresenceState::Offline] {
-            assert_eq!(presence.set(phone, &alice, (late, 3), 30), None);
+            assert_eq!(presence.set((phone, HERE), &alice, (late, 3), 30), None);
         }
-        let change = presence.set(phone, &alice, (PresenceState::Detached, 6), 40).unwrap();
+        let change = presence.set((phone, HERE), &alice, (PresenceState::Detached, 6), 40).unwrap();
         assert_eq!(change.state(), PresenceState::Detached);
-        assert_eq!(presence.set(phone, &alice, (PresenceState::Roaming, 5), 50), None);
+        assert_eq!(presence.set((phone, HERE), &alice, (PresenceState::Roaming, 5), 50), None);
+    }
+
+    #[test]
+    fn whose_edge_has_died_is_out_unless_another_session_stays() {
+        let (alice, bob) = (UserId::new("alice").unwrap(), UserId::new("bob").unwrap());
+        let there = Incarnation(2);
+        let mut presence = Presence::default();
+        presence.set((SessionId(1), HERE), &alice, (PresenceState::Online, 1), 10);
+        presence.set((SessionId(2), there), &alice, (PresenceState::Online, 1), 10);
+        presence.set((SessionId(3), there), &bob, (PresenceState::Online, 1), 10);
+        let changed = presence.remove_edges(|edge| edge == there);
+        assert_eq!(changed.len(), 1);
+        assert_eq!((changed[0].user.as_str(), changed[0].state()), ("bob", PresenceState::Offline));
+        assert!(presence.contains(SessionId(1), &alice));
     }
 }

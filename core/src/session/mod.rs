@@ -13,6 +13,7 @@ pub mod directory;
 pub mod outbox;
 mod pages;
 mod presence;
+mod reattach;
 mod rights;
 #[allow(clippy::module_inception)]
 mod session;

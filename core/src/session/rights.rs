@@ -10,7 +10,7 @@ impl Session {
     /// I11: the user lost the right to the channel. Nothing more of it leaves, not even what is
     /// queued already.
     pub fn handle_evict(&mut self, key: ChannelKey, user: &UserId, error: &v1::Error) {
-        if self.identity.user != *user || sterna_storage::planted!(EvictionIgnored) {
+        if self.identity().user != *user || sterna_storage::planted!(EvictionIgnored) {
             return;
         }
         for call in self.calls.values_mut() {
@@ -37,14 +37,14 @@ impl Session {
 
     /// I11: an identity that has run out ends its connection.
     pub fn check_expiry(&mut self, unix_ms: u64) {
-        if self.identity.expires_at_ms.is_some_and(|at| at <= unix_ms) {
+        if self.identity().expires_at_ms.is_some_and(|at| at <= unix_ms) {
             self.start_close(CloseReason::TokenExpired);
         }
     }
 
     /// I11: a narrower token ends the subscriptions that it does not cover.
     pub(super) fn drop_what_is_not_permitted(&mut self) {
-        let identity = self.identity.clone();
+        let identity = self.identity().clone();
         let permits = |s: &Subscription, action| identity.permits(&s.channel, action);
         let ended: Vec<ChannelKey> = self
             .subscriptions

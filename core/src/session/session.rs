@@ -14,7 +14,7 @@ use tokio::time::Instant;
 use crate::config::CoreConfig;
 use crate::identity::Identity;
 use crate::limit::TokenBucket;
-use crate::link::{LinkCommand, LinkReply, Verb};
+use crate::link::{Caller, LinkCommand, LinkReply, Verb};
 use crate::order::OrderGate;
 use crate::push::SharedPush;
 use crate::session::outbox::{Class, Outbox};
@@ -61,13 +61,16 @@ pub(super) enum Call {
         reply_to: ReplyTo,
         channel: ChannelId,
     },
+    /// The session's own: the client knows nothing of it.
+    Reattach {
+        channel: ChannelId,
+    },
 }
 
 #[derive(Debug)]
 pub struct Session {
     pub(super) ticket: ResumeTicket,
-    pub(super) identity: Arc<Identity>,
-    client_id: ClientId,
+    pub(super) caller: Arc<Caller>,
     pub(super) connection: ConnectionInfo,
     pub(super) config: Arc<CoreConfig>,
     pub(super) subscriptions: HashMap<ChannelKey, Subscription, RandomState>,
@@ -79,6 +82,8 @@ pub struct Session {
     pub(super) open_pages: usize,
     /// Channels with a publication that was refused for the moment.
     pub(super) order: OrderGate<ChannelKey>,
+    /// Channels to attach to again: their owner did not answer.
+    pub(super) unattached: Vec<ChannelKey>,
     pub(super) publish_rate: TokenBucket,
     pub(super) command_rate: TokenBucket,
     pub(super) ephemeral_rate: TokenBucket,
@@ -99,10 +104,11 @@ impl Session {
         now: Instant,
     ) -> Self {
         let (queues, rates) = (&config.queues, &config.rates);
+        let identity = Arc::new(identity);
+        let caller = Caller::new(identity, client_id, ticket.session, config.incarnation);
         Self {
             ticket,
-            identity: Arc::new(identity),
-            client_id,
+            caller: Arc::new(caller),
             connection,
             subscriptions: HashMap::default(),
             outbox: Outbox::new(queues.outbox_frames, queues.outbox_bytes),
@@ -112,6 +118,7 @@ impl Session {
             waiting_pages: VecDeque::new(),
             open_pages: 0,
             order: OrderGate::default(),
+            unattached: Vec::new(),
             publish_rate: TokenBucket::new(rates.publish, now),
             command_rate: TokenBucket::new(rates.command, now),
             ephemeral_rate: TokenBucket::new(rates.ephemeral, now),
@@ -127,11 +134,11 @@ impl Session {
     }
 
     pub fn identity(&self) -> &Arc<Identity> {
-        &self.identity
+        &self.caller.identity
     }
 
     pub fn client_id(&self) -> &ClientId {
-        &self.client_id
+        &self.caller.client_id
     }
 
     /// Why the connection has to end, once what is in the outbox has been written.
@@ -206,7 +213,7 @@ impl Session {
             session_id: self.id().to_string(),
             resume_ticket: self.ticket.to_bytes().into(),
             resume_window_ms: millis(config.resume_window),
-            user: self.identity.user.to_string(),
+            user: self.identity().user.to_string(),
             observed_address: self.connection.remote.to_string(),
             heartbeat_ms: millis(config.heartbeat),
             limits: Some(v1::Limits {
@@ -220,7 +227,7 @@ impl Session {
             server_time_ms: unix_ms,
             resumed,
             node: config.node.to_string(),
-            token_expires_at_ms: self.identity.expires_at_ms.unwrap_or(0),
+            token_expires_at_ms: self.identity().expires_at_ms.unwrap_or(0),
         };
         self.control(v1::Frame::reply(id, v1::reply::Result::Welcome(welcome)));
     }
@@ -249,6 +256,7 @@ impl Session {
                 self.open_pages -= 1;
                 self.handle_attached(token, reply_to, &channel, reply);
             }
+            Some(Call::Reattach { channel }) => self.handle_reattached(&channel, reply),
             None => {}
         }
         self.start_pages();
@@ -256,10 +264,10 @@ impl Session {
 
     /// A fresh token of the same user was checked.
     pub fn refresh(&mut self, id: u32, identity: Identity) -> Result<(), CloseReason> {
-        if identity.user != self.identity.user {
+        if identity.user != self.identity().user {
             return Err(CloseReason::Unauthorized);
         }
-        self.identity = Arc::new(identity);
+        self.caller = Arc::new(Caller { identity: Arc::new(identity), ..(*self.caller).clone() });
         self.reply(id, v1::reply::Result::Done(v1::Done {}));
         self.drop_what_is_not_permitted();
         Ok(())
@@ -295,14 +303,7 @@ impl Session {
 
     /// A command to the owner of `channel` on behalf of this session.
     pub fn command(&self, channel: ChannelId, key: ChannelKey, verb: Verb) -> LinkCommand {
-        LinkCommand {
-            identity: self.identity.clone(),
-            client_id: self.client_id.clone(),
-            session: self.id(),
-            channel,
-            key,
-            verb,
-        }
+        LinkCommand { caller: self.caller.clone(), channel, key, hops: 0, verb }
     }
 
     pub(super) fn push_own(&mut self, event: v1::push::Event) {

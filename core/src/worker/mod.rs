@@ -24,7 +24,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
 use crate::identity::Identity;
-use crate::link::memory::LinkReceiver;
+use crate::link::ports::LinkReceiver;
 use crate::link::{Link, LinkPush};
 use crate::node::Node;
 use crate::session::{ConnectionInfo, Departed, ResumeTicket, Session};
@@ -272,15 +272,12 @@ impl Worker {
             LinkPush::Evict { channel, user, error } => {
                 table.for_subscribed(channel, |session| session.handle_evict(*channel, user, error))
             }
-        };
-        let channel = match push {
-            LinkPush::Deliver { channel, .. }
-            | LinkPush::Event { channel, .. }
-            | LinkPush::Head { channel, .. }
-            | LinkPush::Evict { channel, .. } => *channel,
+            LinkPush::Moved { channel } => {
+                table.for_subscribed(channel, |session| session.handle_moved(*channel))
+            }
         };
         if reached == 0 {
-            self.inner.link.detach(channel);
+            self.inner.link.detach(push.channel());
         }
     }
 
@@ -292,7 +289,10 @@ impl Worker {
             node.directory().remove(ended, self.inner.index);
         }
         let unix_ms = node.clock().unix_ms();
-        table.for_attached(|session| session.check_expiry(unix_ms));
+        table.for_attached(|session| {
+            session.check_expiry(unix_ms);
+            session.retry_reattach();
+        });
     }
 }
 

@@ -8,7 +8,7 @@ use axum::http::HeaderMap;
 use futures_util::future::join_all;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
-use sterna_core::link::{LinkCommand, Verb};
+use sterna_core::link::{self, LinkCommand, Verb};
 use sterna_proto::v1::PublicationKind;
 use sterna_proto::{ChannelId, ErrorCode, SessionId, v1};
 
@@ -305,15 +305,12 @@ impl Surface {
         channel: ChannelId,
         verb: Verb,
     ) -> Result<v1::reply::Result, ApiError> {
-        let command = LinkCommand {
-            identity: Arc::clone(&caller.identity),
-            client_id: caller.client_id.clone(),
-            // No session has the number 0.
-            session: SessionId(0),
-            key: channel.key(),
-            channel,
-            verb,
-        };
+        // No session has the number 0.
+        let (session, edge) = (SessionId(0), self.parts.node.config().incarnation);
+        let identity = Arc::clone(&caller.identity);
+        let caller = link::Caller::new(identity, caller.client_id.clone(), session, edge);
+        let command =
+            LinkCommand { caller: Arc::new(caller), key: channel.key(), channel, hops: 0, verb };
         match self.parts.node.call(command).await? {
             v1::reply::Result::Error(error) => Err(ApiError(error)),
             result => Ok(result),

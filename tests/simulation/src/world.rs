@@ -10,7 +10,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use sterna_core::link::{LinkCommand, LinkReply, Verb};
+use sterna_core::link::{Caller, LinkCommand, LinkReply, Verb};
 use sterna_core::{CoreConfig, Identity, Node, Permission, Worker};
 use sterna_proto::v1::{
     self, ChannelAccess, ChannelKind, frame::Body, push::Event, reply::Result as Reply,
@@ -182,12 +182,13 @@ impl World {
             operator: true,
         };
         let name = self.names.name(channel);
+        let client_id = ClientId::new("operator").ok()?;
+        let caller = Caller::new(Arc::new(identity), client_id, SessionId(0), Default::default());
         let command = LinkCommand {
-            identity: Arc::new(identity),
-            client_id: ClientId::new("operator").ok()?,
-            session: SessionId(0),
+            caller: Arc::new(caller),
             channel: name.clone(),
             key: name.key(),
+            hops: 0,
             verb,
         };
         tokio::time::timeout(Duration::from_secs(3), node.node.call(command)).await.ok()

@@ -1,0 +1,121 @@
+//! When channels change hands. Ownership is a hint: a shard that owns a channel no longer finishes
+//! what it has begun, tells whoever is subscribed through it to attach elsewhere, and forgets it;
+//! one that owns it again believes nothing that it knew before. Two shards that both believe to
+//! own a channel conflict in the log (I2) and find each other's publications there.
+
+use std::collections::HashSet;
+use std::time::Duration;
+
+use sterna_proto::{ChannelKey, Offset};
+use sterna_storage::{Head, StorageError};
+use tokio::time::Instant;
+
+use crate::channel::shard::Shard;
+use crate::channel::work::Done;
+use crate::cluster::Incarnation;
+use crate::link::LinkPush;
+
+/// What a shard has to do about channels that have changed hands, or may have.
+#[derive(Debug, Default)]
+pub(super) struct Rehoming {
+    any_released: bool,
+    /// When the log is asked next whether it has gone on without this shard.
+    next_look: Option<Instant>,
+    looking: bool,
+}
+
+/// Heads as the log has them.
+pub(super) type Heads = Vec<(ChannelKey, Option<Head>)>;
+
+impl Shard {
+    pub(super) fn on_rehomed(&mut self, lost: &HashSet<u16>, gained: &HashSet<u16>) {
+        for (key, state) in &mut self.channels {
+            let slot = key.slot();
+            if lost.contains(&slot) {
+                state.released = true;
+                self.rehoming.any_released = true;
+            } else if gained.contains(&slot) {
+                state.released = false;
+                // Changed by others, perhaps (I11); the head is compared with every append.
+                state.roles.clear();
+            }
+        }
+        self.drop_released();
+    }
+
+    /// Tells links to go elsewhere with channels that are owned elsewhere, and forgets those for
+    /// which nothing is left to be done.
+    pub(super) fn drop_released(&mut self) {
+        if !std::mem::take(&mut self.rehoming.any_released) {
+            return;
+        }
+        let released = self.channels.iter().filter(|(_, state)| state.released);
+        let released: Vec<ChannelKey> = released.map(|(key, _)| *key).collect();
+        for key in released {
+            self.spread(key, &LinkPush::Moved { channel: key });
+            let Some(state) = self.channels.get_mut(&key) else { continue };
+            state.interest.clear();
+            state.receipt_interest.clear();
+            state.presence = Default::default();
+            state.roles.clear();
+            if state.is_idle() {
+                self.channels.remove(&key);
+            } else {
+                self.rehoming.any_released = true;
+            }
+        }
+    }
+
+    /// Members whose edge has died have left.
+    pub(super) fn drop_dead_edges(&mut self, alive: &HashSet<Incarnation>) {
+        let keys: Vec<ChannelKey> = self.channels.keys().copied().collect();
+        for key in keys {
+            let Some(state) = self.channels.get_mut(&key) else { continue };
+            for member in state.presence.remove_edges(|edge| !alive.contains(&edge)) {
+                self.spread_presence(key, Some(member));
+            }
+        }
+    }
+
+    /// I5: where two nodes own a channel, each hears only of what went through it. The log is the
+    /// truth, so it is asked from time to time about every channel that somebody listens to.
+    pub(super) fn watch_heads(&mut self, now: Instant) {
+        let Some(period) = self.context.config.head_watch else { return };
+        if self.rehoming.looking || *self.rehoming.next_look.get_or_insert(now + period) > now {
+            return;
+        }
+        self.rehoming.next_look = Some(now + period);
+        let wanted = self.channels.iter().filter(|(_, state)| {
+            !state.interest.is_empty() && state.loaded && state.sequence.is_idle()
+        });
+        let wanted: Vec<ChannelKey> = wanted.map(|(key, _)| *key).collect();
+        if wanted.is_empty() {
+            return;
+        }
+        self.rehoming.looking = true;
+        let log = self.context.stores.log.clone();
+        self.work.push(Box::pin(async move {
+            let result = log.heads(wanted.clone()).await;
+            Done::HeadsFound { result: result.map(|heads| wanted.into_iter().zip(heads).collect()) }
+        }));
+    }
+
+    pub(super) fn on_heads_found(&mut self, result: Result<Heads, StorageError>) {
+        self.rehoming.looking = false;
+        let heads = match result {
+            Ok(heads) => heads,
+            Err(error) => return self.note_storage_error(&error),
+        };
+        for (key, head) in heads {
+            let Some(state) = self.channels.get_mut(&key) else { continue };
+            // I11: a member may have been removed through another node.
+            state.roles.clear();
+            let stored = head.map_or(Offset::ZERO, |head| head.position.offset);
+            let behind = stored > state.sequence.position().offset;
+            if behind && state.sequence.is_idle() && !state.catching_up {
+                metrics::counter!("sterna_core_heads_behind_total").increment(1);
+                self.start_catch_up(key, Duration::ZERO);
+            }
+        }
+    }
+}

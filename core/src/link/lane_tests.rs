@@ -1,0 +1,126 @@
+//! What a lane keeps, gives away and gives up.
+
+use std::sync::Arc;
+
+use metrics_util::debugging::DebuggingRecorder;
+use sterna_proto::{ChannelId, ClientId, Offset, SessionId, UserId};
+
+use super::*;
+use crate::identity::Identity;
+use crate::link::Caller;
+
+fn command(channel: &str, verb: Verb) -> LinkCommand {
+    let identity = Identity {
+        user: UserId::new("alice").unwrap(),
+        permissions: Vec::new(),
+        expires_at_ms: None,
+        operator: false,
+    };
+    let client_id = ClientId::new("phone").unwrap();
+    let channel = ChannelId::new(channel).unwrap();
+    LinkCommand {
+        caller: Arc::new(Caller::new(identity.into(), client_id, SessionId(1), Default::default())),
+        key: channel.key(),
+        channel,
+        hops: 0,
+        verb,
+    }
+}
+
+fn publish(client_seq: u64) -> Verb {
+    Verb::Publish(v1::Publish { client_seq, ..Default::default() })
+}
+
+fn ask(lane: &Lane, command: LinkCommand) -> oneshot::Receiver<LinkReply> {
+    let room = lane.try_room(&command).expect("there is room");
+    let (asked, answer) = Asked::new(command, room);
+    lane.push(asked);
+    answer
+}
+
+fn seqs(asked: &[Asked]) -> Vec<u64> {
+    let seq = |asked: &Asked| match &asked.command.verb {
+        Verb::Publish(publish) => publish.client_seq,
+        _ => 0,
+    };
+    asked.iter().map(seq).collect()
+}
+
+#[tokio::test]
+async fn calls_of_a_channel_are_taken_in_their_order_and_the_rest_stays() {
+    let lane = Lane::new();
+    let answers: Vec<_> = [("a", 1), ("b", 2), ("a", 3), ("a", 0)]
+        .into_iter()
+        .map(|(channel, seq)| ask(&lane, command(channel, publish(seq))))
+        .collect();
+    let _connected = lane.start();
+    lane.next_frames(&mut Vec::new());
+    let later = ask(&lane, command("a", publish(4)));
+    let a = ChannelId::new("a").unwrap().key();
+    let taken = lane.take(|channel| *channel == a);
+    assert_eq!(seqs(&taken), [1, 3, 4]);
+    // Nobody would recognise it, and it may have been stored.
+    let unknown = answers.into_iter().next_back().unwrap().await.unwrap().unwrap_err();
+    assert_eq!(unknown.code, ErrorCode::Unavailable.number());
+    assert!(!lane.is_empty(), "the other channel's call is still on its way");
+    drop((taken, later));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_waits_for_a_connection_for_too_long_is_refused() {
+    let lane = Lane::new();
+    let patience = Duration::from_secs(5);
+    let old = ask(&lane, command("a", Verb::Info));
+    tokio::time::advance(patience).await;
+    let new = ask(&lane, command("a", Verb::Info));
+    lane.expire(Instant::now(), patience);
+    assert!(old.await.unwrap().unwrap_err().retryable);
+    assert_eq!(lane.take(|_| true).len(), 1);
+    drop(new);
+}
+
+#[tokio::test]
+async fn i12_a_lane_has_room_by_number_and_by_bytes() {
+    let lane = Lane::new();
+    let large = Verb::Publish(v1::Publish {
+        payload: vec![0; sterna_proto::limits::PAYLOAD_BYTES].into(),
+        ..Default::default()
+    });
+    let large = command("a", large);
+    let mut answers = Vec::new();
+    while let Some(room) = lane.try_room(&large) {
+        let (asked, answer) = Asked::new(large.clone(), room);
+        lane.push(asked);
+        answers.push(answer);
+    }
+    let held = answers.len() * sterna_proto::limits::PAYLOAD_BYTES;
+    assert!(held <= LANE_WEIGHT * WEIGHT_BYTES, "{held} bytes");
+    lane.take(|_| true).into_iter().for_each(|asked| asked.answer(Err(v1::Error::default())));
+    assert!(lane.try_room(&large).is_some(), "an answer makes room");
+}
+
+#[tokio::test]
+async fn i12_detaches_that_wait_are_bounded() {
+    let recorder = DebuggingRecorder::new();
+    let snapshotter = recorder.snapshotter();
+    metrics::with_local_recorder(&recorder, || {
+        let lane = Lane::new();
+        let channel = ChannelId::new("a").unwrap().key();
+        lane.detach(channel);
+        assert!(lane.state().detaches.is_empty(), "a peer without a link knows of no interest");
+        let _connected = lane.start();
+        (0..=LANE_DETACHES).for_each(|_| lane.detach(channel));
+        assert_eq!(lane.state().detaches.len(), LANE_DETACHES);
+    });
+    let dropped = snapshotter.snapshot().into_vec();
+    let dropped = dropped.iter().map(|(key, ..)| key.key().name());
+    assert!(dropped.into_iter().any(|name| name == "sterna_link_detaches_dropped_total"));
+}
+
+#[test]
+fn a_call_weighs_at_least_one_and_never_more_than_a_lane() {
+    let verb = Verb::MoveCursor { delivered: Offset(1), read: Offset(1) };
+    assert_eq!(weight(&command("a", verb)), 1);
+    let huge = v1::Publish { payload: vec![0; 1 << 25].into(), ..Default::default() };
+    assert_eq!(weight(&command("a", Verb::Publish(huge))), LANE_WEIGHT as u32);
+}

@@ -1,0 +1,98 @@
+//! The downward ends of links: a bounded queue of pushes each, whoever drains it. A worker of this
+//! node or a lane that leads to another one, the spreader cannot tell.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
+
+use ahash::RandomState;
+use tokio::sync::mpsc;
+
+use crate::link::LinkPush;
+
+/// Number of a link on its node; never used twice.
+pub type LinkId = u32;
+
+/// The downward ends of all links of a node.
+#[derive(Debug, Default)]
+pub struct LinkPorts {
+    ports: RwLock<Ports>,
+}
+
+#[derive(Debug, Default)]
+struct Ports {
+    open: HashMap<LinkId, Port, RandomState>,
+    last: LinkId,
+}
+
+#[derive(Debug)]
+struct Port {
+    pushes: mpsc::Sender<LinkPush>,
+    bytes: Arc<AtomicUsize>,
+    max_bytes: usize,
+}
+
+/// Pushes on their way to one worker.
+#[derive(Debug)]
+pub struct LinkReceiver {
+    pushes: mpsc::Receiver<LinkPush>,
+    bytes: Arc<AtomicUsize>,
+}
+
+/// Why a push was not taken.
+#[derive(Debug, PartialEq, Eq)]
+pub enum NoRoom {
+    Full,
+    /// There is no such link any more.
+    Closed,
+}
+
+impl LinkPorts {
+    /// Opens a link for at most so many pushes and bytes.
+    pub fn open(&self, max_pushes: usize, max_bytes: usize) -> (LinkId, LinkReceiver) {
+        let (sender, receiver) = mpsc::channel(max_pushes);
+        let bytes = Arc::new(AtomicUsize::new(0));
+        let mut ports = self.ports.write().unwrap_or_else(PoisonError::into_inner);
+        ports.last += 1;
+        let id = ports.last;
+        ports.open.insert(id, Port { pushes: sender, bytes: bytes.clone(), max_bytes });
+        (id, LinkReceiver { pushes: receiver, bytes })
+    }
+
+    /// Takes no more pushes for the link.
+    pub fn close(&self, link: LinkId) {
+        self.ports.write().unwrap_or_else(PoisonError::into_inner).open.remove(&link);
+    }
+
+    /// How many links there are.
+    pub fn count(&self) -> usize {
+        self.ports.read().unwrap_or_else(PoisonError::into_inner).open.len()
+    }
+
+    pub fn try_send(&self, link: LinkId, push: LinkPush) -> Result<(), NoRoom> {
+        let ports = self.ports.read().unwrap_or_else(PoisonError::into_inner);
+        let port = ports.open.get(&link).ok_or(NoRoom::Closed)?;
+        let len = push.weight();
+        if port.bytes.load(Ordering::Relaxed) + len > port.max_bytes {
+            return Err(NoRoom::Full);
+        }
+        port.bytes.fetch_add(len, Ordering::Relaxed);
+        port.pushes.try_send(push).map_err(|refused| {
+            port.bytes.fetch_sub(len, Ordering::Relaxed);
+            match refused {
+                mpsc::error::TrySendError::Full(_) => NoRoom::Full,
+                mpsc::error::TrySendError::Closed(_) => NoRoom::Closed,
+            }
+        })
+    }
+}
+
+impl LinkReceiver {
+    /// The next pushes, at most `max`; none when the node is gone. Cancel-safe.
+    pub async fn receive(&mut self, out: &mut Vec<LinkPush>, max: usize) -> usize {
+        let count = self.pushes.recv_many(out, max).await;
+        let len: usize = out[out.len() - count..].iter().map(LinkPush::weight).sum();
+        self.bytes.fetch_sub(len, Ordering::Relaxed);
+        count
+    }
+}

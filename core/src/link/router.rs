@@ -1,0 +1,511 @@
+//! Where a command goes: to a shard of this node, or over a link towards the owner of its channel.
+//! One for each node of a cluster, shared by its workers, by the lanes that other nodes have opened
+//! to it, and by whoever dials.
+//!
+//! When the view changes, calls without an answer and everything newer take the new way in their
+//! order, and whoever is subscribed attaches there.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::time::Duration;
+
+use ahash::RandomState;
+use sterna_proto::id::SLOTS;
+use sterna_proto::link::v1 as wire;
+use sterna_proto::{ChannelKey, ErrorCode, NodeId, v1};
+use tokio::sync::{Notify, OwnedSemaphorePermit, mpsc, watch};
+use tracing::Instrument as _;
+
+use crate::channel::shard::ShardCommand;
+use crate::cluster::roster::Roster;
+use crate::cluster::view::{Route, View};
+use crate::cluster::{ClusterConfig, Incarnation, NodeInfo, NodeState};
+use crate::config::QueueLimits;
+use crate::fanout::interests::Interests;
+use crate::link::lane::{Asked, FrameReceiver, FrameSender, Lane, LaneError};
+use crate::link::memory::MemoryLink;
+use crate::link::peer::Peer;
+use crate::link::ports::{LinkId, LinkPorts, LinkReceiver};
+use crate::link::{Answered, Calling, Link, LinkCommand, Verb};
+
+/// Nodes that pass a command on before it is carried out where it is: rosters that differ could
+/// send it in a circle. That is safe, since ownership is a hint.
+const MAX_HOPS: u32 = 3;
+
+/// The shards of a node that owns channels.
+type Shards = Arc<[mpsc::Sender<ShardCommand>]>;
+
+/// See the module.
+#[derive(Debug)]
+pub struct Router {
+    config: ClusterConfig,
+    queues: QueueLimits,
+    /// `None` on a node that owns no channels.
+    shards: Option<Shards>,
+    ports: Arc<LinkPorts>,
+    interests: Interests,
+    roster: Mutex<Roster>,
+    routing: RwLock<Routing>,
+    /// Counts changes of the roster, beats of this node among them.
+    beats: watch::Sender<u64>,
+    /// A route may have become another one.
+    stale: Notify,
+    /// Why this node has to end: another process has its name.
+    superseded: watch::Sender<Option<String>>,
+}
+
+#[derive(Debug)]
+struct Routing {
+    view: View,
+    peers: HashMap<NodeId, Arc<Peer>, RandomState>,
+}
+
+/// A node to which a link is wanted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PeerAddress {
+    pub name: NodeId,
+    pub incarnation: Incarnation,
+    pub address: String,
+}
+
+/// Where a command goes next.
+enum Hop<'a> {
+    Local(&'a Shards),
+    Lane(&'a Arc<Lane>),
+    Nowhere,
+}
+
+impl Routing {
+    /// Has a peer for everybody to whom a link should lead, and none that is gone.
+    fn keep_peers(&mut self, wanted: &[PeerAddress]) {
+        let names: HashSet<&NodeId> = wanted.iter().map(|peer| &peer.name).collect();
+        self.peers.retain(|name, peer| names.contains(name) || !peer.is_idle());
+        for name in names {
+            let peer = self.peers.entry(name.clone());
+            peer.or_insert_with(|| Arc::new(Peer::new(name.clone())));
+        }
+    }
+}
+
+impl Router {
+    pub(crate) fn new(
+        config: ClusterConfig,
+        queues: QueueLimits,
+        shards: Option<Shards>,
+        ports: Arc<LinkPorts>,
+    ) -> Arc<Self> {
+        let own = config.node.clone();
+        let view = View::new(&own, std::slice::from_ref(&own), |_| true);
+        let roster = Roster::new(own, config.lease);
+        Arc::new(Self {
+            interests: Interests::new(ports.clone(), &queues),
+            config,
+            queues,
+            shards,
+            ports,
+            roster: Mutex::new(roster),
+            routing: RwLock::new(Routing { view, peers: HashMap::default() }),
+            beats: watch::Sender::new(0),
+            stale: Notify::new(),
+            superseded: watch::Sender::new(None),
+        })
+    }
+
+    pub(crate) fn config(&self) -> &ClusterConfig {
+        &self.config
+    }
+
+    /// What this node says of itself.
+    pub fn own(&self) -> NodeInfo {
+        self.roster().own().clone()
+    }
+
+    /// Nodes that are alive as far as is known here, this one among them.
+    pub fn live(&self) -> Vec<NodeInfo> {
+        self.roster().live(now())
+    }
+
+    /// Whether this node owns a slot, as far as it knows.
+    pub fn owns(&self, slot: u16) -> bool {
+        *self.routing().view.route(slot) == Route::Here
+    }
+
+    /// How many slots this node owns.
+    pub fn owned_slots(&self) -> usize {
+        self.routing().view.owned()
+    }
+
+    /// Whether any way leads to an owner.
+    pub fn is_connected(&self) -> bool {
+        let routing = self.routing();
+        match routing.view.route(0) {
+            Route::Here => true,
+            Route::By(next) => routing.peers.get(next).is_some_and(|peer| peer.is_connected()),
+            Route::Nowhere => false,
+        }
+    }
+
+    /// Nodes to which a link should lead: all cores, and the edges of a region without one.
+    pub fn wanted_peers(&self) -> Vec<PeerAddress> {
+        let live = self.live();
+        let own = &self.config.node;
+        let core_here = live.iter().any(|node| node.core && node.region == own.region);
+        let wanted = live.into_iter().filter(|node| {
+            let relay = !core_here && node.region == own.region;
+            node.name != own.name && !node.link_address.is_empty() && (node.core || relay)
+        });
+        wanted
+            .map(|node| PeerAddress {
+                name: node.name,
+                incarnation: node.incarnation,
+                address: node.link_address,
+            })
+            .collect()
+    }
+
+    /// Changes with every beat and with every change of the roster.
+    pub fn beats(&self) -> watch::Receiver<u64> {
+        self.beats.subscribe()
+    }
+
+    /// Completes when another process has taken this node's name.
+    pub async fn superseded(&self) -> String {
+        let mut superseded = self.superseded.subscribe();
+        match superseded.wait_for(Option::is_some).await {
+            Ok(reason) => reason.clone().unwrap_or_default(),
+            Err(_) => std::future::pending().await,
+        }
+    }
+
+    /// The roster for another node.
+    pub fn roster_to_wire(&self) -> Vec<wire::Node> {
+        self.roster().to_wire(now())
+    }
+
+    /// What another node, or the store, knows.
+    pub fn on_roster(&self, nodes: Vec<wire::Node>) {
+        let before = self.live();
+        if let Err(superseded) = self.roster().merge(nodes, now()) {
+            self.superseded.send_replace(Some(superseded.to_string()));
+        }
+        if self.live() != before {
+            self.stale.notify_one();
+        }
+    }
+
+    /// Gives channels and clients away from now on.
+    pub fn start_leaving(&self) {
+        self.roster().update_own(|own| own.state = NodeState::Leaving);
+        self.beats.send_modify(|beats| *beats += 1);
+        self.stale.notify_one();
+    }
+
+    /// Says that the node is alive. `sessions`: those with a connection.
+    pub(crate) fn beat(&self, sessions: u32) -> wire::Node {
+        let own = {
+            let mut roster = self.roster();
+            roster.update_own(|own| own.sessions = sessions);
+            roster.own_to_wire()
+        };
+        self.beats.send_modify(|beats| *beats += 1);
+        own
+    }
+
+    /// Opens a link for the pushes of another node's lane.
+    pub(super) fn open_link(&self) -> (LinkId, LinkReceiver) {
+        self.ports.open(self.queues.link_pushes, self.queues.link_push_bytes)
+    }
+
+    /// The lane's connection is gone.
+    pub(super) async fn close_link(&self, link: LinkId) {
+        self.ports.close(link);
+        for channel in self.interests.remove_link(link) {
+            self.detach_upstream(channel);
+        }
+        for shard in self.shards.iter().flat_map(|shards| shards.iter()) {
+            // A shard that has ended has no interests.
+            let _ = shard.send(ShardCommand::LinkClosed { link }).await;
+        }
+    }
+
+    /// Sends a command towards the owner of its channel.
+    pub fn call(self: &Arc<Self>, link: Option<LinkId>, command: LinkCommand) -> Calling {
+        let routing = self.routing();
+        match self.next_hop(&routing, &command) {
+            Hop::Local(shards) => {
+                let shards = shards.clone();
+                drop(routing);
+                if let (Some(link), Verb::Attach { .. }) = (link, &command.verb) {
+                    // It was passed on before, perhaps.
+                    self.interests.remove(command.key, link);
+                }
+                MemoryLink::new(shards, link, self.queues.mailbox_patience).call(command)
+            }
+            Hop::Lane(lane) => {
+                let lane = lane.clone();
+                match lane.try_room(&command) {
+                    Some(room) => self.enqueue(&lane, link, command, room),
+                    None => {
+                        drop(routing);
+                        self.wait_for_room(lane, link, command)
+                    }
+                }
+            }
+            Hop::Nowhere => refused(nowhere()),
+        }
+    }
+
+    /// Nobody behind `link` is subscribed to the channel any more.
+    pub fn detach(&self, link: LinkId, channel: ChannelKey) {
+        if self.interests.remove(channel, link) {
+            self.detach_upstream(channel);
+        }
+        if let Some(shards) = &self.shards {
+            MemoryLink::new(shards.clone(), Some(link), Duration::ZERO).detach(channel);
+        }
+    }
+
+    /// Drives a connection of the lane that leads to a peer, until it ends. Dropping the future ends
+    /// it too.
+    pub async fn run_lane<S: FrameSender, R: FrameReceiver>(
+        &self,
+        peer: &NodeId,
+        lane: usize,
+        sender: &mut S,
+        receiver: &mut R,
+    ) -> LaneError {
+        let peer = self.peer(peer);
+        let Some(lane_end) = peer.lanes.get(lane) else {
+            return LaneError::Lost(format!("there is no lane {lane}"));
+        };
+        let _up = peer.lane_up(&self.stale);
+        // The peer knows of no interest on this connection.
+        let slots = self.slots_by(&peer.name);
+        self.announce(|channel| Peer::lane_of(channel) == lane && slots.contains(&channel.slot()));
+        lane_end.run(sender, receiver, |push| self.interests.spread(&push)).await
+    }
+
+    /// No connection to the peer could be made.
+    pub fn on_unreachable(&self, peer: &NodeId) {
+        self.peer(peer).on_unreachable();
+        self.stale.notify_one();
+    }
+
+    /// Completes when a route may have become another one.
+    pub(crate) async fn became_stale(&self) {
+        self.stale.notified().await;
+    }
+
+    /// Looks at the roster and the links again.
+    pub(crate) async fn refresh(&self) {
+        let Some((lost, gained)) = self.change_view() else { return };
+        metrics::gauge!("sterna_core_slots_held").set(self.owned_slots() as f64);
+        let (lost, gained) = (Arc::new(lost), Arc::new(gained));
+        for shard in self.shards.iter().flat_map(|shards| shards.iter()) {
+            let (lost, gained) = (lost.clone(), gained.clone());
+            let _ = shard.send(ShardCommand::Rehomed { lost, gained }).await;
+        }
+    }
+
+    /// Returns the slots that this node owned until now and those that it owns from now on.
+    fn change_view(&self) -> Option<(HashSet<u16>, HashSet<u16>)> {
+        let (live, own, wanted) = (self.live(), self.own(), self.wanted_peers());
+        let mut routing = self.routing.write().unwrap_or_else(PoisonError::into_inner);
+        routing.keep_peers(&wanted);
+        let peers = &routing.peers;
+        let reachable = |name: &NodeId| peers.get(name).is_none_or(|peer| peer.is_reachable());
+        let view = View::new(&own, &live, reachable);
+        let moved: HashSet<u16> = routing.view.moved(&view).collect();
+        if moved.is_empty() {
+            return None;
+        }
+        let old = std::mem::replace(&mut routing.view, view);
+        let here = |view: &View| -> HashSet<u16> {
+            moved.iter().copied().filter(|slot| *view.route(*slot) == Route::Here).collect()
+        };
+        let changed = (here(&old), here(&routing.view));
+        self.leave_lanes(&routing, &old, &moved);
+        self.give_moved(&routing, &moved);
+        drop(routing);
+        self.announce(|channel| moved.contains(&channel.slot()));
+        tracing::info!(moved = moved.len(), owned = self.owned_slots(), "slots have moved");
+        Some(changed)
+    }
+
+    /// Forgets what has waited for too long and sends what links had no room for.
+    pub(crate) fn on_tick(&self) {
+        let now = tokio::time::Instant::now();
+        let peers: Vec<Arc<Peer>> = self.routing().peers.values().cloned().collect();
+        for peer in peers {
+            peer.lanes.iter().for_each(|lane| lane.expire(now, self.config.patience));
+        }
+        self.interests.pay_debts();
+        metrics::gauge!("sterna_link_interests_held").set(self.interests.len() as f64);
+    }
+
+    fn next_hop<'a>(&'a self, routing: &'a Routing, command: &LinkCommand) -> Hop<'a> {
+        let here = self.shards.as_ref().map_or(Hop::Nowhere, Hop::Local);
+        match routing.view.route(command.key.slot()) {
+            Route::Here => here,
+            Route::By(_) if command.hops >= MAX_HOPS => here,
+            Route::By(next) => {
+                let peer = routing.peers.get(next);
+                peer.map_or(Hop::Nowhere, |peer| Hop::Lane(peer.lane(&command.key)))
+            }
+            Route::Nowhere => Hop::Nowhere,
+        }
+    }
+
+    /// To be called with the routing locked: what is put behind others stays behind them when their
+    /// way changes.
+    fn enqueue(
+        &self,
+        lane: &Lane,
+        link: Option<LinkId>,
+        mut command: LinkCommand,
+        room: OwnedSemaphorePermit,
+    ) -> Calling {
+        if let (Some(link), Verb::Attach { subscribe, .. }) = (link, &command.verb) {
+            self.interests.add(command.key, link, subscribe.receipts);
+        }
+        command.hops += 1;
+        let span = crate::link::memory::span_of(&command.verb);
+        let (asked, answer) = Asked::new(command, room);
+        lane.push(asked);
+        Calling::Sent(Answered::new(answer).instrument(span))
+    }
+
+    fn wait_for_room(
+        self: &Arc<Self>,
+        lane: Arc<Lane>,
+        link: Option<LinkId>,
+        command: LinkCommand,
+    ) -> Calling {
+        let (router, patience) = (self.clone(), self.queues.mailbox_patience);
+        Calling::Waiting(Box::pin(async move {
+            let Some(room) = lane.room(&command, patience).await else {
+                metrics::counter!("sterna_core_mailbox_busy_total").increment(1);
+                return Err(crate::link::memory::busy());
+            };
+            // The way may have changed meanwhile.
+            let sent = {
+                let routing = router.routing();
+                match router.next_hop(&routing, &command) {
+                    Hop::Lane(lane) => router.enqueue(lane, link, command, room),
+                    Hop::Local(_) | Hop::Nowhere => {
+                        drop(routing);
+                        router.call(link, command)
+                    }
+                }
+            };
+            match sent {
+                Calling::Sent(answer) => Ok(answer),
+                Calling::Waiting(sent) => sent.await,
+            }
+        }))
+    }
+
+    /// The peer, made when it is heard of first.
+    fn peer(&self, name: &NodeId) -> Arc<Peer> {
+        if let Some(peer) = self.routing().peers.get(name) {
+            return peer.clone();
+        }
+        let mut routing = self.routing.write().unwrap_or_else(PoisonError::into_inner);
+        let peer = routing.peers.entry(name.clone());
+        peer.or_insert_with(|| Arc::new(Peer::new(name.clone()))).clone()
+    }
+
+    /// Whoever owned the channels until now need not send any more.
+    fn leave_lanes(&self, routing: &Routing, old: &View, moved: &HashSet<u16>) {
+        for channel in self.interests.channels(|channel| moved.contains(&channel.slot())) {
+            if let Route::By(before) = old.route(channel.slot())
+                && let Some(peer) = routing.peers.get(before)
+            {
+                peer.lane(&channel).detach(channel);
+            }
+        }
+    }
+
+    /// Puts calls that wait for an answer onto their new ways, in their order. A link that attaches
+    /// is told to attach again, so that nothing is registered for it here.
+    fn give_moved(&self, routing: &Routing, moved: &HashSet<u16>) {
+        for lane in routing.peers.values().flat_map(|peer| &peer.lanes) {
+            for asked in lane.take(|channel| moved.contains(&channel.slot())) {
+                match self.next_hop(routing, &asked.command) {
+                    Hop::Lane(new) => new.push(asked),
+                    Hop::Local(shards) => asked.carry_out(shards),
+                    Hop::Nowhere => asked.answer(Err(nowhere())),
+                }
+            }
+        }
+    }
+
+    fn announce(&self, moved: impl Fn(&ChannelKey) -> bool) {
+        let told = self.interests.announce_moved(moved);
+        metrics::counter!("sterna_link_interests_moved_total").increment(told.len() as u64);
+    }
+
+    /// Slots whose way begins at a peer.
+    fn slots_by(&self, peer: &NodeId) -> HashSet<u16> {
+        let routing = self.routing();
+        let by_peer = |slot: &u16| *routing.view.route(*slot) == Route::By(peer.clone());
+        (0..SLOTS).filter(by_peer).collect()
+    }
+
+    fn detach_upstream(&self, channel: ChannelKey) {
+        let routing = self.routing();
+        if let Route::By(next) = routing.view.route(channel.slot())
+            && let Some(peer) = routing.peers.get(next)
+        {
+            peer.lane(&channel).detach(channel);
+        }
+    }
+
+    fn roster(&self) -> MutexGuard<'_, Roster> {
+        self.roster.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn routing(&self) -> std::sync::RwLockReadGuard<'_, Routing> {
+        self.routing.read().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Of the runtime's clock, which tests hold.
+fn now() -> std::time::Instant {
+    tokio::time::Instant::now().into_std()
+}
+
+fn refused(error: v1::Error) -> Calling {
+    Calling::Waiting(Box::pin(std::future::ready(Err(error))))
+}
+
+fn nowhere() -> v1::Error {
+    let message = "no node that owns channels is known here yet; try again";
+    v1::Error::new(ErrorCode::Unavailable, message).with_retry_after_ms(500)
+}
+
+/// The router, as one link of this node uses it.
+#[derive(Debug, Clone)]
+pub(crate) struct RouterLink {
+    router: Arc<Router>,
+    /// Where pushes go; `None` for callers that only ask.
+    link: Option<LinkId>,
+}
+
+impl RouterLink {
+    pub(crate) fn new(router: Arc<Router>, link: Option<LinkId>) -> Self {
+        Self { router, link }
+    }
+}
+
+impl Link for RouterLink {
+    fn call(&self, command: LinkCommand) -> Calling {
+        self.router.call(self.link, command)
+    }
+
+    fn detach(&self, channel: ChannelKey) {
+        if let Some(link) = self.link {
+            self.router.detach(link, channel);
+        }
+    }
+}

@@ -1,0 +1,166 @@
+//! The answering end of a lane: another node's calls come in and are carried out here, or passed on
+//! towards the owner; answers and pushes go back. To the channels that are owned here, and to the
+//! interests of this node, the lane is a link like that of a worker.
+
+use std::sync::Arc;
+
+use futures_util::stream::FuturesUnordered;
+use futures_util::{FutureExt as _, StreamExt as _};
+use sterna_proto::link::v1::{self as wire, frame::Body};
+use tokio::sync::mpsc;
+
+use crate::link::lane::{FrameReceiver, FrameSender, LaneError};
+use crate::link::ports::{LinkId, LinkReceiver};
+use crate::link::router::Router;
+use crate::link::wire as frames;
+use crate::link::{Answering, Calling, LinkPush, LinkReply};
+
+/// Calls of one lane that are carried out at a time. Full: the lane is not read.
+pub const LANE_ANSWERS: usize = 4096;
+
+/// Pushes written together.
+const PUSHES_PER_WRITE: usize = 64;
+
+type Answers = FuturesUnordered<futures_util::future::BoxFuture<'static, (u64, LinkReply)>>;
+
+/// Serves a lane until its connection ends; to be polled until then, or what the lane has registered
+/// stays. `wide`: the peer is in another region.
+pub async fn serve<S: FrameSender, R: FrameReceiver>(
+    router: &Arc<Router>,
+    wide: bool,
+    sender: &mut S,
+    receiver: &mut R,
+) -> LaneError {
+    let (link, pushes) = router.open_link();
+    let (asked, answers) = mpsc::channel(LANE_ANSWERS);
+    let ended = tokio::select! {
+        Err(error) = take_calls(router, link, receiver, asked) => error,
+        Err(error) = give_answers(pushes, answers, wide, sender) => error,
+    };
+    router.close_link(link).await;
+    ended
+}
+
+async fn take_calls<R: FrameReceiver>(
+    router: &Arc<Router>,
+    link: LinkId,
+    receiver: &mut R,
+    asked: mpsc::Sender<(u64, Answering)>,
+) -> Result<(), LaneError> {
+    let mut received = Vec::new();
+    let lost = |_| LaneError::Lost("nobody writes answers any more".into());
+    loop {
+        receiver.receive(&mut received).await?;
+        for body in received.drain(..).filter_map(|frame| frame.body) {
+            match body {
+                Body::Call(call) => {
+                    let id = call.id;
+                    let sent = match frames::command(call) {
+                        Ok(command) => match router.call(Some(link), command) {
+                            Calling::Sent(answer) => Ok(answer),
+                            // Later calls of the lane wait behind, which keeps their order.
+                            Calling::Waiting(sent) => sent.await,
+                        },
+                        Err(error) => Err(error),
+                    };
+                    let answer = sent.unwrap_or_else(|error| answered(Err(error)));
+                    asked.send((id, answer)).await.map_err(lost)?;
+                }
+                Body::Detach(detach) => router.detach(link, frames::key(&detach.channel)?),
+                // Of a newer release.
+                _ => {}
+            }
+        }
+    }
+}
+
+/// An answer that is known.
+fn answered(reply: LinkReply) -> Answering {
+    use tracing::Instrument as _;
+    let (sender, answer) = tokio::sync::oneshot::channel();
+    let _ = sender.send(reply);
+    crate::link::Answered::new(answer).instrument(tracing::Span::none())
+}
+
+async fn give_answers<S: FrameSender>(
+    mut pushes: LinkReceiver,
+    mut asked: mpsc::Receiver<(u64, Answering)>,
+    wide: bool,
+    sender: &mut S,
+) -> Result<(), LaneError> {
+    let mut answers = Answers::new();
+    let (mut taken, mut out) = (Vec::new(), Vec::new());
+    let lost = || LaneError::Lost("nobody reads calls any more".into());
+    loop {
+        tokio::select! {
+            Some((id, reply)) = answers.next() => {
+                out.push(frames::answer(id, reply));
+                while let Some(Some((id, reply))) = answers.next().now_or_never() {
+                    out.push(frames::answer(id, reply));
+                }
+            }
+            call = asked.recv(), if answers.len() < LANE_ANSWERS => {
+                let (id, answer) = call.ok_or_else(lost)?;
+                answers.push(answer.map(move |reply| (id, reply)).boxed());
+            }
+            count = pushes.receive(&mut taken, PUSHES_PER_WRITE) => {
+                if count == 0 {
+                    return Err(lost());
+                }
+                count_copies(&taken, wide);
+                taken.drain(..).for_each(|push| frames::push(&push, &mut out));
+            }
+        }
+        if !out.is_empty() {
+            sender.send(&mut out).await?;
+        }
+    }
+}
+
+/// I9: copies of publications that leave for another node, and how many of them for another region.
+fn count_copies(pushes: &[LinkPush], wide: bool) {
+    let copies: usize = pushes
+        .iter()
+        .map(|push| match push {
+            LinkPush::Deliver { pushes, .. } => pushes.len(),
+            _ => 0,
+        })
+        .sum();
+    let scope = if wide { "wide" } else { "region" };
+    metrics::counter!("sterna_link_copies_total", "scope" => scope).increment(copies as u64);
+}
+
+/// Exchanges rosters with a peer until the connection ends; the same at both ends.
+pub async fn exchange_rosters<S: FrameSender, R: FrameReceiver>(
+    router: &Arc<Router>,
+    sender: &mut S,
+    receiver: &mut R,
+) -> LaneError {
+    let tell = async {
+        let mut beats = router.beats();
+        loop {
+            let roster = wire::Roster { nodes: router.roster_to_wire() };
+            sender.send(&mut vec![frames::frame(Body::Roster(roster))]).await?;
+            if beats.changed().await.is_err() {
+                return Err::<(), _>(LaneError::Lost("the node is gone".into()));
+            }
+        }
+    };
+    let hear = async {
+        let mut received = Vec::new();
+        loop {
+            receiver.receive(&mut received).await?;
+            for body in received.drain(..).filter_map(|frame| frame.body) {
+                if let Body::Roster(roster) = body {
+                    router.on_roster(roster.nodes);
+                }
+            }
+        }
+        #[allow(unreachable_code)]
+        Ok::<(), LaneError>(())
+    };
+    tokio::select! {
+        Err(error) = tell => error,
+        Err(error) = hear => error,
+    }
+}

@@ -1,0 +1,59 @@
+//! When a channel gets another owner, or another way leads to it. The client hears nothing of it,
+//! unless it has missed something: then the gap is named as always (I5). Pure.
+
+use sterna_proto::{ChannelId, ChannelKey, v1};
+
+use crate::link::{LinkReply, Verb};
+use crate::session::session::{Call, Session};
+
+impl Session {
+    /// The owner that knew of the subscription is not asked any more: tell the one that is. It looks
+    /// at the right to it again (I11) and learns who is present.
+    pub fn handle_moved(&mut self, key: ChannelKey) {
+        if self.close_reason().is_some() {
+            return;
+        }
+        let Some(subscription) = self.subscriptions.get(&key) else { return };
+        let channel = subscription.channel.clone();
+        let subscribe = v1::Subscribe {
+            channel: channel.to_string(),
+            presence: subscription.presence,
+            receipts: subscription.receipts,
+            // No page: the head is enough to know whether something is missing.
+            since: None,
+            ..Default::default()
+        };
+        let turn = self.next_turn();
+        self.call(
+            Call::Reattach { channel: channel.clone() },
+            channel,
+            Verb::Attach { subscribe, turn },
+        );
+    }
+
+    /// Tries again where nobody has answered.
+    pub fn retry_reattach(&mut self) {
+        for key in std::mem::take(&mut self.unattached) {
+            self.handle_moved(key);
+        }
+    }
+
+    pub(super) fn handle_reattached(&mut self, channel: &ChannelId, reply: LinkReply) {
+        let key = channel.key();
+        match reply {
+            Ok(v1::reply::Result::Subscribed(page)) => {
+                self.handle_head(key, page.position.unwrap_or_default().into());
+            }
+            Ok(other) => tracing::error!(?other, "an attach was answered by something else"),
+            Err(error) if error.retryable => {
+                if self.subscriptions.contains_key(&key) {
+                    self.unattached.push(key);
+                }
+            }
+            Err(error) => {
+                let user = self.identity().user.clone();
+                self.handle_evict(key, &user, &error);
+            }
+        }
+    }
+}

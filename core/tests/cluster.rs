@@ -1,0 +1,255 @@
+//! Several nodes, one log: whatever becomes of links and owners, publications are in one order, and
+//! whoever is subscribed hears each of them or of the gap.
+
+#![allow(clippy::unwrap_used)]
+
+mod support;
+
+use std::future::Future;
+use std::time::Duration;
+
+use sterna_proto::v1::{self, PresenceState, command::Verb, push::Event, reply::Result as Reply};
+use sterna_storage::memory::MemoryStore;
+use support::cluster::{Cluster, Role, core, edge};
+use support::{TestClient, join, publish};
+
+const ROLES: [Role; 5] = [core("c1"), core("c2"), core("c3"), edge("e1"), edge("e2")];
+
+fn with_cluster<F: Future<Output = ()>>(
+    roles: &'static [Role],
+    test: impl FnOnce(Cluster, MemoryStore) -> F,
+) {
+    let mut runtime = tokio::runtime::Builder::new_current_thread();
+    let runtime = runtime.start_paused(true).enable_all().build().unwrap();
+    tokio::task::LocalSet::new().block_on(&runtime, async {
+        let store = MemoryStore::new();
+        let cluster = Cluster::start(roles, &store).await;
+        // Of a clock that moves only while everybody waits for it.
+        let patience = Duration::from_secs(600);
+        tokio::time::timeout(patience, test(cluster.clone(), store)).await.unwrap();
+        cluster.shutdown().await;
+    });
+}
+
+/// Waits until a condition holds.
+async fn until(what: &str, mut holds: impl FnMut() -> bool) {
+    for _ in 0..3000 {
+        if holds() {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    panic!("never: {what}");
+}
+
+/// Sends one publication until it is stored, as a client's SDK does.
+async fn send(client: &mut TestClient, channel: &str, seq: u64) -> v1::Published {
+    loop {
+        match client.ask(publish(channel, seq, &format!("{seq}"))).await {
+            Reply::Published(published) => return published,
+            Reply::Error(error) if error.retryable => {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+/// Reads pushes until the client has everything up to an offset, asking for what a gap names.
+async fn hear(client: &mut TestClient, channel: &str, after: &mut v1::Position, upto: u64) {
+    while after.offset < upto {
+        let gap = match client.push().await {
+            Event::Publication(publication) => {
+                if publication.offset == after.offset + 1 {
+                    after.offset += 1;
+                }
+                publication.offset > after.offset
+            }
+            Event::Gap(_) | Event::Head(_) => true,
+            Event::Presence(_) => false,
+            other => panic!("{other:?}"),
+        };
+        while gap && after.offset < upto {
+            let page = client.subscribe(channel, Some(*after)).await;
+            for publication in &page.publications {
+                assert_eq!(publication.offset, after.offset + 1);
+                after.offset += 1;
+            }
+            if page.live {
+                break;
+            }
+        }
+    }
+}
+
+#[test]
+fn a_conversation_over_two_edges_goes_through_the_owner() {
+    support::counted(|snapshotter| {
+        with_cluster(&ROLES, |cluster, _| async move {
+            let mut alice = TestClient::connect(cluster.worker("e1"), "alice").await;
+            let mut bob = TestClient::connect(cluster.worker("e2"), "bob").await;
+            for n in 0..20 {
+                let room = format!("room:{n}");
+                until("one owner", || cluster.owners(&room).len() == 1).await;
+                bob.subscribe(&room, None).await;
+                let stored = send(&mut alice, &room, 1).await;
+                assert_eq!(stored.offset, 1);
+                assert_eq!(bob.publication().await.payload, "1");
+            }
+        });
+        let told = snapshotter.snapshot().into_vec();
+        for gauge in ["sterna_core_slots_held", "sterna_link_interests_held"] {
+            assert!(told.iter().any(|(key, ..)| key.key().name() == gauge), "{gauge}");
+        }
+    });
+}
+
+#[test]
+fn i3_what_was_on_its_way_to_a_core_that_dies_is_stored_once() {
+    support::counted(|snapshotter| {
+        with_cluster(&ROLES, |cluster, _| async move {
+            let mut alice = TestClient::connect(cluster.worker("e1"), "alice").await;
+            let mut bob = TestClient::connect(cluster.worker("e2"), "bob").await;
+            until("one owner", || cluster.owners("room:1").len() == 1).await;
+            let mut heard = bob.subscribe("room:1", None).await.position.unwrap();
+            let owner = cluster.owners("room:1")[0];
+            let asked: Vec<u32> =
+                (1..=50).map(|seq| alice.send(publish("room:1", seq, "x"))).collect();
+            cluster.kill(owner);
+            let mut offsets = Vec::new();
+            for id in asked {
+                match alice.reply(id).await {
+                    Reply::Published(published) => offsets.push(published.offset),
+                    other => panic!("the edge sends it again by itself: {other:?}"),
+                }
+            }
+            assert_eq!(offsets, (1..=50).collect::<Vec<u64>>());
+            hear(&mut bob, "room:1", &mut heard, 50).await;
+            assert_ne!(cluster.owners("room:1"), [owner]);
+        });
+        let moved = ["sterna_link_calls_resent_total", "sterna_link_interests_moved_total"];
+        let moved = support::counts(snapshotter, &moved);
+        assert!(moved.iter().all(|count| *count > 0), "{moved:?}");
+    });
+}
+
+#[test]
+fn i2_two_cores_that_both_believe_to_own_a_channel_conflict_and_go_on() {
+    support::counted(|snapshotter| {
+        with_cluster(&ROLES, |cluster, store| async move {
+            let mut alice = TestClient::connect(cluster.worker("e1"), "alice").await;
+            let mut bob = TestClient::connect(cluster.worker("e2"), "bob").await;
+            let room = "room:1";
+            until("one owner", || cluster.owners(room).len() == 1).await;
+            let mut at_alice = alice.subscribe(room, None).await.position.unwrap();
+            let mut at_bob = bob.subscribe(room, None).await.position.unwrap();
+            let owner = cluster.owners(room)[0];
+            // e2 and the other cores do not reach the owner any more; e1 does.
+            for other in ["c1", "c2", "c3", "e2"].into_iter().filter(|name| *name != owner) {
+                cluster.cut(owner, other);
+            }
+            until("a second owner", || cluster.owners(room).len() == 2).await;
+            for seq in 1..=30 {
+                send(&mut alice, room, seq).await;
+                send(&mut bob, room, seq).await;
+            }
+            // Both hear everything: the log is asked by whoever owns the channel.
+            hear(&mut alice, room, &mut at_alice, 60).await;
+            hear(&mut bob, room, &mut at_bob, 60).await;
+            for other in ["c1", "c2", "c3", "e2"].into_iter().filter(|name| *name != owner) {
+                cluster.heal(owner, other);
+            }
+            until("one owner again", || cluster.owners(room) == [owner]).await;
+            send(&mut bob, room, 31).await;
+            hear(&mut alice, room, &mut at_alice, 61).await;
+            let key = sterna_proto::ChannelId::new(room).unwrap().key();
+            let head = store.stores().log.head(key).await.unwrap().unwrap();
+            assert_eq!(head.position.offset.0, 61, "nothing twice, nothing lost");
+        });
+        let behind = support::counts(snapshotter, &["sterna_core_heads_behind_total"]);
+        assert!(behind[0] > 0, "each owner has found the other's publications");
+    });
+}
+
+#[test]
+fn presence_survives_its_owner_and_ends_with_its_edge() {
+    with_cluster(&ROLES, |cluster, _| async move {
+        let mut alice = TestClient::connect(cluster.worker("e1"), "alice").await;
+        let mut bob = TestClient::connect(cluster.worker("e2"), "bob").await;
+        until("one owner", || cluster.owners("room:1").len() == 1).await;
+        alice.ask(Verb::Subscribe(join("room:1"))).await;
+        bob.ask(Verb::Subscribe(join("room:1"))).await;
+        let bob = tokio::task::spawn_local(async move { while bob.receive().await.is_ok() {} });
+        cluster.kill(cluster.owners("room:1")[0]);
+        loop {
+            let query = Verb::Presence(v1::PresenceQuery { channel: "room:1".into() });
+            match alice.ask(query).await {
+                Reply::Presence(list) if list.members.len() == 2 => break,
+                _ => tokio::time::sleep(Duration::from_millis(20)).await,
+            }
+        }
+        cluster.kill("e2");
+        loop {
+            if let Event::Presence(change) = alice.push().await {
+                let member = change.member.unwrap();
+                if (member.user.as_str(), member.state()) == ("bob", PresenceState::Offline) {
+                    break;
+                }
+            }
+        }
+        bob.abort();
+    });
+}
+
+const REGIONS: [Role; 7] = [
+    core("c1"),
+    core("c2"),
+    edge("e1"),
+    Role { name: "x1", core: false, region: "far" },
+    Role { name: "x2", core: false, region: "far" },
+    Role { name: "x3", core: false, region: "far" },
+    Role { name: "x4", core: false, region: "far" },
+];
+
+#[test]
+fn i9_one_copy_of_a_publication_goes_to_another_region() {
+    support::counted(|snapshotter| {
+        with_cluster(&REGIONS, |cluster, _| async move {
+            until("one owner", || cluster.owners("room:1").len() == 1).await;
+            let mut listeners = Vec::new();
+            for name in ["x1", "x2", "x3", "x4"] {
+                let mut listener = TestClient::connect(cluster.worker(name), name).await;
+                listener.subscribe("room:1", None).await;
+                listeners.push(listener);
+            }
+            let mut alice = TestClient::connect(cluster.worker("e1"), "alice").await;
+            // Ways settle first: what is said while they change may go twice.
+            until("connected", || cluster.member("x4").node.router().unwrap().is_connected()).await;
+            let before = copies(snapshotter, "wide");
+            assert_eq!(before, 0);
+            for seq in 1..=20 {
+                send(&mut alice, "room:1", seq).await;
+                for listener in &mut listeners {
+                    assert_eq!(listener.publication().await.offset, seq);
+                }
+            }
+            assert_eq!(copies(snapshotter, "wide"), 20);
+        });
+    });
+}
+
+/// Copies of publications that have left for other nodes since this was last asked.
+fn copies(snapshotter: &metrics_util::debugging::Snapshotter, scope: &str) -> u64 {
+    let of_scope = |labels: &metrics_util::CompositeKey| {
+        labels.key().name() == "sterna_link_copies_total"
+            && labels.key().labels().any(|label| label.value() == scope)
+    };
+    let snapshot = snapshotter.snapshot().into_vec();
+    let of_scope = snapshot.into_iter().filter(|(key, ..)| of_scope(key));
+    of_scope
+        .map(|(.., value)| match value {
+            metrics_util::debugging::DebugValue::Counter(count) => count,
+            other => panic!("{other:?}"),
+        })
+        .sum()
+}
