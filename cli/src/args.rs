@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 use sterna_client::Position;
-use sterna_proto::{ChannelId, UserId};
+use sterna_proto::{ChannelId, NodeId, UserId};
 
 use crate::bench::args::{
     FanoutArgs, HandshakeArgs, IdleArgs, LatencyArgs, LoadArgs, PublishArgs, RawCommitArgs,
@@ -33,6 +33,8 @@ pub(crate) enum Verb {
     Check(ConfigArgs),
     /// Print an access token
     Token(TokenArgs),
+    /// Make an authority for the links of a cluster, or the certificate of a node
+    Certificate(CertificateArgs),
     /// Publish text, or one publication a line with --stdin
     Pub(PubArgs),
     /// Receive a channel and print each publication
@@ -124,6 +126,55 @@ pub(crate) struct TokenArgs {
     /// Key id to name in the token's header
     #[arg(long)]
     pub(crate) kid: Option<String>,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct CertificateArgs {
+    #[command(subcommand)]
+    pub(crate) of: CertificateOf,
+    /// Print the files as JSON
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum CertificateOf {
+    /// An authority that signs certificates of nodes
+    Authority(AuthorityArgs),
+    /// The certificate of one node, and its key
+    Node(NodeCertificateArgs),
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct AuthorityArgs {
+    /// Where authority.pem and authority.key go; made if missing. Keep the key off the nodes
+    #[arg(long, value_name = "DIR")]
+    pub(crate) dir: PathBuf,
+    /// How long it is valid
+    #[arg(long, default_value_t = 3650, value_parser = clap::value_parser!(u64).range(1..=36_500))]
+    pub(crate) days: u64,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct NodeCertificateArgs {
+    /// Where the authority is
+    #[arg(long, value_name = "DIR")]
+    pub(crate) dir: PathBuf,
+    /// Name of the cluster: nodes of another one are refused
+    #[arg(long)]
+    pub(crate) cluster: NodeId,
+    /// Name of the node, as `node.name` has it
+    #[arg(long)]
+    pub(crate) name: NodeId,
+    /// What the node may do: edge, core or both
+    #[arg(long, value_delimiter = ',', default_values = ["edge", "core"], value_parser = ["edge", "core"])]
+    pub(crate) roles: Vec<String>,
+    /// How long it is valid
+    #[arg(long, default_value_t = 365, value_parser = clap::value_parser!(u64).range(1..=36_500))]
+    pub(crate) days: u64,
+    /// Where NAME.pem and NAME.key go, in place of the authority's directory
+    #[arg(long, value_name = "DIR")]
+    pub(crate) out: Option<PathBuf>,
 }
 
 /// How a client verb finds its node and who it is there.

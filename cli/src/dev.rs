@@ -17,7 +17,7 @@ use sterna_proto::{NodeId, v1};
 use sterna_storage_rocks::Durability;
 
 use crate::args::DevArgs;
-use crate::config::{Config, LogConfig, LogFormat, StoreConfig};
+use crate::config::{ClientsConfig, Config, LogConfig, LogFormat, StoreConfig};
 use crate::keys::{self, DevKeys};
 use crate::output;
 use crate::serve::{self, Addresses};
@@ -83,13 +83,17 @@ pub(crate) fn config(args: &DevArgs, keys: &DevKeys) -> Result<Config> {
         node_number: 1,
         drain_deadline: Duration::from_secs(5),
         core: CoreConfig::embedded(NodeId::new("dev")?, v1::Durability::Fsync),
-        store,
-        client_address: SocketAddr::new(args.client_ip, args.client_port),
-        workers: args.workers.into(),
-        tls: keys.tls.clone(),
-        allowed_origins: vec!["*".into()],
-        early_data: false,
-        limits: loopback_limits(),
+        store: Some(store),
+        clients: Some(ClientsConfig {
+            address: SocketAddr::new(args.client_ip, args.client_port),
+            advertise: String::new(),
+            workers: args.workers.into(),
+            tls: keys.tls.clone(),
+            allowed_origins: vec!["*".into()],
+            early_data: false,
+            limits: loopback_limits(),
+        }),
+        cluster: None,
         auth: AuthConfig::new(vec![token_key]),
         http: HttpConfig::new((Ipv4Addr::LOCALHOST, args.http_port).into(), vec![api_key]),
         log: LogConfig { format: LogFormat::Human, filter: args.log.clone(), otlp_endpoint: None },
@@ -107,8 +111,9 @@ fn loopback_limits() -> EdgeLimits {
 }
 
 fn announce(args: &DevArgs, keys: &DevKeys, addresses: Addresses) -> Result<()> {
+    let client = addresses.client.context("a dev node has clients")?;
     let node = DevNode {
-        client: addresses.client,
+        client,
         http: addresses.http,
         ca: std::path::absolute(&keys.ca)?,
         pid: std::process::id(),

@@ -111,7 +111,7 @@ fn leaf_params() -> Result<CertificateParams> {
 }
 
 /// From a day ago, since clocks differ.
-fn set_life(params: &mut CertificateParams, life: Duration) {
+pub(crate) fn set_life(params: &mut CertificateParams, life: Duration) {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let epoch = rcgen::date_time_ymd(1970, 1, 1);
     params.not_before = epoch + now.saturating_sub(DAY);

@@ -30,6 +30,7 @@ fn main() -> ExitCode {
         Verb::Serve(args) => serve::run_configured(&args),
         Verb::Check(args) => verbs::check::run(&args),
         Verb::Token(args) => verbs::token::run(&args),
+        Verb::Certificate(args) => verbs::certificate::run(&args),
         Verb::Pub(args) => verbs::publish::run(&args),
         Verb::Sub(args) => verbs::subscribe::run(&args),
         Verb::History(args) => verbs::history::run(&args),

@@ -3,7 +3,7 @@
 //! closes.
 //!
 //! Exit codes: 0 drained, 1 could not start, 3 something did not end in time, 4 storage failed
-//! for good, 130 told to end twice.
+//! for good, 5 broken by a panic, 6 another process has this node's name, 130 told to end twice.
 
 use std::net::SocketAddr;
 use std::process::ExitCode;
@@ -12,10 +12,11 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
 use metrics_exporter_prometheus::PrometheusHandle;
-use sterna_core::{Node, SystemClock, Tasks};
+use sterna_core::{Clock as _, Node, SystemClock, Tasks};
 use sterna_edge::auth::Authenticator;
 use sterna_edge::http::{DrainOrder, HttpParts, HttpSurface, ReadyProbe};
 use sterna_edge::{Edge, EdgeConfig};
+use sterna_link::Links;
 use sterna_storage::memory::MemoryStore;
 use sterna_storage::{StorageError, StorageErrorKind, Stores};
 use sterna_storage_rocks::{RocksConfig, RocksStore};
@@ -23,7 +24,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 
 use crate::args::{ServeArgs, StoreArgs};
-use crate::config::{Config, StoreConfig};
+use crate::config::{ClientsConfig, ClusterSettings, Config, StoreConfig};
 use crate::raw_config::{RawConfig, environment};
 use crate::telemetry::Telemetry;
 use crate::{keys, output};
@@ -40,12 +41,14 @@ const METRICS_UPKEEP: Duration = Duration::from_secs(5);
 const LATE: u8 = 3;
 const STORAGE_FAILED: u8 = 4;
 const BROKEN: u8 = 5;
+const SUPERSEDED: u8 = 6;
 const INTERRUPTED: u8 = 130;
 
 /// Where a started node can be found.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Addresses {
-    pub(crate) client: SocketAddr,
+    /// `None` on a node without clients.
+    pub(crate) client: Option<SocketAddr>,
     pub(crate) http: SocketAddr,
 }
 
@@ -54,7 +57,8 @@ pub(crate) fn run_configured(args: &ServeArgs) -> Result<ExitCode> {
     let raw = RawConfig::gather(&args.config.config, environment(), &args.config.overrides);
     match Config::from_raw(raw) {
         Ok(config) => run(config, args.store, |addresses| {
-            tracing::info!(client = %addresses.client, http = %addresses.http, "node is up");
+            let client = addresses.client.map(|address| address.to_string());
+            tracing::info!(client, http = %addresses.http, "node is up");
             Ok(())
         }),
         Err(complaints) => {
@@ -66,12 +70,13 @@ pub(crate) fn run_configured(args: &ServeArgs) -> Result<ExitCode> {
 
 /// Runs a node until somebody or something ends it. `announce` hears when clients can come.
 pub(crate) fn run(
-    config: Config,
+    mut config: Config,
     store: StoreArgs,
     announce: impl FnOnce(Addresses) -> Result<()>,
 ) -> Result<ExitCode> {
     let telemetry = Telemetry::start(&config.log)?;
-    let stores = open_stores(&config.store, store)?;
+    let stores = config.store.as_ref().map(|engine| open_stores(engine, store)).transpose()?;
+    config.set_incarnation(SystemClock.unix_ms());
     let node_secret = keys::node_secret(&config.data_dir)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
@@ -144,12 +149,17 @@ enum Ending {
     StorageFailed(String),
     /// A part of the process has panicked that the rest is of little use without.
     Broken,
+    /// Another process has this node's name.
+    Superseded(String),
 }
 
 /// A node with everything around it.
 pub(crate) struct Running {
     node: Node,
-    edge: Edge,
+    /// `None` on a node without clients.
+    edge: Option<Edge>,
+    /// `None` on a node that is alone.
+    links: Option<Links>,
     http: HttpSurface,
     orders: watch::Receiver<Option<DrainOrder>>,
     /// Upkeep of this process itself.
@@ -160,53 +170,56 @@ pub(crate) struct Running {
 impl Running {
     pub(crate) async fn start(
         config: Config,
-        stores: Stores,
+        stores: Option<Stores>,
         node_secret: [u8; 32],
         metrics: PrometheusHandle,
     ) -> Result<Self> {
         let auth = Arc::new(Authenticator::new(config.auth)?);
         auth.read_published_keys().await;
-        let node = Node::start(config.core, stores, Arc::new(SystemClock)).await?;
-        let edge_config = EdgeConfig {
-            client_address: config.client_address,
-            workers: config.workers,
-            tls: config.tls,
-            allowed_origins: config.allowed_origins,
-            early_data: config.early_data,
-            node_secret,
-            node_number: config.node_number,
-            limits: config.limits,
-        };
-        let started = Edge::start(edge_config, node.clone(), Arc::clone(&auth)).await;
-        let edge = match started {
-            Ok(edge) => edge,
-            Err(error) => {
-                node.shutdown(SHUTDOWN).await;
-                return Err(error.into());
+        let clock = Arc::new(SystemClock);
+        let connections = config.clients.as_ref().map_or(0, |clients| clients.limits.connections);
+        let node = match (&config.cluster, stores) {
+            (None, Some(stores)) => Node::start(config.core, stores, clock).await?,
+            (None, None) => bail!("a node that is alone needs a store"),
+            (Some(cluster), stores) => {
+                let own = cluster.to_core(&config.core, connections);
+                Node::join(config.core, stores, clock, own).await?
             }
         };
+        let mut parts = Parts { node, edge: None, links: None };
+        match parts
+            .open(config.cluster, config.clients, node_secret, config.node_number, &auth)
+            .await
+        {
+            Ok(()) => {}
+            Err(error) => {
+                parts.close().await;
+                return Err(error);
+            }
+        }
+        let Parts { node, edge, links } = parts;
         let (drain, orders) = watch::channel(None);
-        let ready = ReadyProbe { client_address: edge.local_address() };
+        let ready = ReadyProbe { client_address: edge.as_ref().map(Edge::local_address) };
         let tasks = Tasks::new();
         tasks.spawn("metrics upkeep", upkeep(tasks.clone(), metrics.clone()));
         tasks.spawn("published keys", keep_keys(tasks.clone(), Arc::clone(&auth)));
-        let parts = HttpParts { node: node.clone(), auth, metrics, ready, drain };
-        match HttpSurface::start(config.http, parts).await {
+        let http_parts = HttpParts { node: node.clone(), auth, metrics, ready, drain };
+        match HttpSurface::start(config.http, http_parts).await {
             Ok(http) => {
                 let drain_deadline = config.drain_deadline;
-                Ok(Self { node, edge, http, orders, tasks, drain_deadline })
+                Ok(Self { node, edge, links, http, orders, tasks, drain_deadline })
             }
             Err(error) => {
-                edge.drain(Duration::ZERO, String::new()).await;
                 tasks.shutdown(SHUTDOWN).await;
-                node.shutdown(SHUTDOWN).await;
+                Parts { node, edge, links }.close().await;
                 Err(error.into())
             }
         }
     }
 
     pub(crate) fn addresses(&self) -> Addresses {
-        Addresses { client: self.edge.local_address(), http: self.http.local_address() }
+        let client = self.edge.as_ref().map(Edge::local_address);
+        Addresses { client, http: self.http.local_address() }
     }
 
     async fn wait(&self, signals: &mut Signals) -> Ending {
@@ -224,7 +237,8 @@ impl Running {
                 order = &mut ordered => return Ending::Ordered(order),
                 reason = self.node.failed() => return Ending::StorageFailed(reason),
                 () = self.node.broken() => return Ending::Broken,
-                () = self.edge.broken() => return Ending::Broken,
+                () = edge_broken(self.edge.as_ref()) => return Ending::Broken,
+                reason = superseded(&self.node) => return Ending::Superseded(reason),
                 word = signals.next() => match word {
                     Word::End => return Ending::Signal,
                     Word::Reload => self.reload(),
@@ -234,17 +248,10 @@ impl Running {
     }
 
     fn reload(&self) {
-        let result = match self.edge.reload_certificate() {
-            Ok(()) => {
-                tracing::info!("certificate read again");
-                "ok"
-            }
-            Err(error) => {
-                tracing::error!(%error, "the old certificate stays in use");
-                "failed"
-            }
-        };
-        metrics::counter!("sterna_edge_certificate_reloads_total", "result" => result).increment(1);
+        let of_clients = self.edge.as_ref().map_or(Ok(()), Edge::reload_certificate);
+        let of_links = self.links.as_ref().map_or(Ok(()), Links::reload_certificate);
+        note_reload("clients", of_clients.map_err(anyhow::Error::from));
+        note_reload("links", of_links.map_err(anyhow::Error::from));
     }
 
     async fn end(self, ending: Ending) -> ExitCode {
@@ -265,21 +272,122 @@ impl Running {
                 self.stop(Duration::from_secs(1), String::new()).await;
                 ExitCode::from(BROKEN)
             }
+            Ending::Superseded(reason) => {
+                tracing::error!(reason, "this process ends");
+                self.stop(Duration::from_secs(1), String::new()).await;
+                ExitCode::from(SUPERSEDED)
+            }
         }
     }
 
     /// In the order in which the parts depend on each other. False: something was late.
     pub(crate) async fn stop(self, deadline: Duration, successor: String) -> bool {
+        let successor = match (successor.is_empty(), self.node.router()) {
+            (true, Some(router)) => router.successor().unwrap_or_default(),
+            _ => successor,
+        };
         self.node.start_drain(deadline, successor.clone()).await;
-        let edge = self.edge.drain(deadline, successor).await;
+        let edge = match self.edge {
+            Some(edge) => edge.drain(deadline, successor).await,
+            None => true,
+        };
+        // Channels find their new owners while the old one still answers.
+        self.node.given_away(deadline).await;
         let http = self.http.shutdown(SHUTDOWN).await;
         let tasks = self.tasks.shutdown(SHUTDOWN).await;
+        let links = match self.links {
+            Some(links) => links.shutdown(SHUTDOWN).await,
+            None => true,
+        };
         let node = self.node.shutdown(SHUTDOWN).await;
-        if !(edge && http && tasks && node) {
-            tracing::warn!(edge, http, tasks, node, "not everything ended in time");
+        if !(edge && http && tasks && links && node) {
+            tracing::warn!(edge, http, tasks, links, node, "not everything ended in time");
         }
-        edge && http && tasks && node
+        edge && http && tasks && links && node
     }
+}
+
+/// What has been opened while a node starts.
+struct Parts {
+    node: Node,
+    edge: Option<Edge>,
+    links: Option<Links>,
+}
+
+impl Parts {
+    async fn open(
+        &mut self,
+        cluster: Option<ClusterSettings>,
+        clients: Option<ClientsConfig>,
+        node_secret: [u8; 32],
+        node_number: u32,
+        auth: &Arc<Authenticator>,
+    ) -> Result<()> {
+        if let (Some(cluster), Some(router)) = (cluster, self.node.router()) {
+            let links = Links::start(cluster.links, router.clone())?;
+            if cluster.advertise.is_empty() {
+                router.set_link_address(links.local_address()?.to_string());
+            }
+            self.links = Some(links);
+        }
+        let Some(clients) = clients else { return Ok(()) };
+        let config = EdgeConfig {
+            client_address: clients.address,
+            workers: clients.workers,
+            tls: clients.tls,
+            allowed_origins: clients.allowed_origins,
+            early_data: clients.early_data,
+            node_secret,
+            node_number,
+            limits: clients.limits,
+        };
+        let edge = Edge::start(config, self.node.clone(), Arc::clone(auth)).await?;
+        if let Some(router) = self.node.router() {
+            let own = edge.local_address().to_string();
+            let named = Some(clients.advertise).filter(|named| !named.is_empty());
+            router.set_client_address(named.unwrap_or(own));
+        }
+        self.edge = Some(edge);
+        Ok(())
+    }
+
+    async fn close(self) {
+        if let Some(edge) = self.edge {
+            edge.drain(Duration::ZERO, String::new()).await;
+        }
+        if let Some(links) = self.links {
+            links.shutdown(SHUTDOWN).await;
+        }
+        self.node.shutdown(SHUTDOWN).await;
+    }
+}
+
+async fn edge_broken(edge: Option<&Edge>) {
+    match edge {
+        Some(edge) => edge.broken().await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn superseded(node: &Node) -> String {
+    match node.router() {
+        Some(router) => router.superseded().await,
+        None => std::future::pending().await,
+    }
+}
+
+fn note_reload(whose: &'static str, outcome: Result<()>) {
+    let result = match outcome {
+        Ok(()) => {
+            tracing::info!(whose, "certificate read again");
+            "ok"
+        }
+        Err(error) => {
+            tracing::error!(whose, %error, "the old certificate stays in use");
+            "failed"
+        }
+    };
+    metrics::counter!("sterna_edge_certificate_reloads_total", "result" => result).increment(1);
 }
 
 fn ended(in_time: bool) -> ExitCode {

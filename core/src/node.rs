@@ -193,6 +193,9 @@ impl Node {
     /// New sessions are refused from now on and all sessions are told to move.
     pub async fn start_drain(&self, deadline: Duration, successor: String) {
         self.inner.draining.store(true, Ordering::Release);
+        if let Some(router) = self.router() {
+            router.start_leaving();
+        }
         let go_away = v1::GoAway {
             deadline_ms: u32::try_from(deadline.as_millis()).unwrap_or(u32::MAX),
             successor,
@@ -200,6 +203,16 @@ impl Node {
         };
         for worker in self.controls() {
             let _ = worker.send(WorkerControl::GoAway(go_away.clone())).await;
+        }
+    }
+
+    /// Completes when others have had the time to take over this node's channels, at the latest
+    /// after a deadline. At once on a node that is alone.
+    pub async fn given_away(&self, deadline: Duration) {
+        let Some(router) = self.router() else { return };
+        if self.inner.channels.is_some() {
+            // They hear of it with the next beat, and attach where they are told.
+            tokio::time::sleep((router.config().beat * 2).min(deadline)).await;
         }
     }
 

@@ -39,10 +39,13 @@ impl PrivateNode {
             log: "off".into(),
         };
         let mut config = dev::config(&args, &DevKeys::ensure(home.path())?)?;
-        config.store = StoreConfig::Memory;
+        let store = StoreConfig::Memory;
         config.core.durability = v1::Durability::Memory;
-        config.limits.path_changes_per_minute = PATH_CHANGES_PER_MINUTE;
-        let stores = serve::open_stores(&config.store, StoreArgs::default())?;
+        if let Some(clients) = &mut config.clients {
+            clients.limits.path_changes_per_minute = PATH_CHANGES_PER_MINUTE;
+        }
+        let stores = Some(serve::open_stores(&store, StoreArgs::default())?);
+        config.store = Some(store);
         let node_secret = keys::node_secret(home.path())?;
         let metrics = PrometheusBuilder::new().build_recorder().handle();
         let running = Running::start(config, stores, node_secret, metrics)
@@ -53,7 +56,8 @@ impl PrivateNode {
 
     /// How a client verb finds it.
     pub(super) fn connect_args(&self) -> Result<ConnectArgs> {
-        let server = self.running.addresses().client.to_string();
+        let client = self.running.addresses().client.context("a private node has clients")?;
+        let server = client.to_string();
         super::connect_args(server, self.home.path().to_owned())
     }
 

@@ -2,6 +2,7 @@
 //! once, or by `sterna dev`. Reads the files that keys point to, and changes nothing.
 
 mod access;
+mod cluster;
 mod limits;
 mod values;
 
@@ -20,6 +21,8 @@ use sterna_edge::{EdgeLimits, TlsFiles};
 use sterna_proto::{NodeId, v1};
 use sterna_storage_rocks::Durability;
 
+pub(crate) use cluster::ClusterSettings;
+
 use crate::keys;
 use crate::raw_config::{Complaint, RawConfig};
 
@@ -30,16 +33,28 @@ pub(crate) struct Config {
     pub(crate) node_number: u32,
     pub(crate) drain_deadline: Duration,
     pub(crate) core: CoreConfig,
-    pub(crate) store: StoreConfig,
-    pub(crate) client_address: SocketAddr,
+    /// `None` on a node that owns no channels.
+    pub(crate) store: Option<StoreConfig>,
+    /// `None` on a node without clients.
+    pub(crate) clients: Option<ClientsConfig>,
+    /// `None` for a node that is alone.
+    pub(crate) cluster: Option<ClusterSettings>,
+    pub(crate) auth: AuthConfig,
+    pub(crate) http: HttpConfig,
+    pub(crate) log: LogConfig,
+}
+
+/// The side of the clients.
+#[derive(Debug)]
+pub(crate) struct ClientsConfig {
+    pub(crate) address: SocketAddr,
+    /// Where clients reach the node from outside; empty: at its address.
+    pub(crate) advertise: String,
     pub(crate) workers: usize,
     pub(crate) tls: TlsFiles,
     pub(crate) allowed_origins: Vec<String>,
     pub(crate) early_data: bool,
     pub(crate) limits: EdgeLimits,
-    pub(crate) auth: AuthConfig,
-    pub(crate) http: HttpConfig,
-    pub(crate) log: LogConfig,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -98,17 +113,18 @@ struct Reader {
 impl Reader {
     fn config(&mut self) -> Option<Config> {
         let data_dir = self.path("node.data_dir").or_else(|| self.missing("node.data_dir"));
-        let store = self.store(data_dir.as_deref());
-        let core = self.core(store.as_ref());
-        let client_address = self.address("client.address", "0.0.0.0:4443");
-        let tls = self.tls();
-        let limits = self.limits();
+        let roles = self.roles()?;
+        let store = self.store_of(roles, data_dir.as_deref());
+        let durability = store.as_ref().map(|store| store.as_ref().map(StoreConfig::durability));
+        // What clients of a node without a store are promised is promised by its cores.
+        let durability = durability.map(|it| it.unwrap_or(v1::Durability::External));
+        let core = self.core(durability);
+        let clients = if roles.edge { Some(self.clients()) } else { None };
+        let cluster = self.cluster(roles);
         let auth = self.auth();
         let http = self.http();
         let log = self.log();
         let node_number = self.integer("node.number", 1, 0..=0xff_ffff);
-        let workers = self.integer("client.workers", 2, 1..=32);
-        let early_data = self.bool("client.early_data", false);
         let drain_deadline = self.duration("node.drain_deadline", "10s", "1s", "1h");
         Some(Config {
             data_dir: data_dir?,
@@ -116,19 +132,35 @@ impl Reader {
             drain_deadline: drain_deadline?,
             core: core?,
             store: store?,
-            client_address: client_address?,
-            workers: workers? as usize,
-            tls: tls?,
-            allowed_origins: self.texts("client.allowed_origins"),
-            early_data: early_data?,
-            limits: limits?,
+            clients: match clients {
+                Some(clients) => Some(clients?),
+                None => None,
+            },
+            cluster: cluster?,
             auth: auth?,
             http: http?,
             log: log?,
         })
     }
 
-    fn core(&mut self, store: Option<&StoreConfig>) -> Option<CoreConfig> {
+    fn clients(&mut self) -> Option<ClientsConfig> {
+        let address = self.address("client.address", "0.0.0.0:4443");
+        let workers = self.integer("client.workers", 2, 1..=32);
+        let early_data = self.bool("client.early_data", false);
+        let tls = self.tls();
+        let limits = self.limits();
+        Some(ClientsConfig {
+            address: address?,
+            advertise: self.text("client.advertise").unwrap_or_default(),
+            workers: workers? as usize,
+            tls: tls?,
+            allowed_origins: self.texts("client.allowed_origins"),
+            early_data: early_data?,
+            limits: limits?,
+        })
+    }
+
+    fn core(&mut self, durability: Option<v1::Durability>) -> Option<CoreConfig> {
         let name: Option<NodeId> = self.parsed("node.name", "node-1");
         let create_on_first_use = self.bool("channels.create_on_first_use", false);
         let shards = self.integer("channels.shards", 4, 1..=256);
@@ -141,7 +173,7 @@ impl Reader {
         let rates = self.rates();
         let queues = self.queues();
         let node_number = self.integer("node.number", 1, 0..=0xff_ffff);
-        let mut core = CoreConfig::embedded(name?, store?.durability());
+        let mut core = CoreConfig::embedded(name?, durability?);
         core.id_worker = (node_number? % 1024) as u16;
         core.create_on_first_use = create_on_first_use?;
         core.shards = shards? as usize;

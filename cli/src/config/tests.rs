@@ -65,11 +65,13 @@ impl Place {
 fn the_least_configuration_is_enough_and_gets_the_defaults() {
     let place = Place::new();
     let config = place.load(&place.good(), &[], &[]).unwrap();
-    assert_eq!(config.client_address.to_string(), "0.0.0.0:4443");
+    let clients = config.clients.unwrap();
+    assert_eq!(clients.address.to_string(), "0.0.0.0:4443");
+    assert!(config.cluster.is_none());
     assert_eq!(config.http.address.to_string(), "127.0.0.1:4480");
     assert_eq!(config.core.durability, v1::Durability::Fsync);
     assert!(!config.core.create_on_first_use);
-    let StoreConfig::Rocks { directory, .. } = config.store else { panic!("RocksDB") };
+    let Some(StoreConfig::Rocks { directory, .. }) = config.store else { panic!("RocksDB") };
     assert_eq!(directory, place.directory.path().join("store"));
 }
 
@@ -226,8 +228,9 @@ fn flags_win_over_the_environment_and_that_over_the_file() {
     let config = place.load(&text, &environment, &["client.workers=4"]).unwrap();
     assert_eq!(config.core.slow_after, Duration::from_secs(20), "file");
     assert_eq!(config.core.heartbeat, Duration::from_secs(21), "environment");
-    assert_eq!(config.workers, 4, "flag");
-    assert_eq!(config.allowed_origins, ["https://a.example", "https://b.example"]);
+    let clients = config.clients.unwrap();
+    assert_eq!(clients.workers, 4, "flag");
+    assert_eq!(clients.allowed_origins, ["https://a.example", "https://b.example"]);
 }
 
 #[test]
@@ -332,18 +335,21 @@ fn the_full_example_shows_the_defaults_of_the_code() {
     let shown = place.load(&text, &[], &[]).unwrap();
     let default = place.load(&place.good(), &[], &[]).unwrap();
     let of = |config: &Config| {
-        let Config { http, auth, log, .. } = config;
+        let Config { http, auth, log, clients, .. } = config;
+        let clients = clients.as_ref().unwrap();
         [
             format!("{:#?}", config.core),
-            format!("{:#?}", config.limits),
-            format!("{:?} {} {:?}", config.client_address, config.workers, config.drain_deadline),
+            format!("{:#?}", clients.limits),
+            format!("{:?} {} {:?}", clients.address, clients.workers, config.drain_deadline),
             format!("{} {:?}", http.address, (http.connections, http.request_deadline)),
             format!("{:?} {:?} {}", http.read_deadline, auth.leeway, auth.require_expiry),
             format!("{log:?} {}", config.node_number),
         ]
     };
     assert_eq!(of(&shown), of(&default));
-    let StoreConfig::Rocks { durability, accept_truncated, .. } = shown.store else { panic!() };
+    let Some(StoreConfig::Rocks { durability, accept_truncated, .. }) = shown.store else {
+        panic!("RocksDB")
+    };
     assert_eq!((durability, accept_truncated), (Durability::Fsync, false));
 }
 
@@ -354,7 +360,7 @@ fn every_limit_has_a_key_and_the_default_of_its_owner() {
     let queues = format!("{:?}", sterna_core::config::QueueLimits::default());
     let limits = format!("{:?}", sterna_edge::EdgeLimits::default());
     assert_eq!(format!("{:?}", config.core.queues), queues);
-    assert_eq!(format!("{:?}", config.limits), limits);
+    assert_eq!(format!("{:?}", config.clients.unwrap().limits), limits);
     for (section, fields) in [("queues", queues), ("client", limits)] {
         let fields = fields.split(['{', '}']).nth(1).unwrap();
         for field in fields.split(", ").map(|field| field.split(':').next().unwrap().trim()) {

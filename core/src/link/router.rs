@@ -211,6 +211,34 @@ impl Router {
         own
     }
 
+    /// Where other nodes reach this one, once that is known.
+    pub fn set_link_address(&self, address: String) {
+        self.roster().update_own(|own| own.link_address = address);
+        self.beats.send_modify(|beats| *beats += 1);
+    }
+
+    /// Where clients reach this node, once that is known.
+    pub fn set_client_address(&self, address: String) {
+        self.roster().update_own(|own| own.client_address = address);
+        self.beats.send_modify(|beats| *beats += 1);
+    }
+
+    /// Where clients of this node best go when it leaves: the serving edge with the most room, in
+    /// this region if there is one.
+    pub fn successor(&self) -> Option<String> {
+        let own = self.own();
+        let others = self.live().into_iter().filter(|node| {
+            node.edge
+                && node.is_serving()
+                && node.name != own.name
+                && !node.client_address.is_empty()
+        });
+        let load =
+            |node: &NodeInfo| u64::from(node.sessions) * 1000 / u64::from(node.capacity.max(1));
+        let best = others.min_by_key(|node| (node.region != own.region, load(node)));
+        best.map(|node| node.client_address)
+    }
+
     /// Opens a link for the pushes of another node's lane.
     pub(super) fn open_link(&self) -> (LinkId, LinkReceiver) {
         self.ports.open(self.queues.link_pushes, self.queues.link_push_bytes)

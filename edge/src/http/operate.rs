@@ -49,6 +49,9 @@ pub(super) async fn readyz(State(surface): Shared) -> Response {
     if let Some(reason) = surface.parts.node.failed().now_or_never() {
         return unready(reason);
     }
+    if surface.parts.node.router().is_some_and(|router| !router.is_connected()) {
+        return unready("no way leads to a node that owns channels".into());
+    }
     if !surface.parts.auth.has_keys() {
         return unready("no key to check access tokens with: the JWKS could not be read".into());
     }

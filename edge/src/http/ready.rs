@@ -28,8 +28,8 @@ const VERDICT: Duration = Duration::from_secs(1);
 /// Where the node itself can be reached.
 #[derive(Debug, Clone)]
 pub struct ReadyProbe {
-    /// As bound: an unspecified address is probed on loopback.
-    pub client_address: SocketAddr,
+    /// As bound: an unspecified address is probed on loopback. `None` for a node without clients.
+    pub client_address: Option<SocketAddr>,
 }
 
 /// The probe and its last verdict.
@@ -63,8 +63,9 @@ impl Readiness {
 
 impl ReadyProbe {
     async fn handshake(&self) -> Result<(), String> {
+        let Some(client_address) = self.client_address else { return Ok(()) };
         let config = client_config()?;
-        let target = loopback(self.client_address);
+        let target = loopback(client_address);
         let local: IpAddr = match target {
             SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
             SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),

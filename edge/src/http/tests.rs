@@ -70,7 +70,7 @@ impl Api {
             node,
             auth: Arc::new(Authenticator::new(auth).unwrap()),
             metrics: PrometheusBuilder::new().build_recorder().handle(),
-            ready: ReadyProbe { client_address: "127.0.0.1:1".parse().unwrap() },
+            ready: ReadyProbe { client_address: Some("127.0.0.1:1".parse().unwrap()) },
             drain: drain_order,
         };
         (http, parts, drain)

@@ -597,6 +597,8 @@ pub enum Durability {
     Os = 2,
     /// In the process only.
     Memory = 3,
+    /// Committed by the store of a cluster, which says itself how many machines that takes.
+    External = 4,
 }
 impl Durability {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -609,6 +611,7 @@ impl Durability {
             Self::Fsync => "DURABILITY_FSYNC",
             Self::Os => "DURABILITY_OS",
             Self::Memory => "DURABILITY_MEMORY",
+            Self::External => "DURABILITY_EXTERNAL",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -618,6 +621,7 @@ impl Durability {
             "DURABILITY_FSYNC" => Some(Self::Fsync),
             "DURABILITY_OS" => Some(Self::Os),
             "DURABILITY_MEMORY" => Some(Self::Memory),
+            "DURABILITY_EXTERNAL" => Some(Self::External),
             _ => None,
         }
     }

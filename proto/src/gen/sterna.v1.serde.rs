@@ -1035,6 +1035,7 @@ impl serde::Serialize for Durability {
             Self::Fsync => "DURABILITY_FSYNC",
             Self::Os => "DURABILITY_OS",
             Self::Memory => "DURABILITY_MEMORY",
+            Self::External => "DURABILITY_EXTERNAL",
         };
         serializer.serialize_str(variant)
     }
@@ -1050,6 +1051,7 @@ impl<'de> serde::Deserialize<'de> for Durability {
             "DURABILITY_FSYNC",
             "DURABILITY_OS",
             "DURABILITY_MEMORY",
+            "DURABILITY_EXTERNAL",
         ];
 
         struct GeneratedVisitor;
@@ -1094,6 +1096,7 @@ impl<'de> serde::Deserialize<'de> for Durability {
                     "DURABILITY_FSYNC" => Ok(Durability::Fsync),
                     "DURABILITY_OS" => Ok(Durability::Os),
                     "DURABILITY_MEMORY" => Ok(Durability::Memory),
+                    "DURABILITY_EXTERNAL" => Ok(Durability::External),
                     _ => Err(serde::de::Error::unknown_variant(value, FIELDS)),
                 }
             }

@@ -7,6 +7,7 @@
 #![allow(clippy::unwrap_used)] // Everything here is test code: a failure is a panic that tells.
 
 pub mod checker;
+pub mod cluster;
 pub mod crowd;
 pub mod flood;
 pub mod node;

@@ -140,8 +140,10 @@ impl Served {
             self.logged("node is up").first().cloned()
         });
         let up = up.await;
-        let address = |name: &str| up["fields"][name].as_str().unwrap().parse().unwrap();
-        (self.client, self.http) = (address("client"), address("http"));
+        let address = |name: &str| up["fields"][name].as_str().map(|text| text.parse().unwrap());
+        self.http = address("http").expect("every node has an HTTP port");
+        // A node that has no clients has no address for them.
+        self.client = address("client").unwrap_or(self.client);
     }
 
     pub fn client_address(&self) -> SocketAddr {
@@ -210,8 +212,18 @@ impl Served {
         wait_for(outcome, || self.logged(outcome).into_iter().nth(before)).await
     }
 
+    pub fn is_running(&self) -> bool {
+        self.child.is_some()
+    }
+
     pub fn signal(&self, number: i32) {
         signal(self.child.as_ref().expect("the node runs"), number);
+    }
+
+    /// Ends the process without a word, as a lost machine does.
+    pub async fn kill(&mut self) {
+        self.signal(libc::SIGKILL);
+        self.ended().await;
     }
 
     pub async fn ended(&mut self) -> ExitStatus {

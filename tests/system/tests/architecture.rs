@@ -19,6 +19,7 @@ const MAY_DEPEND: &[(&str, &[&str])] = &[
     ("sterna-storage-rocks", &["sterna-proto", "sterna-storage"]),
     ("sterna-core", &["sterna-proto", "sterna-storage"]),
     ("sterna-edge", &["sterna-proto", "sterna-core"]),
+    ("sterna-link", &["sterna-proto", "sterna-core"]),
     ("sterna-client", &["sterna-proto"]),
     ("sterna-fuzz", &[]),
     (
@@ -29,6 +30,7 @@ const MAY_DEPEND: &[(&str, &[&str])] = &[
             "sterna-client",
             "sterna-core",
             "sterna-edge",
+            "sterna-link",
             "sterna-proto",
             "sterna-relay",
             "sterna-storage",

@@ -46,7 +46,7 @@ pub(super) fn examine(file: &Path, overrides: &[String]) -> Vec<Finding> {
 fn live(config: &Config) -> Vec<Finding> {
     let mut findings = vec![writable("data directory", &config.data_dir)];
     let mut node = None;
-    if let StoreConfig::Rocks { directory, .. } = &config.store {
+    if let Some(StoreConfig::Rocks { directory, .. }) = &config.store {
         node = machine::lock_holder(&directory.join("LOCK"));
         findings.push(writable("store", directory));
         findings.push(disk(existing(directory)));
@@ -57,12 +57,16 @@ fn live(config: &Config) -> Vec<Finding> {
         udp_buffer("net.core.rmem_max"),
         udp_buffer("net.core.wmem_max"),
         clock(),
-        certificate(&config.tls.certificate_chain),
         token_keys(&config.auth),
-        place("client address (UDP)", Protocol::Udp, config.client_address, node),
-        place("client address (TCP)", Protocol::Tcp, config.client_address, node),
         place("HTTP address", Protocol::Tcp, config.http.address, node),
     ]);
+    if let Some(clients) = &config.clients {
+        findings.extend([
+            certificate(&clients.tls.certificate_chain),
+            place("client address (UDP)", Protocol::Udp, clients.address, node),
+            place("client address (TCP)", Protocol::Tcp, clients.address, node),
+        ]);
+    }
     findings
 }
 
@@ -106,7 +110,8 @@ fn holder(node: Option<u32>) -> Finding {
 
 fn open_files(config: &Config) -> Finding {
     let check = "open files";
-    let wanted = (config.limits.connections + config.http.connections) as u64 + OWN_FILES;
+    let clients = config.clients.as_ref().map_or(0, |clients| clients.limits.connections);
+    let wanted = (clients + config.http.connections) as u64 + OWN_FILES;
     match machine::open_files_limit() {
         Some(limit) if limit < wanted => Finding::bad(
             check,

@@ -1,0 +1,104 @@
+//! Links that other nodes have dialled.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use sterna_core::Tasks;
+use sterna_core::link::lane::LaneError;
+use sterna_core::link::serve;
+use sterna_proto::link::v1::{Opened, frame::Body};
+use sterna_proto::{limits, version};
+use tokio::sync::Semaphore;
+
+use crate::config::LINK_CONNECTIONS;
+use crate::{Shared, frames, tls};
+
+/// How long a peer may take for its handshake, and for the first frame of a lane.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Takes links until the endpoint is closed.
+pub(crate) async fn run(shared: Arc<Shared>, tasks: Tasks) {
+    let places = Arc::new(Semaphore::new(LINK_CONNECTIONS));
+    while let Some(incoming) = shared.endpoint.accept().await {
+        let Ok(place) = places.clone().try_acquire_owned() else {
+            incoming.refuse();
+            continue;
+        };
+        let (shared, lanes) = (shared.clone(), tasks.clone());
+        tasks.spawn("link in", async move {
+            let remote = incoming.remote_address();
+            if let Err(reason) = serve_connection(shared, incoming, lanes).await {
+                metrics::counter!("sterna_link_refused_total").increment(1);
+                tracing::warn!(%remote, reason, "a link was refused");
+            }
+            drop(place);
+        });
+    }
+}
+
+async fn serve_connection(
+    shared: Arc<Shared>,
+    incoming: quinn::Incoming,
+    tasks: Tasks,
+) -> Result<(), String> {
+    let connecting = incoming.accept().map_err(|error| error.to_string())?;
+    let connection = tokio::time::timeout(PATIENCE, connecting)
+        .await
+        .map_err(|_| "no handshake in time")?
+        .map_err(|error| error.to_string())?;
+    let peer = tls::peer(&connection).and_then(|peer| {
+        // The authority may serve more than one cluster.
+        if peer.cluster == shared.own.cluster {
+            return Ok(peer);
+        }
+        Err(format!("the peer is of cluster `{}`", peer.cluster))
+    });
+    let peer = peer.inspect_err(|reason| {
+        connection.close(frames::REFUSED.into(), reason.as_bytes());
+    })?;
+    tracing::info!(peer = %peer.name, remote = %connection.remote_address(), "link opened to here");
+    while let Ok(streams) = connection.accept_bi().await {
+        let (shared, connection, name) = (shared.clone(), connection.clone(), peer.name.clone());
+        tasks.spawn("lane in", async move {
+            let LaneError::Lost(reason) = serve_lane(&shared, &name, streams).await else {
+                tracing::error!(peer = %name, "the peer's frames make no sense; its link is closed");
+                return connection.close(frames::REFUSED.into(), b"frames that make no sense");
+            };
+            tracing::debug!(peer = %name, reason, "lane ended");
+            // One that cannot go on would leave its channels without a word.
+            connection.close(frames::REFUSED.into(), reason.as_bytes());
+        });
+    }
+    Ok(())
+}
+
+async fn serve_lane(
+    shared: &Shared,
+    name: &sterna_proto::NodeId,
+    streams: (quinn::SendStream, quinn::RecvStream),
+) -> LaneError {
+    let (mut sender, mut receiver) = frames::lane(streams);
+    let open = match tokio::time::timeout(PATIENCE, receiver.open()).await {
+        Ok(Ok(open)) => open,
+        Ok(Err(error)) => return error,
+        Err(_) => return LaneError::Lost("the peer has opened a lane and says nothing".into()),
+    };
+    let router = &shared.router;
+    let opened = Opened { incarnation: router.own().incarnation.0, version: version::LINK_VERSION };
+    if let Err(error) = sender.say(Body::Opened(opened)).await {
+        return error;
+    }
+    if !frames::understands(open.version) {
+        return LaneError::Lost(frames::other_version(open.version));
+    }
+    if open.lane == open.lanes {
+        return serve::exchange_rosters(router, &mut sender, &mut receiver).await;
+    }
+    if open.lane as usize >= limits::LINK_LANES {
+        return LaneError::Lost("the peer has opened a lane too many".into());
+    }
+    let peers = router.live();
+    let region = peers.iter().find(|node| node.name == *name).map(|node| &node.region);
+    let wide = region.is_some_and(|region| *region != router.own().region);
+    serve::serve(router, wide, &mut sender, &mut receiver).await
+}

@@ -1,0 +1,130 @@
+//! Several nodes of `sterna serve` with links between them: certificates from the node's own command
+//! line, one process each, on loopback.
+
+use std::collections::BTreeMap;
+use std::net::UdpSocket;
+use std::path::PathBuf;
+
+use serde_json::Value;
+use tempfile::TempDir;
+use tokio::process::Command;
+
+use crate::node::binary;
+use crate::served::{Authority, Served, run, said};
+
+/// A cluster and the places of its nodes, running or not.
+#[derive(Debug)]
+pub struct Cluster {
+    pub authority: Authority,
+    /// Of links, beside that of clients.
+    links: TempDir,
+    members: BTreeMap<&'static str, Member>,
+}
+
+#[derive(Debug)]
+struct Member {
+    served: Served,
+    flags: Vec<String>,
+    address: String,
+}
+
+impl Cluster {
+    pub async fn new() -> Self {
+        let links = tempfile::Builder::new().prefix("sterna-links-").tempdir().unwrap();
+        let mut command = Command::new(binary());
+        command.args(["certificate", "authority", "--dir"]).arg(links.path());
+        let output = run(command).await;
+        assert!(output.status.success(), "{}", said(&output));
+        Self { authority: Authority::new("clients"), links, members: BTreeMap::new() }
+    }
+
+    /// Makes a place for a node with these roles, as in `edge,core`, and starts it. `more` are
+    /// further keys, as in `node.region=far`. Edges ask the cores that are there already.
+    pub async fn add(&mut self, name: &'static str, roles: &str, more: &[&str]) {
+        let mut command = Command::new(binary());
+        command.args(["certificate", "node", "--cluster", "tests", "--name", name]);
+        command.args(["--roles", roles, "--dir"]).arg(self.links.path());
+        let output = run(command).await;
+        assert!(output.status.success(), "{}", said(&output));
+        let address = format!("127.0.0.1:{}", free_port());
+        let file = |kind: &str| self.links.path().join(kind).display().to_string();
+        let seeds: Vec<&str> = self.members.values().map(|it| it.address.as_str()).collect();
+        let mut keys = vec![
+            format!("node.name={name}"),
+            format!("node.roles={roles}"),
+            format!("cluster.address={address}"),
+            format!("cluster.certificate={}", file(&format!("{name}.pem"))),
+            format!("cluster.private_key={}", file(&format!("{name}.key"))),
+            format!("cluster.authorities={}", file("authority.pem")),
+        ];
+        if !seeds.is_empty() {
+            keys.push(format!("cluster.seeds={}", seeds.join(",")));
+        }
+        keys.extend(more.iter().map(|key| (*key).to_owned()));
+        let flags = keys.into_iter().flat_map(|key| ["--set".to_owned(), key]).collect();
+        let served = Served::prepare(&self.authority, "");
+        self.members.insert(name, Member { served, flags, address });
+        self.start(name).await;
+    }
+
+    /// Starts a node that does not run.
+    pub async fn start(&mut self, name: &str) {
+        let member = self.members.get_mut(name).expect("a node of that name");
+        let flags: Vec<&str> = member.flags.iter().map(String::as_str).collect();
+        member.served.start(&[], &flags).await;
+    }
+
+    pub fn node(&self, name: &str) -> &Served {
+        &self.members[name].served
+    }
+
+    pub fn node_mut(&mut self, name: &str) -> &mut Served {
+        &mut self.members.get_mut(name).expect("a node of that name").served
+    }
+
+    /// Waits until every running node has a way to an owner.
+    pub async fn ready(&self) {
+        for member in self.members.values().filter(|member| member.served.is_running()) {
+            member.served.wait_ready(200).await;
+        }
+    }
+
+    /// A verb of the command line as a user of one node.
+    pub async fn verb(&self, node: &str, user: &str, verb: &[&str]) -> Command {
+        self.node(node).verb(&self.authority, user, verb).await
+    }
+
+    /// The authority that clients trust, on the node's place.
+    pub fn clients_ca(&self, node: &str) -> PathBuf {
+        self.node(node).path("clients.pem")
+    }
+
+    /// Ends every node that runs, in the order of their names, and insists that each ends well.
+    pub async fn stop(mut self) {
+        let names: Vec<&'static str> = self.members.keys().rev().copied().collect();
+        for name in names {
+            let served = self.node_mut(name);
+            if served.is_running() {
+                served.signal(libc::SIGTERM);
+                let status = served.ended().await;
+                assert!(status.success(), "{name}: {status}\n{}", served.log());
+            }
+        }
+    }
+
+    /// What one node has logged with this text.
+    pub fn logged(&self, node: &str, text: &str) -> Vec<Value> {
+        self.node(node).logged(text)
+    }
+}
+
+/// A node that starts again has to have the port that others know, so it is chosen here. Below the
+/// range from which systems give ports to clients.
+fn free_port() -> u16 {
+    loop {
+        let port = 20_000 + rand::random::<u16>() % 12_000;
+        if UdpSocket::bind(("127.0.0.1", port)).is_ok() {
+            return port;
+        }
+    }
+}
