@@ -8,15 +8,14 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use sterna_proto::PublicationId;
-use sterna_storage::{IdBoundStore, StorageError};
+use sterna_storage::{IdBoundStore, StorageError, StorageErrorKind};
 
 use crate::clock::Clock;
 
 /// 2024-01-01T00:00:00Z in Unix milliseconds.
 pub const ID_EPOCH_UNIX_MS: u64 = 1_704_067_200_000;
 
-/// Workers that can be told apart.
-pub const ID_WORKERS: u16 = 1024;
+pub use sterna_storage::id_lease::ID_WORKERS;
 
 /// How far ahead of the clock the bound is put: one durable write in this time.
 const BOUND_STEP_MS: u64 = 10_000;
@@ -81,15 +80,28 @@ impl IdGenerator {
         (time_ms >= state.bound_ms).then_some(time_ms + BOUND_STEP_MS)
     }
 
-    /// Makes a bound durable.
+    /// Makes a bound durable. `Unavailable` when another generator has raised the bound of this
+    /// number: its ids are its own from there on, and this one has none left (I10).
     pub async fn raise(&self, bound_ms: u64) -> Result<(), StorageError> {
         let _raising = self.raising.lock().await;
-        if self.lock().bound_ms < bound_ms {
-            self.store.raise_id_bound(self.worker, bound_ms).await?;
-            let mut state = self.lock();
-            state.bound_ms = state.bound_ms.max(bound_ms);
+        let expected_ms = self.lock().bound_ms;
+        if expected_ms >= bound_ms {
+            return Ok(());
         }
+        if !self.store.raise_id_bound(self.worker, expected_ms, bound_ms).await? {
+            return Err(self.taken());
+        }
+        self.lock().bound_ms = bound_ms;
         Ok(())
+    }
+
+    /// Another generator issues ids under this number, whoever it belongs to by now.
+    fn taken(&self) -> StorageError {
+        let message = format!(
+            "worker number {} is used by another generator: no ids from this one any more",
+            self.worker
+        );
+        StorageError::new(StorageErrorKind::Unavailable, "ids", message)
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, State> {
@@ -146,6 +158,33 @@ mod tests {
                 }
                 clock.set_unix_ms(clock.unix_ms() - 1000);
             }
+        }
+    }
+
+    #[tokio::test]
+    async fn i10_two_generators_of_one_number_never_issue_the_same_id() {
+        let stores = MemoryStore::new().stores();
+        let clock = ManualClock::new(ID_EPOCH_UNIX_MS + 1_000_000);
+        let start = || IdGenerator::start(7, Arc::new(clock.clone()), stores.id_bound.clone());
+        let paused = start().await.unwrap();
+        let mut seen: HashSet<PublicationId> = HashSet::new();
+        assert!(seen.insert(take(&paused).await));
+        // Its lease has expired while it was paused, and the number was given to another.
+        let other = start().await.unwrap();
+        for _ in 0..5_000 {
+            assert!(seen.insert(take(&other).await));
+        }
+        // What it had made durable is still its own, and ends.
+        let refused = loop {
+            match paused.try_next() {
+                Ok(id) => assert!(seen.insert(id), "{id:?} was issued twice"),
+                Err(bound_ms) => break paused.raise(bound_ms).await,
+            }
+            clock.set_unix_ms(clock.unix_ms() + 10);
+        };
+        assert_eq!(refused.unwrap_err().kind, StorageErrorKind::Unavailable);
+        for _ in 0..5_000 {
+            assert!(seen.insert(take(&other).await));
         }
     }
 

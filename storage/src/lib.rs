@@ -11,8 +11,10 @@
 //! | relations of users | [`RelationStore`] | RocksDB | TiDB / MySQL |
 //! | what commits still owe | [`IntentStore`] | RocksDB | TiDB / MySQL |
 //! | manifest of the archive | [`ManifestStore`] | RocksDB | TiDB / MySQL |
+//! | worker numbers of ids | [`IdLeaseStore`] | memory | TiDB / MySQL |
+//! | nodes that are alive | [`RosterStore`] | memory | TiDB / MySQL |
 //!
-//! Engines live in crates of their own (`storage/rocks`), since they are heavy to build; only the
+//! Engines live in crates of their own (`storage/rocks`, `storage/sql`), since they are heavy to build; only the
 //! composition root names one.
 
 use std::sync::Arc;
@@ -21,6 +23,7 @@ pub mod channel;
 pub mod cursor;
 pub mod error;
 pub mod id_bound;
+pub mod id_lease;
 pub mod inbox;
 pub mod intent;
 pub mod log;
@@ -28,6 +31,7 @@ pub mod manifest;
 pub mod memory;
 pub mod record;
 pub mod relation;
+pub mod roster;
 pub mod sequence;
 
 #[cfg(feature = "planted")]
@@ -60,6 +64,7 @@ pub use channel::{ChannelRecord, ChannelStore, Created, Membership};
 pub use cursor::{CursorMove, CursorStore, MemberCursor};
 pub use error::{StorageError, StorageErrorKind};
 pub use id_bound::IdBoundStore;
+pub use id_lease::IdLeaseStore;
 pub use inbox::{InboxChange, InboxEntry, InboxState, InboxStore, Pts};
 pub use intent::{Intent, IntentStore};
 pub use log::{
@@ -72,6 +77,7 @@ pub use manifest::{
 pub use memory::MemoryStore;
 pub use record::{NewRecord, Origin, Record};
 pub use relation::{Direction, Edge, Relation, RelationKind, RelationStore};
+pub use roster::{RosterEntry, RosterError, RosterStore};
 
 /// Re-exported so that engines name the same type as the traits.
 pub use futures_util::future::BoxFuture;
@@ -87,4 +93,6 @@ pub struct Stores {
     pub relations: Arc<dyn RelationStore>,
     pub intents: Arc<dyn IntentStore>,
     pub manifest: Arc<dyn ManifestStore>,
+    pub id_leases: Arc<dyn IdLeaseStore>,
+    pub roster: Arc<dyn RosterStore>,
 }

@@ -19,15 +19,20 @@ impl IdBoundStore for RocksStore {
     fn raise_id_bound(
         &self,
         worker: u16,
+        expected_ms: u64,
         bound_ms: u64,
-    ) -> BoxFuture<'_, Result<(), StorageError>> {
+    ) -> BoxFuture<'_, Result<bool, StorageError>> {
         self.engine.write(move |group| {
             let key = bound_key(worker);
-            let bound = group.get_as(Family::Meta, &key, decode_number)?;
-            if bound.is_none_or(|bound| bound < bound_ms) {
+            let bound = group.get_as(Family::Meta, &key, decode_number)?.unwrap_or(0);
+            let floor = group.get_as(Family::Meta, FLOOR_KEY, decode_number)?.unwrap_or(0);
+            if bound.max(floor) != expected_ms {
+                return Ok(false);
+            }
+            if expected_ms < bound_ms {
                 group.put(Sync::Now, Family::Meta, key, bound_ms.to_be_bytes().into());
             }
-            Ok(())
+            Ok(true)
         })
     }
 }

@@ -77,6 +77,7 @@ mod upkeep_tests;
 
 use std::sync::Arc;
 
+use sterna_storage::memory::{MemoryIdLeases, MemoryRoster};
 use sterna_storage::{StorageError, Stores};
 
 pub use config::{Durability, RocksConfig};
@@ -86,6 +87,9 @@ use engine::Engine;
 #[derive(Debug, Clone)]
 pub struct RocksStore {
     engine: Arc<Engine>,
+    // One process holds the directory, so these two need not outlive it.
+    id_leases: Arc<MemoryIdLeases>,
+    roster: Arc<MemoryRoster>,
 }
 
 impl RocksStore {
@@ -93,7 +97,8 @@ impl RocksStore {
     /// takes to be read, so call it before the runtime serves anybody.
     pub fn open(config: RocksConfig) -> Result<Self, StorageError> {
         let opened = open::open(&config)?;
-        Ok(Self { engine: Arc::new(Engine::start(opened, &config)?) })
+        let engine = Arc::new(Engine::start(opened, &config)?);
+        Ok(Self { engine, id_leases: Arc::default(), roster: Arc::default() })
     }
 
     /// This store in all roles.
@@ -108,6 +113,8 @@ impl RocksStore {
             relations: store.clone(),
             intents: store.clone(),
             manifest: store,
+            id_leases: self.id_leases.clone(),
+            roster: self.roster.clone(),
         }
     }
 

@@ -134,7 +134,7 @@ async fn an_accepted_loss_opens_a_new_epoch_in_every_channel() {
     let directory = tempfile::tempdir().unwrap();
     let store = RocksStore::open(RocksConfig::new(directory.path())).unwrap();
     let stores = store.stores();
-    stores.id_bound.raise_id_bound(0, 5_000).await.unwrap();
+    assert!(stores.id_bound.raise_id_bound(0, 0, 5_000).await.unwrap());
     let mut heads = [None, None];
     for seq in 1..=20 {
         for (writer, head) in heads.iter_mut().enumerate() {

@@ -25,6 +25,7 @@ pub mod channels;
 pub mod concurrent;
 pub mod cursors;
 pub mod id_bounds;
+pub mod id_leases;
 pub mod inboxes;
 pub mod intents;
 pub mod log;
@@ -33,6 +34,7 @@ pub mod model;
 pub mod pages;
 pub mod relations;
 pub mod reopen;
+pub mod rosters;
 pub mod trims;
 
 /// Opens the place under test.
@@ -87,7 +89,16 @@ macro_rules! conformance_suite {
             cursors::cursors_are_listed_per_channel,
             cursors::racing_moves_merge,
             id_bounds::a_bound_starts_at_zero_and_never_lowers,
+            id_bounds::i10_a_bound_that_somebody_else_raised_is_not_raised,
+            id_bounds::i10_of_many_raisers_one_succeeds,
             id_bounds::workers_have_bounds_of_their_own,
+            id_leases::holders_have_numbers_of_their_own,
+            id_leases::a_holder_keeps_its_number,
+            id_leases::what_is_given_back_or_expired_is_used_again_last,
+            rosters::who_beats_is_on_the_roster_in_name_order,
+            rosters::who_is_silent_for_the_lease_is_off,
+            rosters::an_older_incarnation_is_superseded,
+            rosters::who_leaves_is_off_at_once,
             trims::a_trim_takes_the_oldest_and_leaves_the_head,
             trims::a_page_below_the_trim_point_is_a_named_gap,
             trims::a_trim_never_goes_back_and_stops_at_the_head,

@@ -25,7 +25,7 @@ pub async fn everything_outlives_a_reopening(open: Open<'_>) {
         read: Offset(2),
     };
     let cursors = stores.cursors.advance(vec![moved]).await.unwrap();
-    stores.id_bound.raise_id_bound(3, 12_345).await.unwrap();
+    assert!(stores.id_bound.raise_id_bound(3, 0, 12_345).await.unwrap());
     stores.inboxes.mark_dirty(user("bob"), vec![key("room")]).await.unwrap();
     let follows = Edge { user: user("bob"), kind: RelationKind(1), target: user("eve") };
     let relation = Relation { edge: follows.clone(), since_ms: 5, version: 6 };

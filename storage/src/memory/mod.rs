@@ -20,25 +20,31 @@ use crate::{
     Membership, StorageError, StorageErrorKind, Stores,
 };
 
+mod id_leases;
 mod inbox;
 mod intents;
 mod log;
 mod manifest;
 mod relations;
+mod roster;
 #[cfg(test)]
 mod tests;
 
+pub use id_leases::MemoryIdLeases;
 use inbox::Inboxes;
 use intents::Intents;
 use log::ChannelLog;
 use manifest::Segments;
 use relations::Relations;
+pub use roster::MemoryRoster;
 
 /// All roles in memory.
 #[derive(Debug)]
 pub struct MemoryStore {
     birth: Epoch,
     content: Arc<Mutex<Content>>,
+    id_leases: Arc<MemoryIdLeases>,
+    roster: Arc<MemoryRoster>,
     closed: AtomicBool,
 }
 
@@ -50,7 +56,13 @@ impl MemoryStore {
 
     /// An empty store whose channels begin in this epoch, for tests that compare positions.
     pub fn with_birth(birth: Epoch) -> Self {
-        Self { birth, content: Arc::default(), closed: AtomicBool::new(false) }
+        Self {
+            birth,
+            content: Arc::default(),
+            id_leases: Arc::default(),
+            roster: Arc::default(),
+            closed: AtomicBool::new(false),
+        }
     }
 
     /// A handle on the same content in which new channels begin in this epoch, as after a backup was
@@ -72,6 +84,8 @@ impl MemoryStore {
             relations: handle.clone(),
             intents: handle.clone(),
             manifest: handle,
+            id_leases: self.id_leases.clone(),
+            roster: self.roster.clone(),
         }
     }
 
@@ -100,6 +114,8 @@ impl Clone for MemoryStore {
         Self {
             birth: self.birth,
             content: self.content.clone(),
+            id_leases: self.id_leases.clone(),
+            roster: self.roster.clone(),
             closed: AtomicBool::new(self.closed.load(Ordering::Acquire)),
         }
     }
@@ -229,12 +245,16 @@ impl IdBoundStore for MemoryStore {
     fn raise_id_bound(
         &self,
         worker: u16,
+        expected_ms: u64,
         bound_ms: u64,
-    ) -> BoxFuture<'_, Result<(), StorageError>> {
+    ) -> BoxFuture<'_, Result<bool, StorageError>> {
         let mut content = self.content();
         let bound = content.id_bounds.entry(worker).or_default();
-        *bound = bound_ms.max(*bound);
-        ready(Ok(())).boxed()
+        let expected = *bound == expected_ms;
+        if expected {
+            *bound = bound_ms.max(*bound);
+        }
+        ready(Ok(expected)).boxed()
     }
 }
 

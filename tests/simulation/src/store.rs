@@ -182,7 +182,7 @@ impl SharedStore {
             }
         }
         for worker in 0..64 {
-            new.id_bound.raise_id_bound(worker, old.id_bound.id_bound(worker).await?).await?;
+            new.id_bound.raise_id_bound(worker, 0, old.id_bound.id_bound(worker).await?).await?;
         }
         let birth = Epoch(self.birth.0 + 1);
         for (channel, name) in self.names.all().iter().enumerate() {
