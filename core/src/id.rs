@@ -10,6 +10,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use sterna_proto::PublicationId;
 use sterna_storage::{IdBoundStore, StorageError, StorageErrorKind};
 
+use tokio::sync::Notify;
+
 use crate::clock::Clock;
 
 /// 2024-01-01T00:00:00Z in Unix milliseconds.
@@ -27,15 +29,18 @@ const SEQUENCES: u64 = 1 << SEQUENCE_BITS;
 /// Issues ids for one worker number. Shared by all shards of a node.
 #[derive(Debug)]
 pub struct IdGenerator {
-    worker: u16,
     clock: Arc<dyn Clock>,
     store: Arc<dyn IdBoundStore>,
     state: Mutex<State>,
     raising: tokio::sync::Mutex<()>,
+    lost: Notify,
 }
 
 #[derive(Debug)]
 struct State {
+    worker: u16,
+    /// The number is used by another generator.
+    lost: bool,
     /// Time and sequence of the next id.
     time_ms: u64,
     sequence: u64,
@@ -51,8 +56,9 @@ impl IdGenerator {
         store: Arc<dyn IdBoundStore>,
     ) -> Result<Self, StorageError> {
         let bound_ms = store.id_bound(worker).await?;
-        let state = Mutex::new(State { time_ms: bound_ms, sequence: 0, bound_ms });
-        Ok(Self { worker, clock, store, state, raising: tokio::sync::Mutex::default() })
+        let state = Mutex::new(State::new(worker, bound_ms));
+        let raising = tokio::sync::Mutex::default();
+        Ok(Self { clock, store, state, raising, lost: Notify::new() })
     }
 
     /// The next id, or the bound that has to be [raised](Self::raise) to first: that takes one
@@ -69,7 +75,7 @@ impl IdGenerator {
         if state.time_ms >= state.bound_ms {
             return Err(state.time_ms + BOUND_STEP_MS);
         }
-        Ok(state.issue(self.worker))
+        Ok(state.issue())
     }
 
     /// The bound that has to be raised before the next id, if that is due.
@@ -84,24 +90,38 @@ impl IdGenerator {
     /// number: its ids are its own from there on, and this one has none left (I10).
     pub async fn raise(&self, bound_ms: u64) -> Result<(), StorageError> {
         let _raising = self.raising.lock().await;
-        let expected_ms = self.lock().bound_ms;
+        let (worker, expected_ms) = {
+            let state = self.lock();
+            (state.worker, state.bound_ms)
+        };
         if expected_ms >= bound_ms {
             return Ok(());
         }
-        if !self.store.raise_id_bound(self.worker, expected_ms, bound_ms).await? {
-            return Err(self.taken());
+        if !self.store.raise_id_bound(worker, expected_ms, bound_ms).await? {
+            self.lock().lost = true;
+            self.lost.notify_one();
+            return Err(taken(worker));
         }
         self.lock().bound_ms = bound_ms;
         Ok(())
     }
 
-    /// Another generator issues ids under this number, whoever it belongs to by now.
-    fn taken(&self) -> StorageError {
-        let message = format!(
-            "worker number {} is used by another generator: no ids from this one any more",
-            self.worker
-        );
-        StorageError::new(StorageErrorKind::Unavailable, "ids", message)
+    /// Whether another generator issues ids under this number, whoever it belongs to by now.
+    pub fn is_useless(&self) -> bool {
+        self.lock().lost
+    }
+
+    /// Completes when this generator needs another number.
+    pub async fn became_useless(&self) {
+        self.lost.notified().await;
+    }
+
+    /// Issues ids under another number from now on, above everything that it may have issued.
+    pub async fn continue_as(&self, worker: u16) -> Result<(), StorageError> {
+        let _raising = self.raising.lock().await;
+        let bound_ms = self.store.id_bound(worker).await?;
+        *self.lock() = State::new(worker, bound_ms);
+        Ok(())
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, State> {
@@ -109,10 +129,23 @@ impl IdGenerator {
     }
 }
 
+/// Another generator issues ids under this number, whoever it belongs to by now.
+fn taken(worker: u16) -> StorageError {
+    let message = format!(
+        "worker number {worker} is used by another generator: no ids from this one any more"
+    );
+    StorageError::new(StorageErrorKind::Unavailable, "ids", message)
+}
+
 impl State {
-    fn issue(&mut self, worker: u16) -> PublicationId {
+    /// Nothing may be issued before the bound has been raised.
+    fn new(worker: u16, bound_ms: u64) -> Self {
+        Self { worker, lost: false, time_ms: bound_ms, sequence: 0, bound_ms }
+    }
+
+    fn issue(&mut self) -> PublicationId {
         let id = self.time_ms << (SEQUENCE_BITS + WORKER_BITS)
-            | u64::from(worker) << SEQUENCE_BITS
+            | u64::from(self.worker) << SEQUENCE_BITS
             | self.sequence;
         self.sequence += 1;
         if self.sequence == SEQUENCES {

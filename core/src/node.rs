@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use sterna_proto::{ChannelId, ErrorCode, Position, UserId, v1};
-use sterna_storage::Stores;
+use sterna_storage::{BoxFuture, Stores};
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
@@ -19,7 +19,7 @@ use crate::link::memory::MemoryLink;
 use crate::link::ports::{LinkId, LinkPorts, LinkReceiver};
 use crate::link::router::{Router, RouterLink};
 use crate::link::{Link, LinkCommand, LinkReply};
-use crate::membership;
+use crate::membership::{self, ids::IdLease};
 use crate::session::directory::SessionDirectory;
 use crate::tasks::{Tasks, vital};
 use crate::worker::{CONTROL_QUEUE, WorkerControl};
@@ -90,6 +90,15 @@ impl Node {
             return Err(CoreError::Config(format!("id_worker must be below {ID_WORKERS}")));
         }
         let (tasks, broken) = (Tasks::new(), CancellationToken::new());
+        let lease = match &stores {
+            Some(stores) if cluster.is_some() => {
+                let holder = format!("{}/{}", config.node, config.incarnation.0);
+                Some(IdLease::take(stores.id_leases.clone(), holder).await?)
+            }
+            _ => None,
+        };
+        let id_worker = lease.as_ref().map_or(config.id_worker, |lease| lease.worker);
+        let config = CoreConfig { id_worker, ..config };
         let (config, ports) = (Arc::new(config), Arc::new(LinkPorts::default()));
         let channels = match stores {
             Some(stores) => {
@@ -115,11 +124,22 @@ impl Node {
             tasks,
         };
         let node = Self { inner: Arc::new(inner) };
-        if let Some(router) = node.router() {
-            let membership = membership::run(node.clone(), router.clone());
-            node.inner.tasks.spawn("membership", vital(node.inner.broken.clone(), membership));
-        }
+        node.start_membership(lease);
         Ok(node)
+    }
+
+    fn start_membership(&self, lease: Option<IdLease>) {
+        let Some(router) = self.router() else { return };
+        let spawn = |name, task: BoxFuture<'static, ()>| {
+            self.inner.tasks.spawn(name, vital(self.inner.broken.clone(), task));
+        };
+        spawn("membership", Box::pin(membership::run(self.clone(), router.clone())));
+        let Some(own) = &self.inner.channels else { return };
+        let store = own.context.stores.roster.clone();
+        spawn("roster", Box::pin(membership::roster::keep(self.clone(), router.clone(), store)));
+        if let Some(lease) = lease {
+            spawn("id worker", Box::pin(lease.keep(self.clone(), own.context.ids.clone())));
+        }
     }
 
     /// The way to other nodes; `None` on a node that is alone.
@@ -291,7 +311,7 @@ impl Channels {
         broken: &CancellationToken,
     ) -> Result<Self, CoreError> {
         let bound = stores.id_bound.clone();
-        let ids = IdGenerator::start(config.id_worker, clock.clone(), bound).await?;
+        let ids = IdGenerator::start(config.id_worker, clock.clone(), bound).await?.into();
         let context = Arc::new(ShardContext {
             stores,
             clock: clock.clone(),

@@ -6,10 +6,15 @@
 mod support;
 
 use std::future::Future;
+use std::sync::Arc;
 use std::time::Duration;
 
+use sterna_core::{Node, SystemClock};
 use sterna_proto::v1::{self, PresenceState, command::Verb, push::Event, reply::Result as Reply};
 use sterna_storage::memory::MemoryStore;
+use sterna_storage::{
+    BoxFuture, RosterEntry, RosterError, RosterStore, StorageError, StorageErrorKind, Stores,
+};
 use support::cluster::{Cluster, Role, core, edge};
 use support::{TestClient, join, publish};
 
@@ -252,4 +257,60 @@ fn copies(snapshotter: &metrics_util::debugging::Snapshotter, scope: &str) -> u6
             other => panic!("{other:?}"),
         })
         .sum()
+}
+
+/// A store that answers nothing about who is alive.
+#[derive(Debug)]
+struct NoRoster;
+
+impl RosterStore for NoRoster {
+    fn beat(
+        &self,
+        _entry: RosterEntry,
+        _lease: Duration,
+    ) -> BoxFuture<'_, Result<Vec<RosterEntry>, RosterError>> {
+        let error = StorageError::new(StorageErrorKind::Unavailable, "test", "no answer");
+        Box::pin(std::future::ready(Err(error.into())))
+    }
+
+    fn leave<'a>(
+        &'a self,
+        _name: &'a str,
+        _incarnation: u64,
+    ) -> BoxFuture<'a, Result<(), StorageError>> {
+        Box::pin(std::future::pending())
+    }
+}
+
+#[test]
+fn cores_find_each_other_in_the_store_and_need_it_no_more() {
+    support::counted(|snapshotter| {
+        let mut runtime = tokio::runtime::Builder::new_current_thread();
+        let runtime = runtime.start_paused(true).enable_all().build().unwrap();
+        runtime.block_on(async {
+            let store = MemoryStore::new();
+            let silent = Stores { roster: Arc::new(NoRoster), ..store.stores() };
+            let mut nodes = Vec::new();
+            for (index, (name, stores)) in
+                [("c1", store.stores()), ("c2", store.stores()), ("c3", silent)]
+                    .into_iter()
+                    .enumerate()
+            {
+                let role = core(name);
+                let config = support::cluster::config_of(role, index as u16);
+                let cluster = support::cluster::cluster_of(role, &config);
+                let clock = Arc::new(SystemClock);
+                nodes.push(Node::join(config, Some(stores), clock, cluster).await.unwrap());
+            }
+            let known = |node: &Node| node.router().unwrap().live().len();
+            until("two know each other", || known(&nodes[0]) == 2 && known(&nodes[1]) == 2).await;
+            assert_eq!(known(&nodes[2]), 1, "a store that does not answer names nobody");
+            assert!(nodes[2].router().unwrap().owns(0), "and takes nothing away");
+            for node in &nodes {
+                assert!(node.shutdown(Duration::from_secs(10)).await);
+            }
+        });
+        let failures = support::counts(snapshotter, &["sterna_core_roster_failures_total"]);
+        assert!(failures[0] > 0);
+    });
 }

@@ -68,7 +68,7 @@ pub struct ShardContext {
     pub config: Arc<CoreConfig>,
     pub stores: Stores,
     pub clock: Arc<dyn Clock>,
-    pub ids: IdGenerator,
+    pub ids: Arc<IdGenerator>,
     pub ports: Arc<LinkPorts>,
     /// Set once, when storage has failed for good.
     pub failure: watch::Sender<Option<String>>,

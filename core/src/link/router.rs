@@ -177,6 +177,16 @@ impl Router {
         }
     }
 
+    /// This node must not go on, for this reason.
+    pub(crate) fn end(&self, reason: String) {
+        self.superseded.send_replace(Some(reason));
+    }
+
+    /// This node, for the store.
+    pub(crate) fn own_to_wire(&self) -> wire::Node {
+        self.roster().own_to_wire()
+    }
+
     /// The roster for another node.
     pub fn roster_to_wire(&self) -> Vec<wire::Node> {
         self.roster().to_wire(now())
@@ -186,7 +196,7 @@ impl Router {
     pub fn on_roster(&self, nodes: Vec<wire::Node>) {
         let before = self.live();
         if let Err(superseded) = self.roster().merge(nodes, now()) {
-            self.superseded.send_replace(Some(superseded.to_string()));
+            self.end(superseded.to_string());
         }
         if self.live() != before {
             self.stale.notify_one();
@@ -201,14 +211,9 @@ impl Router {
     }
 
     /// Says that the node is alive. `sessions`: those with a connection.
-    pub(crate) fn beat(&self, sessions: u32) -> wire::Node {
-        let own = {
-            let mut roster = self.roster();
-            roster.update_own(|own| own.sessions = sessions);
-            roster.own_to_wire()
-        };
+    pub(crate) fn beat(&self, sessions: u32) {
+        self.roster().update_own(|own| own.sessions = sessions);
         self.beats.send_modify(|beats| *beats += 1);
-        own
     }
 
     /// Where other nodes reach this one, once that is known.

@@ -57,26 +57,29 @@ pub fn config_of(role: Role, index: u16) -> CoreConfig {
     config
 }
 
+pub fn cluster_of(role: Role, config: &CoreConfig) -> ClusterConfig {
+    ClusterConfig::new(NodeInfo {
+        name: config.node.clone(),
+        incarnation: config.incarnation,
+        edge: true,
+        core: role.core,
+        region: role.region.into(),
+        zone: String::new(),
+        link_address: format!("{}:4444", role.name),
+        client_address: String::new(),
+        state: NodeState::Serving,
+        sessions: 0,
+        capacity: 0,
+    })
+}
+
 impl Cluster {
     pub async fn start(roles: &[Role], store: &MemoryStore) -> Self {
         let mut members = Vec::new();
         for (index, role) in roles.iter().copied().enumerate() {
             let config = config_of(role, index as u16);
-            let info = NodeInfo {
-                name: config.node.clone(),
-                incarnation: config.incarnation,
-                edge: true,
-                core: role.core,
-                region: role.region.into(),
-                zone: String::new(),
-                link_address: format!("{}:4444", role.name),
-                client_address: String::new(),
-                state: NodeState::Serving,
-                sessions: 0,
-                capacity: 0,
-            };
+            let cluster = cluster_of(role, &config);
             let stores = role.core.then(|| store.stores());
-            let cluster = ClusterConfig::new(info);
             let node = Node::join(config, stores, Arc::new(SystemClock), cluster).await.unwrap();
             let worker = Worker::new(&node, 0);
             let looped = worker.clone();

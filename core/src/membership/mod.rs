@@ -1,5 +1,9 @@
 //! A node's part in the cluster: says that it is alive, looks at who else is, and tells the shards
-//! what follows from it.
+//! what follows from it. Cores do so in the store too ([`roster`]), which is how they find each
+//! other, and hold a worker number there ([`ids`]).
+
+pub(crate) mod ids;
+pub(crate) mod roster;
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
