@@ -35,6 +35,8 @@ missing_packages() {
         command -v faketime >/dev/null || echo faketime
         # Instructions are counted with it.
         command -v valgrind >/dev/null || echo valgrind
+        # The SQL engine's tests start servers of their own.
+        command -v mariadbd >/dev/null || echo mariadb-server
     fi
 }
 

@@ -40,6 +40,7 @@ const MAY_DEPEND: &[(&str, &[&str])] = &[
     ("sterna-faults", &["sterna-client", "sterna-proto", "sterna-relay", "sterna-system-tests"]),
     ("sterna-relay", &[]),
     ("sterna-simulation", &["sterna-core", "sterna-proto", "sterna-storage"]),
+    ("sterna-test-engines", &[]),
     ("sterna-system-tests", &["sterna-client", "sterna-proto", "sterna-relay"]),
     (
         "sterna-instructions",
