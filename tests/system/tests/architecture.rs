@@ -17,6 +17,7 @@ const MAY_DEPEND: &[(&str, &[&str])] = &[
     ("sterna-proto", &[]),
     ("sterna-storage", &["sterna-proto"]),
     ("sterna-storage-rocks", &["sterna-proto", "sterna-storage"]),
+    ("sterna-storage-sql", &["sterna-proto", "sterna-storage"]),
     ("sterna-core", &["sterna-proto", "sterna-storage"]),
     ("sterna-edge", &["sterna-proto", "sterna-core"]),
     ("sterna-link", &["sterna-proto", "sterna-core"]),

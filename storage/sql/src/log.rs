@@ -1,0 +1,136 @@
+//! The publication log on the tables `heads`, `publications` and `origins`.
+
+use std::sync::atomic::Ordering;
+
+use futures_util::FutureExt as _;
+use mysql_async::Conn;
+use sterna_proto::{ChannelKey, Offset, Position};
+use sterna_storage::{
+    Append, AppendError, BoxFuture, Duplicate, Head, NewRecord, Origin, PageLimit, PublicationLog,
+    ReadError, Record, StorageError,
+};
+
+use crate::columns::{key, limit, number};
+use crate::commit::Change;
+use crate::failure::Failure;
+use crate::{SqlStore, head, origins, records};
+
+impl PublicationLog for SqlStore {
+    fn append(&self, appends: Vec<Append>) -> BoxFuture<'_, Vec<Result<Head, AppendError>>> {
+        let changes = appends.into_iter().map(Change::Append).collect();
+        self.engine.commit(changes).boxed()
+    }
+
+    fn head(&self, channel: ChannelKey) -> BoxFuture<'_, Result<Option<Head>, StorageError>> {
+        async move {
+            let place = self.engine.places.locate(channel.slot());
+            let sql = format!(
+                "SELECT {} FROM {} WHERE channel = ?",
+                head::COLUMNS,
+                self.engine.places.table(place, "heads")
+            );
+            let found = self.engine.read(place, &sql, vec![key(channel)]).await?.pop();
+            found.map(|row| head::decode(row).map(|(_, head)| head)).transpose()
+        }
+        .boxed()
+    }
+
+    fn read(
+        &self,
+        channel: ChannelKey,
+        after: Offset,
+        limit: PageLimit,
+    ) -> BoxFuture<'_, Result<Vec<Record>, ReadError>> {
+        records::page(&self.engine, channel, after, limit).boxed()
+    }
+
+    fn find(
+        &self,
+        channel: ChannelKey,
+        origin: Origin,
+    ) -> BoxFuture<'_, Result<Option<Duplicate>, StorageError>> {
+        async move {
+            let place = self.engine.places.locate(channel.slot());
+            let table = self.engine.places.table(place, "origins");
+            let (sql, params) = origins::find(&table, channel, &origin);
+            let found = self.engine.read(place, &sql, params).await?.pop();
+            found.map(|row| origins::decode(row).map(|(_, duplicate)| duplicate)).transpose()
+        }
+        .boxed()
+    }
+
+    fn raise_epoch(
+        &self,
+        channel: ChannelKey,
+        expected: Position,
+        marker: NewRecord,
+    ) -> BoxFuture<'_, Result<Head, AppendError>> {
+        async move {
+            let change = Change::OpenEpoch { channel, expected, marker };
+            self.engine.commit(vec![change]).await.remove(0)
+        }
+        .boxed()
+    }
+
+    fn trim(
+        &self,
+        channel: ChannelKey,
+        first: Offset,
+    ) -> BoxFuture<'_, Result<Option<Head>, StorageError>> {
+        self.trim_log(channel, first).boxed()
+    }
+
+    fn close(&self) -> BoxFuture<'_, Result<(), StorageError>> {
+        self.engine.closed.store(true, Ordering::Release);
+        futures_util::future::ready(Ok(())).boxed()
+    }
+}
+
+impl SqlStore {
+    /// The head tells the trim point at once; the records below it go behind it, some in each
+    /// transaction.
+    async fn trim_log(
+        &self,
+        channel: ChannelKey,
+        first: Offset,
+    ) -> Result<Option<Head>, StorageError> {
+        self.engine.check_open()?;
+        let place = self.engine.places.locate(channel.slot());
+        let heads = self.engine.places.table(place, "heads");
+        let args = (heads, channel, first);
+        let raised = self.engine.transact(place, &args, |conn, (heads, channel, first)| {
+            raise_trim_point(conn, heads, *channel, *first).boxed()
+        });
+        let Some(head) = raised.await? else { return Ok(None) };
+        let records = self.engine.places.table(place, "publications");
+        loop {
+            let sql = format!(
+                "DELETE FROM {records} WHERE channel = ? AND `offset` < ? ORDER BY `offset` LIMIT ?"
+            );
+            let params = vec![key(channel), number(head.first.0), limit(RECORDS_PER_TRIM)];
+            let deleted = self.engine.execute(place.database, sql, params).await?;
+            if deleted < RECORDS_PER_TRIM as u64 {
+                return Ok(Some(head));
+            }
+        }
+    }
+}
+
+async fn raise_trim_point(
+    conn: &mut Conn,
+    heads: &str,
+    channel: ChannelKey,
+    first: Offset,
+) -> Result<Option<Head>, Failure> {
+    let Some((_, before)) = head::lock(conn, heads, &[channel]).await?.pop() else {
+        return Ok(None);
+    };
+    let Some(raised) = sterna_storage::sequence::trim(&before, first) else {
+        return Ok(Some(before));
+    };
+    head::update(conn, heads, &[(channel, &raised)]).await?;
+    Ok(Some(raised))
+}
+
+/// Small enough that the transactions of others do not wait for long.
+const RECORDS_PER_TRIM: usize = 1_000;
