@@ -20,6 +20,7 @@ use sterna_link::Links;
 use sterna_storage::memory::MemoryStore;
 use sterna_storage::{StorageError, StorageErrorKind, Stores};
 use sterna_storage_rocks::{RocksConfig, RocksStore};
+use sterna_storage_sql::{SqlConfig, SqlStore};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 
@@ -75,7 +76,8 @@ pub(crate) fn run(
     announce: impl FnOnce(Addresses) -> Result<()>,
 ) -> Result<ExitCode> {
     let telemetry = Telemetry::start(&config.log)?;
-    let stores = config.store.as_ref().map(|engine| open_stores(engine, store)).transpose()?;
+    let local = config.store.as_ref().filter(|engine| !matches!(engine, StoreConfig::Sql(_)));
+    let stores = local.map(|engine| open_stores(engine, store)).transpose()?;
     config.set_incarnation(SystemClock.unix_ms());
     let node_secret = keys::node_secret(&config.data_dir)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -85,6 +87,13 @@ pub(crate) fn run(
         .context("cannot start the runtime")?;
     let code = runtime.block_on(async {
         let mut signals = Signals::listen()?;
+        let stores = match &config.store {
+            Some(StoreConfig::Sql(sql)) => tokio::select! {
+                connected = connect_sql(sql, store) => Some(connected?),
+                () = signals.end() => return Ok(ExitCode::from(INTERRUPTED)),
+            },
+            _ => stores,
+        };
         let running =
             Running::start(config, stores, node_secret, telemetry.metrics.clone()).await?;
         if let Err(error) = announce(running.addresses()) {
@@ -107,8 +116,12 @@ pub(crate) fn run(
 /// Blocks for as long as a store may be waited for: before there are signals to listen to, so that
 /// any of them ends the wait with the process.
 pub(crate) fn open_stores(config: &StoreConfig, args: StoreArgs) -> Result<Stores> {
-    let StoreConfig::Rocks { directory, durability, accept_truncated } = config else {
-        return Ok(MemoryStore::new().stores());
+    let (directory, durability, accept_truncated) = match config {
+        StoreConfig::Rocks { directory, durability, accept_truncated } => {
+            (directory, durability, accept_truncated)
+        }
+        StoreConfig::Memory => return Ok(MemoryStore::new().stores()),
+        StoreConfig::Sql(_) => bail!("databases are connected to by a node that runs"),
     };
     let mut rocks = RocksConfig::new(directory);
     rocks.durability = *durability;
@@ -119,6 +132,27 @@ pub(crate) fn open_stores(config: &StoreConfig, args: StoreArgs) -> Result<Store
         format!("cannot open the store in {}; `sterna doctor` may know why", directory.display())
     })?;
     Ok(store.stores())
+}
+
+/// Connects to the databases, again and again for as long as they may be waited for.
+async fn connect_sql(sql: &SqlConfig, args: StoreArgs) -> Result<Stores> {
+    if args.restored {
+        bail!("--restored is for the store of one machine; a database has its own way back");
+    }
+    let began = Instant::now();
+    let patience = Duration::from_secs(args.wait_for_store);
+    loop {
+        match SqlStore::connect(sql.clone()).await {
+            Ok(store) => return Ok(store.stores()),
+            Err(error)
+                if error.kind == StorageErrorKind::Unavailable && began.elapsed() < patience =>
+            {
+                tracing::warn!(%error, "waiting for the store");
+                tokio::time::sleep(STORE_POLL * 10).await;
+            }
+            Err(error) => return Err(error).context("cannot open the store in `store.urls`"),
+        }
+    }
 }
 
 /// Tries again for as long as the engine says that it may succeed later.

@@ -4,13 +4,14 @@
 mod access;
 mod cluster;
 mod limits;
+mod store;
 mod values;
 
 #[cfg(test)]
 mod tests;
 
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use sterna_core::CoreConfig;
@@ -19,9 +20,9 @@ use sterna_edge::auth::AuthConfig;
 use sterna_edge::http::HttpConfig;
 use sterna_edge::{EdgeLimits, TlsFiles};
 use sterna_proto::{NodeId, v1};
-use sterna_storage_rocks::Durability;
 
 pub(crate) use cluster::ClusterSettings;
+pub(crate) use store::StoreConfig;
 
 use crate::keys;
 use crate::raw_config::{Complaint, RawConfig};
@@ -55,27 +56,6 @@ pub(crate) struct ClientsConfig {
     pub(crate) allowed_origins: Vec<String>,
     pub(crate) early_data: bool,
     pub(crate) limits: EdgeLimits,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum StoreConfig {
-    /// Forgets everything at the end of the process.
-    Memory,
-    Rocks {
-        directory: PathBuf,
-        durability: Durability,
-        accept_truncated: bool,
-    },
-}
-
-impl StoreConfig {
-    pub(crate) fn durability(&self) -> v1::Durability {
-        match self {
-            Self::Memory => v1::Durability::Memory,
-            Self::Rocks { durability: Durability::Fsync, .. } => v1::Durability::Fsync,
-            Self::Rocks { durability: Durability::Os, .. } => v1::Durability::Os,
-        }
-    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -202,21 +182,6 @@ impl Reader {
             self.integer(&format!("sessions.{per_second}"), default.per_second.into(), RANGE);
         let burst = self.integer(&format!("sessions.{burst}"), default.burst.into(), RANGE);
         Some(Rate { per_second: steady? as u32, burst: burst? as u32 })
-    }
-
-    fn store(&mut self, data_dir: Option<&Path>) -> Option<StoreConfig> {
-        let directory = self.path("store.directory");
-        let durability = self
-            .choice("store.durability", &[("fsync", Durability::Fsync), ("os", Durability::Os)]);
-        let accept_truncated = self.bool("store.accept_truncated", false);
-        match self.choice("store.engine", &[("rocksdb", true), ("memory", false)])? {
-            true => Some(StoreConfig::Rocks {
-                directory: directory.or_else(|| Some(data_dir?.join("store")))?,
-                durability: durability?,
-                accept_truncated: accept_truncated?,
-            }),
-            false => Some(StoreConfig::Memory),
-        }
     }
 
     fn tls(&mut self) -> Option<TlsFiles> {

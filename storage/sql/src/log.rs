@@ -1,5 +1,6 @@
 //! The publication log on the tables `heads`, `publications` and `origins`.
 
+use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::Ordering;
 
 use futures_util::FutureExt as _;
@@ -10,9 +11,10 @@ use sterna_storage::{
     ReadError, Record, StorageError,
 };
 
-use crate::columns::{key, limit, number};
+use crate::columns::{key, limit, number, repeat};
 use crate::commit::Change;
 use crate::failure::Failure;
+use crate::place::Place;
 use crate::{SqlStore, head, origins, records};
 
 impl PublicationLog for SqlStore {
@@ -31,6 +33,17 @@ impl PublicationLog for SqlStore {
             );
             let found = self.engine.read(place, &sql, vec![key(channel)]).await?.pop();
             found.map(|row| head::decode(row).map(|(_, head)| head)).transpose()
+        }
+        .boxed()
+    }
+
+    fn heads(
+        &self,
+        channels: Vec<ChannelKey>,
+    ) -> BoxFuture<'_, Result<Vec<Option<Head>>, StorageError>> {
+        async move {
+            let found = self.find_heads(&channels).await?;
+            Ok(channels.iter().map(|channel| found.get(channel).cloned()).collect())
         }
         .boxed()
     }
@@ -87,6 +100,33 @@ impl PublicationLog for SqlStore {
 }
 
 impl SqlStore {
+    /// The heads of many channels, a statement for each table and [`HEADS_PER_READ`].
+    async fn find_heads(
+        &self,
+        channels: &[ChannelKey],
+    ) -> Result<HashMap<ChannelKey, Head, ahash::RandomState>, StorageError> {
+        let mut tables: BTreeMap<Place, Vec<ChannelKey>> = BTreeMap::new();
+        for channel in channels {
+            tables.entry(self.engine.places.locate(channel.slot())).or_default().push(*channel);
+        }
+        let mut found = HashMap::default();
+        for (place, channels) in tables {
+            for some in channels.chunks(HEADS_PER_READ) {
+                let sql = format!(
+                    "SELECT {} FROM {} WHERE channel IN ({})",
+                    head::COLUMNS,
+                    self.engine.places.table(place, "heads"),
+                    repeat("?", some.len(), ", ")
+                );
+                let keys = some.iter().map(|channel| key(*channel)).collect();
+                for row in self.engine.read(place, &sql, keys).await? {
+                    found.extend([head::decode(row)?]);
+                }
+            }
+        }
+        Ok(found)
+    }
+
     /// The head tells the trim point at once; the records below it go behind it, some in each
     /// transaction.
     async fn trim_log(
@@ -131,6 +171,9 @@ async fn raise_trim_point(
     head::update(conn, heads, &[(channel, &raised)]).await?;
     Ok(Some(raised))
 }
+
+/// Few enough for a short statement.
+const HEADS_PER_READ: usize = 256;
 
 /// Small enough that the transactions of others do not wait for long.
 const RECORDS_PER_TRIM: usize = 1_000;

@@ -13,6 +13,18 @@ pub async fn a_channel_without_records_has_no_head(open: Open<'_>) {
     assert_eq!(log.find(key("empty"), origin("a", 1)).await.unwrap(), None);
 }
 
+pub async fn heads_of_many_channels_come_in_the_order_asked_for(open: Open<'_>) {
+    let log = open().log;
+    let channels: Vec<_> = (0..300).map(|n| key(&format!("room:{n}"))).collect();
+    let one = append(&*log, channels[7], records("a", 1, 3)).await;
+    let two = append(&*log, channels[299], records("a", 1, 1)).await;
+    let heads = log.heads(channels).await.unwrap();
+    assert_eq!(heads.len(), 300);
+    assert_eq!((&heads[7], &heads[299]), (&Some(one), &Some(two)));
+    assert_eq!(heads.iter().flatten().count(), 2);
+    assert_eq!(log.heads(Vec::new()).await.unwrap(), []);
+}
+
 pub async fn offsets_are_dense_from_one(open: Open<'_>) {
     let log = open().log;
     let first = append(&*log, key("room"), records("a", 1, 3)).await;

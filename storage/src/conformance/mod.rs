@@ -55,6 +55,7 @@ macro_rules! conformance_suite {
     ($($place:tt)*) => {
         $crate::conformance_suite! { @each { $($place)* }
             log::a_channel_without_records_has_no_head,
+            log::heads_of_many_channels_come_in_the_order_asked_for,
             log::offsets_are_dense_from_one,
             log::a_new_channel_begins_in_the_epoch_of_the_store,
             log::an_append_behind_another_head_is_a_conflict,

@@ -36,6 +36,7 @@ const MAY_DEPEND: &[(&str, &[&str])] = &[
             "sterna-relay",
             "sterna-storage",
             "sterna-storage-rocks",
+            "sterna-storage-sql",
         ],
     ),
     ("sterna-faults", &["sterna-client", "sterna-proto", "sterna-relay", "sterna-system-tests"]),

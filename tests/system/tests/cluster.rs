@@ -1,5 +1,5 @@
-//! Edges and a core as processes of their own: what a client is promised holds whichever node it is
-//! connected to, and whatever becomes of the others.
+//! Edges and cores as processes of their own: what a client is promised holds whichever node it is
+//! connected to, and whatever becomes of the others and of the database behind them.
 
 #![allow(clippy::unwrap_used)] // Helpers of tests; clippy exempts only the tests themselves.
 
@@ -7,9 +7,67 @@ use sterna_system_tests::checker::Checker;
 use sterna_system_tests::cluster::Cluster;
 use sterna_system_tests::process::{self, JsonProcess};
 use sterna_system_tests::text::Writer;
+use sterna_test_engines::MariaDb;
 
 const CHANNEL: &str = "room:cluster";
-const LINES: usize = 400;
+
+/// Publishers and subscribers at two edges, and what they were promised.
+struct Traffic {
+    lines: usize,
+    checker: Checker,
+    publishers: Vec<(&'static str, JsonProcess, Vec<String>)>,
+    subscribers: Vec<(&'static str, JsonProcess)>,
+    wanted: usize,
+}
+
+impl Traffic {
+    /// Two publishers of so many lines each.
+    async fn start(cluster: &Cluster, lines: usize) -> Self {
+        let mut checker = Checker::new();
+        let mut subscribers = Vec::new();
+        for (edge, transport) in [("e1", "wss"), ("e2", "quic")] {
+            let verb = ["sub", CHANNEL, "--from", "earliest", "--json", "--transport", transport];
+            let command = cluster.verb(edge, edge, &verb).await;
+            subscribers.push((edge, JsonProcess::start(edge, command, Vec::new())));
+        }
+        let mut publishers = Vec::new();
+        for (at, (user, edge)) in [("ana", "e1"), ("ben", "e2")].into_iter().enumerate() {
+            let mut writer = Writer::new(user, at as u64);
+            let texts: Vec<String> = (0..lines).map(|_| writer.next_line()).collect();
+            texts.iter().for_each(|line| checker.attempt(user, line));
+            let verb = ["pub", CHANNEL, "--stdin", "--json", "--timeout", "60s"];
+            let command = cluster.verb(edge, user, &verb).await;
+            publishers.push((user, JsonProcess::start(user, command, texts.clone()), texts));
+        }
+        Self { lines, checker, publishers, subscribers, wanted: 0 }
+    }
+
+    /// Waits until every publisher has this many more acknowledgements.
+    async fn more(&mut self, count: usize) {
+        self.wanted += count;
+        assert!(self.wanted < self.lines, "the traffic is too short to be disturbed");
+        for (_, publisher, _) in &mut self.publishers {
+            publisher.wait_for_count(self.wanted).await;
+        }
+    }
+
+    /// Everything was acknowledged, and both subscribers saw it once and in order.
+    async fn finish(mut self) {
+        for (user, mut publisher, lines) in self.publishers {
+            assert!(publisher.finish().await.success(), "{}", publisher.errors());
+            for (line, object) in lines.iter().zip(&publisher.objects()) {
+                let acked = process::acked(object, user, line);
+                self.checker.ack(acked.expect("every line was acknowledged"));
+            }
+        }
+        for (edge, mut subscriber) in self.subscribers {
+            subscriber.wait_for_count(2 * self.lines).await;
+            let seen: Vec<_> = subscriber.kill().await.iter().map(process::seen).collect();
+            self.checker.view(edge, seen);
+        }
+        self.checker.assert_clean();
+    }
+}
 
 /// A core that is killed in the middle of everything takes nothing with it: the edges keep what was
 /// on its way and give it to the core that starts in its place; clients stay connected.
@@ -20,38 +78,73 @@ async fn i1_a_killed_core_is_not_noticed_by_clients_of_its_edges() {
     cluster.add("e1", "edge", &[]).await;
     cluster.add("e2", "edge", &[]).await;
     cluster.ready().await;
-    let mut checker = Checker::new();
-    let mut subscribers = Vec::new();
-    for (edge, transport) in [("e1", "wss"), ("e2", "quic")] {
-        let verb = ["sub", CHANNEL, "--from", "earliest", "--json", "--transport", transport];
-        let command = cluster.verb(edge, edge, &verb).await;
-        subscribers.push((edge, JsonProcess::start(edge, command, Vec::new())));
-    }
-    let mut publishers = Vec::new();
-    for (at, (user, edge)) in [("ana", "e1"), ("ben", "e2")].into_iter().enumerate() {
-        let mut writer = Writer::new(user, at as u64);
-        let lines: Vec<String> = (0..LINES).map(|_| writer.next_line()).collect();
-        lines.iter().for_each(|line| checker.attempt(user, line));
-        let verb = ["pub", CHANNEL, "--stdin", "--json", "--timeout", "60s"];
-        let command = cluster.verb(edge, user, &verb).await;
-        publishers.push((user, JsonProcess::start(user, command, lines.clone()), lines));
-    }
-    for (_, publisher, _) in &mut publishers {
-        publisher.wait_for_count(LINES / 10).await;
-    }
+    let mut traffic = Traffic::start(&cluster, 400).await;
+    traffic.more(40).await;
     cluster.node_mut("c1").kill().await;
     cluster.start("c1").await;
-    for (user, mut publisher, lines) in publishers {
-        assert!(publisher.finish().await.success(), "{}", publisher.errors());
-        for (line, object) in lines.iter().zip(&publisher.objects()) {
-            checker.ack(process::acked(object, user, line).expect("every line was acknowledged"));
-        }
+    traffic.finish().await;
+    cluster.stop().await;
+}
+
+/// Three cores on one database.
+async fn on_database(database: &MariaDb) -> Cluster {
+    let mut cluster = Cluster::new().await;
+    let urls = format!("store.urls={}", database.fresh_url());
+    for core in ["c1", "c2", "c3"] {
+        cluster.add(core, "core", &["store.engine=sql", &urls]).await;
     }
-    for (edge, mut subscriber) in subscribers {
-        subscriber.wait_for_count(2 * LINES).await;
-        let seen: Vec<_> = subscriber.kill().await.iter().map(process::seen).collect();
-        checker.view(edge, seen);
+    cluster.add("e1", "edge", &[]).await;
+    cluster.add("e2", "edge", &[]).await;
+    cluster.ready().await;
+    cluster
+}
+
+/// Each core in turn is killed, so that the owner is among them, and is back for the next one.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn i1_cores_are_killed_one_after_another_and_nothing_is_lost() {
+    let database = MariaDb::start();
+    let mut cluster = on_database(&database).await;
+    let mut traffic = Traffic::start(&cluster, 1500).await;
+    for core in ["c1", "c2", "c3"] {
+        traffic.more(100).await;
+        cluster.node_mut(core).kill().await;
+        traffic.more(100).await;
+        cluster.start(core).await;
     }
-    checker.assert_clean();
+    traffic.finish().await;
+    cluster.stop().await;
+}
+
+/// A core that stands still while others take its channels over, and then goes on as if nothing had
+/// happened, is nobody's owner any more: its appends lose against what is stored since (I2).
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn i2_a_core_that_wakes_up_late_changes_nothing() {
+    let database = MariaDb::start();
+    let cluster = on_database(&database).await;
+    let mut traffic = Traffic::start(&cluster, 1500).await;
+    for core in ["c1", "c2", "c3"] {
+        traffic.more(100).await;
+        cluster.node(core).signal(libc::SIGSTOP);
+        traffic.more(100).await;
+        cluster.node(core).signal(libc::SIGCONT);
+    }
+    traffic.finish().await;
+    cluster.stop().await;
+}
+
+/// Publications wait for a database that is killed, and for one that stands still; whether the
+/// commits that it cut off were carried out is found out by asking it (I3).
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn i3_a_database_that_is_killed_or_stands_still_costs_time_alone() {
+    let database = MariaDb::start();
+    let cluster = on_database(&database).await;
+    let mut traffic = Traffic::start(&cluster, 1000).await;
+    traffic.more(100).await;
+    database.restart();
+    traffic.more(100).await;
+    database.pause();
+    tokio::time::sleep(std::time::Duration::from_secs(2)).await;
+    database.go_on();
+    traffic.finish().await;
     cluster.stop().await;
 }

@@ -1,0 +1,92 @@
+//! Where publications go: into this machine, or into a database that many nodes share.
+
+use std::path::{Path, PathBuf};
+
+use sterna_proto::v1;
+use sterna_storage_rocks::Durability;
+use sterna_storage_sql::{Layout, SqlConfig};
+
+use super::Reader;
+
+#[derive(Debug, Clone)]
+pub(crate) enum StoreConfig {
+    /// Forgets everything at the end of the process.
+    Memory,
+    Rocks {
+        directory: PathBuf,
+        durability: Durability,
+        accept_truncated: bool,
+    },
+    /// MySQL, MariaDB or TiDB.
+    Sql(SqlConfig),
+}
+
+impl StoreConfig {
+    pub(crate) fn durability(&self) -> v1::Durability {
+        match self {
+            Self::Memory => v1::Durability::Memory,
+            Self::Rocks { durability: Durability::Fsync, .. } => v1::Durability::Fsync,
+            Self::Rocks { durability: Durability::Os, .. } => v1::Durability::Os,
+            Self::Sql(_) => v1::Durability::External,
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Engine {
+    Rocks,
+    Memory,
+    Sql,
+}
+
+impl Reader {
+    pub(super) fn store(&mut self, data_dir: Option<&Path>) -> Option<StoreConfig> {
+        let directory = self.path("store.directory");
+        let durability = self
+            .choice("store.durability", &[("fsync", Durability::Fsync), ("os", Durability::Os)]);
+        let accept_truncated = self.bool("store.accept_truncated", false);
+        let engines =
+            [("rocksdb", Engine::Rocks), ("memory", Engine::Memory), ("sql", Engine::Sql)];
+        match self.choice("store.engine", &engines)? {
+            Engine::Rocks => Some(StoreConfig::Rocks {
+                directory: directory.or_else(|| Some(data_dir?.join("store")))?,
+                durability: durability?,
+                accept_truncated: accept_truncated?,
+            }),
+            Engine::Memory => Some(StoreConfig::Memory),
+            Engine::Sql => self.sql().map(StoreConfig::Sql),
+        }
+    }
+
+    fn sql(&mut self) -> Option<SqlConfig> {
+        let urls = self.texts("store.urls");
+        if urls.is_empty() {
+            return self.missing("store.urls");
+        }
+        if urls.iter().any(|url| !url.starts_with("mysql://")) {
+            let reason = "write mysql://user:password@host:port/database for each server";
+            return self.refuse("store.urls", reason);
+        }
+        let sharded = self.choice("store.layout", &[("single", false), ("sharded", true)])?;
+        let databases = self.integer("store.databases", 64, 1..=2048);
+        let tables = self.integer("store.tables", 32, 1..=2048);
+        let (databases, tables) = (databases? as u16, tables? as u16);
+        if !databases.is_power_of_two() || !tables.is_power_of_two() {
+            let reason = "`store.databases` and `store.tables` are powers of two";
+            return self.refuse("store.databases", reason);
+        }
+        let mut sql = SqlConfig::new(String::new());
+        let writes =
+            self.integer("store.write_connections", sql.write_connections as u64, 1..=1000);
+        let reads = self.integer("store.read_connections", sql.read_connections as u64, 1..=1000);
+        sql.patience = self.duration("store.patience", "5s", "1s", "1m")?;
+        sql.urls = urls;
+        sql.migrate = self.bool("store.migrate", true)?;
+        sql.write_connections = writes? as usize;
+        sql.read_connections = reads? as usize;
+        if sharded {
+            sql.layout = Layout::Sharded { databases, tables };
+        }
+        Some(sql)
+    }
+}
