@@ -2,9 +2,6 @@
 //! Called by tests alone. A started process ends with its handle, and with the test process however
 //! that ends.
 
-// Tests, although other packages compile them.
-#![allow(clippy::unwrap_used)]
-
 pub mod mariadb;
 mod process;
 

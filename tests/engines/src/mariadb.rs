@@ -24,7 +24,8 @@ pub struct MariaDb {
 impl MariaDb {
     /// Initialises a data directory, which takes seconds, and starts a server on it.
     pub fn start() -> Self {
-        let directory = tempfile::Builder::new().prefix("sterna-mariadb").tempdir().unwrap();
+        let directory = tempfile::Builder::new().prefix("sterna-mariadb").tempdir();
+        let directory = directory.expect("there is a place for temporary files");
         install(directory.path());
         let server = Self {
             port: free_port(),
@@ -61,7 +62,7 @@ impl MariaDb {
     pub fn execute(&self, sql: &str) -> String {
         let done = self.client(sql);
         assert!(done.status.success(), "{sql}: {}", String::from_utf8_lossy(&done.stderr));
-        String::from_utf8(done.stdout).unwrap()
+        String::from_utf8(done.stdout).expect("the client speaks UTF-8")
     }
 
     /// As `kill -9`: nothing is flushed.
@@ -140,12 +141,13 @@ fn install(directory: &Path) {
 
 /// Who runs the tests: the server must not change to another user, who could not read the data.
 fn user_name() -> String {
-    let named = Command::new("id").arg("-un").output().unwrap();
-    String::from_utf8(named.stdout).unwrap().trim().to_owned()
+    let named = Command::new("id").arg("-un").output().expect("id is there");
+    String::from_utf8_lossy(&named.stdout).trim().to_owned()
 }
 
 fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+    let listener = TcpListener::bind("127.0.0.1:0").expect("the loopback has a free port");
+    listener.local_addr().expect("it is bound").port()
 }
 
 /// Small buffers; every commit is synced, as a real server does.

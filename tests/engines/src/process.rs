@@ -27,14 +27,16 @@ impl Minded {
             .spawn()
             .expect("sh is there");
         let mut line = String::new();
-        BufReader::new(shell.stdout.take().unwrap()).read_line(&mut line).unwrap();
-        let pid = line.trim().parse().expect("the shell tells the pid");
+        let told = shell.stdout.take().expect("it is piped");
+        BufReader::new(told).read_line(&mut line).expect("the shell tells the pid");
+        let pid = line.trim().parse().expect("a pid is a number");
         Self { shell, pid }
     }
 
     /// Sends a signal by name, such as `KILL`.
     pub(crate) fn signal(&self, name: &str) {
-        let sent = Command::new("kill").args(["-s", name, &self.pid.to_string()]).output().unwrap();
+        let sent = Command::new("kill").args(["-s", name, &self.pid.to_string()]).output();
+        let sent = sent.expect("kill is there");
         assert!(sent.status.success(), "{}", String::from_utf8_lossy(&sent.stderr));
     }
 
@@ -49,7 +51,7 @@ impl Minded {
             // Fails if the shell has gone, and then so has the process.
             drop(stdin.write_all(b"keep\n"));
         }
-        self.shell.wait().unwrap();
+        self.shell.wait().expect("nobody else waits for it");
     }
 }
 
