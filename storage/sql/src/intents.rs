@@ -74,18 +74,17 @@ impl SqlStore {
     ) -> Result<Vec<Intent>, StorageError> {
         let place = self.engine.places.locate(slot);
         let sql = format!(
-            "SELECT i.number, i.payload FROM {} i JOIN {} s ON s.slot = i.slot \
-             WHERE i.slot = ? AND i.number > ? AND i.number > s.completed \
-             ORDER BY i.number LIMIT ?",
+            "SELECT number, payload FROM {} WHERE slot = ? AND number > ? \
+             AND number > COALESCE((SELECT completed FROM {} WHERE slot = ?), 0) \
+             ORDER BY number LIMIT ?",
             self.engine.places.table(place, "intents"),
             self.engine.places.table(place, "intent_slots"),
         );
         let most = wish.records.clamp(1, ROWS_PER_PAGE);
         let mut room = wish.start();
         let mut page = Vec::new();
-        for row in
-            self.engine.read(place, &sql, vec![number(slot), number(after), limit(most)]).await?
-        {
+        let params = vec![number(slot), number(after), number(slot), limit(most)];
+        for row in self.engine.read(place, &sql, params).await? {
             let mut columns = Columns::of("intents", row);
             let (number, payload) = (columns.take()?, columns.bytes()?);
             if !room.take(payload.len()) {

@@ -76,15 +76,16 @@ async fn fetch(
     rows: usize,
 ) -> Result<Vec<Record>, ReadError> {
     let place = engine.places.locate(channel.slot());
+    // The rows are taken, in the order of the key, before the head is joined: in one flat join the
+    // servers sort all that follows the offset, to the channel's end.
     let sql = format!(
-        "SELECT h.first, h.`offset`, {} FROM {} h LEFT JOIN {} p \
-         ON p.channel = h.channel AND p.`offset` > ? WHERE h.channel = ? \
-         ORDER BY p.`offset` LIMIT ?",
-        COLUMNS.split(", ").map(|column| format!("p.{column}")).collect::<Vec<_>>().join(", "),
+        "SELECT h.first, h.`offset`, p.* FROM {} h LEFT JOIN \
+         (SELECT {COLUMNS} FROM {} WHERE channel = ? AND `offset` > ? ORDER BY `offset` LIMIT ?) p \
+         ON TRUE WHERE h.channel = ? ORDER BY p.`offset`",
         engine.places.table(place, "heads"),
         engine.places.table(place, "publications"),
     );
-    let params = vec![number(after.0), key(channel), limit(rows)];
+    let params = vec![key(channel), number(after.0), limit(rows), key(channel)];
     let mut page = Vec::new();
     let mut newest = Offset::ZERO;
     for row in engine.read(place, &sql, params).await? {
