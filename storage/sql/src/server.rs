@@ -40,7 +40,9 @@ impl Server {
         // Without autocommit the first statement begins the transaction: one round trip less.
         let lock_wait = config.lock_wait.as_secs().max(1);
         let writes = opts.clone().init(vec![
-            format!("SET autocommit = 0, innodb_lock_wait_timeout = {lock_wait}, {SESSION}"),
+            format!(
+                "SET autocommit = 0, innodb_lock_wait_timeout = {lock_wait}, {IDLE}, {SESSION}"
+            ),
             ISOLATION.to_owned(),
         ]);
         let reads = opts.init(vec![format!("SET {SESSION}"), ISOLATION.to_owned()]);
@@ -212,6 +214,12 @@ pub(crate) fn positional(params: Vec<Value>) -> Params {
 const STATEMENTS: usize = 512;
 
 const RETRY_JITTER_MS: u64 = 4;
+
+/// A node that stands still in the middle of a transaction loses its locks within seconds, or its
+/// channels would stand still with it. MySQL knows only of idle connections; MariaDB and TiDB also of
+/// idle transactions, in comments that the others do not read.
+const IDLE: &str = "wait_timeout = 20 /*M!100300 , idle_transaction_timeout = 3 */ \
+                    /*T! , tidb_idle_transaction_timeout = 3 */";
 
 /// Times are taken in UTC; a value that does not fit is an error, never cut.
 const SESSION: &str = "time_zone = '+00:00', sql_mode = 'STRICT_ALL_TABLES'";
