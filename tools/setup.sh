@@ -37,6 +37,8 @@ missing_packages() {
         command -v valgrind >/dev/null || echo valgrind
         # The SQL engine's tests start servers of their own.
         command -v mariadbd >/dev/null || echo mariadb-server
+        # Tests of the Redis engine start it; it is not run as a service.
+        command -v redis-server >/dev/null || echo redis-server
     fi
 }
 

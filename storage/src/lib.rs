@@ -14,8 +14,11 @@
 //! | worker numbers of ids | [`IdLeaseStore`] | memory | TiDB / MySQL |
 //! | nodes that are alive | [`RosterStore`] | memory | TiDB / MySQL |
 //!
-//! Engines live in crates of their own (`storage/rocks`, `storage/sql`), since they are heavy to build; only the
-//! composition root names one.
+//! What may be lost at any moment without losing a publication, an order or a membership has roles
+//! of its own, see [`volatile`].
+//!
+//! Engines live in crates of their own (`storage/rocks`, `storage/sql`, `storage/redis`), since they
+//! are heavy to build; only the composition root names one.
 
 use std::sync::Arc;
 
@@ -33,6 +36,7 @@ pub mod record;
 pub mod relation;
 pub mod roster;
 pub mod sequence;
+pub mod volatile;
 
 #[cfg(feature = "planted")]
 pub mod planted;

@@ -36,6 +36,7 @@ pub mod relations;
 pub mod reopen;
 pub mod rosters;
 pub mod trims;
+pub mod volatile;
 
 /// Opens the place under test.
 pub type Open<'a> = &'a (dyn Fn() -> Stores + Send + Sync);

@@ -1,8 +1,9 @@
-//! The engines that storage tests run against, each as a process of its own on a free loopback port.
-//! Called by tests alone. A started process ends with its handle, and with the test process however
-//! that ends.
+//! The engines that storage tests run against, each as a process of its own on a free loopback port:
+//! servers that a test starts, hurts and ends. Called by tests alone; nothing that ships knows this
+//! crate. A started process ends with its handle, and with the test process however that ends.
 
 pub mod mariadb;
-mod process;
+pub mod process;
+pub mod redis;
 
 pub use mariadb::MariaDb;

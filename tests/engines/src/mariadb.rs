@@ -9,14 +9,14 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
-use crate::process::Minded;
+use crate::process::Process;
 
 /// A running server with a data directory of its own.
 #[derive(Debug)]
 pub struct MariaDb {
     port: u16,
     databases: AtomicU32,
-    process: Mutex<Option<Minded>>,
+    process: Mutex<Option<Process>>,
     // Behind the process, so that it goes after it.
     directory: TempDir,
 }
@@ -67,17 +67,14 @@ impl MariaDb {
 
     /// As `kill -9`: nothing is flushed.
     pub fn kill(&self) {
-        if let Some(process) = self.process().take() {
-            process.kill();
-        }
+        drop(self.process().take());
     }
 
     /// Starts it again on the same data and port, and waits until it answers.
     pub fn restart(&self) {
         self.kill();
         let at = self.directory.path();
-        let process = Minded::start(&self.command(), &at.join("log"), at);
-        *self.process() = Some(process);
+        *self.process() = Some(Process::start("mariadbd", &self.arguments()));
         let end = Instant::now() + START_LIMIT;
         while !self.client("SELECT 1").status.success() {
             let log = std::fs::read_to_string(at.join("log")).unwrap_or_default();
@@ -88,19 +85,15 @@ impl MariaDb {
 
     /// Stops it without its knowing; connections stay and nothing answers.
     pub fn pause(&self) {
-        self.signal("STOP");
+        self.process().as_ref().expect("it runs").pause();
     }
 
     /// Lets it go on after [`pause`](Self::pause).
     pub fn go_on(&self) {
-        self.signal("CONT");
+        self.process().as_ref().expect("it runs").resume();
     }
 
-    fn signal(&self, name: &str) {
-        self.process().as_ref().expect("it runs").signal(name);
-    }
-
-    fn process(&self) -> std::sync::MutexGuard<'_, Option<Minded>> {
+    fn process(&self) -> std::sync::MutexGuard<'_, Option<Process>> {
         self.process.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -113,18 +106,19 @@ impl MariaDb {
             .expect("the package mariadb-client is installed")
     }
 
-    fn command(&self) -> Vec<String> {
+    fn arguments(&self) -> Vec<String> {
         let at = self.directory.path().display();
-        let mut command = vec!["mariadbd".to_owned(), "--no-defaults".to_owned()];
-        command.extend([
+        let mut arguments = vec!["--no-defaults".to_owned()];
+        arguments.extend([
             format!("--user={}", user_name()),
             format!("--datadir={at}/data"),
             format!("--socket={at}/socket"),
             format!("--pid-file={at}/pid"),
             format!("--port={}", self.port),
+            format!("--log-error={at}/log"),
         ]);
-        command.extend(OPTIONS.map(str::to_owned));
-        command
+        arguments.extend(OPTIONS.map(str::to_owned));
+        arguments
     }
 }
 

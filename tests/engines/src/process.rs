@@ -1,75 +1,93 @@
-//! A process that cannot outlive its test: a shell beside it waits on a pipe that only the test
-//! process holds, and kills it at the pipe's end. The parent-death signal would not do, since it
-//! follows the thread that started the process, and tests run on threads that end.
+//! A server process that belongs to this test process: it ends with the value, and with the test
+//! process even when that is killed.
+//!
+//! The kernel sends the signal that `setpriv --pdeathsig` asks for when the *thread* that started
+//! the process ends, and every test has a thread of its own; so all processes are started by one
+//! thread that ends with the test process.
 
-use std::io::{BufRead as _, BufReader};
-use std::path::Path;
+use std::io;
 use std::process::{Child, Command, Stdio};
+use std::sync::OnceLock;
+use std::sync::mpsc::{SyncSender, sync_channel};
+use std::thread;
 
-/// A process and the shell that minds it. Killed when it is dropped.
+/// A running process, killed when dropped.
 #[derive(Debug)]
-pub(crate) struct Minded {
-    shell: Child,
-    pid: u32,
+pub struct Process {
+    child: Child,
 }
 
-impl Minded {
-    /// Starts the command. What it says goes to `log`; if the test process is killed, `directory`
-    /// goes with it.
-    pub(crate) fn start(command: &[String], log: &Path, directory: &Path) -> Self {
-        let mut shell = Command::new("sh")
-            .args(["-c", MINDER, "minder"])
-            .arg(log)
-            .arg(directory)
-            .args(command)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("sh is there");
-        let mut line = String::new();
-        let told = shell.stdout.take().expect("it is piped");
-        BufReader::new(told).read_line(&mut line).expect("the shell tells the pid");
-        let pid = line.trim().parse().expect("a pid is a number");
-        Self { shell, pid }
+impl Process {
+    /// Starts a program; what it prints goes nowhere, so have it write a log file.
+    pub fn start(program: &str, arguments: &[String]) -> Self {
+        let mut command = Command::new("setpriv");
+        command.args(["--pdeathsig", "KILL", program]).args(arguments);
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        let (answer, started) = sync_channel(1);
+        starter().send(Start { command, answer }).expect("the starting thread never ends");
+        let child = started.recv().expect("the starting thread answers");
+        Self { child: child.unwrap_or_else(|error| panic!("setpriv {program}: {error}")) }
     }
 
-    /// Sends a signal by name, such as `KILL`.
-    pub(crate) fn signal(&self, name: &str) {
-        let sent = Command::new("kill").args(["-s", name, &self.pid.to_string()]).output();
-        let sent = sent.expect("kill is there");
-        assert!(sent.status.success(), "{}", String::from_utf8_lossy(&sent.stderr));
+    pub fn is_running(&mut self) -> bool {
+        matches!(self.child.try_wait(), Ok(None))
     }
 
-    /// Kills the process and waits until it is gone.
-    pub(crate) fn kill(mut self) {
-        self.end();
+    /// SIGKILL, and waits until it is gone. Without effect on one that has ended.
+    pub fn kill(&mut self) {
+        // An error says that it has ended and was waited for.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
     }
 
-    fn end(&mut self) {
-        use std::io::Write as _;
-        if let Some(mut stdin) = self.shell.stdin.take() {
-            // Fails if the shell has gone, and then so has the process.
-            drop(stdin.write_all(b"keep\n"));
+    /// SIGSTOP, and waits until it has stopped: it keeps its sockets and answers nothing.
+    pub fn pause(&self) {
+        self.signal("STOP");
+        while !self.has_stopped() {
+            thread::yield_now();
         }
-        self.shell.wait().expect("nobody else waits for it");
+    }
+
+    /// SIGCONT after [`pause`](Self::pause).
+    pub fn resume(&self) {
+        self.signal("CONT");
+    }
+
+    fn has_stopped(&self) -> bool {
+        let path = format!("/proc/{}/stat", self.child.id());
+        let stat = std::fs::read_to_string(path).expect("a process that was not waited for");
+        // `pid (name) state …`, and a name may hold anything.
+        stat.rsplit(") ").next().is_some_and(|rest| rest.starts_with('T'))
+    }
+
+    fn signal(&self, name: &str) {
+        let id = self.child.id().to_string();
+        let status = Command::new("kill").args(["-s", name, &id]).status();
+        assert!(status.is_ok_and(|status| status.success()), "kill -s {name} {id}");
     }
 }
 
-impl Drop for Minded {
+impl Drop for Process {
     fn drop(&mut self) {
-        self.end();
+        self.kill();
     }
 }
 
-/// A line on the pipe: kill. The end of the pipe without a line: kill and clear away.
-const MINDER: &str = r#"
-log=$1; directory=$2; shift 2
-"$@" >>"$log" 2>&1 </dev/null &
-pid=$!
-echo $pid
-exec >/dev/null
-read -r keep || keep=
-kill -s KILL $pid 2>/dev/null
-wait $pid 2>/dev/null
-[ "$keep" = keep ] || rm -rf "$directory"
-"#;
+struct Start {
+    command: Command,
+    answer: SyncSender<io::Result<Child>>,
+}
+
+fn starter() -> &'static SyncSender<Start> {
+    static STARTER: OnceLock<SyncSender<Start>> = OnceLock::new();
+    STARTER.get_or_init(|| {
+        let (starts, waiting) = sync_channel::<Start>(64);
+        thread::spawn(move || {
+            for mut start in waiting {
+                // Whoever asked and went away needs no answer.
+                let _ = start.answer.send(start.command.spawn());
+            }
+        });
+        starts
+    })
+}

@@ -16,6 +16,7 @@ use sterna_system_tests::source;
 const MAY_DEPEND: &[(&str, &[&str])] = &[
     ("sterna-proto", &[]),
     ("sterna-storage", &["sterna-proto"]),
+    ("sterna-storage-redis", &["sterna-proto", "sterna-storage"]),
     ("sterna-storage-rocks", &["sterna-proto", "sterna-storage"]),
     ("sterna-storage-sql", &["sterna-proto", "sterna-storage"]),
     ("sterna-core", &["sterna-proto", "sterna-storage"]),
@@ -44,6 +45,7 @@ const MAY_DEPEND: &[(&str, &[&str])] = &[
     ("sterna-simulation", &["sterna-core", "sterna-proto", "sterna-storage"]),
     ("sterna-test-engines", &[]),
     ("sterna-system-tests", &["sterna-client", "sterna-proto", "sterna-relay"]),
+    ("sterna-test-engines", &[]),
     (
         "sterna-instructions",
         &["sterna-core", "sterna-edge", "sterna-proto", "sterna-storage", "sterna-storage-rocks"],
