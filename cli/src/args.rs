@@ -31,6 +31,8 @@ pub(crate) enum Verb {
     ///
     /// `sterna doctor --config` also looks at what it meets on this machine.
     Check(ConfigArgs),
+    /// Bring the tables of a SQL store up to date, and end
+    Migrate(ConfigArgs),
     /// Print an access token
     Token(TokenArgs),
     /// Make an authority for the links of a cluster, or the certificate of a node

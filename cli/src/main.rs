@@ -29,6 +29,7 @@ fn main() -> ExitCode {
         Verb::Dev(args) => dev::run(&args),
         Verb::Serve(args) => serve::run_configured(&args),
         Verb::Check(args) => verbs::check::run(&args),
+        Verb::Migrate(args) => verbs::migrate::run(&args),
         Verb::Token(args) => verbs::token::run(&args),
         Verb::Certificate(args) => verbs::certificate::run(&args),
         Verb::Pub(args) => verbs::publish::run(&args),

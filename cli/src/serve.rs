@@ -39,6 +39,9 @@ const STORE_POLL: Duration = Duration::from_millis(50);
 /// How often old metrics make room.
 const METRICS_UPKEEP: Duration = Duration::from_secs(5);
 
+/// How often rows of a SQL store that are beyond their horizon go.
+const SQL_UPKEEP: Duration = Duration::from_secs(60);
+
 const LATE: u8 = 3;
 const STORAGE_FAILED: u8 = 4;
 const BROKEN: u8 = 5;
@@ -87,9 +90,14 @@ pub(crate) fn run(
         .context("cannot start the runtime")?;
     let code = runtime.block_on(async {
         let mut signals = Signals::listen()?;
+        let upkeep = Tasks::new();
         let stores = match &config.store {
             Some(StoreConfig::Sql(sql)) => tokio::select! {
-                connected = connect_sql(sql, store) => Some(connected?),
+                connected = connect_sql(sql, store) => {
+                    let sql = connected?;
+                    upkeep.spawn("sql upkeep", keep_sql(upkeep.clone(), sql.clone()));
+                    Some(sql.stores())
+                }
                 () = signals.end() => return Ok(ExitCode::from(INTERRUPTED)),
             },
             _ => stores,
@@ -103,10 +111,12 @@ pub(crate) fn run(
         let ending = running.wait(&mut signals).await;
         tracing::info!(?ending, "node is leaving");
         // A second signal means now, whatever is still open.
-        tokio::select! {
-            code = running.end(ending) => Ok(code),
-            () = signals.end() => Ok(ExitCode::from(INTERRUPTED)),
-        }
+        let code = tokio::select! {
+            code = running.end(ending) => code,
+            () = signals.end() => ExitCode::from(INTERRUPTED),
+        };
+        upkeep.shutdown(Duration::from_secs(1)).await;
+        Ok(code)
     });
     runtime.shutdown_timeout(Duration::from_secs(1));
     drop(telemetry);
@@ -135,7 +145,7 @@ pub(crate) fn open_stores(config: &StoreConfig, args: StoreArgs) -> Result<Store
 }
 
 /// Connects to the databases, again and again for as long as they may be waited for.
-async fn connect_sql(sql: &SqlConfig, args: StoreArgs) -> Result<Stores> {
+async fn connect_sql(sql: &SqlConfig, args: StoreArgs) -> Result<SqlStore> {
     if args.restored {
         bail!("--restored is for the store of one machine; a database has its own way back");
     }
@@ -143,7 +153,7 @@ async fn connect_sql(sql: &SqlConfig, args: StoreArgs) -> Result<Stores> {
     let patience = Duration::from_secs(args.wait_for_store);
     loop {
         match SqlStore::connect(sql.clone()).await {
-            Ok(store) => return Ok(store.stores()),
+            Ok(store) => return Ok(store),
             Err(error)
                 if error.kind == StorageErrorKind::Unavailable && began.elapsed() < patience =>
             {
@@ -434,6 +444,22 @@ async fn upkeep(tasks: Tasks, metrics: PrometheusHandle) {
         tokio::select! {
             () = tasks.shutdown_started() => return,
             _ = ticks.tick() => metrics.run_upkeep(),
+        }
+    }
+}
+
+/// Deletes what is beyond its horizon, a little at a time; every core does, which does no harm.
+async fn keep_sql(tasks: Tasks, store: SqlStore) {
+    let mut ticks = tokio::time::interval(SQL_UPKEEP);
+    loop {
+        tokio::select! {
+            () = tasks.shutdown_started() => return,
+            _ = ticks.tick() => {}
+        }
+        match store.delete_expired().await {
+            Ok(0) => {}
+            Ok(deleted) => tracing::debug!(deleted, "expired rows are gone"),
+            Err(error) => tracing::warn!(%error, "expired rows stay"),
         }
     }
 }

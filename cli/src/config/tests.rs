@@ -248,7 +248,7 @@ fn mistakes_outside_the_file_name_their_origin() {
     for wanted in [
         "environment variable STERNA_CLIENT_WORKERS: `client.workers`: 99 is not between 1 and 32",
         "environment variable STERNA_CLIENT_ADRESS: not a key; did you mean STERNA_CLIENT_ADDRESS?",
-        "--set: `store.engine`: `tape` is none of rocksdb, memory",
+        "--set: `store.engine`: `tape` is none of rocksdb, memory, sql",
         "--set: `nonsense` is not KEY=VALUE",
     ] {
         assert!(complaints.iter().any(|it| it == wanted), "{complaints:#?}\n{wanted}");
@@ -303,6 +303,48 @@ fn example_configurations_hold_known_keys_and_nothing_else_to_complain_about_tha
         }
     }
     assert!(examples >= 2);
+}
+
+/// What makes a node one of several, each mistake by itself.
+#[test]
+fn mistakes_of_a_cluster_are_named() {
+    let place = Place::new();
+    let cases: &[(&[&str], &str)] = &[
+        (&["node.roles=edge,cor"], "`node.roles`: `cor` is none of edge, core"),
+        (&["node.roles=edge"], "`cluster.address` is missing and has no default"),
+        (&["cluster.address=0.0.0.0:4444"], "`cluster.certificate` is missing and has no default"),
+        (
+            &["node.roles=edge", "cluster.address=127.0.0.1:0", "store.engine=memory"],
+            "`store.engine`: a node that is no core has no store",
+        ),
+        (&["store.engine=sql"], "`store.urls` is missing and has no default"),
+        (
+            &["store.engine=sql", "store.urls=postgres://x"],
+            "`store.urls`: write mysql://user:password@host:port/database for each server",
+        ),
+        (
+            &["store.engine=sql", "store.urls=mysql://x/y", "store.databases=3"],
+            "`store.databases`: `store.databases` and `store.tables` are powers of two",
+        ),
+    ];
+    for (overrides, wanted) in cases {
+        let complaints = place.load(&place.good(), &[], overrides).map(drop).unwrap_err();
+        assert!(complaints.iter().any(|it| it.contains(wanted)), "{overrides:?}: {complaints:#?}");
+    }
+    // A certificate for clients makes nobody a node.
+    let tls = &place.keys.tls;
+    let flags = [
+        "cluster.address=127.0.0.1:0".to_owned(),
+        format!("cluster.certificate={}", tls.certificate_chain.display()),
+        format!("cluster.private_key={}", tls.private_key.display()),
+        format!("cluster.authorities={}", place.keys.ca.display()),
+    ];
+    let flags: Vec<&str> = flags.iter().map(String::as_str).collect();
+    let complaints = place.load(&place.good(), &[], &flags).map(drop).unwrap_err();
+    assert!(complaints[0].contains("it names no node"), "{complaints:#?}");
+    let beat = place.load(&place.good(), &[], &[&flags[..], &["cluster.beat=4s"]].concat());
+    let beat = beat.map(drop).unwrap_err();
+    assert!(beat.iter().any(|it| it.contains("at least three times")), "{beat:#?}");
 }
 
 #[test]

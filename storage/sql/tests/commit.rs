@@ -128,9 +128,9 @@ async fn what_happens_is_counted() {
     failure(append(&store, key("room"), None, record("a", 1)).await);
     let conflict = append(&store, key("room"), None, record("a", 2)).await;
     assert!(matches!(conflict, Err(AppendError::Conflict { .. })), "{conflict:?}");
-    // One is in, one waits, one is refused.
-    let one = |n| persist(&store, key("busy"), record("b", n));
-    let three = futures_util::future::join3(one(1), one(2), one(3)).await;
+    // One is in, one waits, one is refused: each asks for its connection when it is polled first.
+    let one = |name| append(&store, key(name), None, record("b", 1));
+    let three = futures_util::future::join3(one("x"), one("y"), one("z")).await;
     let refused = [three.0, three.1, three.2].into_iter().filter(Result::is_err).count();
     assert_eq!(refused, 1);
     let counted = snapshotter.snapshot().into_vec();
