@@ -18,6 +18,7 @@ use crate::id::{ID_WORKERS, IdGenerator};
 use crate::link::memory::MemoryLink;
 use crate::link::ports::{LinkId, LinkPorts, LinkReceiver};
 use crate::link::router::{Router, RouterLink};
+use crate::link::turns::Turns;
 use crate::link::{Link, LinkCommand, LinkReply};
 use crate::membership::{self, ids::IdLease};
 use crate::session::directory::SessionDirectory;
@@ -100,16 +101,18 @@ impl Node {
         let id_worker = lease.as_ref().map_or(config.id_worker, |lease| lease.worker);
         let config = CoreConfig { id_worker, ..config };
         let (config, ports) = (Arc::new(config), Arc::new(LinkPorts::default()));
+        let turns = Arc::new(Turns::default());
         let channels = match stores {
             Some(stores) => {
-                let own = Channels::start(&config, stores, &clock, &ports, &tasks, &broken);
+                let shared = (&ports, &turns);
+                let own = Channels::start(&config, stores, &clock, shared, &tasks, &broken);
                 Some(own.await?)
             }
             None => None,
         };
         let router = cluster.map(|cluster| {
             let shards = channels.as_ref().map(|channels| channels.shards.clone());
-            Router::new(cluster, config.queues, shards, ports.clone())
+            Router::new(cluster, config.queues, shards, ports.clone(), turns)
         });
         let inner = Inner {
             config,
@@ -306,7 +309,7 @@ impl Channels {
         config: &Arc<CoreConfig>,
         stores: Stores,
         clock: &Arc<dyn Clock>,
-        ports: &Arc<LinkPorts>,
+        (ports, turns): (&Arc<LinkPorts>, &Arc<Turns>),
         tasks: &Tasks,
         broken: &CancellationToken,
     ) -> Result<Self, CoreError> {
@@ -317,6 +320,7 @@ impl Channels {
             clock: clock.clone(),
             ids,
             ports: ports.clone(),
+            turns: turns.clone(),
             failure: watch::Sender::new(None),
             config: config.clone(),
         });

@@ -13,6 +13,7 @@ use tokio::time::Instant;
 #[derive(Debug)]
 pub struct OrderGate<K> {
     refused: HashMap<K, Refused, RandomState>,
+    max_keys: usize,
 }
 
 #[derive(Debug)]
@@ -29,11 +30,16 @@ const KEYS: usize = 1024;
 
 impl<K: Eq + Hash> Default for OrderGate<K> {
     fn default() -> Self {
-        Self { refused: HashMap::default() }
+        Self::new(KEYS)
     }
 }
 
 impl<K: Eq + Hash> OrderGate<K> {
+    /// Remembers this many keys.
+    pub fn new(max_keys: usize) -> Self {
+        Self { refused: HashMap::default(), max_keys }
+    }
+
     /// Whether a publication may go on.
     pub fn admits(&mut self, key: &K, client_seq: u64, now: Instant) -> bool {
         let Some(refused) = self.refused.get(key) else { return true };
@@ -49,9 +55,9 @@ impl<K: Eq + Hash> OrderGate<K> {
 
     /// A publication was refused with a retryable error.
     pub fn on_refused(&mut self, key: K, client_seq: u64, now: Instant) {
-        if self.refused.len() >= KEYS && !self.refused.contains_key(&key) {
+        if self.refused.len() >= self.max_keys && !self.refused.contains_key(&key) {
             self.refused.retain(|_, refused| now - refused.at < HOLD);
-            if self.refused.len() >= KEYS {
+            if self.refused.len() >= self.max_keys {
                 self.refused.clear();
             }
         }

@@ -16,6 +16,7 @@ use crate::channel::shard::{Call, Shard};
 use crate::channel::state::{ChannelState, PublishTicket};
 use crate::channel::work::{Done, answer};
 use crate::identity::{Action, Identity};
+use crate::link::turns::out_of_turn;
 use crate::link::{Audience, LinkPush, LinkReply, Verb};
 use crate::push::EncodedPush;
 
@@ -30,10 +31,10 @@ impl Shard {
     pub(super) fn handle_call(&mut self, call: Call) {
         let key = call.command.key;
         let queues = self.context.config.queues;
-        let state = self
-            .channels
-            .entry(key)
-            .or_insert_with(|| ChannelState::new(call.command.channel.clone(), key, &queues));
+        let state = self.channels.entry(key).or_insert_with(|| {
+            let turns = self.context.turns.clone();
+            ChannelState::new(call.command.channel.clone(), key, &queues, turns)
+        });
         state.used_at = tokio::time::Instant::now();
         if state.waiting.len() >= queues.channel_pending {
             let busy = v1::Error::new(ErrorCode::Busy, "too many commands wait for this channel");
@@ -232,7 +233,7 @@ impl Shard {
         let Some(state) = self.channels.get_mut(&key) else { return };
         let ticket = PublishTicket { reply: call.reply, ordered, reader };
         if let Some((client, client_seq)) = &ticket.ordered
-            && !state.order.admits(client, *client_seq, tokio::time::Instant::now())
+            && !state.turns.admits_turn(key, client, *client_seq)
         {
             return state.answer(ticket, Err(out_of_turn()));
         }
@@ -303,11 +304,6 @@ impl Shard {
         let channel = state.name.to_string();
         answer(reply, Ok(Reply::Presence(v1::PresenceList { channel, members, total })));
     }
-}
-
-fn out_of_turn() -> v1::Error {
-    let message = "an earlier publication of this client was refused; send that one first";
-    v1::Error::new(ErrorCode::Busy, message).with_retry_after_ms(100)
 }
 
 enum Ready {

@@ -26,6 +26,7 @@ use crate::cluster::Incarnation;
 use crate::config::CoreConfig;
 use crate::id::IdGenerator;
 use crate::link::ports::{LinkId, LinkPorts};
+use crate::link::turns::Turns;
 use crate::link::{LinkCommand, LinkReply};
 use crate::tasks::Tasks;
 
@@ -70,6 +71,7 @@ pub struct ShardContext {
     pub clock: Arc<dyn Clock>,
     pub ids: Arc<IdGenerator>,
     pub ports: Arc<LinkPorts>,
+    pub turns: Arc<Turns>,
     /// Set once, when storage has failed for good.
     pub failure: watch::Sender<Option<String>>,
 }

@@ -1,6 +1,7 @@
 //! What an owner keeps of one channel.
 
 use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
 
 use ahash::RandomState;
 use sterna_proto::v1::Role;
@@ -18,8 +19,8 @@ use crate::channel::spread::Beacon;
 use crate::channel::work::answer;
 use crate::config::QueueLimits;
 use crate::link::ports::LinkId;
-use crate::link::{Audience, LinkPush, LinkReply, Verb};
-use crate::order::OrderGate;
+use crate::link::turns::Turns;
+use crate::link::{Audience, LinkPush, LinkReply};
 use crate::presence::Presence;
 
 #[derive(Debug)]
@@ -31,8 +32,9 @@ pub(super) struct ChannelState {
     /// membership goes through the channel's owner.
     pub roles: HashMap<UserId, Option<Role>, RandomState>,
     pub sequence: Sequence<PublishTicket>,
+    pub key: ChannelKey,
     /// Clients with a publication that was refused for the moment.
-    pub order: OrderGate<ClientId>,
+    pub turns: Arc<Turns>,
     pub ring: Ring,
     pub presence: Presence,
     pub cursors: KnownCursors,
@@ -73,29 +75,24 @@ impl PublishTicket {
 }
 
 impl ChannelState {
-    /// Refuses a command; a refused publication holds back those behind it.
-    pub fn refuse(&mut self, call: Call, error: v1::Error) {
-        let ordered = match &call.command.verb {
-            Verb::Publish(publish) if publish.ordered && publish.client_seq > 0 => {
-                let client_id = call.command.caller.origin_id.clone();
-                Some((client_id, publish.client_seq))
-            }
-            _ => None,
-        };
-        self.answer(PublishTicket { reply: call.reply, ordered, reader: None }, Err(error));
-    }
-
     /// Answers a publication, and remembers a refusal.
-    pub fn answer(&mut self, ticket: PublishTicket, result: Answer) {
-        if let (Err(error), Some((client, client_seq))) = (&result, ticket.ordered)
+    pub fn answer(&self, ticket: PublishTicket, result: Answer) {
+        if let (Err(error), Some((client, client_seq))) = (&result, &ticket.ordered)
             && error.retryable
         {
-            self.order.on_refused(client, client_seq, Instant::now());
+            self.turns.note_refused(self.key, client, *client_seq);
         }
         if result.as_ref().is_ok_and(|published| published.duplicate) {
             metrics::counter!("sterna_core_duplicates_total").increment(1);
         }
         answer(ticket.reply, result.map(Reply::Published));
+    }
+
+    /// Refuses a command; a refused publication holds back those behind it.
+    pub fn refuse(&self, call: Call, error: v1::Error) {
+        let refusal = Err(error);
+        self.turns.note(&call.command, &refusal);
+        answer(call.reply, refusal);
     }
 
     /// Everybody there hears what is published; receipts go where they are wanted.
@@ -121,12 +118,13 @@ impl ChannelState {
         }
     }
 
-    pub fn new(name: ChannelId, key: ChannelKey, queues: &QueueLimits) -> Self {
+    pub fn new(name: ChannelId, key: ChannelKey, queues: &QueueLimits, turns: Arc<Turns>) -> Self {
         Self {
             record: None,
             roles: HashMap::default(),
             sequence: Self::sequence(&name, key, None, queues),
-            order: OrderGate::default(),
+            key,
+            turns,
             ring: Ring::new(queues.ring_publications, queues.ring_bytes),
             presence: Presence::default(),
             cursors: KnownCursors::default(),

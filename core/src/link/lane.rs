@@ -13,6 +13,7 @@ use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio::time::Instant;
 
 use crate::channel::shard::{Call, ShardCommand};
+use crate::link::turns::{Turns, out_of_turn};
 use crate::link::wire::{self as frames, BadFrame};
 use crate::link::{LinkCommand, LinkPush, LinkReply, Verb};
 
@@ -61,18 +62,29 @@ pub trait FrameReceiver: Send {
 #[derive(Debug)]
 pub(super) struct Asked {
     pub command: LinkCommand,
-    pub reply: oneshot::Sender<LinkReply>,
+    reply: oneshot::Sender<LinkReply>,
     room: OwnedSemaphorePermit,
     since: Instant,
+    turns: Arc<Turns>,
 }
 
 impl Asked {
     pub fn new(
         command: LinkCommand,
         room: OwnedSemaphorePermit,
+        turns: Arc<Turns>,
     ) -> (Self, oneshot::Receiver<LinkReply>) {
         let (reply, answer) = oneshot::channel();
-        (Self { command, reply, room, since: Instant::now() }, answer)
+        (Self { command, reply, room, since: Instant::now(), turns }, answer)
+    }
+
+    /// Whether it may go another way: not behind one that was refused on this one.
+    fn in_turn(self) -> Option<Self> {
+        if self.turns.admits(&self.command) {
+            return Some(self);
+        }
+        self.answer(Err(out_of_turn()));
+        None
     }
 
     /// Puts the call into the mailbox of its shard on this node.
@@ -82,11 +94,14 @@ impl Asked {
         if let Err(mpsc::error::TrySendError::Full(ShardCommand::Call(call))) =
             mailbox.try_send(ShardCommand::Call(call))
         {
-            let _ = call.reply.send(Err(crate::link::memory::busy()));
+            let refusal = Err(crate::link::memory::busy());
+            self.turns.note(&call.command, &refusal);
+            let _ = call.reply.send(refusal);
         }
     }
 
     pub fn answer(self, reply: LinkReply) {
+        self.turns.note(&self.command, &reply);
         // Whoever asked may be gone.
         let _ = self.reply.send(reply);
         drop(self.room);
@@ -165,14 +180,14 @@ impl Lane {
             if !moved(&asked.command.key) {
                 state.sent.insert(id, asked);
             } else if let Some(asked) = repeatable(asked) {
-                taken.push(asked);
+                taken.extend(asked.in_turn());
             }
         }
         metrics::counter!("sterna_link_calls_resent_total").increment(taken.len() as u64);
         let waiting = std::mem::take(&mut state.waiting);
         for asked in waiting {
             if moved(&asked.command.key) {
-                taken.push(asked);
+                taken.extend(asked.in_turn());
             } else {
                 state.waiting.push_back(asked);
             }
@@ -222,7 +237,8 @@ impl Lane {
     fn start(&self) -> Connected<'_> {
         let mut state = self.state();
         let lost = std::mem::take(&mut state.sent);
-        let again: Vec<Asked> = lost.into_values().filter_map(repeatable).collect();
+        let again = lost.into_values().filter_map(repeatable).filter_map(Asked::in_turn);
+        let again: Vec<Asked> = again.collect();
         metrics::counter!("sterna_link_calls_resent_total").increment(again.len() as u64);
         for asked in again.into_iter().rev() {
             state.waiting.push_front(asked);
@@ -251,6 +267,8 @@ impl Lane {
         out.extend(state.detaches.drain(..).map(frames::detach));
         while out.len() < CALLS_PER_WRITE {
             let Some(asked) = state.waiting.pop_front() else { break };
+            // The owner may be another process than the one that has refused what was before.
+            let Some(asked) = asked.in_turn() else { continue };
             state.last_id += 1;
             let id = state.last_id;
             out.push(frames::call(id, &asked.command));
@@ -269,8 +287,10 @@ impl Lane {
             for body in received.drain(..).filter_map(|frame| frame.body) {
                 match body {
                     Body::Answer(answer) => {
-                        let asked = self.state().sent.remove(&answer.id);
-                        if let Some(asked) = asked {
+                        // Under the lock: a refusal is remembered before what is behind it can be
+                        // taken another way.
+                        let mut state = self.state();
+                        if let Some(asked) = state.sent.remove(&answer.id) {
                             asked.answer(frames::reply(answer));
                         }
                     }

@@ -33,7 +33,7 @@ fn publish(client_seq: u64) -> Verb {
 
 fn ask(lane: &Lane, command: LinkCommand) -> oneshot::Receiver<LinkReply> {
     let room = lane.try_room(&command).expect("there is room");
-    let (asked, answer) = Asked::new(command, room);
+    let (asked, answer) = Asked::new(command, room, Arc::default());
     lane.push(asked);
     answer
 }
@@ -66,6 +66,33 @@ async fn calls_of_a_channel_are_taken_in_their_order_and_the_rest_stays() {
     drop((taken, later));
 }
 
+#[tokio::test]
+async fn i13_what_is_behind_a_refused_one_goes_no_other_way() {
+    let lane = Lane::new();
+    let turns: Arc<Turns> = Arc::default();
+    let ask = |seq: u64| {
+        let publish = v1::Publish { client_seq: seq, ordered: true, ..Default::default() };
+        let command = command("a", Verb::Publish(publish));
+        let room = lane.try_room(&command).unwrap();
+        let (asked, answer) = Asked::new(command, room, turns.clone());
+        lane.push(asked);
+        answer
+    };
+    let _connected = lane.start();
+    let answers: Vec<_> = (1..=3).map(ask).collect();
+    lane.next_frames(&mut Vec::new());
+    let waiting = ask(4);
+    let refused = lane.state().sent.remove(&1).unwrap();
+    refused.answer(Err(v1::Error::new(ErrorCode::Unavailable, "for the moment")));
+    assert!(lane.take(|_| true).is_empty(), "2, 3 and 4 would overtake it");
+    for answer in answers.into_iter().chain([waiting]) {
+        assert!(answer.await.unwrap().unwrap_err().retryable);
+    }
+    // It comes again, and what follows it.
+    let _again = [ask(1), ask(2)];
+    assert_eq!(seqs(&lane.take(|_| true)), [1, 2]);
+}
+
 #[tokio::test(start_paused = true)]
 async fn what_waits_for_a_connection_for_too_long_is_refused() {
     let lane = Lane::new();
@@ -89,7 +116,7 @@ async fn i12_a_lane_has_room_by_number_and_by_bytes() {
     let large = command("a", large);
     let mut answers = Vec::new();
     while let Some(room) = lane.try_room(&large) {
-        let (asked, answer) = Asked::new(large.clone(), room);
+        let (asked, answer) = Asked::new(large.clone(), room, Arc::default());
         lane.push(asked);
         answers.push(answer);
     }

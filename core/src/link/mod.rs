@@ -13,6 +13,7 @@ mod peer;
 pub mod ports;
 pub mod router;
 pub mod serve;
+pub mod turns;
 pub mod wire;
 
 use std::fmt::{self, Debug};

@@ -26,6 +26,7 @@ use crate::link::lane::{Asked, FrameReceiver, FrameSender, Lane, LaneError};
 use crate::link::memory::MemoryLink;
 use crate::link::peer::Peer;
 use crate::link::ports::{LinkId, LinkPorts, LinkReceiver};
+use crate::link::turns::{Turns, out_of_turn};
 use crate::link::{Answered, Calling, Link, LinkCommand, Verb};
 
 /// Nodes that pass a command on before it is carried out where it is: rosters that differ could
@@ -43,6 +44,7 @@ pub struct Router {
     /// `None` on a node that owns no channels.
     shards: Option<Shards>,
     ports: Arc<LinkPorts>,
+    turns: Arc<Turns>,
     interests: Interests,
     roster: Mutex<Roster>,
     routing: RwLock<Routing>,
@@ -93,6 +95,7 @@ impl Router {
         queues: QueueLimits,
         shards: Option<Shards>,
         ports: Arc<LinkPorts>,
+        turns: Arc<Turns>,
     ) -> Arc<Self> {
         let own = config.node.clone();
         let view = View::new(&own, std::slice::from_ref(&own), |_| true);
@@ -103,6 +106,7 @@ impl Router {
             queues,
             shards,
             ports,
+            turns,
             roster: Mutex::new(roster),
             routing: RwLock::new(Routing { view, peers: HashMap::default() }),
             beats: watch::Sender::new(0),
@@ -403,8 +407,12 @@ impl Router {
         }
         command.hops += 1;
         let span = crate::link::memory::span_of(&command.verb);
-        let (asked, answer) = Asked::new(command, room);
-        lane.push(asked);
+        let in_turn = self.turns.admits(&command);
+        let (asked, answer) = Asked::new(command, room, self.turns.clone());
+        match in_turn {
+            true => lane.push(asked),
+            false => asked.answer(Err(out_of_turn())),
+        }
         Calling::Sent(Answered::new(answer).instrument(span))
     }
 

@@ -148,3 +148,21 @@ async fn i3_a_database_that_is_killed_or_stands_still_costs_time_alone() {
     traffic.finish().await;
     cluster.stop().await;
 }
+
+/// Every node in turn is told to end, gives its channels and clients away, and starts again.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn i13_a_rolling_restart_of_all_nodes_loses_nothing() {
+    let database = MariaDb::start();
+    let mut cluster = on_database(&database).await;
+    let mut traffic = Traffic::start(&cluster, 3000).await;
+    for name in ["c1", "c2", "c3", "e1", "e2"] {
+        traffic.more(100).await;
+        cluster.node(name).signal(libc::SIGTERM);
+        let ended = cluster.node_mut(name).ended().await;
+        assert!(ended.success(), "{name}: {ended}");
+        cluster.start(name).await;
+        cluster.ready().await;
+    }
+    traffic.finish().await;
+    cluster.stop().await;
+}

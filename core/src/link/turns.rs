@@ -1,0 +1,79 @@
+//! Order through refusals, for a whole node. A client has several publications on their way; one is
+//! refused for the moment, and what follows it must not be stored before it comes again (I13). The
+//! owner sees to that, but ways change: what was refused by one owner is unknown to the next. So
+//! whoever passes calls on remembers it too.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use sterna_proto::{ChannelKey, ClientId, ErrorCode, v1};
+use tokio::time::Instant;
+
+use crate::link::{LinkCommand, LinkReply, Verb};
+use crate::order::OrderGate;
+
+/// Refused publications that one part remembers. Full: those that were held for too long go, then
+/// all.
+pub const TURNS: usize = 16_384;
+
+/// Parts with a lock of their own.
+const PARTS: usize = 64;
+
+/// Earliest refused publications, by channel and client.
+#[derive(Debug)]
+pub struct Turns {
+    parts: Vec<Mutex<OrderGate<(ChannelKey, ClientId)>>>,
+}
+
+impl Default for Turns {
+    fn default() -> Self {
+        Self { parts: (0..PARTS).map(|_| Mutex::new(OrderGate::new(TURNS))).collect() }
+    }
+}
+
+impl Turns {
+    /// Whether it may go on: it is not behind a refused one.
+    pub fn admits(&self, command: &LinkCommand) -> bool {
+        let Some((client, client_seq)) = turn(command) else { return true };
+        self.admits_turn(command.key, client, client_seq)
+    }
+
+    /// The same for a publication of which no more is known.
+    pub fn admits_turn(&self, key: ChannelKey, client: &ClientId, client_seq: u64) -> bool {
+        self.part(&key).admits(&(key, client.clone()), client_seq, Instant::now())
+    }
+
+    /// Remembers a command whose answer is a refusal for the moment.
+    pub fn note(&self, command: &LinkCommand, reply: &LinkReply) {
+        if let (Some((client, client_seq)), Err(error)) = (turn(command), reply)
+            && error.retryable
+        {
+            self.note_refused(command.key, client, client_seq);
+        }
+    }
+
+    /// The same for a publication of which no more is known.
+    pub fn note_refused(&self, key: ChannelKey, client: &ClientId, client_seq: u64) {
+        self.part(&key).on_refused((key, client.clone()), client_seq, Instant::now());
+    }
+
+    fn part(&self, key: &ChannelKey) -> MutexGuard<'_, OrderGate<(ChannelKey, ClientId)>> {
+        let part = &self.parts[usize::from(key.0[13]) % PARTS];
+        part.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Whose turn it is, and which; `None` where order does not matter.
+fn turn(command: &LinkCommand) -> Option<(&ClientId, u64)> {
+    match &command.verb {
+        Verb::Publish(publish) if publish.ordered && publish.client_seq > 0 => {
+            Some((&command.caller.origin_id, publish.client_seq))
+        }
+        _ => None,
+    }
+}
+
+/// The answer for a publication behind a refused one.
+pub fn out_of_turn() -> v1::Error {
+    let message = "an earlier publication of this client was refused; send that one first";
+    v1::Error::new(ErrorCode::Busy, message).with_retry_after_ms(100)
+}
