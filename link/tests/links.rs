@@ -197,6 +197,10 @@ async fn certificates_are_changed_without_a_restart() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn without_a_certificate_of_the_cluster_nobody_gets_in() {
+    let recorder = metrics_util::debugging::DebuggingRecorder::new();
+    let snapshotter = recorder.snapshotter();
+    // Of all tests here; only that something was counted is asked.
+    recorder.install().unwrap();
     let (authority, foreign) = (Authority::new(), Authority::new());
     let core = Running::start("c1", true, authority.sign("c1", CORE), vec![]).await.unwrap();
     let seeds = || vec![core.address()];
@@ -224,6 +228,12 @@ async fn without_a_certificate_of_the_cluster_nobody_gets_in() {
     let known: Vec<String> =
         core.node.router().unwrap().live().iter().map(|node| node.name.to_string()).collect();
     assert_eq!(known, ["c1", "e4"], "nor are they in the roster");
+    let counted = snapshotter.snapshot().into_vec();
+    for metric in
+        ["sterna_link_refused_total", "sterna_link_opened_total", "sterna_link_peers_count"]
+    {
+        assert!(counted.iter().any(|(key, ..)| key.key().name() == metric), "{metric}");
+    }
     for running in [stranger, neighbour, edge, core] {
         running.stop().await;
     }
