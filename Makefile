@@ -7,12 +7,23 @@ MAKEFLAGS += --no-print-directory
 # RocksDB is compiled once, outside target/, and every cargo call links that archive.
 ROCKSDB := eval "$$(tools/rocksdb.sh --env)"
 
-.PHONY: run test test-planted test-faults interop check fuzz instructions autobahn build bench clean setup help
+.PHONY: run cluster cluster-stop cluster-status test test-planted test-faults interop check fuzz instructions autobahn build bench clean setup help
 
 run: ## Install what is missing, build, and start a node on this machine (ARGS="...")
 	@tools/setup.sh build
 	@$(ROCKSDB); cargo build --release --locked -p sterna
 	@exec target/release/sterna dev $(ARGS)
+
+cluster: ## A whole cluster on this machine: 3 cores, 4 edges, MariaDB, Redis (STERNA=binary)
+	@tools/setup.sh cluster
+	@[ -n "$(STERNA)" ] || { $(ROCKSDB); cargo build --release --locked -p sterna; }
+	@exec deploy/local/cluster.py start
+
+cluster-stop: ## End that cluster; what was published stays in .sterna-cluster
+	@exec deploy/local/cluster.py stop
+
+cluster-status: ## What runs of that cluster, and whether it is ready
+	@exec deploy/local/cluster.py status
 
 test: ## Install what tests need and run every check and test; the last line counts them
 	@tools/setup.sh test
@@ -66,4 +77,4 @@ setup: ## Install what building and testing need
 	@tools/setup.sh test
 
 help: ## This list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)

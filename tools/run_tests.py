@@ -141,16 +141,17 @@ def tool_tests(totals):
     totals.add("tests/tools", passed, len(bad))
 
 
-def interop(totals):
+def suite(totals, name, command):
+    """A suite that closes on `N passed, N failed`."""
     lines = []
 
     def on_line(line):
         lines.append(line)
         say("  " + line.rstrip())
 
-    status = run(["tests/interop/run.sh"], on_line, environment={"STERNA_BIN": binary()})
+    status = run(command, on_line, environment={"STERNA_BIN": binary()})
     passed, failed = closing_line(lines, status)
-    totals.add("tests/interop", passed, failed)
+    totals.add(name, passed, failed)
 
 
 def binary():
@@ -174,7 +175,9 @@ def main():
         "cargo", "test", "--locked", "-q", "-p", "sterna-simulation", "--features", "planted",
         "--test", "planted"])
     say("other clients")
-    interop(totals)
+    suite(totals, "tests/interop", ["tests/interop/run.sh"])
+    say("a cluster on one machine")
+    suite(totals, "tests/deploy", [sys.executable, "-B", "tests/deploy/run.py"])
     say("lints")
     check(totals, "cargo clippy", [
         "cargo", "clippy", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings"])

@@ -1,11 +1,14 @@
 #!/usr/bin/env bash
-# Installs what building (`setup.sh build`) or testing (`setup.sh test`) needs and is missing.
+# Installs what building (`setup.sh build`), a cluster on this machine (`setup.sh cluster`) or
+# testing (`setup.sh test`) needs and is missing.
 # Asks nothing: with root or passwordless sudo on a Debian-like system it installs, elsewhere it
 # names what to install and ends with status 1. Quiet when everything is there.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 purpose=${1:-build}
 minimum_rust=$(sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml)
+# Where Debian has servers; not everybody looks there.
+PATH=$PATH:/usr/sbin
 [ -d "$HOME/.cargo/bin" ] && PATH=$HOME/.cargo/bin:$PATH
 
 fail() {
@@ -27,6 +30,12 @@ missing_packages() {
     command -v g++ >/dev/null || echo g++
     command -v python3 >/dev/null || echo python3
     has_libclang || echo libclang-dev
+    if [ "$purpose" != build ]; then
+        # The servers behind a cluster, here and in tests.
+        command -v mariadbd >/dev/null || echo mariadb-server
+        command -v redis-server >/dev/null || echo redis-server
+        command -v openssl >/dev/null || echo openssl
+    fi
     if [ "$purpose" = test ]; then
         python3 -c 'import ensurepip, venv' 2>/dev/null || echo python3-venv
         # The disk tests make syncs fail with it.
