@@ -42,6 +42,10 @@ missing_packages() {
         command -v strace >/dev/null || echo strace
         # The clock tests set a node's clock with its library.
         command -v faketime >/dev/null || echo faketime
+        # Clients are carried through them, never as services.
+        command -v haproxy >/dev/null || echo haproxy
+        command -v nginx >/dev/null || echo nginx-light
+        [ -e /usr/lib/nginx/modules/ngx_stream_module.so ] || echo libnginx-mod-stream
         # Instructions are counted with it.
         command -v valgrind >/dev/null || echo valgrind
         # The SQL engine's tests start servers of their own.

@@ -4,8 +4,11 @@ import json
 import os
 import subprocess
 import tempfile
+import threading
 import time
+import urllib.request
 import uuid
+from contextlib import contextmanager
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 BINARY = os.path.abspath(os.environ["STERNA_BIN"])
@@ -18,6 +21,7 @@ POLL_SECS = 0.05
 class Cluster:
     def __init__(self):
         self._temporary = tempfile.TemporaryDirectory(prefix="sterna-deploy-")
+        self._clients = []
         self.home = os.path.join(self._temporary.name, "cluster")
 
     def verb(self, verb, binary=BINARY):
@@ -27,6 +31,13 @@ class Cluster:
             stderr=subprocess.STDOUT, text=True, timeout=4 * PATIENCE_SECS, check=False,
             env={**os.environ, "STERNA": binary})
         return done.returncode, done.stdout
+
+    def end_clients(self):
+        """Those that a failed case has left behind."""
+        for client in self._clients:
+            client.kill()
+            client.communicate()
+        self._clients.clear()
 
     def remove(self):
         self._temporary.cleanup()
@@ -44,6 +55,15 @@ class Cluster:
 
     def client_port(self, edge):
         return self.process(edge)["client"]
+
+    def metric(self, name, metric):
+        """The sum of a node's metric over all its labels."""
+        direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        with direct.open(f"http://127.0.0.1:{self.process(name)['port']}/metrics",
+                         timeout=PATIENCE_SECS) as answer:
+            lines = answer.read().decode().splitlines()
+        return sum(float(line.rsplit(" ", 1)[1]) for line in lines
+                   if line.startswith((metric + " ", metric + "{")))
 
     def logs(self):
         """The ends of all logs."""
@@ -73,12 +93,28 @@ class Cluster:
             capture_output=True, text=True, timeout=PATIENCE_SECS, check=False)
         assert done.returncode == 0, done.stderr
 
+    @contextmanager
+    def publisher(self, port, channel, transport):
+        """One client that publishes what the function is called with, as soon as it can."""
+        child = subprocess.Popen(
+            self._client("pub", port, channel, transport, "--stdin"), stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL, text=True, bufsize=1)
+        try:
+            yield lambda text: child.stdin.write(text + "\n")
+            child.stdin.close()
+            assert child.wait(PATIENCE_SECS) == 0, "not everything was acknowledged"
+        finally:
+            child.kill()
+            child.wait()
+
     def subscribe(self, port, channel, count, transport="auto"):
         """A client that ends when it has received so many."""
-        return subprocess.Popen(
+        client = subprocess.Popen(
             self._client("sub", port, channel, transport, "--from", "earliest", "--json",
                          "--count", str(count)),
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        self._clients.append(client)
+        return client
 
     def receive(self, port, channel, count, transport="auto"):
         return texts(self.subscribe(port, channel, count, transport))
@@ -98,6 +134,19 @@ def texts(subscriber):
         raise AssertionError(f"received only:\n{out}\n{errors}") from None
     assert subscriber.returncode == 0, errors
     return [json.loads(line)["text"] for line in out.splitlines()]
+
+
+def next_text(subscriber):
+    """The next publication that a subscriber receives."""
+    # Who is killed has an end of its output, at which nobody waits any more.
+    alarm = threading.Timer(PATIENCE_SECS, subscriber.kill)
+    alarm.start()
+    try:
+        line = subscriber.stdout.readline()
+    finally:
+        alarm.cancel()
+    assert line, subscriber.stderr.read()
+    return json.loads(line)["text"]
 
 
 def fresh_channel():

@@ -8,12 +8,13 @@ import sys
 import time
 import traceback
 
+import cases_balancers
 import cases_cluster
 from local import Cluster
 
 
 def cases(wanted):
-    for module in (cases_cluster,):
+    for module in (cases_cluster, cases_balancers):
         for name, case in vars(module).items():
             if name.startswith("case_") and inspect.isfunction(case):
                 if not wanted or any(word in name for word in wanted):
@@ -39,6 +40,8 @@ def passes(name, case, cluster):
         traceback.print_exc(file=sys.stdout)
         print(f"FAIL {name}", flush=True)
         return False
+    finally:
+        cluster.end_clients()
     print(f"ok   {name} ({time.monotonic() - started:.1f} s)", flush=True)
     return True
 
