@@ -31,7 +31,7 @@ missing_packages() {
     command -v python3 >/dev/null || echo python3
     has_libclang || echo libclang-dev
     if [ "$purpose" != build ]; then
-        # The servers behind a cluster, here and in tests.
+        # The servers behind a cluster, here and in tests, which start their own.
         command -v mariadbd >/dev/null || echo mariadb-server
         command -v redis-server >/dev/null || echo redis-server
         command -v openssl >/dev/null || echo openssl
@@ -48,10 +48,6 @@ missing_packages() {
         [ -e /usr/lib/nginx/modules/ngx_stream_module.so ] || echo libnginx-mod-stream
         # Instructions are counted with it.
         command -v valgrind >/dev/null || echo valgrind
-        # The SQL engine's tests start servers of their own.
-        command -v mariadbd >/dev/null || echo mariadb-server
-        # Tests of the Redis engine start it; it is not run as a service.
-        command -v redis-server >/dev/null || echo redis-server
     fi
 }
 

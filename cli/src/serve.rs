@@ -41,6 +41,7 @@ const METRICS_UPKEEP: Duration = Duration::from_secs(5);
 
 /// How often rows of a SQL store that are beyond their horizon go.
 const SQL_UPKEEP: Duration = Duration::from_secs(60);
+const SQL_UPKEEP_PAUSE: Duration = Duration::from_millis(50);
 
 const LATE: u8 = 3;
 const STORAGE_FAILED: u8 = 4;
@@ -226,7 +227,8 @@ impl Running {
             (None, Some(stores)) => Node::start(config.core, stores, clock).await?,
             (None, None) => bail!("a node that is alone needs a store"),
             (Some(cluster), stores) => {
-                let own = cluster.to_core(&config.core, connections);
+                let sql = matches!(config.store, Some(StoreConfig::Sql(_)));
+                let own = cluster.to_core(&config.core, connections, stores.is_some() && !sql);
                 Node::join(config.core, stores, clock, own).await?
             }
         };
@@ -456,10 +458,17 @@ async fn keep_sql(tasks: Tasks, store: SqlStore) {
             () = tasks.shutdown_started() => return,
             _ = ticks.tick() => {}
         }
-        match store.delete_expired().await {
-            Ok(0) => {}
-            Ok(deleted) => tracing::debug!(deleted, "expired rows are gone"),
-            Err(error) => tracing::warn!(%error, "expired rows stay"),
+        // A bounded number at a time; as much as there is, but not all at once.
+        while !tasks.is_shutting_down() {
+            match store.delete_expired().await {
+                Ok(0) => break,
+                Ok(deleted) => tracing::debug!(deleted, "expired rows are gone"),
+                Err(error) => {
+                    tracing::warn!(%error, "expired rows stay");
+                    break;
+                }
+            }
+            tokio::time::sleep(SQL_UPKEEP_PAUSE).await;
         }
     }
 }

@@ -11,7 +11,7 @@ use sterna_proto::{limits, version};
 use tokio::sync::Semaphore;
 
 use crate::config::LINK_CONNECTIONS;
-use crate::{Shared, frames, tls};
+use crate::{NodeIdentity, Shared, frames, tls};
 
 /// How long a peer may take for its handshake, and for the first frame of a lane.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -20,6 +20,13 @@ const PATIENCE: Duration = Duration::from_secs(5);
 pub(crate) async fn run(shared: Arc<Shared>, tasks: Tasks) {
     let places = Arc::new(Semaphore::new(LINK_CONNECTIONS));
     while let Some(incoming) = shared.endpoint.accept().await {
+        // Nobody takes a place with an address that is not its own.
+        if !incoming.remote_address_validated() {
+            if incoming.retry().is_err() {
+                tracing::debug!("a first packet came with a token already");
+            }
+            continue;
+        }
         let Ok(place) = places.clone().try_acquire_owned() else {
             incoming.refuse();
             continue;
@@ -58,9 +65,10 @@ async fn serve_connection(
     })?;
     tracing::info!(peer = %peer.name, remote = %connection.remote_address(), "link opened to here");
     while let Ok(streams) = connection.accept_bi().await {
-        let (shared, connection, name) = (shared.clone(), connection.clone(), peer.name.clone());
+        let (shared, connection, peer) = (shared.clone(), connection.clone(), peer.clone());
         tasks.spawn("lane in", async move {
-            let LaneError::Lost(reason) = serve_lane(&shared, &name, streams).await else {
+            let name = &peer.name;
+            let LaneError::Lost(reason) = serve_lane(&shared, &peer, streams).await else {
                 tracing::error!(peer = %name, "the peer's frames make no sense; its link is closed");
                 return connection.close(frames::REFUSED.into(), b"frames that make no sense");
             };
@@ -74,7 +82,7 @@ async fn serve_connection(
 
 async fn serve_lane(
     shared: &Shared,
-    name: &sterna_proto::NodeId,
+    peer: &NodeIdentity,
     streams: (quinn::SendStream, quinn::RecvStream),
 ) -> LaneError {
     let (mut sender, mut receiver) = frames::lane(streams);
@@ -92,13 +100,14 @@ async fn serve_lane(
         return LaneError::Lost(frames::other_version(open.version));
     }
     if open.lane == open.lanes {
-        return serve::exchange_rosters(router, &mut sender, &mut receiver).await;
+        let speaker = peer.speaker();
+        return serve::exchange_rosters(router, &speaker, &mut sender, &mut receiver).await;
     }
     if open.lane as usize >= limits::LINK_LANES {
         return LaneError::Lost("the peer has opened a lane too many".into());
     }
     let peers = router.live();
-    let region = peers.iter().find(|node| node.name == *name).map(|node| &node.region);
+    let region = peers.iter().find(|node| node.name == peer.name).map(|node| &node.region);
     let wide = region.is_some_and(|region| *region != router.own().region);
     serve::serve(router, wide, &mut sender, &mut receiver).await
 }

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures_util::future::{BoxFuture, FutureExt as _};
 use futures_util::stream::{FuturesUnordered, StreamExt as _};
@@ -16,7 +16,7 @@ use sterna_proto::link::v1::{Open, frame::Body};
 use sterna_proto::{NodeId, limits, version};
 use tokio_util::sync::CancellationToken;
 
-use crate::{Shared, frames, tls};
+use crate::{NodeIdentity, Shared, frames, tls};
 
 /// How long a connection may take to be made.
 const CONNECT: Duration = Duration::from_secs(2);
@@ -24,6 +24,9 @@ const CONNECT: Duration = Duration::from_secs(2);
 /// Pause before a node is dialled again: doubled each time, between these two, with jitter.
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
+
+/// A link that has lasted this long was not refused.
+const STEADY: Duration = Duration::from_secs(1);
 
 /// How often seeds are asked while no way leads to an owner, and for how long each.
 const SEED_PAUSE: Duration = Duration::from_millis(500);
@@ -69,23 +72,27 @@ async fn keep_link(shared: &Shared, peer: &PeerAddress) {
     let mut pause = FIRST_PAUSE;
     loop {
         let ended = match connect(shared, &peer.address, Some(peer)).await {
-            Ok(connection) => {
+            Ok((connection, identity)) => {
                 tracing::info!(peer = %peer.name, address = peer.address, "link opened");
                 metrics::counter!("sterna_link_opened_total").increment(1);
-                pause = FIRST_PAUSE;
-                let ended = run_lanes(shared, peer, &connection).await;
+                let since = Instant::now();
+                let ended = run_lanes(shared, peer, &identity, &connection).await;
                 connection.close(frames::GOODBYE.into(), b"");
+                if since.elapsed() > STEADY {
+                    // It was lost, and may be back at once.
+                    pause = FIRST_PAUSE;
+                    tracing::warn!(peer = %peer.name, reason = %ended, "link lost");
+                    continue;
+                }
+                // In TLS 1.3 the peer judges this node after the handshake: it was refused, perhaps.
                 ended.to_string()
             }
-            Err(reason) => {
-                // One that was lost may come back at once; one that cannot be had is left out.
-                shared.router.on_unreachable(&peer.name);
-                tokio::time::sleep(jittered(pause)).await;
-                pause = (pause * 2).min(LONGEST_PAUSE);
-                reason
-            }
+            Err(reason) => reason,
         };
         tracing::warn!(peer = %peer.name, address = peer.address, reason = ended, "no link");
+        shared.router.on_unreachable(&peer.name);
+        tokio::time::sleep(jittered(pause)).await;
+        pause = (pause * 2).min(LONGEST_PAUSE);
     }
 }
 
@@ -99,7 +106,7 @@ async fn connect(
     shared: &Shared,
     address: &str,
     expected: Option<&PeerAddress>,
-) -> Result<quinn::Connection, String> {
+) -> Result<(quinn::Connection, NodeIdentity), String> {
     let connecting = async {
         let remote = resolve(address, shared.config.address).await?;
         let mut config = shared.tls.load().client().map_err(|error| error.to_string())?;
@@ -119,13 +126,17 @@ async fn connect(
             Some(peer) if peer.name != found.name => {
                 Err(format!("the node there is `{}`", found.name))
             }
-            _ => Ok(()),
+            // A node that may have clients alone is asked nothing about channels it would own.
+            Some(peer) if peer.core && !found.core => {
+                Err(format!("the certificate of `{}` does not make it a core", found.name))
+            }
+            _ => Ok(found),
         }
     });
     if let Err(reason) = &checked {
         connection.close(frames::REFUSED.into(), reason.as_bytes());
     }
-    checked.map(|()| connection)
+    checked.map(|found| (connection, found))
 }
 
 async fn resolve(address: &str, own: SocketAddr) -> Result<SocketAddr, String> {
@@ -141,13 +152,14 @@ async fn resolve(address: &str, own: SocketAddr) -> Result<SocketAddr, String> {
 async fn run_lanes(
     shared: &Shared,
     peer: &PeerAddress,
+    identity: &NodeIdentity,
     connection: &quinn::Connection,
 ) -> LaneError {
     let mut lanes: FuturesUnordered<BoxFuture<'_, LaneError>> = FuturesUnordered::new();
     for lane in 0..limits::LINK_LANES {
         lanes.push(run_lane(shared, peer, connection, lane).boxed());
     }
-    lanes.push(run_rosters(shared, connection).boxed());
+    lanes.push(run_rosters(shared, identity, connection).boxed());
     let ended = lanes.next().await;
     ended.unwrap_or_else(|| LaneError::Lost("a link without lanes".into()))
 }
@@ -166,10 +178,15 @@ async fn run_lane(
     }
 }
 
-async fn run_rosters(shared: &Shared, connection: &quinn::Connection) -> LaneError {
+async fn run_rosters(
+    shared: &Shared,
+    identity: &NodeIdentity,
+    connection: &quinn::Connection,
+) -> LaneError {
     match open_lane(shared, connection, limits::LINK_LANES).await {
         Ok((mut sender, mut receiver)) => {
-            serve::exchange_rosters(&shared.router, &mut sender, &mut receiver).await
+            let peer = identity.speaker();
+            serve::exchange_rosters(&shared.router, &peer, &mut sender, &mut receiver).await
         }
         Err(error) => error,
     }
@@ -216,9 +233,9 @@ pub(crate) async fn ask_seeds(shared: Arc<Shared>, tasks: Tasks) {
 }
 
 async fn ask_seed(shared: &Shared, seed: &str) -> Result<(), String> {
-    let connection = connect(shared, seed, None).await?;
+    let (connection, identity) = connect(shared, seed, None).await?;
     // Both sides tell what they know at once; the links that follow from it do the rest.
-    let exchange = run_rosters(shared, &connection);
+    let exchange = run_rosters(shared, &identity, &connection);
     let ended = tokio::time::timeout(SEED_PAUSE, exchange).await;
     connection.close(frames::GOODBYE.into(), b"");
     match ended {

@@ -8,6 +8,7 @@
 //! A name of a host would say where a node is, and that changes; and a certificate for a web server
 //! must not make anybody a node.
 
+use sterna_core::link::serve::Speaker;
 use sterna_proto::NodeId;
 use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::{FromDer as _, X509Certificate};
@@ -46,6 +47,11 @@ impl NodeIdentity {
         let roles: Vec<&str> =
             roles.into_iter().filter(|(has, _)| *has).map(|(_, role)| role).collect();
         format!("{SCHEME}{}/{}?roles={}", self.cluster, self.name, roles.join(","))
+    }
+
+    /// The node, as it speaks on a lane of rosters.
+    pub(crate) fn speaker(&self) -> Speaker {
+        Speaker { name: self.name.clone(), edge: self.edge, core: self.core }
     }
 
     /// Reads such a URI.

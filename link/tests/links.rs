@@ -78,6 +78,7 @@ impl Running {
             incarnation: config.incarnation,
             edge: !core,
             core,
+            local_store: false,
             region: String::new(),
             zone: String::new(),
             link_address: String::new(),

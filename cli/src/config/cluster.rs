@@ -37,12 +37,18 @@ pub(crate) struct ClusterSettings {
 
 impl ClusterSettings {
     /// The node as it shows itself to others. `clients`: how many connections it takes.
-    pub(crate) fn to_core(&self, core: &CoreConfig, clients: usize) -> ClusterConfig {
+    pub(crate) fn to_core(
+        &self,
+        core: &CoreConfig,
+        clients: usize,
+        local_store: bool,
+    ) -> ClusterConfig {
         let node = NodeInfo {
             name: core.node.clone(),
             incarnation: core.incarnation,
             edge: self.roles.edge,
             core: self.roles.core,
+            local_store,
             region: self.region.clone(),
             zone: self.zone.clone(),
             link_address: self.advertise.clone(),

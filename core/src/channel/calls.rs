@@ -5,7 +5,7 @@ use bytes::Bytes;
 
 use sterna_proto::v1::reply::Result as Reply;
 use sterna_proto::v1::{ChannelAccess, ChannelKind, PresenceState, Role};
-use sterna_proto::{ChannelKey, ErrorCode, Offset, UserId, v1};
+use sterna_proto::{ChannelKey, ErrorCode, Offset, UserId, limits, v1};
 use sterna_storage::{ChannelRecord, Created, Membership, NewRecord, Origin};
 use tokio::sync::oneshot;
 
@@ -33,7 +33,9 @@ impl Shard {
         let queues = self.context.config.queues;
         let state = self.channels.entry(key).or_insert_with(|| {
             let turns = self.context.turns.clone();
-            ChannelState::new(call.command.channel.clone(), key, &queues, turns)
+            let mut state = ChannelState::new(call.command.channel.clone(), key, &queues, turns);
+            state.released = self.rehoming.is_lost(key);
+            state
         });
         state.used_at = tokio::time::Instant::now();
         if state.waiting.len() >= queues.channel_pending {
@@ -280,6 +282,11 @@ impl Shard {
         let (session, user) = (call.command.caller.session, &call.command.caller.identity.user);
         // A session that is not in the channel cannot become detached in it.
         if set != PresenceState::Online && !state.presence.contains(session, user) {
+            // Another owner has let others know of it, perhaps, and is not asked any more.
+            if set == PresenceState::Offline && self.context.config.head_watch.is_some() {
+                let gone = state.presence.absent(user);
+                self.spread_presence(key, gone);
+            }
             return;
         }
         let holder = (session, call.command.caller.edge);
@@ -335,6 +342,9 @@ fn may_create(call: &Call) -> Result<(), v1::Error> {
 
 fn check_publish(publish: &v1::Publish) -> Result<(), v1::Error> {
     let bad = |message: &str| Err(v1::Error::new(ErrorCode::BadRequest, message));
+    if publish.payload.len() > limits::PAYLOAD_BYTES {
+        return bad("the payload is too large");
+    }
     if !matches!(publish.client_msg_id.len(), 0 | 16) {
         return bad("a client_msg_id has 16 bytes");
     }

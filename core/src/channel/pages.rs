@@ -20,7 +20,8 @@ impl Shard {
         let Verb::Attach { subscribe, turn } = &mut call.command.verb else { return };
         let (subscribe, turn) = (std::mem::take(subscribe), *turn);
         let Some(state) = self.channels.get_mut(&key) else { return };
-        if let Some(link) = call.link {
+        // One that was closed while the call waited here is told nothing any more.
+        if let Some(link) = call.link.filter(|link| self.context.ports.is_open(*link)) {
             state.add_interest(link, subscribe.receipts);
         }
         if subscribe.presence {

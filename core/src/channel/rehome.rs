@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use sterna_proto::{ChannelKey, Offset};
 use sterna_storage::{Head, StorageError};
+use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use crate::channel::shard::Shard;
@@ -19,6 +20,10 @@ use crate::link::LinkPush;
 #[derive(Debug, Default)]
 pub(super) struct Rehoming {
     any_released: bool,
+    /// Slots that other nodes own.
+    lost: HashSet<u16>,
+    /// Who waits for this shard to have finished with them, and until when.
+    waiting: Option<(Instant, oneshot::Sender<()>)>,
     /// When the log is asked next whether it has gone on without this shard.
     next_look: Option<Instant>,
     looking: bool,
@@ -27,8 +32,27 @@ pub(super) struct Rehoming {
 /// Heads as the log has them.
 pub(super) type Heads = Vec<(ChannelKey, Option<Head>)>;
 
+/// How long what has been begun may keep the slots' next owner waiting.
+const FINISHING: Duration = Duration::from_secs(1);
+
+impl Rehoming {
+    pub fn is_lost(&mut self, key: ChannelKey) -> bool {
+        let lost = self.lost.contains(&key.slot());
+        self.any_released |= lost;
+        lost
+    }
+}
+
 impl Shard {
-    pub(super) fn on_rehomed(&mut self, lost: &HashSet<u16>, gained: &HashSet<u16>) {
+    /// `done` hears when everything that was begun in lost slots is finished.
+    pub(super) fn on_rehomed(
+        &mut self,
+        lost: &HashSet<u16>,
+        gained: &HashSet<u16>,
+        done: oneshot::Sender<()>,
+    ) {
+        self.rehoming.lost.extend(lost);
+        self.rehoming.lost.retain(|slot| !gained.contains(slot));
         for (key, state) in &mut self.channels {
             let slot = key.slot();
             if lost.contains(&slot) {
@@ -36,10 +60,14 @@ impl Shard {
                 self.rehoming.any_released = true;
             } else if gained.contains(&slot) {
                 state.released = false;
-                // Changed by others, perhaps (I11); the head is compared with every append.
-                state.roles.clear();
             }
         }
+        // What was known of channels that are owned again may be old; heads are compared anyway.
+        self.channels.retain(|key, state| !(gained.contains(&key.slot()) && state.is_idle()));
+        for state in self.channels.values_mut() {
+            state.roles.clear();
+        }
+        self.rehoming.waiting = Some((Instant::now() + FINISHING, done));
         self.drop_released();
     }
 
@@ -47,7 +75,7 @@ impl Shard {
     /// which nothing is left to be done.
     pub(super) fn drop_released(&mut self) {
         if !std::mem::take(&mut self.rehoming.any_released) {
-            return;
+            return self.tell_finished(true);
         }
         let released = self.channels.iter().filter(|(_, state)| state.released);
         let released: Vec<ChannelKey> = released.map(|(key, _)| *key).collect();
@@ -63,6 +91,17 @@ impl Shard {
             } else {
                 self.rehoming.any_released = true;
             }
+        }
+        self.tell_finished(!self.rehoming.any_released);
+    }
+
+    fn tell_finished(&mut self, finished: bool) {
+        let late = |until: Instant| until <= Instant::now();
+        if let Some((_, done)) =
+            self.rehoming.waiting.take_if(|(until, _)| finished || late(*until))
+        {
+            // Whoever asked may have ended.
+            let _ = done.send(());
         }
     }
 
@@ -85,6 +124,8 @@ impl Shard {
             return;
         }
         self.rehoming.next_look = Some(now + period);
+        // I11: a member may have been removed through another node.
+        self.channels.values_mut().for_each(|state| state.roles.clear());
         let wanted = self.channels.iter().filter(|(_, state)| {
             !state.interest.is_empty() && state.loaded && state.sequence.is_idle()
         });
@@ -108,8 +149,6 @@ impl Shard {
         };
         for (key, head) in heads {
             let Some(state) = self.channels.get_mut(&key) else { continue };
-            // I11: a member may have been removed through another node.
-            state.roles.clear();
             let stored = head.map_or(Offset::ZERO, |head| head.position.offset);
             let behind = stored > state.sequence.position().offset;
             if behind && state.sequence.is_idle() && !state.catching_up {

@@ -47,6 +47,8 @@ pub enum ShardCommand {
     Rehomed {
         lost: Arc<HashSet<u16>>,
         gained: Arc<HashSet<u16>>,
+        /// Hears when everything that was begun in the lost ones is finished, or late.
+        done: oneshot::Sender<()>,
     },
     /// Processes of edges that are alive.
     EdgesAlive {
@@ -157,7 +159,9 @@ impl Shard {
                 self.channels.values_mut().for_each(|state| state.remove_interest(link));
                 self.owed.debts.on_closed(link);
             }
-            ShardCommand::Rehomed { lost, gained } => self.on_rehomed(&lost, &gained),
+            ShardCommand::Rehomed { lost, gained, done } => {
+                self.on_rehomed(&lost, &gained, done);
+            }
             ShardCommand::EdgesAlive { edges } => self.drop_dead_edges(&edges),
         }
     }

@@ -265,10 +265,18 @@ impl Shard {
                 answer(call.reply, Ok(v1::reply::Result::Done(v1::Done {})));
             }
             Ok(false) => {
+                // Removed by an attempt whose answer was lost, perhaps: it hears nothing more either.
+                if let MemberChange::Removed(user) = change {
+                    state.roles.insert(user.clone(), None);
+                    self.evict(key, user);
+                }
                 let error = v1::Error::new(ErrorCode::BadRequest, "there is no such member");
                 answer(call.reply, Err(error));
             }
             Err(error) => {
+                // It may have taken effect: everybody's right is looked at again (I11).
+                state.roles.clear();
+                self.spread(key, &LinkPush::Moved { channel: key });
                 self.note_storage_error(&error);
                 answer(call.reply, Err(unavailable(&error)));
             }

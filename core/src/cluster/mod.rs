@@ -43,6 +43,8 @@ pub struct NodeInfo {
     pub edge: bool,
     /// Can own channels.
     pub core: bool,
+    /// Its publications lie on its own machine: it can be the only core.
+    pub local_store: bool,
     pub region: String,
     pub zone: String,
     /// Where other nodes reach it, `host:port`.
@@ -97,6 +99,7 @@ pub(crate) mod testing {
             incarnation: Incarnation(incarnation),
             edge: false,
             core: true,
+            local_store: false,
             region: "here".into(),
             zone: String::new(),
             link_address: format!("{name}:4444"),

@@ -30,7 +30,11 @@ impl View {
     /// `live`: the roster, this node included. `reachable`: whether a link leads to that node.
     pub fn new(own: &NodeInfo, live: &[NodeInfo], reachable: impl Fn(&NodeId) -> bool) -> Self {
         let owners = candidates(live, |node| node.core);
-        let relays = relays(own, live);
+        if has_conflict(live) {
+            return Self { routes: vec![Route::Nowhere; usize::from(SLOTS)] };
+        }
+        let mut relays = relays(own, live);
+        relays.retain(|relay| relay.name == own.name || reachable(&relay.name));
         let route = |slot| route(slot, own, &owners, &relays, &reachable);
         Self { routes: (0..SLOTS).map(route).collect() }
     }
@@ -53,6 +57,13 @@ impl View {
     pub fn owned(&self) -> usize {
         self.routes.iter().filter(|route| **route == Route::Here).count()
     }
+}
+
+/// Several cores, and one of them has its publications on its own machine: whoever took them for one
+/// would send half of a channel's life to an empty log (I1, I2). Rather nobody is served.
+pub fn has_conflict(live: &[NodeInfo]) -> bool {
+    let cores = live.iter().filter(|node| node.core);
+    cores.clone().count() > 1 && cores.clone().any(|node| node.local_store)
 }
 
 /// Serving nodes of a kind; leaving ones where there is nobody else.
@@ -190,6 +201,28 @@ mod tests {
         assert_eq!(View::new(&leaving, &live, |_| true).owned(), 0);
         let alone = [leaving.clone(), edge("e1")];
         assert_eq!(View::new(&leaving, &alone, |_| true).owned(), usize::from(SLOTS));
+    }
+
+    #[test]
+    fn cores_with_stores_of_their_own_are_not_taken_for_one() {
+        let mut alone = node("c1", 1);
+        alone.local_store = true;
+        let live = [alone.clone(), edge("e1")];
+        assert_eq!(View::new(&live[1], &live, |_| true).route(7), &Route::By(alone.name.clone()));
+        let two = [alone, node("c2", 1), edge("e1")];
+        for own in &two {
+            assert_eq!(View::new(own, &two, |_| true).route(7), &Route::Nowhere);
+        }
+    }
+
+    #[test]
+    fn a_relay_that_cannot_be_reached_is_passed_by() {
+        let mut live: Vec<NodeInfo> = vec![node("c1", 1)];
+        live.extend(["x1", "x2", "x3"].map(|name| in_region(edge(name), "far")));
+        let views = views(&live, &[("x1", "x2"), ("x1", "x3")]);
+        for slot in 0..SLOTS {
+            assert_eq!(views["x1"].route(slot), &Route::By(live[0].name.clone()));
+        }
     }
 
     #[test]

@@ -67,7 +67,9 @@ impl Debts {
                 Err(NoRoom::Full) => false,
             };
             if debt.moved {
-                return !sent(LinkPush::Moved { channel: *channel });
+                let settled = sent(LinkPush::Moved { channel: *channel });
+                *heads -= usize::from(settled && debt.head);
+                return !settled;
             }
             while let Some(push) = debt.evicts.last() {
                 if !sent(push.clone()) {

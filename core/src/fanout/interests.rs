@@ -59,6 +59,11 @@ impl Interests {
         }
     }
 
+    /// Whether anybody wants the channel.
+    pub fn wants(&self, channel: &ChannelKey) -> bool {
+        self.part(channel).channels.contains_key(channel)
+    }
+
     /// The link does not want the channel any more. True: nobody does.
     pub fn remove(&self, channel: ChannelKey, link: LinkId) -> bool {
         let mut part = self.part(&channel);

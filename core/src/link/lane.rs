@@ -13,9 +13,10 @@ use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio::time::Instant;
 
 use crate::channel::shard::{Call, ShardCommand};
+use crate::fanout::interests::Interests;
 use crate::link::turns::{Turns, out_of_turn};
 use crate::link::wire::{self as frames, BadFrame};
-use crate::link::{LinkCommand, LinkPush, LinkReply, Verb};
+use crate::link::{LinkCommand, LinkReply, Verb};
 
 /// What calls of one lane may weigh that have no answer yet: one for each, and one more for each
 /// [`WEIGHT_BYTES`] of payload. Full: the asker waits, then hears BUSY.
@@ -183,7 +184,6 @@ impl Lane {
                 taken.extend(asked.in_turn());
             }
         }
-        metrics::counter!("sterna_link_calls_resent_total").increment(taken.len() as u64);
         let waiting = std::mem::take(&mut state.waiting);
         for asked in waiting {
             if moved(&asked.command.key) {
@@ -192,6 +192,7 @@ impl Lane {
                 state.waiting.push_back(asked);
             }
         }
+        metrics::counter!("sterna_link_calls_resent_total").increment(taken.len() as u64);
         taken
     }
 
@@ -218,18 +219,17 @@ impl Lane {
         }
     }
 
-    /// Drives one connection of the lane until it ends. `on_push` takes what comes down; false: the
-    /// channel is not wanted here any more.
+    /// Drives one connection of the lane until it ends. What comes down goes to `interests`.
     pub async fn run<S: FrameSender, R: FrameReceiver>(
         &self,
         sender: &mut S,
         receiver: &mut R,
-        on_push: impl Fn(LinkPush) -> bool + Send + Sync,
+        interests: &Interests,
     ) -> LaneError {
         let _connected = self.start();
         tokio::select! {
-            Err(error) = self.send_all(sender) => error,
-            Err(error) = self.receive_all(receiver, on_push) => error,
+            Err(error) = self.send_all(sender, interests) => error,
+            Err(error) = self.receive_all(receiver, interests) => error,
         }
     }
 
@@ -250,10 +250,14 @@ impl Lane {
         Connected(self)
     }
 
-    async fn send_all<S: FrameSender>(&self, sender: &mut S) -> Result<(), LaneError> {
+    async fn send_all<S: FrameSender>(
+        &self,
+        sender: &mut S,
+        interests: &Interests,
+    ) -> Result<(), LaneError> {
         let mut out = Vec::new();
         loop {
-            self.next_frames(&mut out);
+            self.next_frames(&mut out, |channel| interests.wants(channel));
             if out.is_empty() {
                 self.added.notified().await;
             } else {
@@ -262,9 +266,12 @@ impl Lane {
         }
     }
 
-    fn next_frames(&self, out: &mut Vec<wire::Frame>) {
+    /// `wanted`: somebody has attached to the channel since it was to be detached. The owner must
+    /// not hear of it then, since the attach may have gone out before.
+    fn next_frames(&self, out: &mut Vec<wire::Frame>, wanted: impl Fn(&ChannelKey) -> bool) {
         let mut state = self.state();
-        out.extend(state.detaches.drain(..).map(frames::detach));
+        let detaches = state.detaches.drain(..).filter(|channel| !wanted(channel));
+        out.extend(detaches.map(frames::detach));
         while out.len() < CALLS_PER_WRITE {
             let Some(asked) = state.waiting.pop_front() else { break };
             // The owner may be another process than the one that has refused what was before.
@@ -279,7 +286,7 @@ impl Lane {
     async fn receive_all<R: FrameReceiver>(
         &self,
         receiver: &mut R,
-        on_push: impl Fn(LinkPush) -> bool + Send + Sync,
+        interests: &Interests,
     ) -> Result<(), LaneError> {
         let mut received = Vec::new();
         loop {
@@ -297,7 +304,7 @@ impl Lane {
                     other => {
                         let Some(push) = frames::link_push(other)? else { continue };
                         let channel = push.channel();
-                        if !on_push(push) {
+                        if !interests.spread(&push) {
                             self.detach(channel);
                         }
                     }
@@ -328,7 +335,9 @@ impl Drop for Connected<'_> {
 fn repeatable(asked: Asked) -> Option<Asked> {
     let unsafe_twice = match &asked.command.verb {
         Verb::Publish(publish) => publish.client_seq == 0,
-        Verb::CreateChannel(_) | Verb::RemoveMember(_) => true,
+        Verb::CreateChannel(_) | Verb::SetMember(_) | Verb::RemoveMember(_) => true,
+        // Nobody waits for the answer, and who has left must not come back by it.
+        Verb::Attach { .. } if asked.reply.is_closed() => return None,
         _ => false,
     };
     if !unsafe_twice {

@@ -54,7 +54,7 @@ async fn calls_of_a_channel_are_taken_in_their_order_and_the_rest_stays() {
         .map(|(channel, seq)| ask(&lane, command(channel, publish(seq))))
         .collect();
     let _connected = lane.start();
-    lane.next_frames(&mut Vec::new());
+    lane.next_frames(&mut Vec::new(), |_| false);
     let later = ask(&lane, command("a", publish(4)));
     let a = ChannelId::new("a").unwrap().key();
     let taken = lane.take(|channel| *channel == a);
@@ -80,7 +80,7 @@ async fn i13_what_is_behind_a_refused_one_goes_no_other_way() {
     };
     let _connected = lane.start();
     let answers: Vec<_> = (1..=3).map(ask).collect();
-    lane.next_frames(&mut Vec::new());
+    lane.next_frames(&mut Vec::new(), |_| false);
     let waiting = ask(4);
     let refused = lane.state().sent.remove(&1).unwrap();
     refused.answer(Err(v1::Error::new(ErrorCode::Unavailable, "for the moment")));
@@ -142,6 +142,32 @@ async fn i12_detaches_that_wait_are_bounded() {
     let dropped = snapshotter.snapshot().into_vec();
     let dropped = dropped.iter().map(|(key, ..)| key.key().name());
     assert!(dropped.into_iter().any(|name| name == "sterna_link_detaches_dropped_total"));
+}
+
+#[tokio::test]
+async fn i5_a_detach_is_forgotten_when_somebody_has_attached_since() {
+    let lane = Lane::new();
+    let _connected = lane.start();
+    let channel = ChannelId::new("a").unwrap().key();
+    let mut out = Vec::new();
+    lane.detach(channel);
+    lane.next_frames(&mut out, |wanted| *wanted == channel);
+    assert!(out.is_empty(), "the attach may have gone out before");
+    lane.detach(channel);
+    lane.next_frames(&mut out, |_| false);
+    assert_eq!(out.len(), 1);
+}
+
+#[tokio::test]
+async fn an_attach_whose_asker_is_gone_is_not_sent_again() {
+    let lane = Lane::new();
+    let _connected = lane.start();
+    let verb = Verb::Attach { subscribe: v1::Subscribe::default(), turn: 1 };
+    let (gone, waits) = (ask(&lane, command("a", verb.clone())), ask(&lane, command("a", verb)));
+    lane.next_frames(&mut Vec::new(), |_| false);
+    drop(gone);
+    assert_eq!(lane.take(|_| true).len(), 1);
+    drop(waits);
 }
 
 #[test]

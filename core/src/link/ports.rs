@@ -64,6 +64,11 @@ impl LinkPorts {
         self.ports.write().unwrap_or_else(PoisonError::into_inner).open.remove(&link);
     }
 
+    /// Whether there is such a link.
+    pub fn is_open(&self, link: LinkId) -> bool {
+        self.ports.read().unwrap_or_else(PoisonError::into_inner).open.contains_key(&link)
+    }
+
     /// How many links there are.
     pub fn count(&self) -> usize {
         self.ports.read().unwrap_or_else(PoisonError::into_inner).open.len()

@@ -13,12 +13,12 @@ use ahash::RandomState;
 use sterna_proto::id::SLOTS;
 use sterna_proto::link::v1 as wire;
 use sterna_proto::{ChannelKey, ErrorCode, NodeId, v1};
-use tokio::sync::{Notify, OwnedSemaphorePermit, mpsc, watch};
+use tokio::sync::{Notify, OwnedSemaphorePermit, mpsc, oneshot, watch};
 use tracing::Instrument as _;
 
 use crate::channel::shard::ShardCommand;
 use crate::cluster::roster::Roster;
-use crate::cluster::view::{Route, View};
+use crate::cluster::view::{Route, View, has_conflict};
 use crate::cluster::{ClusterConfig, Incarnation, NodeInfo, NodeState};
 use crate::config::QueueLimits;
 use crate::fanout::interests::Interests;
@@ -26,7 +26,7 @@ use crate::link::lane::{Asked, FrameReceiver, FrameSender, Lane, LaneError};
 use crate::link::memory::MemoryLink;
 use crate::link::peer::Peer;
 use crate::link::ports::{LinkId, LinkPorts, LinkReceiver};
-use crate::link::turns::{Turns, out_of_turn};
+use crate::link::turns::{Turn, Turns, out_of_turn};
 use crate::link::{Answered, Calling, Link, LinkCommand, Verb};
 
 /// Nodes that pass a command on before it is carried out where it is: rosters that differ could
@@ -48,6 +48,8 @@ pub struct Router {
     interests: Interests,
     roster: Mutex<Roster>,
     routing: RwLock<Routing>,
+    /// Where calls of parked slots wait; never connected.
+    parking: Arc<Lane>,
     /// Counts changes of the roster, beats of this node among them.
     beats: watch::Sender<u64>,
     /// A route may have become another one.
@@ -59,6 +61,8 @@ pub struct Router {
 #[derive(Debug)]
 struct Routing {
     view: View,
+    /// Slots that this node gives away: until its shards have finished with them, calls wait.
+    parked: HashSet<u16>,
     peers: HashMap<NodeId, Arc<Peer>, RandomState>,
 }
 
@@ -66,6 +70,8 @@ struct Routing {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PeerAddress {
     pub name: NodeId,
+    /// It is to own channels.
+    pub core: bool,
     pub incarnation: Incarnation,
     pub address: String,
 }
@@ -108,7 +114,12 @@ impl Router {
             ports,
             turns,
             roster: Mutex::new(roster),
-            routing: RwLock::new(Routing { view, peers: HashMap::default() }),
+            routing: RwLock::new(Routing {
+                view,
+                parked: HashSet::new(),
+                peers: HashMap::default(),
+            }),
+            parking: Arc::new(Lane::new()),
             beats: watch::Sender::new(0),
             stale: Notify::new(),
             superseded: watch::Sender::new(None),
@@ -160,6 +171,7 @@ impl Router {
         });
         wanted
             .map(|node| PeerAddress {
+                core: node.core,
                 name: node.name,
                 incarnation: node.incarnation,
                 address: node.link_address,
@@ -200,10 +212,12 @@ impl Router {
     pub fn on_roster(&self, nodes: Vec<wire::Node>) {
         let before = self.live();
         if let Err(superseded) = self.roster().merge(nodes, now()) {
-            self.end(superseded.to_string());
+            // Hearsay: only the store's word ends a process.
+            tracing::error!(%superseded, "another node says so");
         }
         if self.live() != before {
             self.stale.notify_one();
+            self.beats.send_modify(|beats| *beats += 1);
         }
     }
 
@@ -270,13 +284,14 @@ impl Router {
         let routing = self.routing();
         match self.next_hop(&routing, &command) {
             Hop::Local(shards) => {
-                let shards = shards.clone();
-                drop(routing);
                 if let (Some(link), Verb::Attach { .. }) = (link, &command.verb) {
                     // It was passed on before, perhaps.
                     self.interests.remove(command.key, link);
                 }
-                MemoryLink::new(shards, link, self.queues.mailbox_patience).call(command)
+                // With the routing locked, so that it is in front of the news that a slot is lost.
+                let turn = self.turns.turn_of(&command);
+                let local = MemoryLink::new(shards.clone(), link, self.queues.mailbox_patience);
+                self.noting(turn, local.call(command))
             }
             Hop::Lane(lane) => {
                 let lane = lane.clone();
@@ -288,7 +303,28 @@ impl Router {
                     }
                 }
             }
-            Hop::Nowhere => refused(nowhere()),
+            Hop::Nowhere => {
+                self.turns.note(&command, &Err(nowhere()));
+                refused(nowhere())
+            }
+        }
+    }
+
+    /// A call that finds no room is refused before its owner knows of it: what is behind it must not
+    /// go on either.
+    fn noting(&self, turn: Option<Turn>, calling: Calling) -> Calling {
+        match (calling, turn) {
+            (Calling::Waiting(sent), Some(turn)) => {
+                let turns = self.turns.clone();
+                Calling::Waiting(Box::pin(async move {
+                    let sent = sent.await;
+                    if sent.as_ref().is_err_and(|error| error.retryable) {
+                        turns.note_turn(&turn);
+                    }
+                    sent
+                }))
+            }
+            (calling, _) => calling,
         }
     }
 
@@ -319,7 +355,7 @@ impl Router {
         // The peer knows of no interest on this connection.
         let slots = self.slots_by(&peer.name);
         self.announce(|channel| Peer::lane_of(channel) == lane && slots.contains(&channel.slot()));
-        lane_end.run(sender, receiver, |push| self.interests.spread(&push)).await
+        lane_end.run(sender, receiver, &self.interests).await
     }
 
     /// No connection to the peer could be made.
@@ -333,46 +369,88 @@ impl Router {
         self.stale.notified().await;
     }
 
-    /// Looks at the roster and the links again.
+    /// Looks at the roster and the links again. Slots that this node gives away wait until its shards
+    /// have finished with them: what is new must not overtake what waits there (I13).
     pub(crate) async fn refresh(&self) {
-        let Some((lost, gained)) = self.change_view() else { return };
-        metrics::gauge!("sterna_core_slots_held").set(self.owned_slots() as f64);
-        let (lost, gained) = (Arc::new(lost), Arc::new(gained));
-        for shard in self.shards.iter().flat_map(|shards| shards.iter()) {
-            let (lost, gained) = (lost.clone(), gained.clone());
-            let _ = shard.send(ShardCommand::Rehomed { lost, gained }).await;
+        let lost = self.park_lost();
+        if !lost.is_empty() {
+            self.tell_shards(lost, HashSet::new()).await;
+        }
+        if let Some(gained) = self.change_view() {
+            metrics::gauge!("sterna_core_slots_held").set(self.owned_slots() as f64);
+            self.tell_shards(HashSet::new(), gained).await;
         }
     }
 
-    /// Returns the slots that this node owned until now and those that it owns from now on.
-    fn change_view(&self) -> Option<(HashSet<u16>, HashSet<u16>)> {
-        let (live, own, wanted) = (self.live(), self.own(), self.wanted_peers());
+    /// Tells all shards and waits until they have finished, which they do within a second.
+    async fn tell_shards(&self, lost: HashSet<u16>, gained: HashSet<u16>) {
+        let (lost, gained) = (Arc::new(lost), Arc::new(gained));
+        let mut finishing = Vec::new();
+        for shard in self.shards.iter().flat_map(|shards| shards.iter()) {
+            let (done, finished) = oneshot::channel();
+            let (lost, gained) = (lost.clone(), gained.clone());
+            if shard.send(ShardCommand::Rehomed { lost, gained, done }).await.is_ok() {
+                finishing.push(finished);
+            }
+        }
+        for finished in finishing {
+            // A shard that has ended has nothing left to finish.
+            let _ = finished.await;
+        }
+    }
+
+    /// Parks the slots that this node owns no longer, and returns them.
+    fn park_lost(&self) -> HashSet<u16> {
         let mut routing = self.routing.write().unwrap_or_else(PoisonError::into_inner);
+        let new = self.view(&mut routing);
+        let owned = |slot: &u16| *routing.view.route(*slot) == Route::Here;
+        let lost: HashSet<u16> = routing.view.moved(&new).filter(owned).collect();
+        routing.parked.clone_from(&lost);
+        lost
+    }
+
+    /// The view that follows from what is known now.
+    fn view(&self, routing: &mut Routing) -> View {
+        let (live, own, wanted) = (self.live(), self.own(), self.wanted_peers());
+        if has_conflict(&live) {
+            tracing::error!(
+                "there are several cores, and one of them has its store on its own machine: give all \
+                 cores one database. Nobody is served until then"
+            );
+        }
         routing.keep_peers(&wanted);
         let peers = &routing.peers;
         let reachable = |name: &NodeId| peers.get(name).is_none_or(|peer| peer.is_reachable());
-        let view = View::new(&own, &live, reachable);
-        let moved: HashSet<u16> = routing.view.moved(&view).collect();
+        View::new(&own, &live, reachable)
+    }
+
+    /// Takes the new ways. Returns the slots that this node owns from now on.
+    fn change_view(&self) -> Option<HashSet<u16>> {
+        let mut routing = self.routing.write().unwrap_or_else(PoisonError::into_inner);
+        let parked = std::mem::take(&mut routing.parked);
+        let view = self.view(&mut routing);
+        let mut moved: HashSet<u16> = routing.view.moved(&view).collect();
+        // What was parked has to go on, wherever.
+        moved.extend(parked);
         if moved.is_empty() {
             return None;
         }
         let old = std::mem::replace(&mut routing.view, view);
-        let here = |view: &View| -> HashSet<u16> {
-            moved.iter().copied().filter(|slot| *view.route(*slot) == Route::Here).collect()
-        };
-        let changed = (here(&old), here(&routing.view));
+        let here = |slot: &u16| *routing.view.route(*slot) == Route::Here;
+        let gained = moved.iter().copied().filter(here).collect();
         self.leave_lanes(&routing, &old, &moved);
         self.give_moved(&routing, &moved);
         drop(routing);
         self.announce(|channel| moved.contains(&channel.slot()));
         tracing::info!(moved = moved.len(), owned = self.owned_slots(), "slots have moved");
-        Some(changed)
+        Some(gained)
     }
 
     /// Forgets what has waited for too long and sends what links had no room for.
     pub(crate) fn on_tick(&self) {
         let now = tokio::time::Instant::now();
         let peers: Vec<Arc<Peer>> = self.routing().peers.values().cloned().collect();
+        self.parking.expire(now, self.config.patience);
         for peer in peers {
             peer.lanes.iter().for_each(|lane| lane.expire(now, self.config.patience));
         }
@@ -382,6 +460,9 @@ impl Router {
 
     fn next_hop<'a>(&'a self, routing: &'a Routing, command: &LinkCommand) -> Hop<'a> {
         let here = self.shards.as_ref().map_or(Hop::Nowhere, Hop::Local);
+        if routing.parked.contains(&command.key.slot()) {
+            return Hop::Lane(&self.parking);
+        }
         match routing.view.route(command.key.slot()) {
             Route::Here => here,
             Route::By(_) if command.hops >= MAX_HOPS => here,
@@ -426,6 +507,7 @@ impl Router {
         Calling::Waiting(Box::pin(async move {
             let Some(room) = lane.room(&command, patience).await else {
                 metrics::counter!("sterna_core_mailbox_busy_total").increment(1);
+                router.turns.note(&command, &Err(crate::link::memory::busy()));
                 return Err(crate::link::memory::busy());
             };
             // The way may have changed meanwhile.
@@ -470,13 +552,15 @@ impl Router {
     /// Puts calls that wait for an answer onto their new ways, in their order. A link that attaches
     /// is told to attach again, so that nothing is registered for it here.
     fn give_moved(&self, routing: &Routing, moved: &HashSet<u16>) {
-        for lane in routing.peers.values().flat_map(|peer| &peer.lanes) {
-            for asked in lane.take(|channel| moved.contains(&channel.slot())) {
-                match self.next_hop(routing, &asked.command) {
-                    Hop::Lane(new) => new.push(asked),
-                    Hop::Local(shards) => asked.carry_out(shards),
-                    Hop::Nowhere => asked.answer(Err(nowhere())),
-                }
+        let lanes = routing.peers.values().flat_map(|peer| &peer.lanes).chain([&self.parking]);
+        let take = |lane: &Arc<Lane>| lane.take(|channel| moved.contains(&channel.slot()));
+        // All first: what is given may be on its way a moment later.
+        let taken: Vec<Asked> = lanes.flat_map(take).collect();
+        for asked in taken {
+            match self.next_hop(routing, &asked.command) {
+                Hop::Lane(new) => new.push(asked),
+                Hop::Local(shards) => asked.carry_out(shards),
+                Hop::Nowhere => asked.answer(Err(nowhere())),
             }
         }
     }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt as _, StreamExt as _};
+use sterna_proto::NodeId;
 use sterna_proto::link::v1::{self as wire, frame::Body};
 use tokio::sync::mpsc;
 
@@ -130,9 +131,29 @@ fn count_copies(pushes: &[LinkPush], wide: bool) {
     metrics::counter!("sterna_link_copies_total", "scope" => scope).increment(copies as u64);
 }
 
+/// The node at the other end, as its certificate has it.
+#[derive(Debug, Clone)]
+pub struct Speaker {
+    pub name: NodeId,
+    pub edge: bool,
+    pub core: bool,
+}
+
+impl Speaker {
+    /// What it says of itself goes as far as its certificate; what it says of others is checked when
+    /// they are dialled.
+    fn mask(&self, nodes: &mut [wire::Node]) {
+        for node in nodes.iter_mut().filter(|node| node.name == self.name.as_str()) {
+            node.edge &= self.edge;
+            node.core &= self.core;
+        }
+    }
+}
+
 /// Exchanges rosters with a peer until the connection ends; the same at both ends.
 pub async fn exchange_rosters<S: FrameSender, R: FrameReceiver>(
     router: &Arc<Router>,
+    speaker: &Speaker,
     sender: &mut S,
     receiver: &mut R,
 ) -> LaneError {
@@ -151,7 +172,8 @@ pub async fn exchange_rosters<S: FrameSender, R: FrameReceiver>(
         loop {
             receiver.receive(&mut received).await?;
             for body in received.drain(..).filter_map(|frame| frame.body) {
-                if let Body::Roster(roster) = body {
+                if let Body::Roster(mut roster) = body {
+                    speaker.mask(&mut roster.nodes);
                     router.on_roster(roster.nodes);
                 }
             }

@@ -18,6 +18,14 @@ pub const TURNS: usize = 16_384;
 /// Parts with a lock of their own.
 const PARTS: usize = 64;
 
+/// A publication among others of its client.
+#[derive(Debug, Clone)]
+pub struct Turn {
+    key: ChannelKey,
+    client: ClientId,
+    client_seq: u64,
+}
+
 /// Earliest refused publications, by channel and client.
 #[derive(Debug)]
 pub struct Turns {
@@ -49,6 +57,17 @@ impl Turns {
         {
             self.note_refused(command.key, client, client_seq);
         }
+    }
+
+    /// Whose turn a command is; `None` where order does not matter.
+    pub fn turn_of(&self, command: &LinkCommand) -> Option<Turn> {
+        let (client, client_seq) = turn(command)?;
+        Some(Turn { key: command.key, client: client.clone(), client_seq })
+    }
+
+    /// Remembers that it was refused for the moment.
+    pub fn note_turn(&self, turn: &Turn) {
+        self.note_refused(turn.key, &turn.client, turn.client_seq);
     }
 
     /// The same for a publication of which no more is known.

@@ -64,6 +64,11 @@ impl Presence {
         (self.user_state(user) != before).then(|| self.member(user))
     }
 
+    /// That a user is not here, if so.
+    pub fn absent(&self, user: &UserId) -> Option<v1::PresenceMember> {
+        self.entries(user).is_empty().then(|| self.member(user))
+    }
+
     /// The user is out with all sessions; what others should hear.
     pub fn remove_user(&mut self, user: &UserId) -> Option<v1::PresenceMember> {
         self.users.remove(user).map(|_| self.member(user))

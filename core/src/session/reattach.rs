@@ -46,7 +46,7 @@ impl Session {
             }
             Ok(other) => tracing::error!(?other, "an attach was answered by something else"),
             Err(error) if error.retryable => {
-                if self.subscriptions.contains_key(&key) {
+                if self.subscriptions.contains_key(&key) && !self.unattached.contains(&key) {
                     self.unattached.push(key);
                 }
             }

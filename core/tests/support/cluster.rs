@@ -9,7 +9,8 @@ use std::time::Duration;
 use bytes::BytesMut;
 use sterna_core::cluster::{ClusterConfig, Incarnation, NodeInfo, NodeState};
 use sterna_core::link::lane::{FrameReceiver, FrameSender, LaneError};
-use sterna_core::link::serve;
+use sterna_core::link::router::Router;
+use sterna_core::link::serve::{self, Speaker};
 use sterna_core::{CoreConfig, Node, SystemClock, Worker};
 use sterna_proto::link::v1::Frame;
 use sterna_proto::{LinkDecoder, NodeId, codec, limits, v1};
@@ -63,6 +64,7 @@ pub fn cluster_of(role: Role, config: &CoreConfig) -> ClusterConfig {
         incarnation: config.incarnation,
         edge: true,
         core: role.core,
+        local_store: false,
         region: role.region.into(),
         zone: String::new(),
         link_address: format!("{}:4444", role.name),
@@ -208,13 +210,21 @@ impl Cluster {
         }
         let ((mut up, mut up_end), (mut down, mut down_end)) = (wire(), wire());
         ends.push(Box::pin(async move {
-            serve::exchange_rosters(asking, &mut up, &mut down_end).await
+            let peer = speaker(answering);
+            serve::exchange_rosters(asking, &peer, &mut up, &mut down_end).await
         }));
         ends.push(Box::pin(async move {
-            serve::exchange_rosters(answering, &mut down, &mut up_end).await
+            let peer = speaker(asking);
+            serve::exchange_rosters(answering, &peer, &mut down, &mut up_end).await
         }));
         futures_util::StreamExt::next(&mut ends).await.unwrap()
     }
+}
+
+/// As the node's certificate would have it.
+fn speaker(router: &Router) -> Speaker {
+    let own = router.own();
+    Speaker { name: own.name, edge: own.edge, core: own.core }
 }
 
 /// Bytes of one direction.

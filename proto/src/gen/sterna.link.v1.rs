@@ -272,6 +272,9 @@ pub struct Node {
     /// How long ago the sender heard of this beat.
     #[prost(uint32, tag = "13")]
     pub age_ms: u32,
+    /// Its publications lie on its own machine: it can be the only core.
+    #[prost(bool, tag = "14")]
+    pub local_store: bool,
 }
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
 #[repr(i32)]
