@@ -294,10 +294,12 @@ impl Running {
     }
 
     fn reload(&self) {
-        let of_clients = self.edge.as_ref().map_or(Ok(()), Edge::reload_certificate);
-        let of_links = self.links.as_ref().map_or(Ok(()), Links::reload_certificate);
-        note_reload("clients", of_clients.map_err(anyhow::Error::from));
-        note_reload("links", of_links.map_err(anyhow::Error::from));
+        if let Some(edge) = &self.edge {
+            note_reload("clients", edge.reload_certificate().map_err(anyhow::Error::from));
+        }
+        if let Some(links) = &self.links {
+            note_reload("links", links.reload_certificate().map_err(anyhow::Error::from));
+        }
     }
 
     async fn end(self, ending: Ending) -> ExitCode {
