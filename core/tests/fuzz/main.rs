@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod client;
+mod link;
 mod log;
 mod queues;
 mod session;
