@@ -14,6 +14,7 @@ pub mod ports;
 pub mod router;
 pub mod serve;
 pub mod turns;
+mod ways;
 pub mod wire;
 
 use std::fmt::{self, Debug};

@@ -2,8 +2,7 @@
 //! One for each node of a cluster, shared by its workers, by the lanes that other nodes have opened
 //! to it, and by whoever dials.
 //!
-//! When the view changes, calls without an answer and everything newer take the new way in their
-//! order, and whoever is subscribed attaches there.
+//! What happens when the ways change is told in [`ways`](super::ways).
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
@@ -13,12 +12,12 @@ use ahash::RandomState;
 use sterna_proto::id::SLOTS;
 use sterna_proto::link::v1 as wire;
 use sterna_proto::{ChannelKey, ErrorCode, NodeId, v1};
-use tokio::sync::{Notify, OwnedSemaphorePermit, mpsc, oneshot, watch};
+use tokio::sync::{Notify, OwnedSemaphorePermit, mpsc, watch};
 use tracing::Instrument as _;
 
 use crate::channel::shard::ShardCommand;
 use crate::cluster::roster::Roster;
-use crate::cluster::view::{Route, View, has_conflict};
+use crate::cluster::view::{Route, View};
 use crate::cluster::{ClusterConfig, Incarnation, NodeInfo, NodeState};
 use crate::config::QueueLimits;
 use crate::fanout::interests::Interests;
@@ -34,7 +33,7 @@ use crate::link::{Answered, Calling, Link, LinkCommand, Verb};
 const MAX_HOPS: u32 = 3;
 
 /// The shards of a node that owns channels.
-type Shards = Arc<[mpsc::Sender<ShardCommand>]>;
+pub(super) type Shards = Arc<[mpsc::Sender<ShardCommand>]>;
 
 /// See the module.
 #[derive(Debug)]
@@ -42,14 +41,14 @@ pub struct Router {
     config: ClusterConfig,
     queues: QueueLimits,
     /// `None` on a node that owns no channels.
-    shards: Option<Shards>,
+    pub(super) shards: Option<Shards>,
     ports: Arc<LinkPorts>,
     turns: Arc<Turns>,
-    interests: Interests,
+    pub(super) interests: Interests,
     roster: Mutex<Roster>,
-    routing: RwLock<Routing>,
+    pub(super) routing: RwLock<Routing>,
     /// Where calls of parked slots wait; never connected.
-    parking: Arc<Lane>,
+    pub(super) parking: Arc<Lane>,
     /// Counts changes of the roster, beats of this node among them.
     beats: watch::Sender<u64>,
     /// A route may have become another one.
@@ -59,11 +58,11 @@ pub struct Router {
 }
 
 #[derive(Debug)]
-struct Routing {
-    view: View,
+pub(super) struct Routing {
+    pub(super) view: View,
     /// Slots that this node gives away: until its shards have finished with them, calls wait.
-    parked: HashSet<u16>,
-    peers: HashMap<NodeId, Arc<Peer>, RandomState>,
+    pub(super) parked: HashSet<u16>,
+    pub(super) peers: HashMap<NodeId, Arc<Peer>, RandomState>,
 }
 
 /// A node to which a link is wanted.
@@ -77,7 +76,7 @@ pub struct PeerAddress {
 }
 
 /// Where a command goes next.
-enum Hop<'a> {
+pub(super) enum Hop<'a> {
     Local(&'a Shards),
     Lane(&'a Arc<Lane>),
     Nowhere,
@@ -85,7 +84,7 @@ enum Hop<'a> {
 
 impl Routing {
     /// Has a peer for everybody to whom a link should lead, and none that is gone.
-    fn keep_peers(&mut self, wanted: &[PeerAddress]) {
+    pub(super) fn keep_peers(&mut self, wanted: &[PeerAddress]) {
         let names: HashSet<&NodeId> = wanted.iter().map(|peer| &peer.name).collect();
         self.peers.retain(|name, peer| names.contains(name) || !peer.is_idle());
         for name in names {
@@ -369,83 +368,6 @@ impl Router {
         self.stale.notified().await;
     }
 
-    /// Looks at the roster and the links again. Slots that this node gives away wait until its shards
-    /// have finished with them: what is new must not overtake what waits there (I13).
-    pub(crate) async fn refresh(&self) {
-        let lost = self.park_lost();
-        if !lost.is_empty() {
-            self.tell_shards(lost, HashSet::new()).await;
-        }
-        if let Some(gained) = self.change_view() {
-            metrics::gauge!("sterna_core_slots_held").set(self.owned_slots() as f64);
-            self.tell_shards(HashSet::new(), gained).await;
-        }
-    }
-
-    /// Tells all shards and waits until they have finished, which they do within a second.
-    async fn tell_shards(&self, lost: HashSet<u16>, gained: HashSet<u16>) {
-        let (lost, gained) = (Arc::new(lost), Arc::new(gained));
-        let mut finishing = Vec::new();
-        for shard in self.shards.iter().flat_map(|shards| shards.iter()) {
-            let (done, finished) = oneshot::channel();
-            let (lost, gained) = (lost.clone(), gained.clone());
-            if shard.send(ShardCommand::Rehomed { lost, gained, done }).await.is_ok() {
-                finishing.push(finished);
-            }
-        }
-        for finished in finishing {
-            // A shard that has ended has nothing left to finish.
-            let _ = finished.await;
-        }
-    }
-
-    /// Parks the slots that this node owns no longer, and returns them.
-    fn park_lost(&self) -> HashSet<u16> {
-        let mut routing = self.routing.write().unwrap_or_else(PoisonError::into_inner);
-        let new = self.view(&mut routing);
-        let owned = |slot: &u16| *routing.view.route(*slot) == Route::Here;
-        let lost: HashSet<u16> = routing.view.moved(&new).filter(owned).collect();
-        routing.parked.clone_from(&lost);
-        lost
-    }
-
-    /// The view that follows from what is known now.
-    fn view(&self, routing: &mut Routing) -> View {
-        let (live, own, wanted) = (self.live(), self.own(), self.wanted_peers());
-        if has_conflict(&live) {
-            tracing::error!(
-                "there are several cores, and one of them has its store on its own machine: give all \
-                 cores one database. Nobody is served until then"
-            );
-        }
-        routing.keep_peers(&wanted);
-        let peers = &routing.peers;
-        let reachable = |name: &NodeId| peers.get(name).is_none_or(|peer| peer.is_reachable());
-        View::new(&own, &live, reachable)
-    }
-
-    /// Takes the new ways. Returns the slots that this node owns from now on.
-    fn change_view(&self) -> Option<HashSet<u16>> {
-        let mut routing = self.routing.write().unwrap_or_else(PoisonError::into_inner);
-        let parked = std::mem::take(&mut routing.parked);
-        let view = self.view(&mut routing);
-        let mut moved: HashSet<u16> = routing.view.moved(&view).collect();
-        // What was parked has to go on, wherever.
-        moved.extend(parked);
-        if moved.is_empty() {
-            return None;
-        }
-        let old = std::mem::replace(&mut routing.view, view);
-        let here = |slot: &u16| *routing.view.route(*slot) == Route::Here;
-        let gained = moved.iter().copied().filter(here).collect();
-        self.leave_lanes(&routing, &old, &moved);
-        self.give_moved(&routing, &moved);
-        drop(routing);
-        self.announce(|channel| moved.contains(&channel.slot()));
-        tracing::info!(moved = moved.len(), owned = self.owned_slots(), "slots have moved");
-        Some(gained)
-    }
-
     /// Forgets what has waited for too long and sends what links had no room for.
     pub(crate) fn on_tick(&self) {
         let now = tokio::time::Instant::now();
@@ -458,7 +380,7 @@ impl Router {
         metrics::gauge!("sterna_link_interests_held").set(self.interests.len() as f64);
     }
 
-    fn next_hop<'a>(&'a self, routing: &'a Routing, command: &LinkCommand) -> Hop<'a> {
+    pub(super) fn next_hop<'a>(&'a self, routing: &'a Routing, command: &LinkCommand) -> Hop<'a> {
         let here = self.shards.as_ref().map_or(Hop::Nowhere, Hop::Local);
         if routing.parked.contains(&command.key.slot()) {
             return Hop::Lane(&self.parking);
@@ -538,34 +460,7 @@ impl Router {
         peer.or_insert_with(|| Arc::new(Peer::new(name.clone()))).clone()
     }
 
-    /// Whoever owned the channels until now need not send any more.
-    fn leave_lanes(&self, routing: &Routing, old: &View, moved: &HashSet<u16>) {
-        for channel in self.interests.channels(|channel| moved.contains(&channel.slot())) {
-            if let Route::By(before) = old.route(channel.slot())
-                && let Some(peer) = routing.peers.get(before)
-            {
-                peer.lane(&channel).detach(channel);
-            }
-        }
-    }
-
-    /// Puts calls that wait for an answer onto their new ways, in their order. A link that attaches
-    /// is told to attach again, so that nothing is registered for it here.
-    fn give_moved(&self, routing: &Routing, moved: &HashSet<u16>) {
-        let lanes = routing.peers.values().flat_map(|peer| &peer.lanes).chain([&self.parking]);
-        let take = |lane: &Arc<Lane>| lane.take(|channel| moved.contains(&channel.slot()));
-        // All first: what is given may be on its way a moment later.
-        let taken: Vec<Asked> = lanes.flat_map(take).collect();
-        for asked in taken {
-            match self.next_hop(routing, &asked.command) {
-                Hop::Lane(new) => new.push(asked),
-                Hop::Local(shards) => asked.carry_out(shards),
-                Hop::Nowhere => asked.answer(Err(nowhere())),
-            }
-        }
-    }
-
-    fn announce(&self, moved: impl Fn(&ChannelKey) -> bool) {
+    pub(super) fn announce(&self, moved: impl Fn(&ChannelKey) -> bool) {
         let told = self.interests.announce_moved(moved);
         metrics::counter!("sterna_link_interests_moved_total").increment(told.len() as u64);
     }
@@ -604,7 +499,7 @@ fn refused(error: v1::Error) -> Calling {
     Calling::Waiting(Box::pin(std::future::ready(Err(error))))
 }
 
-fn nowhere() -> v1::Error {
+pub(super) fn nowhere() -> v1::Error {
     let message = "no node that owns channels is known here yet; try again";
     v1::Error::new(ErrorCode::Unavailable, message).with_retry_after_ms(500)
 }
