@@ -7,7 +7,7 @@ use anyhow::Result;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
-use sterna_client::{Ack, Publication, v1};
+use sterna_client::{Ack, MemberChange, Publication, v1};
 
 /// How a verb prints.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -65,13 +65,26 @@ pub(crate) fn publication(format: Format, publication: &Publication) -> String {
     match format {
         Format::Json => publication_json(publication).to_string(),
         Format::Human => {
-            let text = match std::str::from_utf8(&publication.payload) {
-                Ok(text) => printable(text),
-                Err(_) => format!("({} bytes)", publication.payload.len()),
+            let text = match (&publication.member, std::str::from_utf8(&publication.payload)) {
+                (Some(change), _) => member_line(change),
+                (None, Ok(text)) => printable(text),
+                (None, Err(_)) => format!("({} bytes)", publication.payload.len()),
             };
             format!("{} {}: {text}", publication.position, printable(&publication.sender))
         }
     }
+}
+
+fn member_line(change: &MemberChange) -> String {
+    let user = printable(&change.user);
+    match change.role {
+        Some(role) => format!("({user} is {} now)", role_name(role)),
+        None => format!("({user} is no member any more)"),
+    }
+}
+
+fn role_name(role: v1::Role) -> String {
+    role.as_str_name().trim_start_matches("ROLE_").to_lowercase()
 }
 
 fn publication_json(publication: &Publication) -> Value {
@@ -83,6 +96,10 @@ fn publication_json(publication: &Publication) -> Value {
         "sender": publication.sender,
         "server_ts_ms": publication.server_ts_ms,
     });
+    if let Some(change) = &publication.member {
+        object["member"] = json!({ "user": change.user, "role": change.role.map(role_name) });
+        return object;
+    }
     match std::str::from_utf8(&publication.payload) {
         Ok(text) => object["text"] = text.into(),
         Err(_) => object["base64"] = STANDARD.encode(&publication.payload).into(),
@@ -120,6 +137,22 @@ mod tests {
             server_ts_ms: 1_800_000_000_123,
             ..Default::default()
         })
+    }
+
+    #[test]
+    fn changes_of_members_are_told_as_such() {
+        let told = |role: v1::Role| {
+            let member = Some(v1::Member { user: "bob".into(), role: role.into() });
+            let kind = v1::PublicationKind::Membership.into();
+            Publication::from(v1::Publication { member, kind, ..Default::default() })
+        };
+        let joined = told(v1::Role::Admin);
+        assert!(publication(Format::Human, &joined).ends_with("(bob is admin now)"));
+        assert_eq!(publication_json(&joined)["member"], json!({ "user": "bob", "role": "admin" }));
+        let left = told(v1::Role::Unspecified);
+        assert!(publication(Format::Human, &left).ends_with("(bob is no member any more)"));
+        assert_eq!(publication_json(&left)["member"], json!({ "user": "bob", "role": null }));
+        assert!(publication_json(&left).get("text").is_none());
     }
 
     #[test]

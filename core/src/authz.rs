@@ -73,7 +73,8 @@ fn missing(
     }
 }
 
-fn by_role(record: &ChannelRecord, role: Option<Role>, action: Action) -> bool {
+/// What the channel itself allows to a role, whatever the access token says.
+pub fn by_role(record: &ChannelRecord, role: Option<Role>, action: Action) -> bool {
     let open = record.access == ChannelAccess::Open;
     match action {
         Action::Manage => role >= Some(Role::Admin),

@@ -78,7 +78,8 @@ pub struct QueueLimits {
     /// Head beacons that one shard owes to links without room. Full: dropped and counted; the
     /// channel's own beacon follows once it is quiet.
     pub owed_heads: usize,
-    /// Evictions that one shard owes to links without room. Full: no member is removed, BUSY.
+    /// Evictions that one shard owes to links without room. Full: everybody in the channel is told
+    /// to attach again, and has the right to it looked at again.
     pub owed_evicts: usize,
     /// Cursors of one shard that wait to be written. Full: BUSY; those that move by publishing are
     /// dropped and counted.

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sterna_core::{Node, SystemClock};
+use sterna_proto::ErrorCode;
 use sterna_proto::v1::{self, PresenceState, command::Verb, push::Event, reply::Result as Reply};
 use sterna_storage::memory::MemoryStore;
 use sterna_storage::{
@@ -173,6 +174,54 @@ fn i2_two_cores_that_both_believe_to_own_a_channel_conflict_and_go_on() {
         });
         let behind = support::counts(snapshotter, &["sterna_core_heads_behind_total"]);
         assert!(behind[0] > 0, "each owner has found the other's publications");
+    });
+}
+
+/// Each owner hears in the log of members that the other one removed.
+#[test]
+fn i11_who_is_removed_through_one_owner_is_out_at_the_other_too() {
+    with_cluster(&ROLES, |cluster, _| async move {
+        let mut alice = TestClient::connect(cluster.worker("e1"), "alice").await;
+        let mut bob = TestClient::connect(cluster.worker("e2"), "bob").await;
+        let team = "team";
+        until("one owner", || cluster.owners(team).len() == 1).await;
+        let create = Verb::CreateChannel(v1::CreateChannel {
+            channel: team.into(),
+            access: v1::ChannelAccess::Members.into(),
+            members: vec![v1::Member { user: "bob".into(), role: v1::Role::Member.into() }],
+            ..Default::default()
+        });
+        assert!(matches!(alice.ask(create).await, Reply::Channel(_)));
+        let owner = cluster.owners(team)[0];
+        for other in ["c1", "c2", "c3", "e2"].into_iter().filter(|name| *name != owner) {
+            cluster.cut(owner, other);
+        }
+        until("a second owner", || cluster.owners(team).len() == 2).await;
+        bob.subscribe(team, None).await;
+        send(&mut bob, team, 1).await;
+        let remove = v1::RemoveMember { channel: team.into(), user: "bob".into() };
+        assert!(matches!(alice.ask(Verb::RemoveMember(remove)).await, Reply::Done(_)));
+        let secret = send(&mut alice, team, 1).await;
+        assert_eq!(secret.offset, 3, "behind the removal");
+        loop {
+            match bob.push().await {
+                Event::Publication(publication) => assert_eq!(publication.offset, 1),
+                Event::Head(_) | Event::Gap(_) => {}
+                Event::Unsubscribed(ended) => {
+                    assert_eq!(ended.error.unwrap().code, ErrorCode::PermissionDenied.number());
+                    break;
+                }
+                other => panic!("{other:?}"),
+            }
+        }
+        let refused = support::error(bob.ask(publish(team, 2, "still here?")).await);
+        assert_eq!(refused.code, ErrorCode::PermissionDenied.number());
+        let since = v1::Position { epoch: secret.epoch, offset: 0 };
+        let page = alice.subscribe(team, Some(since)).await;
+        let told = page.publications[1].member.clone().unwrap();
+        assert_eq!((told.user.as_str(), told.role()), ("bob", v1::Role::Unspecified));
+        assert_eq!(page.publications[1].kind(), v1::PublicationKind::Membership);
+        assert!(page.publications[1].payload.is_empty());
     });
 }
 

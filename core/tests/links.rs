@@ -139,13 +139,12 @@ fn i12_heads_that_are_owed_are_bounded_and_the_beacon_tells_the_rest() {
 }
 
 #[test]
-fn i11_i12_no_member_is_removed_whose_eviction_could_get_lost() {
+fn i11_i12_evictions_without_room_become_a_word_to_everybody() {
     counted(|snapshotter| {
         let mut config = config();
         config.shards = 1;
         config.queues.link_pushes = 1;
-        // Two links: room for the evictions of one member.
-        config.queues.owed_evicts = 2;
+        config.queues.owed_evicts = 1;
         with_held_clock(config, MemoryStore::new().stores(), 1, |node, workers| async move {
             let member =
                 |user: &str| v1::Member { user: user.into(), role: v1::Role::Member.into() };
@@ -155,7 +154,7 @@ fn i11_i12_no_member_is_removed_whose_eviction_could_get_lost() {
             let create = Verb::CreateChannel(v1::CreateChannel {
                 channel: "team".into(),
                 access: v1::ChannelAccess::Members.into(),
-                members: vec![member("bob"), member("carol")],
+                members: ["bob", "carol", "dave"].map(member).into(),
                 ..Default::default()
             });
             let mut alice = TestClient::connect(&workers[0], "alice").await;
@@ -163,29 +162,26 @@ fn i11_i12_no_member_is_removed_whose_eviction_could_get_lost() {
             let silent = silent(&node);
             let mut bob = TestClient::connect(&silent, "bob").await;
             let mut carol = TestClient::connect(&silent, "carol").await;
-            bob.subscribe("team", None).await;
-            carol.subscribe("team", None).await;
+            let mut dave = TestClient::connect(&silent, "dave").await;
+            for client in [&mut bob, &mut carol, &mut dave] {
+                client.subscribe("team", None).await;
+            }
             alice.publish("team", 1, "fills the link").await;
-            assert!(matches!(alice.ask(remove("bob")).await, Reply::Done(_)));
-            let busy = error(alice.ask(remove("carol")).await);
-            assert_eq!((busy.code, busy.retryable), (ErrorCode::Busy.number(), true));
-            assert_eq!(counts(snapshotter, &["sterna_core_removals_refused_total"]), [1]);
-            carol.publish("team", 1, "still a member").await;
+            for user in ["bob", "carol"] {
+                assert!(matches!(alice.ask(remove(user)).await, Reply::Done(_)));
+            }
+            assert_eq!(counts(snapshotter, &["sterna_core_evicts_replaced_total"]), [1]);
 
             runs(&silent);
-            assert_eq!(bob.publication().await.offset, 1);
-            assert!(matches!(bob.push().await, Event::Unsubscribed(_)));
-            // There is room again.
-            loop {
-                match alice.ask(remove("carol")).await {
-                    Reply::Done(_) => break,
-                    other => assert!(error(other).retryable),
-                }
-                tokio::time::sleep(Duration::from_millis(100)).await;
+            for client in [&mut bob, &mut carol] {
+                assert_eq!(client.publication().await.offset, 1);
+                while !matches!(client.push().await, Event::Unsubscribed(_)) {}
             }
-            while !matches!(carol.push().await, Event::Unsubscribed(_)) {}
-            let denied = error(carol.ask(publish("team", 2, "x")).await);
+            let denied = error(carol.ask(publish("team", 1, "x")).await);
             assert_eq!(denied.code, ErrorCode::PermissionDenied.number());
+            assert_eq!(dave.publication().await.offset, 1);
+            let Event::Gap(missed) = dave.push().await else { panic!() };
+            assert_eq!((missed.after_offset, missed.upto_offset), (1, 3), "two changes of members");
         });
     });
 }
@@ -214,7 +210,10 @@ fn who_is_a_member_again_is_not_evicted_by_what_was_owed() {
         alice.ask(Verb::SetMember(set)).await;
         runs(&silent);
         assert_eq!(bob.publication().await.offset, 1);
+        let Event::Gap(missed) = bob.push().await else { panic!() };
+        assert_eq!((missed.after_offset, missed.upto_offset), (1, 3), "out and in again");
+        assert_eq!(recover(&mut bob, &missed).await, [2, 3]);
         alice.publish("team", 2, "welcome back").await;
-        assert_eq!(bob.publication().await.offset, 2);
+        assert_eq!(bob.publication().await.offset, 4);
     });
 }

@@ -137,7 +137,34 @@ fn i11_a_page_that_waits_is_refused_when_the_right_ends() {
     session.handle_command(command, now, 0).unwrap();
     let Some(Effect::Call { token, .. }) = session.poll_effect() else { panic!() };
     let error = v1::Error::new(ErrorCode::PermissionDenied, "no longer a member");
-    session.handle_evict(channel.key(), &UserId::new("bob").unwrap(), &error);
+    let (bob, at) = (UserId::new("bob").unwrap(), Position::new(1, 2));
+    session.handle_evict(channel.key(), &bob, at, &error);
     session.handle_reply(token, Ok(Reply::History(v1::HistoryPage::default())));
     assert_eq!(answers(&mut session), [(7, true), (8, true), (9, true)]);
+}
+
+/// Who is a member again, and let in since, is not meant by an eviction that comes late.
+#[test]
+fn i11_an_eviction_ends_what_was_let_in_before_it_and_nothing_else() {
+    for (removed_at, ended) in [(4, false), (5, false), (6, true)] {
+        let (mut session, now) = session();
+        let channel = ChannelId::new("club:1").unwrap();
+        let subscribe = v1::Subscribe { channel: channel.to_string(), ..Default::default() };
+        let command = v1::Command { id: 7, verb: Some(Verb::Subscribe(subscribe)) };
+        session.handle_command(command, now, 0).unwrap();
+        while let Some(effect) = session.poll_effect() {
+            let Effect::Call { token, .. } = effect else { continue };
+            let page = v1::Subscribed {
+                channel: channel.to_string(),
+                position: Some(v1::Position { epoch: 1, offset: 5 }),
+                head_offset: 5,
+                ..Default::default()
+            };
+            session.handle_reply(token, Ok(Reply::Subscribed(page)));
+        }
+        let error = v1::Error::new(ErrorCode::PermissionDenied, "no longer a member");
+        let (bob, at) = (UserId::new("bob").unwrap(), Position::new(1, removed_at));
+        session.handle_evict(channel.key(), &bob, at, &error);
+        assert_eq!(session.channels().next().is_none(), ended, "removed at {removed_at}");
+    }
 }

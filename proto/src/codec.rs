@@ -265,6 +265,8 @@ mod tests {
             kind: i32::MAX,
             target_offset: u64::MAX,
             client_msg_id: vec![0; 16].into(),
+            // In place of a payload.
+            member: None,
         };
         assert!(publication.encoded_len() - payload + 6 <= limits::PUBLICATION_OVERHEAD_BYTES);
         let page = v1::Subscribed {

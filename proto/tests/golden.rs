@@ -157,6 +157,7 @@ fn publication() -> v1::Publication {
         kind: v1::PublicationKind::Edit.into(),
         target_offset: 3,
         client_msg_id: (0..16).collect::<Vec<u8>>().into(),
+        member: None,
     }
 }
 
@@ -405,6 +406,17 @@ fn pushes() -> Vec<(&'static str, Event)> {
     let refused = v1::Error::new(ErrorCode::PermissionDenied, "no longer a member");
     vec![
         ("push/publication", Event::Publication(publication())),
+        (
+            "push/membership",
+            Event::Publication(v1::Publication {
+                kind: v1::PublicationKind::Membership.into(),
+                payload: Vec::new().into(),
+                target_offset: 0,
+                client_msg_id: Vec::new().into(),
+                member: Some(v1::Member { user: "bob".into(), role: v1::Role::Admin.into() }),
+                ..publication()
+            }),
+        ),
         (
             "push/ephemeral",
             Event::Ephemeral(v1::Ephemeral {

@@ -26,6 +26,33 @@ pub struct Membership {
     pub since_ms: u64,
 }
 
+/// What becomes of a user's membership.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum MembershipChange {
+    /// A new member, or an old one with another role.
+    Set(Membership),
+    /// No member any more; nothing changes if the user was none.
+    Removed(UserId),
+}
+
+impl MembershipChange {
+    /// Whose membership it is.
+    pub fn user(&self) -> &UserId {
+        match self {
+            Self::Set(membership) => &membership.user,
+            Self::Removed(user) => user,
+        }
+    }
+
+    /// The role that it leaves the user with.
+    pub fn role(&self) -> Option<Role> {
+        match self {
+            Self::Set(membership) => Some(membership.role),
+            Self::Removed(_) => None,
+        }
+    }
+}
+
 /// What `create` found.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Created {
@@ -34,7 +61,8 @@ pub enum Created {
 }
 
 /// Writes are durable when they return. `create` is atomic: of several callers one gets `New`, and
-/// the channel and its first members are seen together.
+/// the channel and its first members are seen together. Later changes of members come in through
+/// [`Append::members`](crate::Append::members) alone.
 pub trait ChannelStore: Send + Sync + Debug + 'static {
     fn create(
         &self,
@@ -53,20 +81,6 @@ pub trait ChannelStore: Send + Sync + Debug + 'static {
         after: Option<ChannelId>,
         limit: usize,
     ) -> BoxFuture<'_, Result<Vec<ChannelRecord>, StorageError>>;
-
-    /// Adds the member or replaces its role.
-    fn set_member(
-        &self,
-        channel: ChannelKey,
-        membership: Membership,
-    ) -> BoxFuture<'_, Result<(), StorageError>>;
-
-    /// False when there was no such member.
-    fn remove_member(
-        &self,
-        channel: ChannelKey,
-        user: UserId,
-    ) -> BoxFuture<'_, Result<bool, StorageError>>;
 
     fn member(
         &self,

@@ -64,7 +64,7 @@ pub mod conformance;
 #[cfg(any(test, feature = "conformance"))]
 pub mod fault;
 
-pub use channel::{ChannelRecord, ChannelStore, Created, Membership};
+pub use channel::{ChannelRecord, ChannelStore, Created, Membership, MembershipChange};
 pub use cursor::{CursorMove, CursorStore, MemberCursor};
 pub use error::{StorageError, StorageErrorKind};
 pub use id_bound::IdBoundStore;

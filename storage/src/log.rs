@@ -7,7 +7,7 @@ use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use sterna_proto::{ChannelKey, Epoch, Offset, Position, PublicationId};
 
-use crate::{NewRecord, Origin, Record, StorageError, StorageErrorKind};
+use crate::{MembershipChange, NewRecord, Origin, Record, StorageError, StorageErrorKind};
 
 /// Where a channel's log ends, and which epochs it went through.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -41,12 +41,15 @@ pub struct Append {
     /// Stored in the same step, in the slot of the channel, if and only if the append takes
     /// effect.
     pub intents: Vec<Bytes>,
+    /// Take effect in the same step, in this order, if and only if the append does. So whoever has
+    /// read the log up to a head knows the members as of that head (I11).
+    pub members: Vec<MembershipChange>,
 }
 
 impl Append {
-    /// Records without intents.
+    /// Records alone.
     pub fn new(channel: ChannelKey, expected: Option<Position>, records: Vec<NewRecord>) -> Self {
-        Self { channel, expected, records, intents: Vec::new() }
+        Self { channel, expected, records, intents: Vec::new(), members: Vec::new() }
     }
 }
 

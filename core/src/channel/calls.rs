@@ -128,15 +128,20 @@ impl Shard {
 
     fn look_up_role(&self, key: ChannelKey, user: UserId) -> super::shard::Work {
         let channels = self.context.stores.channels.clone();
+        let role_changes = self.channels.get(&key).map_or(0, |state| state.role_changes);
         Box::pin(async move {
             let result = channels.member(key, user.clone()).await;
-            Done::RoleFound { key, user, result }
+            Done::RoleFound { key, user, role_changes, result }
         })
     }
 
-    /// A publication needs an id, and once in ten seconds ids need a durable bound.
+    /// A record of the log needs an id, and once in ten seconds ids need a durable bound.
     fn ready_with_id(&self, key: ChannelKey, call: &Call) -> Result<Ready, v1::Error> {
-        if !matches!(call.command.verb, Verb::Publish(_)) {
+        let numbered = matches!(
+            call.command.verb,
+            Verb::Publish(_) | Verb::SetMember(_) | Verb::RemoveMember(_)
+        );
+        if !numbered {
             return Ok(Ready::Now);
         }
         let Some(bound_ms) = self.context.ids.wanted_bound() else { return Ok(Ready::Now) };
@@ -233,7 +238,9 @@ impl Shard {
         };
         let reader = self.reader(key, &call.command.caller.identity);
         let Some(state) = self.channels.get_mut(&key) else { return };
-        let ticket = PublishTicket { reply: call.reply, ordered, reader };
+        let by_role = !call.command.caller.identity.operator;
+        let ticket =
+            PublishTicket { reply: call.reply, ordered, reader, member_change: false, by_role };
         if let Some((client, client_seq)) = &ticket.ordered
             && !state.turns.admits_turn(key, client, *client_seq)
         {

@@ -3,15 +3,21 @@
 
 use std::collections::HashSet;
 
+use bytes::Bytes;
+use prost::Message as _;
 use sterna_proto::v1::reply::Result as Reply;
 use sterna_proto::v1::{ChannelAccess, ChannelKind, Role};
-use sterna_proto::{ChannelKey, ErrorCode, Position, UserId, limits, v1};
-use sterna_storage::{ChannelRecord, Created, Membership};
+use sterna_proto::{ChannelKey, ErrorCode, Offset, Position, PublicationId, UserId, limits, v1};
+use sterna_storage::{ChannelRecord, Created, Membership, MembershipChange, NewRecord, Record};
 use tokio::sync::oneshot;
 
+use crate::authz;
+use crate::channel::sequence::{Answer, Verdict};
 use crate::channel::shard::{Call, Shard};
-use crate::channel::work::{Done, MemberChange, answer, unavailable};
-use crate::link::{LinkReply, Verb};
+use crate::channel::state::PublishTicket;
+use crate::channel::work::{Done, answer, unavailable};
+use crate::identity::Action;
+use crate::link::{LinkPush, LinkReply, Verb};
 
 /// Members that a channel can be made with; more are added one by one.
 const FIRST_MEMBERS: usize = 1000;
@@ -49,41 +55,111 @@ impl Shard {
         }));
     }
 
+    /// A change of members is a record of the channel's log and takes effect with it (I11): whoever
+    /// follows the log, another owner too, learns of it at its place among the publications.
     pub(super) fn change_members(&mut self, key: ChannelKey, call: Call) {
+        let change = match self.allowed_change(key, &call) {
+            Ok(Some(change)) => change,
+            Ok(None) => return answer(call.reply, Ok(Reply::Done(v1::Done {}))),
+            Err(error) => return answer(call.reply, Err(error)),
+        };
+        let Some(state) = self.channels.get_mut(&key) else { return };
+        let Ok(id) = self.context.ids.try_next() else {
+            // Another shard has taken the last one since this call was let through.
+            return state.waiting.push_front(call);
+        };
+        let caller = call.command.caller;
+        let record = change_record(id, caller.identity.user.clone(), &change);
+        let by_role = !caller.identity.operator;
+        let (ordered, reader) = (None, None);
+        let ticket =
+            PublishTicket { reply: call.reply, ordered, reader, member_change: true, by_role };
+        match state.sequence.handle_change(record, change, ticket) {
+            // What comes behind it is judged by the members as they are then.
+            Verdict::Waiting => state.looking_up = true,
+            Verdict::Answered(ticket, result) => state.answer(ticket, result),
+        }
+    }
+
+    /// The change that is asked for; `None` if it would change nothing.
+    fn allowed_change(
+        &self,
+        key: ChannelKey,
+        call: &Call,
+    ) -> Result<Option<MembershipChange>, v1::Error> {
         let role_of_caller = match call.command.caller.identity.operator {
             true => Some(Role::Owner),
             false => self.role(key, &call.command.caller.identity.user),
         };
-        let change = match member_change(&call.command.verb, self.context.clock.unix_ms()) {
-            Ok(change) => change,
-            Err(error) => return answer(call.reply, Err(error)),
+        let change = member_change(&call.command.verb, self.context.clock.unix_ms())?;
+        let before = self.role(key, change.user());
+        if before.max(change.role()) >= Some(Role::Owner) && role_of_caller < Some(Role::Owner) {
+            return Err(v1::Error::new(ErrorCode::PermissionDenied, "only owners change owners"));
+        }
+        match (before, change.role()) {
+            (None, None) => Err(v1::Error::new(ErrorCode::BadRequest, "there is no such member")),
+            (before, after) => Ok((before != after).then_some(change)),
+        }
+    }
+
+    /// Takes over what committed records say about members, before anybody hears of the records.
+    /// Returns what waited of users who have lost the right to it.
+    pub(super) fn apply_member_changes(
+        &mut self,
+        key: ChannelKey,
+        committed: &[Record],
+    ) -> Vec<(PublishTicket, Answer)> {
+        let mut refused = Vec::new();
+        for record in committed {
+            let Some(member) = told_by(record) else { continue };
+            let Ok(user) = UserId::new(&member.user) else { continue };
+            let role = Some(member.role()).filter(|role| *role != Role::Unspecified);
+            refused.extend(self.apply_member_change(key, &user, role, record.position));
+        }
+        refused
+    }
+
+    fn apply_member_change(
+        &mut self,
+        key: ChannelKey,
+        user: &UserId,
+        role: Option<Role>,
+        at: Position,
+    ) -> Vec<(PublishTicket, Answer)> {
+        let Some(state) = self.channels.get_mut(&key) else { return Vec::new() };
+        state.role_changes += 1;
+        if !sterna_storage::planted!(RoleCachedForever) {
+            state.roles.insert(user.clone(), role);
+        }
+        let Some(record) = &state.record else { return Vec::new() };
+        let lost = |ticket: &PublishTicket, change: bool| {
+            let action = if change { Action::Manage } else { Action::Publish };
+            ticket.by_role && !authz::by_role(record, role, action)
         };
-        let touched = match &change {
-            MemberChange::Set(member) => self.role(key, &member.user).max(Some(member.role)),
-            MemberChange::Removed(user) => self.role(key, user),
-        };
-        if touched >= Some(Role::Owner) && role_of_caller < Some(Role::Owner) {
-            let error = v1::Error::new(ErrorCode::PermissionDenied, "only owners change owners");
-            return answer(call.reply, Err(error));
+        let withdrawn = state.sequence.withdraw(user, lost);
+        match authz::by_role(record, role, Action::Subscribe) {
+            true => self.withdraw_evicts(key, user),
+            false => self.evict(key, user.clone(), at),
         }
-        if matches!(change, MemberChange::Removed(_))
-            && let Err(busy) = self.start_removal()
-        {
-            return answer(call.reply, Err(busy));
-        }
-        if let Some(state) = self.channels.get_mut(&key) {
-            state.looking_up = true;
-        }
-        let channels = self.context.stores.channels.clone();
-        self.work.push(Box::pin(async move {
-            let result = match &change {
-                MemberChange::Set(member) => {
-                    channels.set_member(key, member.clone()).await.map(|()| true)
-                }
-                MemberChange::Removed(user) => channels.remove_member(key, user.clone()).await,
-            };
-            Done::MembersChanged { key, call, change, result }
-        }));
+        let denied = v1::Error::new(ErrorCode::PermissionDenied, "your role has changed meanwhile");
+        withdrawn.into_iter().map(|ticket| (ticket, Err(denied.clone()))).collect()
+    }
+
+    /// I11: a removed member hears nothing more of a channel that only members may read.
+    fn evict(&mut self, key: ChannelKey, user: UserId, at: Position) {
+        let Some(state) = self.channels.get_mut(&key) else { return };
+        let left = state.presence.remove_user(&user);
+        self.spread_presence(key, left);
+        let error = v1::Error::new(ErrorCode::PermissionDenied, "no longer a member");
+        self.spread_evict(key, &LinkPush::Evict { channel: key, user, at, error });
+    }
+
+    /// Changes of members may have been missed: everybody's right is looked at again (I11).
+    pub(super) fn forget_members(&mut self, key: ChannelKey) {
+        let Some(state) = self.channels.get_mut(&key) else { return };
+        state.role_changes += 1;
+        state.roles.clear();
+        self.spread(key, &LinkPush::Moved { channel: key });
     }
 
     fn role(&self, key: ChannelKey, user: &UserId) -> Option<Role> {
@@ -186,7 +262,37 @@ fn new_channel(
     Ok((record, members))
 }
 
-fn member_change(verb: &Verb, now_ms: u64) -> Result<MemberChange, v1::Error> {
+/// What a record of the log says about a member: without a role it was removed.
+pub(super) fn told_by(record: &Record) -> Option<v1::Member> {
+    if record.body.kind != i32::from(v1::PublicationKind::Membership) {
+        return None;
+    }
+    match v1::Member::decode(record.body.payload.clone()) {
+        Ok(member) => Some(member),
+        Err(error) => {
+            tracing::error!(position = %record.position, %error, "a change of members is unreadable");
+            None
+        }
+    }
+}
+
+fn change_record(id: PublicationId, sender: UserId, change: &MembershipChange) -> NewRecord {
+    let role = change.role().unwrap_or(Role::Unspecified).into();
+    let member = v1::Member { user: change.user().to_string(), role };
+    NewRecord {
+        id,
+        sender,
+        origin: None,
+        client_msg_id: Bytes::new(),
+        server_ts_ms: 0,
+        client_ts_ms: 0,
+        kind: v1::PublicationKind::Membership.into(),
+        target_offset: Offset::ZERO,
+        payload: member.encode_to_vec().into(),
+    }
+}
+
+fn member_change(verb: &Verb, now_ms: u64) -> Result<MembershipChange, v1::Error> {
     let bad = |message: String| v1::Error::new(ErrorCode::BadRequest, message);
     let user = |name: &str| UserId::new(name).map_err(|error| bad(error.to_string()));
     match verb {
@@ -196,9 +302,13 @@ fn member_change(verb: &Verb, now_ms: u64) -> Result<MemberChange, v1::Error> {
                 Role::Unspecified => return Err(bad("a member needs a role".into())),
                 role => role,
             };
-            Ok(MemberChange::Set(Membership { user: user(&member.user)?, role, since_ms: now_ms }))
+            Ok(MembershipChange::Set(Membership {
+                user: user(&member.user)?,
+                role,
+                since_ms: now_ms,
+            }))
         }
-        Verb::RemoveMember(remove) => Ok(MemberChange::Removed(user(&remove.user)?)),
+        Verb::RemoveMember(remove) => Ok(MembershipChange::Removed(user(&remove.user)?)),
         _ => Err(bad("not a change of members".into())),
     }
 }

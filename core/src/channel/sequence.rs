@@ -7,13 +7,17 @@
 use std::collections::{HashMap, VecDeque};
 
 use ahash::RandomState;
-use sterna_proto::{ChannelId, ChannelKey, ErrorCode, Position, v1};
-use sterna_storage::{Append, AppendError, Duplicate, Head, NewRecord, Origin, Record};
+use sterna_proto::{ChannelId, ChannelKey, ErrorCode, Position, UserId, v1};
+use sterna_storage::{
+    Append, AppendError, Duplicate, Head, MembershipChange, NewRecord, Origin, Record,
+};
 
 /// A publication on its way into the log. `T` gets the answer.
 #[derive(Debug)]
 struct Pending<T> {
     record: NewRecord,
+    /// The change of members that the record tells of: they take effect together.
+    change: Option<MembershipChange>,
     fingerprint: u64,
     ticket: T,
     /// Retransmissions that came while this one was waiting; they get the same answer.
@@ -101,6 +105,16 @@ impl<T> Sequence<T> {
         self.pending.is_empty() && self.in_flight.is_empty()
     }
 
+    /// Takes a change of members with the record that tells of it.
+    pub fn handle_change(
+        &mut self,
+        record: NewRecord,
+        change: MembershipChange,
+        ticket: T,
+    ) -> Verdict<T> {
+        self.queue(record, Some(change), ticket)
+    }
+
     /// Takes a publication.
     pub fn handle_publish(&mut self, record: NewRecord, ticket: T) -> Verdict<T> {
         let fingerprint = record.fingerprint();
@@ -128,11 +142,33 @@ impl<T> Sequence<T> {
                 return Verdict::Waiting;
             }
         }
+        self.queue(record, None, ticket)
+    }
+
+    fn queue(
+        &mut self,
+        record: NewRecord,
+        change: Option<MembershipChange>,
+        ticket: T,
+    ) -> Verdict<T> {
         if self.pending.len() >= self.max_pending {
             return Verdict::Answered(ticket, Err(busy()));
         }
-        self.pending.push_back(Pending { record, fingerprint, ticket, echoes: Vec::new() });
+        let fingerprint = record.fingerprint();
+        let echoes = Vec::new();
+        self.pending.push_back(Pending { record, change, fingerprint, ticket, echoes });
         Verdict::Waiting
+    }
+
+    /// Takes back what waits of a sender who has lost a right. What is on its way to the log was
+    /// sent before that was known. `lost` is asked with whether it changes members.
+    pub fn withdraw(&mut self, sender: &UserId, lost: impl Fn(&T, bool) -> bool) -> Vec<T> {
+        let waiting = std::mem::take(&mut self.pending).into_iter();
+        let (withdrawn, rest): (Vec<_>, _) = waiting.partition(|one| {
+            one.record.sender == *sender && lost(&one.ticket, one.change.is_some())
+        });
+        self.pending = rest.into();
+        withdrawn.into_iter().flat_map(Pending::tickets).collect()
     }
 
     /// The next append, unless one is under way or nothing waits. What gathers meanwhile goes with
@@ -171,6 +207,7 @@ impl<T> Sequence<T> {
             expected: self.head.as_ref().map(|head| head.position),
             records: self.in_flight.iter().map(|pending| pending.record.clone()).collect(),
             intents: Vec::new(),
+            members: self.in_flight.iter().filter_map(|pending| pending.change.clone()).collect(),
         })
     }
 
@@ -235,7 +272,7 @@ impl<T> Sequence<T> {
         let first = head.position.offset.0 + 1 - count;
         let committed: Vec<Pending<T>> = self.in_flight.drain(..).collect();
         for (offset, pending) in (first..).zip(committed) {
-            let Pending { record: body, fingerprint, ticket, echoes } = pending;
+            let Pending { record: body, fingerprint, ticket, echoes, .. } = pending;
             let record = Record { position: Position::new(epoch, offset), body };
             self.settle((ticket, echoes), fingerprint, &record, &mut outcome);
             outcome.committed.push(record);

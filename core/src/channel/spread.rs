@@ -4,7 +4,7 @@
 //! Three nets catch a publication that did not arrive: the next one, which does not follow; the
 //! head that is owed to a link that had no room; and the beacon of a channel that has gone quiet.
 
-use sterna_proto::{ChannelKey, ErrorCode, UserId, v1};
+use sterna_proto::{ChannelKey, UserId};
 use tokio::time::Instant;
 
 use crate::channel::shard::Shard;
@@ -16,8 +16,6 @@ use crate::link::ports::LinkId;
 #[derive(Debug)]
 pub(super) struct Owed {
     pub debts: Debts,
-    /// Members that are being removed: each may come to be owed to every link.
-    removals: usize,
     /// Channels in which something was published since their last beacon.
     beacons: Vec<ChannelKey>,
     next_beacons: Option<Instant>,
@@ -36,7 +34,7 @@ pub(super) enum Beacon {
 
 impl Owed {
     pub fn new(max_heads: usize) -> Self {
-        Self { debts: Debts::new(max_heads), removals: 0, beacons: Vec::new(), next_beacons: None }
+        Self { debts: Debts::new(max_heads), beacons: Vec::new(), next_beacons: None }
     }
 }
 
@@ -53,22 +51,16 @@ impl Shard {
         self.owed.debts.pay(&self.context.ports, head);
     }
 
-    /// I11, I12: an eviction is never dropped, so no member is removed whose eviction might find
-    /// no room to wait in.
-    pub(super) fn start_removal(&mut self) -> Result<(), v1::Error> {
-        let links = self.context.ports.count();
-        let wanted = self.owed.debts.evict_count() + (self.owed.removals + 1) * links;
+    /// I11, I12: an eviction is never dropped. One for which there might be no room to wait in
+    /// becomes a word to everybody in the channel to attach again, with their rights looked at.
+    pub(super) fn spread_evict(&mut self, key: ChannelKey, evict: &LinkPush) {
+        let Some(state) = self.channels.get(&key) else { return };
+        let wanted = self.owed.debts.evict_count() + state.interest.len();
         if wanted > self.context.config.queues.owed_evicts {
-            metrics::counter!("sterna_core_removals_refused_total").increment(1);
-            let message = "too many evictions wait for a node that is slow; try again";
-            return Err(v1::Error::new(ErrorCode::Busy, message).with_retry_after_ms(500));
+            metrics::counter!("sterna_core_evicts_replaced_total").increment(1);
+            return self.spread(key, &LinkPush::Moved { channel: key });
         }
-        self.owed.removals += 1;
-        Ok(())
-    }
-
-    pub(super) fn on_removal_ended(&mut self) {
-        self.owed.removals -= 1;
+        self.spread(key, evict);
     }
 
     /// The user is a member again: an eviction that has not been sent is void.

@@ -28,9 +28,11 @@ pub(super) struct ChannelState {
     pub name: ChannelId,
     /// `None`: the channel does not exist.
     pub record: Option<ChannelRecord>,
-    /// Roles that were looked up; `None` inside: not a member. Correct because every change of a
-    /// membership goes through the channel's owner.
+    /// Roles that were looked up; `None` inside: not a member. Correct as of the head that is known
+    /// here, because every change of a membership is a record of the log.
     pub roles: HashMap<UserId, Option<Role>, RandomState>,
+    /// Counts changes of members: what was looked up before the last one may be old.
+    pub role_changes: u64,
     pub sequence: Sequence<PublishTicket>,
     pub key: ChannelKey,
     /// Clients with a publication that was refused for the moment.
@@ -64,6 +66,10 @@ pub(super) struct PublishTicket {
     pub ordered: Option<(ClientId, u64)>,
     /// The sender, if the channel is theirs to read.
     pub reader: Option<UserId>,
+    /// It is the record of a change of members, which commands of the channel wait for.
+    pub member_change: bool,
+    /// Its sender is no operator, and needs the right to it in the channel.
+    pub by_role: bool,
 }
 
 impl PublishTicket {
@@ -85,7 +91,11 @@ impl ChannelState {
         if result.as_ref().is_ok_and(|published| published.duplicate) {
             metrics::counter!("sterna_core_duplicates_total").increment(1);
         }
-        answer(ticket.reply, result.map(Reply::Published));
+        let reply = |published| match ticket.member_change {
+            true => Reply::Done(v1::Done {}),
+            false => Reply::Published(published),
+        };
+        answer(ticket.reply, result.map(reply));
     }
 
     /// Refuses a command; a refused publication holds back those behind it.
@@ -122,6 +132,7 @@ impl ChannelState {
         Self {
             record: None,
             roles: HashMap::default(),
+            role_changes: 0,
             sequence: Self::sequence(&name, key, None, queues),
             key,
             turns,

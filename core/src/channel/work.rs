@@ -3,15 +3,17 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use sterna_proto::{ChannelKey, ErrorCode, Offset, UserId, v1};
 use sterna_storage::{
     AppendError, ChannelRecord, CursorMove, Head, MemberCursor, Membership, PageLimit,
     PublicationLog, Record, StorageError,
 };
 
+use crate::channel::members;
 use crate::channel::rehome::Heads;
-use crate::channel::sequence::{Next, Outcome};
-use crate::channel::shard::{Call, Shard};
+use crate::channel::sequence::{Answer, Next, Outcome};
+use crate::channel::shard::Shard;
 use crate::channel::state::PublishTicket;
 use crate::link::{LinkPush, LinkReply};
 use crate::push::{EncodedPush, SharedPush};
@@ -29,6 +31,8 @@ pub(super) enum Done {
     RoleFound {
         key: ChannelKey,
         user: UserId,
+        /// As it was when the role was looked up.
+        role_changes: u64,
         result: Result<Option<Membership>, StorageError>,
     },
     Created {
@@ -52,12 +56,6 @@ pub(super) enum Done {
         moves: Vec<CursorMove>,
         result: Result<Vec<MemberCursor>, StorageError>,
     },
-    MembersChanged {
-        key: ChannelKey,
-        call: Call,
-        change: MemberChange,
-        result: Result<bool, StorageError>,
-    },
     HeadsFound {
         result: Result<Heads, StorageError>,
     },
@@ -65,19 +63,16 @@ pub(super) enum Done {
     Answered,
 }
 
-#[derive(Debug)]
-pub(super) enum MemberChange {
-    Set(Membership),
-    Removed(UserId),
-}
-
 impl Shard {
     pub(super) fn on_done(&mut self, done: Done) {
         match done {
             Done::Loaded { key, result } => self.on_loaded(key, result),
-            Done::RoleFound { key, user, result } => {
+            Done::RoleFound { key, user, role_changes, result } => {
                 self.on_looked_up(key, result, |state, membership| {
-                    state.roles.insert(user, membership.map(|m| m.role));
+                    // Otherwise what was found may be old: it is looked up once more.
+                    if state.role_changes == role_changes {
+                        state.roles.insert(user, membership.map(|m| m.role));
+                    }
                 });
             }
             Done::Created { key, result } => {
@@ -94,9 +89,6 @@ impl Shard {
             }
             Done::CaughtUp { key, result } => self.on_caught_up(key, result),
             Done::CursorsMoved { moves, result } => self.on_cursors_moved(moves, result),
-            Done::MembersChanged { key, call, change, result } => {
-                self.on_members_changed(key, call, change, result);
-            }
             Done::HeadsFound { result } => self.on_heads_found(result),
             Done::Answered => {}
         }
@@ -163,10 +155,11 @@ impl Shard {
                 if missed.partly {
                     // Whether what was under way is among the rest is not known here: it is
                     // recognised when it comes again.
-                    for (ticket, result) in state.sequence.fail_all(&outcome_unknown()) {
-                        state.answer(ticket, result);
-                    }
+                    let failed = state.sequence.fail_all(&outcome_unknown());
+                    self.forget_members(key);
+                    self.fail(key, failed);
                 }
+                let Some(state) = self.channels.get_mut(&key) else { return };
                 let outcome = state.sequence.handle_catch_up(missed.head, missed.records);
                 self.apply(key, outcome);
             }
@@ -175,22 +168,24 @@ impl Shard {
                 // append happens before the log has been read.
                 self.note_storage_error(&error);
                 let Some(state) = self.channels.get_mut(&key) else { return };
-                for (ticket, result) in state.sequence.fail_all(&unavailable(&error)) {
-                    state.answer(ticket, result);
-                }
+                let failed = state.sequence.fail_all(&unavailable(&error));
                 self.start_catch_up(key, CATCH_UP_RETRY);
+                self.fail(key, failed);
             }
+        }
+    }
+
+    fn fail(&mut self, key: ChannelKey, failed: Vec<(PublishTicket, Answer)>) {
+        if self.answer_all(key, failed) {
+            self.resume_waiting(key);
         }
     }
 
     /// I4: the only place from which publications reach anybody, and only committed ones.
     pub(super) fn apply(&mut self, key: ChannelKey, outcome: Outcome<PublishTicket>) {
-        let mut readers = Vec::new();
+        let refused = self.apply_member_changes(key, &outcome.committed);
+        let resume = self.answer_all(key, refused) | self.answer_all(key, outcome.answers);
         let Some(state) = self.channels.get_mut(&key) else { return };
-        for (ticket, result) in outcome.answers {
-            readers.extend(ticket.read_upto(&result));
-            state.answer(ticket, result);
-        }
         let mut pushes: Vec<SharedPush> = Vec::with_capacity(outcome.committed.len());
         let first = outcome.committed.first().map(|record| record.position);
         for record in &outcome.committed {
@@ -211,13 +206,33 @@ impl Shard {
             );
             self.want_beacon(key);
         }
-        for (user, offset) in readers {
-            self.read_by_sending(key, user, offset);
-        }
         match outcome.next {
             Next::Append => self.want_append(key),
             Next::CatchUp => self.start_catch_up(key, Duration::ZERO),
         }
+        if resume {
+            self.resume_waiting(key);
+        }
+    }
+
+    /// Answers publications and changes of members. True: commands that have waited for a change
+    /// can go on.
+    #[must_use]
+    fn answer_all(&mut self, key: ChannelKey, answers: Vec<(PublishTicket, Answer)>) -> bool {
+        let mut readers = Vec::new();
+        let Some(state) = self.channels.get_mut(&key) else { return false };
+        let mut resume = false;
+        for (ticket, result) in answers {
+            readers.extend(ticket.read_upto(&result));
+            if ticket.member_change {
+                (state.looking_up, resume) = (false, true);
+            }
+            state.answer(ticket, result);
+        }
+        for (user, offset) in readers {
+            self.read_by_sending(key, user, offset);
+        }
+        resume
     }
 
     pub(super) fn start_catch_up(&mut self, key: ChannelKey, delay: Duration) {
@@ -233,67 +248,6 @@ impl Shard {
             let result = read_to_head(log.as_ref(), key, after, max).await;
             Done::CaughtUp { key, result }
         }));
-    }
-
-    fn on_members_changed(
-        &mut self,
-        key: ChannelKey,
-        call: Call,
-        change: MemberChange,
-        result: Result<bool, StorageError>,
-    ) {
-        if matches!(change, MemberChange::Removed(_)) {
-            self.on_removal_ended();
-        }
-        let Some(state) = self.channels.get_mut(&key) else { return };
-        state.looking_up = false;
-        match result {
-            Ok(true) => {
-                match change {
-                    MemberChange::Set(member) => {
-                        let user = member.user.clone();
-                        state.roles.insert(member.user, Some(member.role));
-                        self.withdraw_evicts(key, &user);
-                    }
-                    MemberChange::Removed(user) => {
-                        if !sterna_storage::planted!(RoleCachedForever) {
-                            state.roles.insert(user.clone(), None);
-                        }
-                        self.evict(key, user);
-                    }
-                }
-                answer(call.reply, Ok(v1::reply::Result::Done(v1::Done {})));
-            }
-            Ok(false) => {
-                // Removed by an attempt whose answer was lost, perhaps: it hears nothing more either.
-                if let MemberChange::Removed(user) = change {
-                    state.roles.insert(user.clone(), None);
-                    self.evict(key, user);
-                }
-                let error = v1::Error::new(ErrorCode::BadRequest, "there is no such member");
-                answer(call.reply, Err(error));
-            }
-            Err(error) => {
-                // It may have taken effect: everybody's right is looked at again (I11).
-                state.roles.clear();
-                self.spread(key, &LinkPush::Moved { channel: key });
-                self.note_storage_error(&error);
-                answer(call.reply, Err(unavailable(&error)));
-            }
-        }
-        self.resume_waiting(key);
-    }
-
-    /// I11: a removed member hears nothing more of a channel that only members may read.
-    fn evict(&mut self, key: ChannelKey, user: UserId) {
-        let Some(state) = self.channels.get_mut(&key) else { return };
-        let open = state.record.as_ref().is_some_and(|r| r.access == v1::ChannelAccess::Open);
-        if !open {
-            let left = state.presence.remove_user(&user);
-            let error = v1::Error::new(ErrorCode::PermissionDenied, "no longer a member");
-            self.spread_presence(key, left);
-            self.spread(key, &LinkPush::Evict { channel: key, user, error });
-        }
     }
 }
 
@@ -315,13 +269,15 @@ pub(super) fn unavailable(error: &StorageError) -> v1::Error {
 /// A stored record as clients see it.
 pub(super) fn publication(channel: &str, record: &Record) -> v1::Publication {
     let body = &record.body;
+    let member = members::told_by(record);
     v1::Publication {
         channel: channel.to_owned(),
         epoch: record.position.epoch.0,
         offset: record.position.offset.0,
         id: body.id.0,
         sender: body.sender.to_string(),
-        payload: body.payload.clone(),
+        payload: if member.is_some() { Bytes::new() } else { body.payload.clone() },
+        member,
         server_ts_ms: body.server_ts_ms,
         client_ts_ms: body.client_ts_ms,
         kind: body.kind,

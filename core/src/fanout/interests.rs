@@ -200,7 +200,7 @@ mod tests {
 
     fn evict(channel: ChannelKey, user: &str) -> LinkPush {
         let user = UserId::new(user).unwrap();
-        LinkPush::Evict { channel, user, error: v1::Error::default() }
+        LinkPush::Evict { channel, user, at: Position::new(1, 1), error: v1::Error::default() }
     }
 
     async fn received(receiver: &mut LinkReceiver, wanted: usize) -> Vec<LinkPush> {

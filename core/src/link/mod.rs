@@ -166,8 +166,9 @@ pub enum LinkPush {
     /// Where a channel ends: sent in place of publications that did not fit into the link, and once
     /// when nothing has been published for a while.
     Head { channel: ChannelKey, head: Position },
-    /// A member was removed or lost the right: its subscriptions end (I11).
-    Evict { channel: ChannelKey, user: UserId, error: v1::Error },
+    /// A member was removed or lost the right: its subscriptions end (I11), but for those that
+    /// were let in behind the position.
+    Evict { channel: ChannelKey, user: UserId, at: Position, error: v1::Error },
     /// The channel has another owner, or another way leads to it: whoever is subscribed attaches
     /// again.
     Moved { channel: ChannelKey },

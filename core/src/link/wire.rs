@@ -178,9 +178,9 @@ pub fn push(push: &LinkPush, out: &mut Vec<wire::Frame>) {
         LinkPush::Head { head, .. } => {
             Body::Head(wire::Head { channel, epoch: head.epoch.0, offset: head.offset.0 })
         }
-        LinkPush::Evict { user, error, .. } => {
+        LinkPush::Evict { user, at, error, .. } => {
             let (user, error) = (user.to_string(), Some(error.clone()));
-            Body::Evict(wire::Evict { channel, user, error })
+            Body::Evict(wire::Evict { channel, user, error, at: Some((*at).into()) })
         }
         LinkPush::Moved { .. } => Body::Moved(wire::Moved { channel }),
     }));
@@ -246,6 +246,8 @@ pub fn link_push(body: Body) -> Result<Option<LinkPush>, BadFrame> {
         Body::Evict(evict) => LinkPush::Evict {
             channel: key(&evict.channel)?,
             user: UserId::new(&evict.user).map_err(|_| BadFrame("evicts no user name"))?,
+            // Of a node that does not say where: everybody is meant.
+            at: evict.at.map_or(Position::new(u32::MAX, u64::MAX), Position::from),
             error: evict.error.unwrap_or_default(),
         },
         Body::Moved(moved) => LinkPush::Moved { channel: key(&moved.channel)? },

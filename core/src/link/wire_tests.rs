@@ -128,6 +128,7 @@ fn other_pushes_survive_the_way() {
         LinkPush::Evict {
             channel,
             user: UserId::new("eve").unwrap(),
+            at: Position::new(3, 8),
             error: v1::Error::new(ErrorCode::PermissionDenied, "no longer"),
         },
         LinkPush::Moved { channel },

@@ -1,7 +1,7 @@
 //! Commands whose answer is a page: subscriptions and history. Pure. Only a few pages are on their
 //! way at a time, and none starts while the outbox is full (I12).
 
-use sterna_proto::{ChannelId, ErrorCode, Offset, limits, v1};
+use sterna_proto::{ChannelId, ErrorCode, Offset, Position, limits, v1};
 
 use crate::link::{LinkReply, Verb};
 use crate::session::outbox::Class;
@@ -129,9 +129,11 @@ impl Session {
                 return self.refuse_attach(reply_to, channel, error);
             }
         };
+        let position: Position = page.position.unwrap_or_default().into();
+        subscription.on_allowed(Position { offset: Offset(page.head_offset), ..position });
         let follow = subscription.handle_page(token, &mut page);
         let lane = subscription.lane();
-        let mut offset = Offset(page.position.unwrap_or_default().offset);
+        let mut offset = position.offset;
         match reply_to {
             ReplyTo::Command(id) => self.reply(id, v1::reply::Result::Subscribed(page)),
             ReplyTo::Hello => self.push_own(v1::push::Event::Subscribed(page)),

@@ -42,7 +42,11 @@ impl Session {
         let key = channel.key();
         match reply {
             Ok(v1::reply::Result::Subscribed(page)) => {
-                self.handle_head(key, page.position.unwrap_or_default().into());
+                let head = page.position.unwrap_or_default().into();
+                if let Some(subscription) = self.subscriptions.get_mut(&key) {
+                    subscription.on_allowed(head);
+                }
+                self.handle_head(key, head);
             }
             Ok(other) => tracing::error!(?other, "an attach was answered by something else"),
             Err(error) if error.retryable => {
@@ -50,10 +54,7 @@ impl Session {
                     self.unattached.push(key);
                 }
             }
-            Err(error) => {
-                let user = self.identity().user.clone();
-                self.handle_evict(key, &user, &error);
-            }
+            Err(error) => self.end_subscription(key, &error),
         }
     }
 }

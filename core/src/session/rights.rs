@@ -1,6 +1,6 @@
 //! What a session loses with its rights (I11). Pure.
 
-use sterna_proto::{ChannelId, ChannelKey, CloseReason, ErrorCode, UserId, v1};
+use sterna_proto::{ChannelId, ChannelKey, CloseReason, ErrorCode, Position, UserId, v1};
 
 use crate::identity::Action;
 use crate::session::session::{Call, Effect, Session};
@@ -9,10 +9,24 @@ use crate::session::subscription::Subscription;
 impl Session {
     /// I11: the user lost the right to the channel. Nothing more of it leaves, not even what is
     /// queued already.
-    pub fn handle_evict(&mut self, key: ChannelKey, user: &UserId, error: &v1::Error) {
+    pub fn handle_evict(
+        &mut self,
+        key: ChannelKey,
+        user: &UserId,
+        at: Position,
+        error: &v1::Error,
+    ) {
         if self.identity().user != *user || sterna_storage::planted!(EvictionIgnored) {
             return;
         }
+        // A member again, and subscribed since: the word has been on its way for long.
+        if self.subscriptions.get(&key).is_none_or(|s| s.allowed_at() < at) {
+            self.end_subscription(key, error);
+        }
+    }
+
+    /// Ends a subscription for want of the right to it.
+    pub(super) fn end_subscription(&mut self, key: ChannelKey, error: &v1::Error) {
         for call in self.calls.values_mut() {
             if let Call::Page { key: of, refused, .. } = call
                 && *of == key
@@ -55,7 +69,7 @@ impl Session {
         let message = "the new access token does not allow to subscribe here";
         let error = v1::Error::new(ErrorCode::PermissionDenied, message);
         for key in ended {
-            self.handle_evict(key, &identity.user, &error);
+            self.end_subscription(key, &error);
         }
         let unseen: Vec<ChannelId> = self
             .subscriptions

@@ -21,6 +21,8 @@ pub struct Subscription {
     position: Position,
     /// The newest offset heard of.
     head_seen: Offset,
+    /// Where the channel ended when its owner looked at the right to it last (I11).
+    allowed_at: Position,
     held: VecDeque<(Offset, SharedPush)>,
     max_held: usize,
 }
@@ -59,6 +61,7 @@ impl Subscription {
             mode: Mode::Behind,
             position: Position::EARLIEST,
             head_seen: Offset::ZERO,
+            allowed_at: Position::EARLIEST,
             held: VecDeque::new(),
             max_held,
         }
@@ -73,6 +76,15 @@ impl Subscription {
     pub fn on_attach_started(&mut self, call: u32) {
         self.mode = Mode::Attaching { call };
         self.held.clear();
+    }
+
+    /// The owner has looked at the right to the channel, whose log ended here.
+    pub fn on_allowed(&mut self, head: Position) {
+        self.allowed_at = self.allowed_at.max(head);
+    }
+
+    pub fn allowed_at(&self) -> Position {
+        self.allowed_at
     }
 
     /// Takes a publication from the hub.

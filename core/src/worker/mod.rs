@@ -269,8 +269,10 @@ impl Worker {
             LinkPush::Head { channel, head } => {
                 table.for_subscribed(channel, |session| session.handle_head(*channel, *head))
             }
-            LinkPush::Evict { channel, user, error } => {
-                table.for_subscribed(channel, |session| session.handle_evict(*channel, user, error))
+            LinkPush::Evict { channel, user, at, error } => {
+                table.for_subscribed(channel, |session| {
+                    session.handle_evict(*channel, user, *at, error);
+                })
             }
             LinkPush::Moved { channel } => {
                 table.for_subscribed(channel, |session| session.handle_moved(*channel))

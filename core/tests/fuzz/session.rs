@@ -255,9 +255,10 @@ impl World {
 
     fn evict(&mut self, channel: u8) {
         let error = v1::Error::new(ErrorCode::PermissionDenied, "evicted");
-        self.session.handle_evict(key(channel), &UserId::new("nobody").unwrap(), &error);
+        let at = Position::new(u32::MAX, u64::MAX);
+        self.session.handle_evict(key(channel), &UserId::new("nobody").unwrap(), at, &error);
         let was = self.session.channels().any(|other| other == key(channel));
-        self.session.handle_evict(key(channel), &UserId::new("bob").unwrap(), &error);
+        self.session.handle_evict(key(channel), &UserId::new("bob").unwrap(), at, &error);
         if was {
             self.client.on_evicted(channel);
         }

@@ -90,22 +90,6 @@ impl ChannelStore for GatedChannels {
         self.inner.channels(after, limit)
     }
 
-    fn set_member(
-        &self,
-        channel: ChannelKey,
-        membership: Membership,
-    ) -> BoxFuture<'_, Result<(), StorageError>> {
-        self.inner.set_member(channel, membership)
-    }
-
-    fn remove_member(
-        &self,
-        channel: ChannelKey,
-        user: UserId,
-    ) -> BoxFuture<'_, Result<bool, StorageError>> {
-        self.inner.remove_member(channel, user)
-    }
-
     fn member(
         &self,
         channel: ChannelKey,

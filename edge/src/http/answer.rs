@@ -7,6 +7,8 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use sterna_proto::{ErrorCode, v1};
 
+use super::channels::MemberChangeBody;
+
 pub(super) type Answer<T> = Result<Success<T>, ApiError>;
 
 /// When to repeat what could not be done now and may be done soon, where nobody knows better.
@@ -139,6 +141,9 @@ pub(super) struct PublicationBody {
     target_offset: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     client_msg_id: Option<String>,
+    /// With kind "membership", in place of a payload.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    member: Option<MemberChangeBody>,
     server_ts_ms: u64,
     client_ts_ms: u64,
 }
@@ -147,8 +152,9 @@ impl From<v1::Publication> for PublicationBody {
     fn from(publication: v1::Publication) -> Self {
         use base64::Engine as _;
         let kind = super::publish::kind_name(publication.kind());
+        let member = publication.member.map(MemberChangeBody::from);
         let (text, payload_base64) = match String::from_utf8(publication.payload.into()) {
-            Ok(text) => (Some(text), None),
+            Ok(text) => (Some(text).filter(|_| member.is_none()), None),
             Err(bytes) => {
                 let encoded = base64::engine::general_purpose::STANDARD.encode(bytes.as_bytes());
                 (None, Some(encoded))
@@ -165,6 +171,7 @@ impl From<v1::Publication> for PublicationBody {
             payload_base64,
             kind,
             target_offset: (publication.target_offset > 0).then_some(publication.target_offset),
+            member,
             client_msg_id: (!client_msg_id.is_empty())
                 .then(|| super::input::uuid_text(&client_msg_id)),
             server_ts_ms: publication.server_ts_ms,

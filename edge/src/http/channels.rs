@@ -212,6 +212,21 @@ fn member_body(member: v1::Member) -> Option<MemberBody> {
     (role != RoleName::Unspecified).then_some(MemberBody { user: member.user, role })
 }
 
+/// What the log says about a member.
+#[derive(Debug, Serialize)]
+pub(super) struct MemberChangeBody {
+    user: String,
+    /// `None`: no member any more.
+    role: Option<RoleName>,
+}
+
+impl From<v1::Member> for MemberChangeBody {
+    fn from(member: v1::Member) -> Self {
+        let role = RoleName::from(member.role());
+        Self { user: member.user, role: Some(role).filter(|role| *role != RoleName::Unspecified) }
+    }
+}
+
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct SetMemberBody {

@@ -224,6 +224,9 @@ pub struct Evict {
     pub user: ::prost::alloc::string::String,
     #[prost(message, optional, tag = "3")]
     pub error: ::core::option::Option<super::super::v1::Error>,
+    /// Where the log says so: a subscription that was let in behind it is not meant.
+    #[prost(message, optional, tag = "4")]
+    pub at: ::core::option::Option<super::super::v1::Position>,
 }
 /// The channel has another owner now, or another way leads there: attach again.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]

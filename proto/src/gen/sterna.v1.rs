@@ -335,6 +335,10 @@ pub struct Publication {
     pub target_offset: u64,
     #[prost(bytes = "bytes", tag = "11")]
     pub client_msg_id: ::prost::bytes::Bytes,
+    /// Set for kind MEMBERSHIP in place of a payload: who has this role from here on. Without a role
+    /// the user is no member any more.
+    #[prost(message, optional, tag = "12")]
+    pub member: ::core::option::Option<Member>,
 }
 /// Not stored, no position, newest wins per (channel, sender, key). On QUIC a datagram.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]

@@ -4334,6 +4334,9 @@ impl serde::Serialize for Publication {
         if !self.client_msg_id.is_empty() {
             len += 1;
         }
+        if self.member.is_some() {
+            len += 1;
+        }
         let mut struct_ser = serializer.serialize_struct("sterna.v1.Publication", len)?;
         if !self.channel.is_empty() {
             struct_ser.serialize_field("channel", &self.channel)?;
@@ -4385,6 +4388,9 @@ impl serde::Serialize for Publication {
             #[allow(clippy::needless_borrows_for_generic_args)]
             struct_ser.serialize_field("clientMsgId", pbjson::private::base64::encode(&self.client_msg_id).as_str())?;
         }
+        if let Some(v) = self.member.as_ref() {
+            struct_ser.serialize_field("member", v)?;
+        }
         struct_ser.end()
     }
 }
@@ -4410,6 +4416,7 @@ impl<'de> serde::Deserialize<'de> for Publication {
             "targetOffset",
             "client_msg_id",
             "clientMsgId",
+            "member",
         ];
 
         #[allow(clippy::enum_variant_names)]
@@ -4425,6 +4432,7 @@ impl<'de> serde::Deserialize<'de> for Publication {
             Kind,
             TargetOffset,
             ClientMsgId,
+            Member,
         }
         impl<'de> serde::Deserialize<'de> for GeneratedField {
             fn deserialize<D>(deserializer: D) -> std::result::Result<GeneratedField, D::Error>
@@ -4457,6 +4465,7 @@ impl<'de> serde::Deserialize<'de> for Publication {
                             "kind" => Ok(GeneratedField::Kind),
                             "targetOffset" | "target_offset" => Ok(GeneratedField::TargetOffset),
                             "clientMsgId" | "client_msg_id" => Ok(GeneratedField::ClientMsgId),
+                            "member" => Ok(GeneratedField::Member),
                             _ => Err(serde::de::Error::unknown_field(value, FIELDS)),
                         }
                     }
@@ -4487,6 +4496,7 @@ impl<'de> serde::Deserialize<'de> for Publication {
                 let mut kind__ = None;
                 let mut target_offset__ = None;
                 let mut client_msg_id__ = None;
+                let mut member__ = None;
                 while let Some(k) = map_.next_key()? {
                     match k {
                         GeneratedField::Channel => {
@@ -4571,6 +4581,12 @@ impl<'de> serde::Deserialize<'de> for Publication {
                                 Some(map_.next_value::<::pbjson::private::BytesDeserialize<_>>()?.0)
                             ;
                         }
+                        GeneratedField::Member => {
+                            if member__.is_some() {
+                                return Err(serde::de::Error::duplicate_field("member"));
+                            }
+                            member__ = map_.next_value()?;
+                        }
                     }
                 }
                 Ok(Publication {
@@ -4585,6 +4601,7 @@ impl<'de> serde::Deserialize<'de> for Publication {
                     kind: kind__.unwrap_or_default(),
                     target_offset: target_offset__.unwrap_or_default(),
                     client_msg_id: client_msg_id__.unwrap_or_default(),
+                    member: member__,
                 })
             }
         }

@@ -79,6 +79,8 @@ pub struct Publication {
     pub kind: v1::PublicationKind,
     /// The offset that an edit, a recall or a reaction is about.
     pub target_offset: u64,
+    /// Set for kind `Membership`, in place of a payload.
+    pub member: Option<MemberChange>,
     /// Set by the sender; [`Send::message_id`](crate::Send::message_id) of the sending client.
     pub message_id: Option<MessageId>,
 }
@@ -89,6 +91,7 @@ impl From<v1::Publication> for Publication {
             position: Position::new(publication.epoch, publication.offset),
             kind: publication.kind(),
             message_id: MessageId::from_bytes(&publication.client_msg_id),
+            member: publication.member.map(MemberChange::from),
             channel: publication.channel,
             id: publication.id,
             sender: publication.sender,
@@ -97,6 +100,23 @@ impl From<v1::Publication> for Publication {
             client_ts_ms: publication.client_ts_ms,
             target_offset: publication.target_offset,
         }
+    }
+}
+
+/// What the log of a channel says about one of its members.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct MemberChange {
+    /// Whose membership it is.
+    pub user: String,
+    /// The role from here on; `None`: no member any more.
+    pub role: Option<v1::Role>,
+}
+
+impl From<v1::Member> for MemberChange {
+    fn from(member: v1::Member) -> Self {
+        let role = Some(member.role()).filter(|role| *role != v1::Role::Unspecified);
+        Self { user: member.user, role }
     }
 }
 

@@ -60,8 +60,8 @@ pub use builder::ClientBuilder;
 pub use client::{Client, States};
 pub use error::Error;
 pub use event::{
-    Ack, ClientState, Connected, Event, MessageId, Page, Publication, SendState, Statistics,
-    SubscriptionEvent, SubscriptionState,
+    Ack, ClientState, Connected, Event, MemberChange, MessageId, Page, Publication, SendState,
+    Statistics, SubscriptionEvent, SubscriptionState,
 };
 pub use options::{
     CreateChannel, History, NetworkChange, Order, OutboxLimits, OutboxPolicy, StartFrom, Subscribe,

@@ -1,10 +1,13 @@
 //! Channels and memberships. The number of members is kept beside them, in the row of the channel
 //! alone, and changes in the same batch.
 
+use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 
 use sterna_proto::{ChannelId, ChannelKey, UserId};
-use sterna_storage::{BoxFuture, ChannelRecord, ChannelStore, Created, Membership, StorageError};
+use sterna_storage::{
+    BoxFuture, ChannelRecord, ChannelStore, Created, Membership, MembershipChange, StorageError,
+};
 
 use crate::RocksStore;
 use crate::database::{Database, user_key};
@@ -37,36 +40,6 @@ impl ChannelStore for RocksStore {
         limit: usize,
     ) -> BoxFuture<'_, Result<Vec<ChannelRecord>, StorageError>> {
         self.engine.read(move |database| list_channels(database, after.as_ref(), limit))
-    }
-
-    fn set_member(
-        &self,
-        channel: ChannelKey,
-        membership: Membership,
-    ) -> BoxFuture<'_, Result<(), StorageError>> {
-        self.engine.write(move |group| {
-            let count = MemberCount::read(group, channel)?;
-            let known = is_member(group, channel, &membership.user)?;
-            stage_member(group, channel, &membership);
-            count.change(group, if known { 0 } else { 1 });
-            Ok(())
-        })
-    }
-
-    fn remove_member(
-        &self,
-        channel: ChannelKey,
-        user: UserId,
-    ) -> BoxFuture<'_, Result<bool, StorageError>> {
-        self.engine.write(move |group| {
-            let count = MemberCount::read(group, channel)?;
-            if !is_member(group, channel, &user)? {
-                return Ok(false);
-            }
-            group.delete(Sync::Now, Family::Member, user_key(channel, &user));
-            count.change(group, -1);
-            Ok(true)
-        })
     }
 
     fn member(
@@ -120,6 +93,46 @@ fn create(
     members.iter().for_each(|member| stage_member(group, channel, member));
     count.change(group, new.len() as i64);
     Ok(Created::New)
+}
+
+/// Changes of members that come with one append. Read before anything of the append is staged.
+pub(crate) struct NewMembers {
+    count: MemberCount,
+    /// The last change of each user, and whether the user was a member before.
+    changes: Vec<(MembershipChange, bool)>,
+}
+
+impl NewMembers {
+    /// `None` if there are none.
+    pub(crate) fn read(
+        group: &Group,
+        channel: ChannelKey,
+        changes: Vec<MembershipChange>,
+    ) -> Result<Option<Self>, StorageError> {
+        if changes.is_empty() {
+            return Ok(None);
+        }
+        let last: BTreeMap<UserId, MembershipChange> =
+            changes.into_iter().map(|change| (change.user().clone(), change)).collect();
+        let was_member = |(user, change)| Ok((change, is_member(group, channel, &user)?));
+        let changes = last.into_iter().map(was_member).collect::<Result<_, StorageError>>()?;
+        Ok(Some(Self { count: MemberCount::read(group, channel)?, changes }))
+    }
+
+    pub(crate) fn stage(self, group: &mut Group) {
+        let channel = self.count.channel;
+        let mut difference = 0;
+        for (change, was_member) in self.changes {
+            difference += i64::from(change.role().is_some()) - i64::from(was_member);
+            match change {
+                MembershipChange::Set(member) => stage_member(group, channel, &member),
+                MembershipChange::Removed(user) => {
+                    group.delete(Sync::Now, Family::Member, user_key(channel, &user));
+                }
+            }
+        }
+        self.count.change(group, difference);
+    }
 }
 
 fn is_member(group: &Group, channel: ChannelKey, user: &UserId) -> Result<bool, StorageError> {

@@ -15,6 +15,7 @@ use sterna_storage::{
     Append, AppendError, Duplicate, Head, NewRecord, Origin, Record, StorageError,
 };
 
+use crate::channels::NewMembers;
 use crate::database::{Database, dedup_key, msg_key};
 use crate::encoding::{Damaged, decode_dedup, encode_dedup, encode_head, seal, seal_record};
 use crate::heads::HeadCache;
@@ -124,11 +125,15 @@ impl Group {
     pub(crate) fn append(&mut self, mut append: Append) -> Result<Head, AppendError> {
         let channel = append.channel;
         let intents = NewIntents::read(self, channel, std::mem::take(&mut append.intents))?;
+        let members = NewMembers::read(self, channel, std::mem::take(&mut append.members))?;
         let head = self.head(channel)?;
         let stored = |origin: &Origin| self.stored(channel, origin);
         let sequenced = sequence(append, head.as_ref(), self.birth, stored)?;
         if let Some(intents) = intents {
             intents.stage(self);
+        }
+        if let Some(members) = members {
+            members.stage(self);
         }
         Ok(self.store(channel, sequenced))
     }

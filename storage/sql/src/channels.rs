@@ -3,7 +3,9 @@
 use futures_util::FutureExt as _;
 use mysql_async::{Conn, Error, Row, Value};
 use sterna_proto::{ChannelId, ChannelKey, UserId};
-use sterna_storage::{BoxFuture, ChannelRecord, ChannelStore, Created, Membership, StorageError};
+use sterna_storage::{
+    BoxFuture, ChannelRecord, ChannelStore, Created, Membership, MembershipChange, StorageError,
+};
 
 use crate::SqlStore;
 use crate::columns::{Columns, key, limit, number, repeat, text};
@@ -66,36 +68,6 @@ impl ChannelStore for SqlStore {
             found.sort_unstable_by(|one, other| one.name.cmp(&other.name));
             found.truncate(wish);
             Ok(found)
-        }
-        .boxed()
-    }
-
-    fn set_member(
-        &self,
-        channel: ChannelKey,
-        membership: Membership,
-    ) -> BoxFuture<'_, Result<(), StorageError>> {
-        async move {
-            let place = self.engine.places.locate(channel.slot());
-            let table = self.engine.places.table(place, "memberships");
-            let sql = put_members(&table, 1);
-            let params = encode_member(channel, &membership).into();
-            self.engine.execute(place.database, sql, params).await.map(drop)
-        }
-        .boxed()
-    }
-
-    fn remove_member(
-        &self,
-        channel: ChannelKey,
-        user: UserId,
-    ) -> BoxFuture<'_, Result<bool, StorageError>> {
-        async move {
-            let place = self.engine.places.locate(channel.slot());
-            let table = self.engine.places.table(place, "memberships");
-            let sql = format!("DELETE FROM {table} WHERE channel = ? AND user = ?");
-            let params = vec![key(channel), text(user.as_str())];
-            Ok(self.engine.execute(place.database, sql, params).await? > 0)
         }
         .boxed()
     }
@@ -184,6 +156,28 @@ async fn create(conn: &mut Conn, creation: &Creation) -> Result<Created, Failure
         run(conn, &put_members(memberships, some.len()), params).await?;
     }
     Ok(Created::New)
+}
+
+/// In one transaction with the append that they come with. One by one, since members change
+/// seldom and their order matters.
+pub(crate) async fn change_members(
+    conn: &mut Conn,
+    table: &str,
+    changes: &[(ChannelKey, &MembershipChange)],
+) -> Result<(), Failure> {
+    for (channel, change) in changes {
+        let (sql, params) = match change {
+            MembershipChange::Set(member) => {
+                (put_members(table, 1), encode_member(*channel, member).into())
+            }
+            MembershipChange::Removed(user) => (
+                format!("DELETE FROM {table} WHERE channel = ? AND user = ?"),
+                vec![key(*channel), text(user.as_str())],
+            ),
+        };
+        run(conn, &sql, params).await?;
+    }
+    Ok(())
 }
 
 fn put_members(table: &str, count: usize) -> String {

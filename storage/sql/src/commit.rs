@@ -1,7 +1,7 @@
 //! The commit of appends: compare-and-append in one transaction for each database.
 //!
 //! The transaction locks the heads in key order, looks the origins up behind those locks, decides
-//! each append by [`sequence`], and writes records, origins, heads and intents. Whatever it decides
+//! each append by [`sequence`], and writes records, origins, heads, intents and memberships. Whatever it decides
 //! holds until its end, since nobody appends to a channel without the lock of its head, and two
 //! first writers of a channel meet at the primary key.
 
@@ -13,8 +13,9 @@ use futures_util::future::join_all;
 use mysql_async::Conn;
 use sterna_proto::{ChannelKey, Position};
 use sterna_storage::sequence::{Sequenced, sequence, sequence_epoch};
-use sterna_storage::{Append, AppendError, Head, NewRecord, Origin, Record};
+use sterna_storage::{Append, AppendError, Head, MembershipChange, NewRecord, Origin, Record};
 
+use crate::channels::change_members;
 use crate::engine::Engine;
 use crate::failure::Failure;
 use crate::intents::{self, Owed};
@@ -110,6 +111,7 @@ impl Group<'_> {
         let origins = changes.iter().flat_map(|one| one.change.origins()).collect::<Vec<_>>();
         let stored = origins::look_up(conn, &table("origins"), &origins).await?;
         let mut staged = Staged::default();
+        let mut members = Vec::new();
         for Numbered { index, change, .. } in changes {
             let channel = change.channel();
             let head = head_of(channel).map(|(_, head)| head);
@@ -117,13 +119,15 @@ impl Group<'_> {
             if let Ok(sequenced) = &decided {
                 let list = if head.is_some() { &mut staged.old } else { &mut staged.new };
                 list.push((channel, sequenced.clone()));
+                members.extend(change.members().iter().map(|one| (channel, one)));
                 owed.extend(change.intents().map(|payload| {
                     (*index, Owed { slot: channel.slot(), payload: payload.clone() })
                 }));
             }
             verdicts.push((*index, decided.map(|sequenced| sequenced.head)));
         }
-        staged.write(conn, table).await
+        staged.write(conn, table).await?;
+        change_members(conn, &table("memberships"), &members).await
     }
 }
 
@@ -179,6 +183,13 @@ impl Change {
         match self {
             Self::Append(append) => append.intents.iter(),
             Self::OpenEpoch { .. } => [].iter(),
+        }
+    }
+
+    fn members(&self) -> &[MembershipChange] {
+        match self {
+            Self::Append(append) => &append.members,
+            Self::OpenEpoch { .. } => &[],
         }
     }
 

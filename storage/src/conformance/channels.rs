@@ -4,8 +4,10 @@ use sterna_proto::v1::{ChannelAccess, ChannelKind, Role};
 use sterna_proto::{ChannelId, UserId};
 use tokio::task::JoinSet;
 
-use super::{Open, key, name_of, user};
-use crate::{ChannelRecord, Created, Membership};
+use super::{Open, key, marker, name_of, record, user};
+use crate::{
+    Append, AppendError, ChannelRecord, Created, Head, Membership, MembershipChange, Stores,
+};
 
 pub async fn create_stores_channel_and_members(open: Open<'_>) {
     let channels = open().channels;
@@ -85,18 +87,46 @@ pub async fn channels_are_listed_in_name_order(open: Open<'_>) {
     assert_eq!(channels.channels(None, 0).await.unwrap(), []);
 }
 
-pub async fn members_are_set_replaced_and_removed(open: Open<'_>) {
-    let channels = open().channels;
+pub async fn members_are_set_replaced_and_removed_by_appends(open: Open<'_>) {
+    let Stores { channels, log, .. } = open();
     channels.create(channel("room"), vec![member("alice", Role::Owner)]).await.unwrap();
-    channels.set_member(key("room"), member("bob", Role::Reader)).await.unwrap();
-    channels.set_member(key("room"), member("bob", Role::Admin)).await.unwrap();
-    let found = channels.member(key("room"), user("bob")).await.unwrap();
-    assert_eq!(found, Some(member("bob", Role::Admin)));
-    assert_eq!(channels.member_count(key("room")).await.unwrap(), 2);
-    assert!(channels.remove_member(key("room"), user("bob")).await.unwrap());
-    assert!(!channels.remove_member(key("room"), user("bob")).await.unwrap());
-    assert_eq!(channels.member(key("room"), user("bob")).await.unwrap(), None);
-    assert_eq!(channels.member_count(key("room")).await.unwrap(), 1);
+    let mut head = None;
+    let mut change = async |changes: Vec<MembershipChange>| {
+        let expected = head.as_ref().map(|head: &Head| head.position);
+        let marks = changes.iter().map(|_| marker()).collect();
+        let append = Append { members: changes, ..Append::new(key("room"), expected, marks) };
+        head = Some(log.append(vec![append]).await.remove(0).unwrap());
+        let found = channels.member(key("room"), user("bob")).await.unwrap();
+        (found.map(|member| member.role), channels.member_count(key("room")).await.unwrap())
+    };
+    let set = |role| MembershipChange::Set(member("bob", role));
+    let removed = || MembershipChange::Removed(user("bob"));
+    assert_eq!(change(vec![set(Role::Reader)]).await, (Some(Role::Reader), 2));
+    assert_eq!(change(vec![set(Role::Admin)]).await, (Some(Role::Admin), 2));
+    assert_eq!(change(vec![removed()]).await, (None, 1));
+    assert_eq!(change(vec![removed()]).await, (None, 1), "nothing to remove is no error");
+    let both = vec![set(Role::Reader), removed(), set(Role::Member)];
+    assert_eq!(change(both).await, (Some(Role::Member), 2), "in their order");
+    assert_eq!(change(vec![set(Role::Owner), removed()]).await, (None, 1), "in their order");
+}
+
+/// I11: the log and the members agree, whoever of two writers was first.
+pub async fn i11_a_change_of_members_comes_with_its_append_or_not_at_all(open: Open<'_>) {
+    let Stores { channels, log, .. } = open();
+    channels.create(channel("room"), vec![member("alice", Role::Owner)]).await.unwrap();
+    let first = Append {
+        members: vec![MembershipChange::Set(member("bob", Role::Member))],
+        ..Append::new(key("room"), None, vec![record("a", 1)])
+    };
+    let stale = Append { members: vec![MembershipChange::Removed(user("alice"))], ..first.clone() };
+    let head = log.append(vec![first]).await.remove(0).unwrap();
+    let verdict = log.append(vec![stale.clone()]).await.remove(0);
+    assert!(matches!(verdict, Err(AppendError::Conflict { .. })), "{verdict:?}");
+    let again = Append { expected: Some(head.position), ..stale };
+    let verdict = log.append(vec![again]).await.remove(0);
+    assert!(matches!(verdict, Err(AppendError::Duplicates(_))), "{verdict:?}");
+    let listed = channels.members(key("room"), None, 9).await.unwrap();
+    assert_eq!(listed, [member("alice", Role::Owner), member("bob", Role::Member)]);
 }
 
 pub async fn members_are_paged_in_user_order(open: Open<'_>) {

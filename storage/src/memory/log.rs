@@ -86,12 +86,16 @@ impl Content {
     fn append(&mut self, mut append: Append, birth: Epoch) -> Result<Head, AppendError> {
         let channel = append.channel;
         let intents = std::mem::take(&mut append.intents);
+        let members = std::mem::take(&mut append.members);
         let log = self.logs.get(&channel);
         let stored = |origin: &Origin| Ok(log.and_then(|log| log.find(origin)));
         let sequenced = sequence(append, log.map(|log| &log.head), birth, stored)?;
         if !intents.is_empty() {
             let slot = self.intents.entry(channel.slot()).or_default();
             intents.into_iter().for_each(|payload| slot.add(payload));
+        }
+        if !members.is_empty() {
+            self.change_members(channel, members);
         }
         Ok(self.store(channel, sequenced))
     }

@@ -17,7 +17,7 @@ use sterna_proto::{ChannelId, ChannelKey, Epoch, UserId};
 
 use crate::{
     ChannelRecord, ChannelStore, Created, CursorMove, CursorStore, IdBoundStore, MemberCursor,
-    Membership, StorageError, StorageErrorKind, Stores,
+    Membership, MembershipChange, StorageError, StorageErrorKind, Stores,
 };
 
 mod id_leases;
@@ -156,28 +156,6 @@ impl ChannelStore for MemoryStore {
         ready(Ok(page(&self.content().channels, after.as_ref(), limit))).boxed()
     }
 
-    fn set_member(
-        &self,
-        channel: ChannelKey,
-        membership: Membership,
-    ) -> BoxFuture<'_, Result<(), StorageError>> {
-        let mut content = self.content();
-        let members = content.members.entry(channel).or_default();
-        members.insert(membership.user.clone(), membership);
-        ready(Ok(())).boxed()
-    }
-
-    fn remove_member(
-        &self,
-        channel: ChannelKey,
-        user: UserId,
-    ) -> BoxFuture<'_, Result<bool, StorageError>> {
-        let mut content = self.content();
-        let removed =
-            content.members.get_mut(&channel).is_some_and(|all| all.remove(&user).is_some());
-        ready(Ok(removed)).boxed()
-    }
-
     fn member(
         &self,
         channel: ChannelKey,
@@ -273,6 +251,16 @@ struct Content {
 }
 
 impl Content {
+    fn change_members(&mut self, channel: ChannelKey, changes: Vec<MembershipChange>) {
+        let members = self.members.entry(channel).or_default();
+        for change in changes {
+            match change {
+                MembershipChange::Set(member) => members.insert(member.user.clone(), member),
+                MembershipChange::Removed(user) => members.remove(&user),
+            };
+        }
+    }
+
     fn advance(&mut self, wish: CursorMove) -> MemberCursor {
         let cursors = self.cursors.entry(wish.channel).or_default();
         let cursor = cursors
