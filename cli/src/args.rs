@@ -300,7 +300,7 @@ pub(crate) struct DoctorArgs {
 
 #[derive(Debug, ClapArgs)]
 pub(crate) struct DrainArgs {
-    /// Where clients are to go; default: where they connected in the first place
+    /// Where clients are to go; default: each to an edge with room, or where it connected first
     #[arg(long, value_name = "HOST:PORT")]
     pub(crate) successor: Option<String>,
     /// How long clients may take to leave

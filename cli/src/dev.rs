@@ -91,6 +91,8 @@ pub(crate) fn config(args: &DevArgs, keys: &DevKeys) -> Result<Config> {
             tls: keys.tls.clone(),
             allowed_origins: vec!["*".into()],
             early_data: false,
+            connection_ids: None,
+            cluster_secrets: Vec::new(),
             limits: loopback_limits(),
         }),
         cluster: None,

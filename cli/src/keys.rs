@@ -124,19 +124,28 @@ pub(crate) fn node_secret(data_dir: &Path) -> Result<[u8; 32]> {
     fs::create_dir_all(data_dir).with_context(|| format!("cannot make {}", data_dir.display()))?;
     ensure_secret(&path)?;
     let text = read_secret(&path).map_err(anyhow::Error::msg)?;
-    parse_hex(&text)
-        .with_context(|| format!("{} is damaged; remove it and start again", path.display()))
+    let octets = parse_hex(&text).and_then(|octets| octets.try_into().ok());
+    octets.with_context(|| format!("{} is damaged; remove it and start again", path.display()))
 }
 
-fn parse_hex(text: &str) -> Option<[u8; 32]> {
-    let mut bytes = [0; 32];
-    if text.len() != 64 || !text.is_ascii() {
+/// A secret of `N` octets that is written in hexadecimal.
+pub(crate) fn read_hex<const N: usize>(path: &Path) -> Result<[u8; N], String> {
+    let octets = parse_hex(&read_secret(path)?).and_then(|octets| octets.try_into().ok());
+    octets.ok_or_else(|| {
+        let path = path.display();
+        format!(
+            "{path} does not hold {N} octets in hexadecimal; `openssl rand -hex {N}` makes them"
+        )
+    })
+}
+
+/// Octets in hexadecimal, without anything between them.
+pub(crate) fn parse_hex(text: &str) -> Option<Vec<u8>> {
+    if !text.len().is_multiple_of(2) || !text.bytes().all(|digit| digit.is_ascii_hexdigit()) {
         return None;
     }
-    for (at, byte) in bytes.iter_mut().enumerate() {
-        *byte = u8::from_str_radix(&text[2 * at..2 * at + 2], 16).ok()?;
-    }
-    Some(bytes)
+    let octet = |at: usize| u8::from_str_radix(text.get(at..at + 2)?, 16).ok();
+    (0..text.len()).step_by(2).map(octet).collect()
 }
 
 /// A secret in text form, without the line feed that editors add. Refused when others can read it.

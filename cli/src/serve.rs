@@ -330,10 +330,6 @@ impl Running {
 
     /// In the order in which the parts depend on each other. False: something was late.
     pub(crate) async fn stop(self, deadline: Duration, successor: String) -> bool {
-        let successor = match (successor.is_empty(), self.node.router()) {
-            (true, Some(router)) => router.successor().unwrap_or_default(),
-            _ => successor,
-        };
         self.node.start_drain(deadline, successor.clone()).await;
         let edge = match self.edge {
             Some(edge) => edge.drain(deadline, successor).await,
@@ -386,14 +382,14 @@ impl Parts {
             allowed_origins: clients.allowed_origins,
             early_data: clients.early_data,
             node_secret,
+            cluster_secrets: clients.cluster_secrets,
+            connection_ids: clients.connection_ids,
             node_number,
             limits: clients.limits,
         };
         let edge = Edge::start(config, self.node.clone(), Arc::clone(auth)).await?;
         if let Some(router) = self.node.router() {
-            let own = edge.local_address().to_string();
-            let named = Some(clients.advertise).filter(|named| !named.is_empty());
-            router.set_client_address(named.unwrap_or(own));
+            router.set_client_address(reached_at(&edge, clients.advertise));
         }
         self.edge = Some(edge);
         Ok(())
@@ -407,6 +403,17 @@ impl Parts {
             links.shutdown(SHUTDOWN).await;
         }
         self.node.shutdown(SHUTDOWN).await;
+    }
+}
+
+/// Where clients reach the edge. Empty where that is not known, so that nobody is sent to it: an
+/// address that stands for all of a machine leads nobody there.
+fn reached_at(edge: &Edge, advertise: String) -> String {
+    let own = edge.local_address();
+    match advertise.is_empty() {
+        true if own.ip().is_unspecified() => String::new(),
+        true => own.to_string(),
+        false => advertise,
     }
 }
 

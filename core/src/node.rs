@@ -1,6 +1,6 @@
 //! One process of the cluster, as everybody inside it sees it.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -41,6 +41,8 @@ struct Inner {
     /// `None` on a node that is alone.
     router: Option<Arc<Router>>,
     directory: SessionDirectory,
+    /// Sessions with a connection.
+    attached: AtomicU32,
     workers: Mutex<Vec<Option<mpsc::Sender<WorkerControl>>>>,
     draining: AtomicBool,
     broken: CancellationToken,
@@ -121,6 +123,7 @@ impl Node {
             channels,
             router,
             directory: SessionDirectory::default(),
+            attached: AtomicU32::new(0),
             workers: Mutex::default(),
             draining: AtomicBool::new(false),
             broken,
@@ -190,6 +193,19 @@ impl Node {
         self.inner.directory.len()
     }
 
+    /// Sessions with a connection.
+    pub fn attached_count(&self) -> u32 {
+        self.inner.attached.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn on_attached(&self) {
+        self.inner.attached.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn on_detached(&self) {
+        self.inner.attached.fetch_sub(1, Ordering::Relaxed);
+    }
+
     /// Completes with the reason when the node must stop because storage failed for good (I1).
     pub async fn failed(&self) -> String {
         let Some(own) = &self.inner.channels else { return std::future::pending().await };
@@ -213,9 +229,12 @@ impl Node {
         }
     }
 
-    /// New sessions are refused from now on and all sessions are told to move.
+    /// New sessions are refused from now on and all sessions are told to move: to `successor`, or
+    /// where it is empty each to an edge with room for it. Tells nobody twice.
     pub async fn start_drain(&self, deadline: Duration, successor: String) {
-        self.inner.draining.store(true, Ordering::Release);
+        if self.inner.draining.swap(true, Ordering::AcqRel) {
+            return;
+        }
         if let Some(router) = self.router() {
             router.start_leaving();
         }

@@ -363,3 +363,23 @@ fn cores_find_each_other_in_the_store_and_need_it_no_more() {
         assert!(failures[0] > 0);
     });
 }
+
+/// What the edge's roster entry says is read where sessions are balanced: a session that only waits to
+/// be resumed takes nobody's place.
+#[test]
+fn others_hear_of_sessions_that_have_a_connection() {
+    with_cluster(&ROLES, |cluster, _| async move {
+        let sessions_of_e1 = || {
+            let live = cluster.member("c1").node.router().unwrap().live();
+            live.into_iter().find(|node| node.name.as_str() == "e1").unwrap().sessions
+        };
+        let ana = TestClient::connect(cluster.worker("e1"), "ana").await;
+        let ben = TestClient::connect(cluster.worker("e1"), "ben").await;
+        until("both are counted", || sessions_of_e1() == 2).await;
+        drop(ben);
+        until("one is left", || sessions_of_e1() == 1).await;
+        assert_eq!(cluster.member("e1").node.session_count(), 2, "the other can still be resumed");
+        drop(ana);
+        until("nobody is left", || sessions_of_e1() == 0).await;
+    });
+}

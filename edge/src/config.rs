@@ -4,6 +4,8 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::steer::IdFormat;
+
 /// Settings of an edge. Complete and typed; the composition root reads it from files.
 #[derive(Debug, Clone)]
 pub struct EdgeConfig {
@@ -19,9 +21,14 @@ pub struct EdgeConfig {
     /// of its tickets is good for once, so nothing can be replayed; in return tickets are kept here
     /// and are good for this process alone. Without it they hold everything themselves.
     pub early_data: bool,
-    /// Secret of the node: keys of connection ids, Retry tokens and stateless resets come from it.
+    /// Secret of the node, from which its keys come.
     pub node_secret: [u8; 32],
-    /// Number of the node in connection ids, 24 bits.
+    /// Secrets that all edges of a cluster share; the first is used, the others are still good.
+    /// With one, each edge accepts the Retry tokens and TLS session tickets of all.
+    pub cluster_secrets: Vec<[u8; 32]>,
+    /// What balancers read in connection ids; `None`: nothing, there are none that could.
+    pub connection_ids: Option<IdFormat>,
+    /// Number of the node in connection ids that say nothing else, 24 bits.
     pub node_number: u32,
     pub limits: EdgeLimits,
 }

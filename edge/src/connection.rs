@@ -9,7 +9,7 @@ use std::rc::Rc;
 use std::task::Poll;
 use std::time::Duration;
 
-use sterna_core::{Attachment, ConnectionInfo};
+use sterna_core::{Attachment, ConnectionInfo, Newcomer};
 use sterna_proto::{CloseReason, ErrorCode, v1};
 use tokio::time::{Instant, Sleep, sleep_until, timeout_at};
 
@@ -40,6 +40,7 @@ pub(crate) async fn serve(
             tracing::debug!(%session, transport = transport.kind.name(), "session attached");
             let mut serving = Serving::new(&context, attachment, &mut transport, admitted);
             let end = serving.run().await;
+            serving.on_end(end);
             tracing::debug!(%session, reason = end.name(), "session detached");
             end
         }
@@ -71,13 +72,21 @@ async fn open_session(
         encoding: transport.encoding,
         datagrams: transport.has_datagrams(),
     };
-    let attachment = context.sessions.open(id, hello, identity, info).await?;
+    // Whoever has a ticket comes back, or has been moved: it is not moved again.
+    let better = hello.resume_ticket.is_empty().then(|| {
+        let (remote, header) = (info.remote.ip(), transport.affinity);
+        context.node.place(&Newcomer { remote, user: &identity.user, header })
+    });
+    let mut attachment = context.sessions.open(id, hello, identity, info).await?;
     // A revocation that came meanwhile has not met this session.
     if let Err(error) = context.check(&access_token) {
         attachment.forget();
         return Err(refusal(error).into());
     }
     transport.receiver.on_session_open();
+    if let Some(successor) = better.flatten() {
+        attachment.move_to(successor);
+    }
     Ok(attachment)
 }
 
@@ -237,6 +246,12 @@ impl<'a> Serving<'a> {
                 self.outward.attachment.reject(id, v1::Error::new(code, error.to_string()));
                 Ok(())
             }
+        }
+    }
+
+    fn on_end(&self, end: End) {
+        if end == End::ByClient {
+            self.outward.attachment.on_left();
         }
     }
 

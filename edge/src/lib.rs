@@ -20,6 +20,7 @@ mod outward;
 mod path;
 mod places;
 mod quic;
+mod sealing;
 mod stall;
 mod steer;
 #[cfg(test)]
@@ -31,7 +32,7 @@ mod worker;
 pub use auth::Authenticator;
 pub use config::{EdgeConfig, EdgeLimits, TlsFiles};
 pub use error::EdgeError;
-pub use steer::MAX_WORKERS;
+pub use steer::{IdFormat, MAX_WORKERS};
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -41,9 +42,10 @@ use std::time::{Duration, Instant};
 use sterna_core::Node;
 use tokio_util::sync::CancellationToken;
 
-use keys::NodeKeys;
+use keys::EdgeKeys;
 use listen::{Admission, QuicConfigs, WorkerSockets};
-use steer::{ConnectionIds, NodeNumber};
+use sealing::SharedTickets;
+use steer::{ConnectionIds, Steering};
 use tls::{Certificate, TlsConfigs};
 use worker::WorkerParts;
 
@@ -69,8 +71,10 @@ impl Edge {
     ) -> Result<Self, EdgeError> {
         let plan = Plan::check(&config)?;
         let certificate = Certificate::load(config.tls.clone())?;
-        let tls = TlsConfigs::new(&certificate, config.early_data)?;
-        let sockets = listen::bind(config.client_address, plan.workers)?;
+        let shared = plan.keys.tickets.clone();
+        let tickets = shared.map(|keys| SharedTickets::new(keys, node.clock().clone()));
+        let tls = TlsConfigs::new(&certificate, tickets, config.early_data)?;
+        let sockets = listen::bind(config.client_address, &plan.steering)?;
         let mut edge = Self {
             address: local_address(&sockets, config.client_address),
             node,
@@ -89,7 +93,8 @@ impl Edge {
             let source = |source| EdgeError::Bind { address: edge.address, source };
             edge.workers.push(started.map_err(source)?);
         }
-        tracing::info!(address = %edge.address, workers = plan.workers, "serving clients");
+        let workers = plan.steering.workers();
+        tracing::info!(address = %edge.address, workers, "serving clients");
         Ok(edge)
     }
 
@@ -180,9 +185,9 @@ impl Drop for Edge {
 
 /// What follows from the configuration alone.
 struct Plan {
-    workers: u8,
-    node: NodeNumber,
-    keys: NodeKeys,
+    ids: IdFormat,
+    steering: Steering,
+    keys: EdgeKeys,
 }
 
 impl Plan {
@@ -195,11 +200,20 @@ impl Plan {
                 config.workers
             ))
         })?;
-        let node = NodeNumber::new(config.node_number).ok_or_else(|| {
-            let number = config.node_number;
-            EdgeError::Config(format!("node_number is {number}; it has to be below 2^24"))
-        })?;
-        Ok(Self { workers, node, keys: NodeKeys::derive(&config.node_secret) })
+        let number = config.node_number;
+        if number >= 1 << 24 {
+            let reason = format!("node_number is {number}; it has to be below 2^24");
+            return Err(EdgeError::Config(reason));
+        }
+        let server_id = match &config.connection_ids {
+            Some(format) => format.server_id.clone(),
+            None => IdFormat::of_node(number, [0; 16]).server_id,
+        };
+        let keys = EdgeKeys::derive(&config.node_secret, &config.cluster_secrets, &server_id);
+        let own = || IdFormat::of_node(number, keys.connection_id);
+        let ids = config.connection_ids.clone().unwrap_or_else(own);
+        ids.check().map_err(EdgeError::Config)?;
+        Ok(Self { steering: ids.steering(workers, keys.steering), ids, keys })
     }
 
     fn quic(
@@ -208,8 +222,7 @@ impl Plan {
         tls: &TlsConfigs,
         limits: &EdgeLimits,
     ) -> Result<QuicConfigs, EdgeError> {
-        let key = self.keys.connection_id;
-        let ids = ConnectionIds::new(key, self.node, worker, self.workers);
+        let ids = ConnectionIds::new(self.ids.clone(), self.steering, worker);
         QuicConfigs::new(&self.keys, ids, tls, limits)
     }
 }

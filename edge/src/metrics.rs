@@ -62,3 +62,9 @@ pub(crate) fn path_changed() {
 pub(crate) fn datagram_dropped() {
     counter!("sterna_edge_datagrams_dropped_total").increment(1);
 }
+
+/// A datagram came with a connection id that this worker has not made: garbage, or one for another
+/// node that something before us has sent here.
+pub(crate) fn foreign_id() {
+    counter!("sterna_edge_foreign_ids_total").increment(1);
+}

@@ -86,6 +86,7 @@ impl Running {
             state: NodeState::Serving,
             sessions: 0,
             capacity: 0,
+            weight: 100,
         };
         let stores = core.then(|| MemoryStore::new().stores());
         let clock = Arc::new(SystemClock);

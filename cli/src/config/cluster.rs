@@ -5,6 +5,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use sterna_core::CoreConfig;
+use sterna_core::cluster::balance::BalanceConfig;
+use sterna_core::cluster::placement::{MOST_WEIGHT, USUAL_WEIGHT};
 use sterna_core::cluster::{ClusterConfig, Incarnation, NodeInfo, NodeState};
 use sterna_link::{LinkConfig, LinkFiles, NodeIdentity};
 
@@ -33,6 +35,9 @@ pub(crate) struct ClusterSettings {
     pub(crate) lease: Duration,
     pub(crate) patience: Duration,
     pub(crate) head_watch: Duration,
+    /// Beside the weights of other nodes.
+    pub(crate) weight: u32,
+    pub(crate) balance: BalanceConfig,
 }
 
 impl ClusterSettings {
@@ -56,10 +61,12 @@ impl ClusterSettings {
             state: NodeState::Serving,
             sessions: 0,
             capacity: u32::try_from(clients).unwrap_or(u32::MAX),
+            weight: self.weight,
         };
         let mut cluster = ClusterConfig::new(node);
         (cluster.beat, cluster.lease) = (self.beat, self.lease);
         cluster.patience = self.patience;
+        cluster.balance = self.balance.clone();
         cluster
     }
 }
@@ -107,6 +114,8 @@ impl Reader {
 
     /// `Some(None)`: the node is alone.
     pub(super) fn cluster(&mut self, roles: Roles) -> Option<Option<ClusterSettings>> {
+        let balance = self.balance(roles);
+        let weight = self.integer("node.weight", USUAL_WEIGHT.into(), 1..=MOST_WEIGHT.into());
         let Some(text) = self.text("cluster.address") else {
             if roles.edge && roles.core {
                 return Some(None);
@@ -145,6 +154,8 @@ impl Reader {
             lease,
             patience: patience?,
             head_watch: head_watch?,
+            weight: weight? as u32,
+            balance: balance?,
         }))
     }
 

@@ -2,11 +2,14 @@
 //! once, or by `sterna dev`. Reads the files that keys point to, and changes nothing.
 
 mod access;
+mod balance;
 mod cluster;
 mod limits;
 mod store;
 mod values;
 
+#[cfg(test)]
+mod balance_tests;
 #[cfg(test)]
 mod tests;
 
@@ -18,7 +21,7 @@ use sterna_core::CoreConfig;
 use sterna_core::config::{Rate, Rates};
 use sterna_edge::auth::AuthConfig;
 use sterna_edge::http::HttpConfig;
-use sterna_edge::{EdgeLimits, TlsFiles};
+use sterna_edge::{EdgeLimits, IdFormat, TlsFiles};
 use sterna_proto::{NodeId, v1};
 
 pub(crate) use cluster::ClusterSettings;
@@ -55,6 +58,10 @@ pub(crate) struct ClientsConfig {
     pub(crate) tls: TlsFiles,
     pub(crate) allowed_origins: Vec<String>,
     pub(crate) early_data: bool,
+    /// What balancers read in connection ids.
+    pub(crate) connection_ids: Option<IdFormat>,
+    /// What all edges share.
+    pub(crate) cluster_secrets: Vec<[u8; 32]>,
     pub(crate) limits: EdgeLimits,
 }
 
@@ -84,6 +91,9 @@ impl Config {
         }
     }
 }
+
+/// Where clients come to, unless something else is set.
+const CLIENT_ADDRESS: &str = "0.0.0.0:4443";
 
 /// Turns values into types; what does not fit is a complaint and `None`.
 struct Reader {
@@ -124,11 +134,13 @@ impl Reader {
     }
 
     fn clients(&mut self) -> Option<ClientsConfig> {
-        let address = self.address("client.address", "0.0.0.0:4443");
+        let address = self.address("client.address", CLIENT_ADDRESS);
         let workers = self.integer("client.workers", 2, 1..=32);
         let early_data = self.bool("client.early_data", false);
         let tls = self.tls();
         let limits = self.limits();
+        let connection_ids = self.connection_ids();
+        let cluster_secrets = self.cluster_secrets();
         Some(ClientsConfig {
             address: address?,
             advertise: self.text("client.advertise").unwrap_or_default(),
@@ -136,6 +148,8 @@ impl Reader {
             tls: tls?,
             allowed_origins: self.texts("client.allowed_origins"),
             early_data: early_data?,
+            connection_ids: connection_ids?,
+            cluster_secrets: cluster_secrets?,
             limits: limits?,
         })
     }

@@ -14,19 +14,23 @@ use crate::raw_config::RawConfig;
 use crate::settings::Setting;
 
 /// A directory with usable keys, and the configuration that names them.
-struct Place {
+pub(super) struct Place {
     directory: tempfile::TempDir,
     keys: DevKeys,
 }
 
 impl Place {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let directory = tempfile::tempdir().unwrap();
         let keys = DevKeys::ensure(directory.path()).unwrap();
         Self { directory, keys }
     }
 
-    fn good(&self) -> String {
+    pub(super) fn path(&self) -> &Path {
+        self.directory.path()
+    }
+
+    pub(super) fn good(&self) -> String {
         format!(
             "[node]\ndata_dir = {:?}\n[client]\ncertificate = {:?}\nprivate_key = {:?}\n\
              [[auth.keys]]\nalgorithm = \"HS256\"\nfile = {:?}\n",
@@ -37,7 +41,7 @@ impl Place {
         )
     }
 
-    fn load(
+    pub(super) fn load(
         &self,
         text: &str,
         environment: &[(&str, &str)],
@@ -385,7 +389,7 @@ fn the_full_example_shows_the_defaults_of_the_code() {
             format!("{:?} {} {:?}", clients.address, clients.workers, config.drain_deadline),
             format!("{} {:?}", http.address, (http.connections, http.request_deadline)),
             format!("{:?} {:?} {}", http.read_deadline, auth.leeway, auth.require_expiry),
-            format!("{log:?} {}", config.node_number),
+            format!("{log:?} {} {:?}", config.node_number, clients.connection_ids),
         ]
     };
     assert_eq!(of(&shown), of(&default));

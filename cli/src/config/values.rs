@@ -37,6 +37,10 @@ impl Reader {
         found
     }
 
+    pub(super) fn is_given(&self, path: &str) -> bool {
+        self.raw.get(path).is_some()
+    }
+
     pub(super) fn text(&self, path: &str) -> Option<String> {
         match self.raw.get(path) {
             Some((_, RawValue::Text(text))) => Some(text.clone()),

@@ -1,10 +1,11 @@
 //! Which nodes there are, and what follows from it. Pure: [`roster`] merges what nodes say of
-//! themselves, [`placement`] names the owner of each slot, and a [`view`] says where one node
-//! sends what is meant for a channel.
+//! themselves, [`placement`] names the owner of each slot, a [`view`] says where one node sends
+//! what is meant for a channel, and [`balance`] at which edge a session belongs.
 //!
 //! None of it is an authority. Two nodes with different rosters send commands to two owners, who
 //! then conflict in the log and go on (I2): a wrong view costs time, never order.
 
+pub mod balance;
 pub mod placement;
 pub mod roster;
 pub mod view;
@@ -12,6 +13,8 @@ pub mod view;
 use std::time::Duration;
 
 use sterna_proto::NodeId;
+
+use balance::BalanceConfig;
 
 /// Distinguishes a node's process from every other, earlier ones of the same name included: a
 /// higher one is newer.
@@ -55,6 +58,8 @@ pub struct NodeInfo {
     /// Sessions with a connection, and how many it takes.
     pub sessions: u32,
     pub capacity: u32,
+    /// Its share of slots and sessions, beside the weights of others.
+    pub weight: u32,
 }
 
 impl NodeInfo {
@@ -74,6 +79,7 @@ pub struct ClusterConfig {
     pub lease: Duration,
     /// How long a command waits for the way to its owner before it is refused.
     pub patience: Duration,
+    pub balance: BalanceConfig,
 }
 
 impl ClusterConfig {
@@ -84,6 +90,7 @@ impl ClusterConfig {
             beat: Duration::from_millis(500),
             lease: Duration::from_secs(5),
             patience: Duration::from_secs(5),
+            balance: BalanceConfig::default(),
         }
     }
 }
@@ -107,6 +114,7 @@ pub(crate) mod testing {
             state: NodeState::Serving,
             sessions: 0,
             capacity: 0,
+            weight: placement::USUAL_WEIGHT,
         }
     }
 

@@ -11,6 +11,7 @@ use ahash::RandomState;
 use sterna_proto::NodeId;
 use sterna_proto::link::v1;
 
+use crate::cluster::placement::{MOST_WEIGHT, USUAL_WEIGHT};
 use crate::cluster::{Incarnation, NodeInfo, NodeState};
 
 /// Most nodes remembered, dead ones included. Full: the longest silent one is forgotten.
@@ -140,6 +141,7 @@ fn to_wire(info: &NodeInfo, beat: u64, age: Duration) -> v1::Node {
         client_address: info.client_address.clone(),
         sessions: info.sessions,
         capacity: info.capacity,
+        weight: info.weight,
         age_ms: u32::try_from(age.as_millis()).unwrap_or(u32::MAX),
     }
 }
@@ -163,6 +165,8 @@ fn from_wire(node: v1::Node) -> Option<NodeInfo> {
         state,
         sessions: node.sessions,
         capacity: node.capacity,
+        // Releases before weights say nothing.
+        weight: if node.weight == 0 { USUAL_WEIGHT } else { node.weight.min(MOST_WEIGHT) },
     })
 }
 
@@ -210,6 +214,23 @@ mod tests {
         a.merge(old.to_wire(now), now).unwrap();
         assert_eq!(a.live(now)[1].incarnation, Incarnation(8));
         assert!(old.merge(a.to_wire(now), now).is_err(), "the older one is told to end");
+    }
+
+    #[test]
+    fn a_node_that_says_no_weight_has_the_usual_one() {
+        let now = Instant::now();
+        let mut a = Roster::new(node("a", 1), LEASE);
+        let weight = |said| v1::Node {
+            name: "b".into(),
+            beat: u64::from(said),
+            weight: said,
+            state: v1::NodeState::Serving.into(),
+            ..v1::Node::default()
+        };
+        for (said, taken) in [(0, USUAL_WEIGHT), (7, 7), (u32::MAX, MOST_WEIGHT)] {
+            a.merge(vec![weight(said)], now).unwrap();
+            assert_eq!(a.live(now)[1].weight, taken);
+        }
     }
 
     #[test]

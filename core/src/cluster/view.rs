@@ -87,10 +87,10 @@ fn route(
     relays: &[&NodeInfo],
     reachable: &impl Fn(&NodeId) -> bool,
 ) -> Route {
-    let relay = highest(slot, relays, |node| &node.name);
+    let relay = highest(slot, relays.iter().copied());
     let mut left: Vec<&NodeInfo> = owners.to_vec();
     let mut first = None;
-    while let Some(owner) = highest(slot, &left, |node| &node.name).copied() {
+    while let Some(owner) = highest(slot, left.iter().copied()) {
         if owner.name == own.name {
             return Route::Here;
         }
@@ -223,6 +223,24 @@ mod tests {
         for slot in 0..SLOTS {
             assert_eq!(views["x1"].route(slot), &Route::By(live[0].name.clone()));
         }
+    }
+
+    #[test]
+    fn a_heavy_core_owns_and_relays_more() {
+        let heavy = |name: &str| NodeInfo { weight: 300, ..node(name, 1) };
+        let live = [heavy("c1"), node("c2", 1), in_region(node("x", 1), "far")];
+        let own = in_region(edge("e"), "near");
+        let relays = [in_region(heavy("r1"), "near"), in_region(node("r2", 1), "near")];
+        let all: Vec<NodeInfo> = live.iter().chain(&relays).chain([&own]).cloned().collect();
+        let view = View::new(&own, &all, |_| true);
+        let by = |name: &str| {
+            let by =
+                |slot: &u16| matches!(view.route(*slot), Route::By(node) if node.as_str() == name);
+            (0..SLOTS).filter(by).count()
+        };
+        assert!(by("r1") > 2 * by("r2") && by("r2") > 0, "{} and {}", by("r1"), by("r2"));
+        let c1 = View::new(&live[0], &live[..2], |_| true).owned();
+        assert!((1400..1700).contains(&c1), "{c1} of {SLOTS}");
     }
 
     #[test]

@@ -16,6 +16,7 @@ use tokio::sync::{Notify, OwnedSemaphorePermit, mpsc, watch};
 use tracing::Instrument as _;
 
 use crate::channel::shard::ShardCommand;
+use crate::cluster::balance::Balancer;
 use crate::cluster::roster::Roster;
 use crate::cluster::view::{Route, View};
 use crate::cluster::{ClusterConfig, Incarnation, NodeInfo, NodeState};
@@ -46,6 +47,7 @@ pub struct Router {
     turns: Arc<Turns>,
     pub(super) interests: Interests,
     roster: Mutex<Roster>,
+    balancer: Mutex<Balancer>,
     pub(super) routing: RwLock<Routing>,
     /// Where calls of parked slots wait; never connected.
     pub(super) parking: Arc<Lane>,
@@ -106,6 +108,7 @@ impl Router {
         let view = View::new(&own, std::slice::from_ref(&own), |_| true);
         let roster = Roster::new(own, config.lease);
         Arc::new(Self {
+            balancer: Mutex::new(Balancer::new(config.balance.clone())),
             interests: Interests::new(ports.clone(), &queues),
             config,
             queues,
@@ -243,22 +246,6 @@ impl Router {
     pub fn set_client_address(&self, address: String) {
         self.roster().update_own(|own| own.client_address = address);
         self.beats.send_modify(|beats| *beats += 1);
-    }
-
-    /// Where clients of this node best go when it leaves: the serving edge with the most room, in
-    /// this region if there is one.
-    pub fn successor(&self) -> Option<String> {
-        let own = self.own();
-        let others = self.live().into_iter().filter(|node| {
-            node.edge
-                && node.is_serving()
-                && node.name != own.name
-                && !node.client_address.is_empty()
-        });
-        let load =
-            |node: &NodeInfo| u64::from(node.sessions) * 1000 / u64::from(node.capacity.max(1));
-        let best = others.min_by_key(|node| (node.region != own.region, load(node)));
-        best.map(|node| node.client_address)
     }
 
     /// Opens a link for the pushes of another node's lane.
@@ -485,13 +472,17 @@ impl Router {
         self.roster.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    pub(crate) fn balancer(&self) -> MutexGuard<'_, Balancer> {
+        self.balancer.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn routing(&self) -> std::sync::RwLockReadGuard<'_, Routing> {
         self.routing.read().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// Of the runtime's clock, which tests hold.
-fn now() -> std::time::Instant {
+pub(crate) fn now() -> std::time::Instant {
     tokio::time::Instant::now().into_std()
 }
 

@@ -16,6 +16,7 @@ impl Router {
     /// Looks at the roster and the links again. Slots that this node gives away wait until its shards
     /// have finished with them: what is new must not overtake what waits there (I13).
     pub(crate) async fn refresh(&self) {
+        metrics::gauge!("sterna_core_nodes_active").set(self.live().len() as f64);
         let (view, lost) = self.park_lost();
         if !lost.is_empty() {
             self.tell_shards(lost, HashSet::new()).await;

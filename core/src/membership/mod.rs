@@ -31,7 +31,7 @@ pub(crate) async fn run(node: Node, router: Arc<Router>) {
             () = node.shutdown_started() => return,
             () = router.became_stale() => router.refresh().await,
             _ = beat.tick() => {
-                router.beat(u32::try_from(node.session_count()).unwrap_or(u32::MAX));
+                router.beat(node.attached_count());
                 router.refresh().await;
                 tell_shards(&node, edges.observe(&router, Instant::now())).await;
             }

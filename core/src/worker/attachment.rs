@@ -11,6 +11,7 @@ use futures_util::stream::FuturesUnordered;
 use sterna_proto::{CloseReason, SessionId, v1};
 use tokio::time::Instant;
 
+use crate::cluster::balance::MOVE_WITHIN;
 use crate::fanout::hub::{Interest, Slot};
 use crate::identity::Identity;
 use crate::link::{Answering, Calling, LinkReply};
@@ -27,6 +28,8 @@ const BATCH_BYTES: usize = 64 * 1024;
 pub struct Attachment {
     worker: Worker,
     slot: Slot,
+    /// The client was asked to go to another edge.
+    is_moving: bool,
     generation: u64,
     id: SessionId,
     wake: Rc<Wake>,
@@ -62,9 +65,10 @@ struct WaitingCall {
 impl Attachment {
     pub(super) fn new(worker: Worker, slot: Slot, generation: u64, wake: Rc<Wake>) -> Self {
         let calls = FuturesUnordered::new();
-        let mut attachment =
-            Self { worker, slot, generation, id: SessionId(0), wake, calls, waiting: None };
+        let (id, waiting, is_moving) = (SessionId(0), None, false);
+        let mut attachment = Self { worker, slot, is_moving, generation, id, wake, calls, waiting };
         attachment.id = attachment.with_session(|session| session.id()).unwrap_or(SessionId(0));
+        attachment.worker.inner.node.on_attached();
         attachment
     }
 
@@ -141,6 +145,24 @@ impl Attachment {
         self.wake.notify();
     }
 
+    /// Asks the client to go to another edge before long. Nothing ends if it does not.
+    pub fn move_to(&mut self, successor: String) {
+        self.is_moving = true;
+        let deadline_ms = u32::try_from(MOVE_WITHIN.as_millis()).unwrap_or(u32::MAX);
+        let reason = "another edge is to have this session".into();
+        let go_away = v1::GoAway { deadline_ms, successor, reason };
+        self.with_session(|session| session.go_away(&go_away));
+        self.wake.notify();
+    }
+
+    /// The client has ended the connection itself. One that was asked to go to another edge has
+    /// gone there, and has a session there.
+    pub fn on_left(&self) {
+        if self.is_moving {
+            self.forget();
+        }
+    }
+
     /// Nothing is kept of the session once this is dropped.
     pub fn forget(&self) {
         self.with_session(Session::forget);
@@ -209,6 +231,7 @@ impl Attachment {
 impl Drop for Attachment {
     fn drop(&mut self) {
         let inner = &self.worker.inner;
+        inner.node.on_detached();
         let (lost, ended) =
             inner.table.borrow_mut().detach(self.slot, self.generation, Instant::now());
         lost.into_iter().for_each(|channel| inner.link.detach(channel));

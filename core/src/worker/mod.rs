@@ -229,7 +229,7 @@ impl Worker {
                 }
             }
             WorkerControl::GoAway(go_away) => {
-                self.inner.table.borrow_mut().for_attached(|session| session.go_away(&go_away));
+                self.start_moving(&go_away);
             }
             WorkerControl::Revoke(user) => {
                 let ended = self.inner.table.borrow_mut().revoke(&user);
@@ -237,6 +237,18 @@ impl Worker {
                 ended.into_iter().for_each(|id| directory.remove(id, self.inner.index));
             }
         }
+    }
+
+    /// Tells every session where to go: where the GoAway says, or each where there is room for it.
+    fn start_moving(&self, go_away: &v1::GoAway) {
+        let mut table = self.inner.table.borrow_mut();
+        let router = self.inner.node.router().filter(|_| go_away.successor.is_empty());
+        let successors = router.map(|router| router.successors(table.attached_count()));
+        let mut successors = successors.unwrap_or_default().into_iter();
+        table.for_attached(|session| match successors.next() {
+            Some(successor) => session.go_away(&v1::GoAway { successor, ..go_away.clone() }),
+            None => session.go_away(go_away),
+        });
     }
 
     /// Connections write once for what waits here together, but before it would fill an outbox.

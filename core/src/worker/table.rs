@@ -15,6 +15,9 @@ use crate::session::{Departed, ResumeTicket, Session};
 use crate::worker::detached::{Absence, Detached, DetachedQueue};
 use crate::worker::wake::Wake;
 
+/// Values of the metric label `state`.
+const STATES: [&str; 2] = ["attached", "detached"];
+
 /// Commands for which no connection waits.
 const BACKGROUND_COMMANDS: usize = 65_536;
 
@@ -29,6 +32,8 @@ pub struct Table {
     detached: DetachedQueue,
     /// How many sessions are detached.
     detached_count: usize,
+    /// How many of each of [`STATES`] the metrics know of.
+    recorded: [usize; 2],
     /// Commands for which no connection waits.
     background: VecDeque<LinkCommand>,
     /// Of these, those that were refused for the moment.
@@ -56,6 +61,7 @@ impl Table {
             hub: Hub::default(),
             detached: DetachedQueue::default(),
             detached_count: 0,
+            recorded: [0; 2],
             background: VecDeque::new(),
             refused: VecDeque::new(),
             background_added: Rc::new(Notify::new()),
@@ -65,6 +71,11 @@ impl Table {
 
     pub fn len(&self) -> usize {
         self.by_id.len()
+    }
+
+    /// Those with a connection.
+    pub fn attached_count(&self) -> usize {
+        self.len() - self.detached_count
     }
 
     /// Adds an attached session.
@@ -303,11 +314,14 @@ impl Table {
         (entry.generation == generation).then_some(entry)
     }
 
-    fn record_sizes(&self) {
-        let detached = self.detached_count;
-        let attached = self.len() - detached;
-        metrics::gauge!("sterna_core_sessions", "state" => "attached").set(attached as f64);
-        metrics::gauge!("sterna_core_sessions", "state" => "detached").set(detached as f64);
+    /// By what has changed: every worker has a table, and the gauges are of the node.
+    fn record_sizes(&mut self) {
+        let sizes = [self.attached_count(), self.detached_count];
+        let recorded = std::mem::replace(&mut self.recorded, sizes);
+        for (state, (size, before)) in STATES.into_iter().zip(sizes.into_iter().zip(recorded)) {
+            let change = size as f64 - before as f64;
+            metrics::gauge!("sterna_core_sessions", "state" => state).increment(change);
+        }
     }
 }
 

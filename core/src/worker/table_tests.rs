@@ -197,3 +197,29 @@ fn i12_commands_in_the_background_are_bounded_and_what_is_dropped_is_counted() {
     let dropped = dropped.collect::<HashMap<_, _>>().remove("sterna_core_background_dropped_total");
     assert_eq!(dropped, Some(DebugValue::Counter(13)));
 }
+
+/// As the workers of one node have them.
+#[test]
+fn the_sessions_of_all_tables_are_counted_together() {
+    let config = config();
+    let recorder = DebuggingRecorder::new();
+    let snapshotter = recorder.snapshotter();
+    metrics::with_local_recorder(&recorder, || {
+        let mut tables = [Table::new(), Table::new()];
+        for table in &mut tables {
+            let (slot, generation, _) =
+                table.insert(session(ResumeTicket::random(), "ana", &config));
+            table.insert(session(ResumeTicket::random(), "ben", &config));
+            table.sweep(Instant::now(), &config);
+            table.detach(slot, generation, Instant::now());
+            table.sweep(Instant::now(), &config);
+        }
+    });
+    let mut sizes = std::collections::BTreeMap::new();
+    for (key, _, _, value) in snapshotter.snapshot().into_vec() {
+        if let (Some(state), DebugValue::Gauge(size)) = (key.key().labels().next(), value) {
+            sizes.insert(state.value().to_owned(), size.into_inner());
+        }
+    }
+    assert_eq!(sizes, [("attached".into(), 2.0), ("detached".into(), 2.0)].into());
+}

@@ -75,5 +75,6 @@ fn own() -> NodeInfo {
         state: NodeState::Serving,
         sessions: 0,
         capacity: 0,
+        weight: 100,
     }
 }

@@ -72,6 +72,7 @@ pub fn cluster_of(role: Role, config: &CoreConfig) -> ClusterConfig {
         state: NodeState::Serving,
         sessions: 0,
         capacity: 0,
+        weight: 100,
     })
 }
 

@@ -97,7 +97,8 @@ pub struct HttpParts {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DrainOrder {
     pub deadline: Duration,
-    /// `host:port`; empty: clients go where they connected in the first place.
+    /// `host:port`; empty: clients go each to an edge with room, and where there is no other, to
+    /// where they connected in the first place.
     pub successor: String,
 }
 

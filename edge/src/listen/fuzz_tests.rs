@@ -1,5 +1,4 @@
-//! Fuzz targets of what comes before a session: connection ids of packets, and requests for an
-//! upgrade.
+//! Fuzz targets of what comes before a session: connection ids, and requests for an upgrade.
 
 use quinn_proto::{ConnectionId, ConnectionIdGenerator as _};
 use sterna_fuzz::{Script, check};
@@ -7,7 +6,7 @@ use tokio_tungstenite::tungstenite::handshake::machine::TryParse as _;
 use tokio_tungstenite::tungstenite::handshake::server::Request;
 
 use super::upgrade;
-use crate::steer::{ConnectionIds, NodeNumber};
+use crate::steer::{ConnectionIds, IdFormat};
 
 /// An own id, damaged: whatever is no longer it is not taken for it, and any bytes have an answer.
 #[test]
@@ -16,8 +15,9 @@ fn fuzz_connection_id() {
         let mut script = Script::new(bytes);
         let workers = 1 + script.below(32);
         let worker = script.below(workers);
-        let node = NodeNumber::new(u32::from(script.byte())).unwrap();
-        let mut own = ConnectionIds::new([7; 16], node, worker, workers);
+        let format = IdFormat::of_node(script.byte().into(), [7; 16]);
+        let steering = format.steering(workers, *b"steering");
+        let mut own = ConnectionIds::new(format, steering, worker);
         let id = own.generate_cid();
         assert!(own.validate(&id).is_ok());
         let (at, change) = (usize::from(script.byte()) % id.len(), script.byte());

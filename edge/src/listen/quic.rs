@@ -16,7 +16,7 @@ use super::admission::{Admitted, Proof, Refusal};
 use crate::config::EdgeLimits;
 use crate::connection;
 use crate::error::EdgeError;
-use crate::keys::NodeKeys;
+use crate::keys::EdgeKeys;
 use crate::metrics;
 use crate::quic::{Arrival, Connection, ConnectionError, Endpoint, Incoming, ServerTls};
 use crate::steer::ConnectionIds;
@@ -33,7 +33,7 @@ pub(crate) struct QuicConfigs {
 
 impl QuicConfigs {
     pub(crate) fn new(
-        keys: &NodeKeys,
+        keys: &EdgeKeys,
         ids: ConnectionIds,
         tls: &TlsConfigs,
         limits: &EdgeLimits,

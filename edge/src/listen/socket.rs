@@ -8,7 +8,7 @@ use std::net::{SocketAddr, TcpListener, UdpSocket};
 use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::error::EdgeError;
-use crate::steer::{self, steering_program};
+use crate::steer::{self, Steering};
 
 /// The sockets of one worker, not yet part of a runtime.
 #[derive(Debug)]
@@ -20,13 +20,16 @@ pub(crate) struct WorkerSockets {
 /// Binds `workers` pairs of sockets. Port 0 picks one that is free for UDP and TCP. The address's
 /// family is taken as it is: quinn takes an IPv4 client on a dual-stack socket for one that has
 /// changed more than its port whenever its NAT rebinds.
-pub(crate) fn bind(address: SocketAddr, workers: u8) -> Result<Vec<WorkerSockets>, EdgeError> {
+pub(crate) fn bind(
+    address: SocketAddr,
+    steering: &Steering,
+) -> Result<Vec<WorkerSockets>, EdgeError> {
     let address = free_address(address)?;
     let bind = || -> io::Result<Vec<WorkerSockets>> {
-        let sockets = (0..workers)
+        let sockets = (0..steering.workers())
             .map(|_| Ok(WorkerSockets { udp: udp(address)?, tcp: tcp(address)? }))
             .collect::<io::Result<Vec<WorkerSockets>>>()?;
-        steer::attach(&sockets[0].udp, &steering_program(workers))?;
+        steer::attach(&sockets[0].udp, &steering.program())?;
         Ok(sockets)
     };
     bind().map_err(|source| EdgeError::Bind { address, source })
@@ -110,20 +113,21 @@ const TCP_BACKLOG: i32 = 1024;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::steer::{ConnectionIds, NodeNumber};
+    use crate::steer::{ConnectionIds, IdFormat};
     use quinn_proto::ConnectionIdGenerator as _;
     use std::time::Duration;
 
     #[test]
     fn packets_reach_the_socket_that_their_connection_id_names() {
-        let sockets = bind("127.0.0.1:0".parse().unwrap(), 4).unwrap();
+        let format = IdFormat::of_node(9, [3; 16]);
+        let steering = steering(4);
+        let sockets = bind("127.0.0.1:0".parse().unwrap(), &steering).unwrap();
         let address = sockets[0].udp.local_addr().unwrap();
         for turn in 0..100u8 {
             // A new port every time, as after a NAT rebinding.
             let client = UdpSocket::bind("127.0.0.1:0").unwrap();
             let worker = turn % 4;
-            let node = NodeNumber::new(9).unwrap();
-            let id = ConnectionIds::new([3; 16], node, worker, 4).generate_cid();
+            let id = ConnectionIds::new(format.clone(), steering, worker).generate_cid();
             let mut packet = if turn % 8 < 4 { vec![0x40] } else { vec![0xe0, 0, 0, 0, 1, 17] };
             packet.extend_from_slice(&id);
             packet.push(turn);
@@ -134,7 +138,7 @@ mod tests {
 
     #[test]
     fn a_datagram_too_short_for_a_header_is_delivered() {
-        let sockets = bind("127.0.0.1:0".parse().unwrap(), 4).unwrap();
+        let sockets = bind("127.0.0.1:0".parse().unwrap(), &steering(4)).unwrap();
         let address = sockets[0].udp.local_addr().unwrap();
         let client = UdpSocket::bind("127.0.0.1:0").unwrap();
         for first in [0x40, 0xc0] {
@@ -145,19 +149,23 @@ mod tests {
 
     #[test]
     fn a_second_edge_on_the_port_is_refused_with_an_explanation() {
-        let sockets = bind("127.0.0.1:0".parse().unwrap(), 2).unwrap();
+        let sockets = bind("127.0.0.1:0".parse().unwrap(), &steering(2)).unwrap();
         let address = sockets[0].udp.local_addr().unwrap();
         assert_eq!(sockets[1].tcp.local_addr().unwrap(), address);
-        let error = bind(address, 2).unwrap_err().to_string();
+        let error = bind(address, &steering(2)).unwrap_err().to_string();
         assert!(error.contains("another process uses this port"), "{error}");
         drop(sockets);
-        bind(address, 2).unwrap();
+        bind(address, &steering(2)).unwrap();
     }
 
     #[test]
     fn a_port_that_only_tcp_has_taken_is_refused() {
         let taken = TcpListener::bind("127.0.0.1:0").unwrap();
-        assert!(bind(taken.local_addr().unwrap(), 1).is_err());
+        assert!(bind(taken.local_addr().unwrap(), &steering(1)).is_err());
+    }
+
+    fn steering(workers: u8) -> Steering {
+        IdFormat::of_node(9, [3; 16]).steering(workers, *b"steering")
     }
 
     fn receive(socket: &UdpSocket) -> Vec<u8> {

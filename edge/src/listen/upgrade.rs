@@ -3,7 +3,7 @@
 
 use http::header::{HeaderName, ORIGIN, SEC_WEBSOCKET_PROTOCOL};
 use http::{Method, StatusCode};
-use sterna_core::Encoding;
+use sterna_core::{AffinityKey, Encoding};
 use sterna_proto::version;
 use tokio_tungstenite::tungstenite::handshake::server::{Request, create_response};
 
@@ -43,6 +43,12 @@ pub(crate) fn decide(request: &Request, allowed_origins: &[String]) -> Result<Up
     append_field(&mut head, &SEC_WEBSOCKET_PROTOCOL, name.as_bytes());
     head.extend_from_slice(b"\r\n");
     Ok(Upgraded { head, encoding })
+}
+
+/// What a balancer or the application has written into this field to keep clients together.
+pub(crate) fn affinity(request: &Request, field: Option<&str>) -> Option<AffinityKey> {
+    let value = request.headers().get(field?)?;
+    Some(AffinityKey::of(value.as_bytes()))
 }
 
 impl Refused {
@@ -154,6 +160,17 @@ mod tests {
             assert_eq!(upgrade(bad, &[app]), Err(403), "{bad}");
         }
         assert_eq!(upgrade(app, &[]), Err(403));
+    }
+
+    #[test]
+    fn a_field_keeps_clients_together() {
+        let of = |value| request("/v1/connect", &[("X-Tenant", value)]);
+        let key = |request: &Request| affinity(request, Some("x-tenant"));
+        assert!(key(&of("acme")).is_some());
+        assert_eq!(key(&of("acme")), key(&of("acme")));
+        assert_ne!(key(&of("acme")), key(&of("other")));
+        assert_eq!(key(&request("/v1/connect", &[])), None);
+        assert_eq!(affinity(&of("acme"), None), None);
     }
 
     #[test]

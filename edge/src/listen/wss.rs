@@ -144,7 +144,11 @@ async fn upgrade(
         Ok(upgraded) => {
             stream.write_all(&upgraded.head).await.ok()?;
             stream.flush().await.ok()?;
-            Some(transport::wss::open(stream, read_ahead, remote, upgraded.encoding))
+            let transport = transport::wss::open(stream, read_ahead, remote, upgraded.encoding);
+            Some(Transport {
+                affinity: upgrade::affinity(&request, context.node.affinity_field()),
+                ..transport
+            })
         }
         Err(refused) => {
             context.wss.closed(if refused.status == http::StatusCode::FORBIDDEN {

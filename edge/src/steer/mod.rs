@@ -1,17 +1,19 @@
-//! Which worker a UDP packet belongs to. Every connection id that a worker hands out names the
-//! worker, and a program in the kernel reads it from each packet, so that a client
-//! whose address has changed still reaches the worker that holds its connection.
+//! Which worker, and which node, a datagram belongs to. Every connection id names the node for
+//! balancers before it ([`quic_lb`]) and the worker for a program in the kernel ([`program`]), so
+//! that a client whose address has changed still reaches the thread that holds its connection.
 
 mod attach;
 mod connection_id;
 mod program;
+mod quic_lb;
 
 pub(crate) use attach::attach;
-pub(crate) use connection_id::{ConnectionIds, NodeNumber};
-pub(crate) use program::steering_program;
+pub(crate) use connection_id::ConnectionIds;
+pub use connection_id::IdFormat;
+pub(crate) use program::Steering;
 
-/// Most workers of one edge: what five bits of a connection id's first octet can name.
+/// Most workers of one edge: what five bits of a connection id can name.
 pub const MAX_WORKERS: usize = 32;
 
-/// Bits of a connection id's first octet that name the worker; the upper three are the config id.
+/// Bits of an octet of a connection id that name the worker.
 const STEER_MASK: u8 = 0x1f;

@@ -9,6 +9,8 @@ mod sessions;
 mod stream;
 #[cfg(test)]
 pub(crate) mod testing;
+#[cfg(test)]
+mod ticket_tests;
 
 pub(crate) use stream::TlsStream;
 
@@ -26,6 +28,7 @@ use sterna_proto::version;
 
 use crate::config::TlsFiles;
 use crate::error::EdgeError;
+use crate::sealing::SharedTickets;
 use sessions::Sessions;
 
 /// The certificate and key that handshakes use from now on.
@@ -62,10 +65,19 @@ pub(crate) struct TlsConfigs {
 }
 
 impl TlsConfigs {
+    /// `tickets`: those that other edges accept too; without them tickets are for this process.
     /// `early_data`: of QUIC clients.
-    pub(crate) fn new(certificate: &Arc<Certificate>, early_data: bool) -> Result<Self, EdgeError> {
-        let tickets = aws_lc_rs::Ticketer::new()
-            .map_err(|error| EdgeError::Certificate(format!("no session ticket key: {error}")))?;
+    pub(crate) fn new(
+        certificate: &Arc<Certificate>,
+        tickets: Option<SharedTickets>,
+        early_data: bool,
+    ) -> Result<Self, EdgeError> {
+        let tickets: Arc<dyn ProducesTickets> = match tickets {
+            Some(tickets) => Arc::new(tickets),
+            None => aws_lc_rs::Ticketer::new().map_err(|error| {
+                EdgeError::Certificate(format!("no session ticket key: {error}"))
+            })?,
+        };
         let mut quic = server_config(certificate, &tickets, version::ALPN)?;
         if early_data {
             accept_early_data(&mut quic);

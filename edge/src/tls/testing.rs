@@ -7,6 +7,12 @@ use crate::tls::{Certificate, TlsConfigs};
 
 /// The listener's own configuration, and that of a client who trusts its certificate.
 pub(crate) fn tls_over_tcp() -> (Arc<rustls::ServerConfig>, Arc<rustls::ClientConfig>) {
+    let (certificate, client) = certificate();
+    (TlsConfigs::new(&certificate, None, false).unwrap().tcp, client)
+}
+
+/// A certificate, and the configuration of a client who trusts it.
+pub(crate) fn certificate() -> (Arc<Certificate>, Arc<rustls::ClientConfig>) {
     let folder = tempfile::tempdir().unwrap();
     let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
     let files = TlsFiles {
@@ -15,7 +21,6 @@ pub(crate) fn tls_over_tcp() -> (Arc<rustls::ServerConfig>, Arc<rustls::ClientCo
     };
     std::fs::write(&files.certificate_chain, made.cert.pem()).unwrap();
     std::fs::write(&files.private_key, made.signing_key.serialize_pem()).unwrap();
-    let server = TlsConfigs::new(&Certificate::load(files).unwrap(), false).unwrap().tcp;
     let mut roots = rustls::RootCertStore::empty();
     roots.add(made.cert.der().clone()).unwrap();
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
@@ -24,5 +29,5 @@ pub(crate) fn tls_over_tcp() -> (Arc<rustls::ServerConfig>, Arc<rustls::ClientCo
         .unwrap()
         .with_root_certificates(roots)
         .with_no_client_auth();
-    (server, Arc::new(client))
+    (Certificate::load(files).unwrap(), Arc::new(client))
 }

@@ -10,7 +10,7 @@ use std::net::SocketAddr;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use sterna_core::{Encoding, Outgoing, TransportKind};
+use sterna_core::{AffinityKey, Encoding, Outgoing, TransportKind};
 use sterna_proto::{CloseReason, DecodeError, v1};
 use tokio::time::Instant;
 
@@ -72,6 +72,8 @@ pub(crate) struct Received {
 pub(crate) struct Transport {
     pub(crate) kind: TransportKind,
     pub(crate) encoding: Encoding,
+    /// What its request says about where it belongs.
+    pub(crate) affinity: Option<AffinityKey>,
     pub(crate) receiver: Receiver,
     pub(crate) sender: Sender,
 }

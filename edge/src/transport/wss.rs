@@ -34,6 +34,7 @@ pub(crate) fn open(
     Transport {
         kind: TransportKind::WebSocket,
         encoding,
+        affinity: None,
         receiver: Receiver::Wss(WssReceiver::new(socket.clone(), remote, encoding)),
         sender: Sender::Wss(WssSender::new(socket, encoding)),
     }

@@ -75,6 +75,8 @@ fn settings(files: &TempDir) -> Settings {
         allowed_origins: vec!["https://app.example.com".into()],
         early_data: false,
         node_secret: [7; 32],
+        cluster_secrets: Vec::new(),
+        connection_ids: None,
         node_number: 1,
         limits: EdgeLimits {
             address_connections_per_second: 1000,

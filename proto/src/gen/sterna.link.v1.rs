@@ -278,6 +278,9 @@ pub struct Node {
     /// Its publications lie on its own machine: it can be the only core.
     #[prost(bool, tag = "14")]
     pub local_store: bool,
+    /// Its share of slots and sessions beside others; 0: not said, which is 100.
+    #[prost(uint32, tag = "15")]
+    pub weight: u32,
 }
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
 #[repr(i32)]

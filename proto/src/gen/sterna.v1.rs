@@ -478,7 +478,8 @@ pub struct Head {
     #[prost(uint64, tag = "3")]
     pub offset: u64,
 }
-/// The node is leaving: connect elsewhere before the deadline, then close this connection.
+/// The node is leaving, or another one is to have this session: connect there before the deadline,
+/// then close this connection. A node that leaves closes it at the deadline; one that stays does not.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct GoAway {
     #[prost(uint32, tag = "1")]

@@ -20,6 +20,8 @@ pub(crate) async fn open(connection: Connection) -> Result<Transport, End> {
     Ok(Transport {
         kind: TransportKind::Quic,
         encoding: Encoding::Protobuf,
+        // There is no request that could say something.
+        affinity: None,
         receiver: Receiver::Quic(QuicReceiver::new(connection.clone(), commands)),
         sender: Sender::Quic(Box::new(QuicSender::new(connection, control))),
     })
