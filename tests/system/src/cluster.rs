@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::net::UdpSocket;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
 
 use serde_json::Value;
@@ -87,6 +88,19 @@ impl Cluster {
         for member in self.members.values().filter(|member| member.served.is_running()) {
             member.served.wait_ready(200).await;
         }
+    }
+
+    /// Writes a secret that all nodes can read, and returns where it is.
+    pub fn secret(&self, name: &str, secret: &str) -> String {
+        let path = self.links.path().join(name);
+        std::fs::write(&path, secret).unwrap();
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
+        path.display().to_string()
+    }
+
+    /// Waits until a node knows so many, itself included.
+    pub async fn knows(&self, node: &str, count: usize) {
+        self.node(node).wait_metric("sterna_core_nodes_active", "", count as f64).await;
     }
 
     /// A verb of the command line as a user of one node.

@@ -1,11 +1,13 @@
 //! What the tests of the whole share: reading the repository's own source ([`source`]), running the
 //! real node as a process ([`node`], [`served`]) and its verbs beside it ([`process`]), clients of
 //! the SDK alone ([`sdk`]) and by the hundred ([`crowd`]), clients without it ([`raw`]), attackers
-//! ([`flood`]), realistic conversations ([`text`]), and judging what subscribers saw ([`checker`]).
+//! ([`flood`]), a balancer before edges ([`balancer`]), realistic conversations ([`text`]), and judging
+//! what subscribers saw ([`checker`]).
 //! Used by the tests beside it and by the fault campaign.
 
 #![allow(clippy::unwrap_used)] // Everything here is test code: a failure is a panic that tells.
 
+pub mod balancer;
 pub mod checker;
 pub mod cluster;
 pub mod crowd;

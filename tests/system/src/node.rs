@@ -219,13 +219,7 @@ impl Node {
     /// The same over those whose labels contain `label`, as in `how="new"`.
     pub async fn metric_of(&self, name: &str, label: &str) -> Option<f64> {
         let (_, text) = self.http_get("/metrics").await.ok()?;
-        let values: Vec<f64> = text
-            .lines()
-            .filter_map(|line| line.strip_prefix(name))
-            .filter(|rest| rest.starts_with([' ', '{']) && rest.contains(label))
-            .filter_map(|rest| rest.rsplit(' ').next()?.parse().ok())
-            .collect();
-        (!values.is_empty()).then(|| values.iter().sum())
+        sum_of(&text, name, label)
     }
 
     /// What the node printed so far.
@@ -311,6 +305,17 @@ pub async fn http_get(address: SocketAddr, path: &str) -> std::io::Result<(u16, 
     let status = answer.split(' ').nth(1).and_then(|status| status.parse().ok()).unwrap_or(0);
     let body = answer.split_once("\r\n\r\n").map_or("", |(_, body)| body);
     Ok((status, body.to_owned()))
+}
+
+/// The sum of a metric over those of its labels that contain `label`; `None` when it has not moved.
+pub fn sum_of(metrics: &str, name: &str, label: &str) -> Option<f64> {
+    let values: Vec<f64> = metrics
+        .lines()
+        .filter_map(|line| line.strip_prefix(name))
+        .filter(|rest| rest.starts_with([' ', '{']) && rest.contains(label))
+        .filter_map(|rest| rest.rsplit(' ').next()?.parse().ok())
+        .collect();
+    (!values.is_empty()).then(|| values.iter().sum())
 }
 
 /// Sends a signal to a child that has not been waited for.

@@ -1,6 +1,8 @@
 //! Clients that speak frame by frame, for what the SDK would never do. Each owns its socket and
 //! ends with it.
 
+use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
 
 use futures_util::{SinkExt as _, StreamExt as _};
@@ -44,10 +46,14 @@ impl QuicClient {
 
     /// A connection that has not said a word.
     pub async fn connect(node: &Node, transport: TransportConfig) -> Self {
-        let remote = node.client_address();
+        Self::connect_to(node.client_address(), quic_config(node, transport)).await
+    }
+
+    /// The same to whoever listens there.
+    pub async fn connect_to(remote: SocketAddr, config: ClientConfig) -> Self {
         let local = if remote.is_ipv6() { "[::1]:0" } else { "127.0.0.1:0" };
         let mut endpoint = Endpoint::client(local.parse().unwrap()).unwrap();
-        endpoint.set_default_client_config(quic_config(node, transport));
+        endpoint.set_default_client_config(config);
         let connecting = endpoint.connect(remote, "localhost").unwrap();
         let connection = within("a QUIC handshake", connecting).await.unwrap();
         let (commands, replies) = connection.open_bi().await.unwrap();
@@ -151,22 +157,28 @@ pub async fn tls(node: &Node) -> std::io::Result<TlsStream<TcpStream>> {
 
 /// TLS on what is there already.
 pub async fn tls_on(tcp: TcpStream, node: &Node) -> std::io::Result<TlsStream<TcpStream>> {
-    let connector = TlsConnector::from(Arc::new(tls_config(node, b"http/1.1")));
+    let authority = node.data_dir().join("keys/ca.pem");
+    let connector = TlsConnector::from(Arc::new(tls_config(&authority, b"http/1.1")));
     let name = ServerName::try_from("localhost").unwrap();
     within("a TLS handshake", connector.connect(name, tcp)).await
 }
 
 /// Trusts the node's own authority.
 pub fn quic_config(node: &Node, transport: TransportConfig) -> ClientConfig {
-    let tls = QuicClientConfig::try_from(tls_config(node, version::ALPN)).unwrap();
+    quic_config_for(&node.data_dir().join("keys/ca.pem"), transport)
+}
+
+/// Trusts the authority in this file.
+pub fn quic_config_for(authority: &Path, transport: TransportConfig) -> ClientConfig {
+    let tls = QuicClientConfig::try_from(tls_config(authority, version::ALPN)).unwrap();
     let mut config = ClientConfig::new(Arc::new(tls));
     config.transport_config(Arc::new(transport));
     config
 }
 
-fn tls_config(node: &Node, alpn: &[u8]) -> rustls::ClientConfig {
+fn tls_config(authority: &Path, alpn: &[u8]) -> rustls::ClientConfig {
     let mut roots = rustls::RootCertStore::empty();
-    let authority = CertificateDer::from_pem_file(node.data_dir().join("keys/ca.pem")).unwrap();
+    let authority = CertificateDer::from_pem_file(authority).unwrap();
     roots.add(authority).unwrap();
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let mut config = rustls::ClientConfig::builder_with_provider(provider)
@@ -180,11 +192,13 @@ fn tls_config(node: &Node, alpn: &[u8]) -> rustls::ClientConfig {
 
 /// Opens a session; its reply has the id 1.
 pub fn hello(node: &Node, user: &str) -> v1::Frame {
-    let hello = v1::Hello {
-        access_token: token(node, user, TOKEN_LIFE),
-        client_id: format!("{user}-device"),
-        ..Default::default()
-    };
+    hello_with(token(node, user, TOKEN_LIFE), user)
+}
+
+/// The same with this access token.
+pub fn hello_with(access_token: String, user: &str) -> v1::Frame {
+    let hello =
+        v1::Hello { access_token, client_id: format!("{user}-device"), ..Default::default() };
     v1::Frame::command(1, Verb::Hello(hello))
 }
 

@@ -15,7 +15,7 @@ use tempfile::TempDir;
 use tokio::process::{Child, Command};
 use tokio::time::timeout;
 
-use crate::node::{PATIENCE, binary, signal, wait_for};
+use crate::node::{PATIENCE, binary, signal, sum_of, wait_for};
 
 /// Secret of the access tokens, as the written configuration names it.
 pub const TOKEN_SECRET: &str = "a secret of the tests, long enough for HS256";
@@ -190,6 +190,26 @@ impl Served {
     /// Status and body of `GET path`.
     pub async fn http_get(&self, path: &str) -> (u16, String) {
         crate::node::http_get(self.http, path).await.unwrap()
+    }
+
+    /// The sum of a metric over those of its labels that contain `label`; `None` when it has not
+    /// moved.
+    pub async fn metric(&self, name: &str, label: &str) -> Option<f64> {
+        sum_of(&self.http_get("/metrics").await.1, name, label)
+    }
+
+    /// Waits until that sum is this.
+    pub async fn wait_metric(&self, name: &str, label: &str, wanted: f64) {
+        let deadline = tokio::time::Instant::now() + PATIENCE;
+        loop {
+            let found = self.metric(name, label).await;
+            if found == Some(wanted) {
+                return;
+            }
+            let late = tokio::time::Instant::now() >= deadline;
+            assert!(!late, "{name} {label} is {found:?}, not {wanted}\n{}", self.log());
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
     }
 
     /// Waits until `GET /readyz` answers with this status, and returns its text.
