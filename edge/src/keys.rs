@@ -27,13 +27,16 @@ pub(crate) struct EdgeKeys {
 
 impl EdgeKeys {
     /// `cluster`: secrets that all edges share, the one to seal with first. With one, whoever has
-    /// the server id next can reset what this node leaves behind, also on another disk.
+    /// the server id next recognises and resets what this node leaves behind, also on another disk.
     pub(crate) fn derive(node: &[u8; 32], cluster: &[[u8; 32]], server_id: &[u8]) -> Self {
         let own = root(node);
         let shared: Vec<hkdf::Prk> = cluster.iter().map(root).collect();
-        let reset = match shared.first() {
-            Some(shared) => expand(shared, &[b"stateless reset of ", server_id]),
-            None => expand(&own, &[b"stateless reset"]),
+        let (reset, steering) = match shared.first() {
+            Some(shared) => (
+                expand(shared, &[b"stateless reset of ", server_id]),
+                expand(shared, &[b"steering of ", server_id]),
+            ),
+            None => (expand(&own, &[b"stateless reset"]), expand(&own, &[b"steering"])),
         };
         let sealing = |label: &'static [u8], roots: &[hkdf::Prk]| {
             let prk = |root| {
@@ -47,7 +50,7 @@ impl EdgeKeys {
         };
         Self {
             connection_id: expand(&own, &[b"connection id"]),
-            steering: expand(&own, &[b"steering"]),
+            steering,
             reset: Arc::new(hmac::Key::new(hmac::HMAC_SHA256, &reset as &[u8; 32])),
             token: tokens,
             tickets,
@@ -120,8 +123,11 @@ mod tests {
         assert!(opens(&tickets(&before), &tickets(&changing)));
         assert!(!opens(&tickets(&before), &before.token), "one key for each use");
         assert_ne!(before.connection_id, changing.connection_id);
-        let reset_of = |server_id: &[u8]| reset(&EdgeKeys::derive(&[7; 32], &[old], server_id));
-        assert_ne!(reset_of(b"a"), reset_of(b"b"));
-        assert_eq!(reset_of(b"a"), reset(&before), "a node in its place, on another disk");
+        let place_of = |server_id: &[u8]| EdgeKeys::derive(&[7; 32], &[old], server_id);
+        let (same, other) = (place_of(b"a"), place_of(b"b"));
+        assert_ne!(reset(&same), reset(&other));
+        assert_ne!(same.steering, other.steering);
+        // A node in its place, on another disk.
+        assert_eq!((reset(&same), same.steering), (reset(&before), before.steering));
     }
 }
