@@ -118,7 +118,7 @@ impl Shard {
         let mut commands = Vec::with_capacity(COMMANDS_PER_TURN);
         let mut tick = tokio::time::interval(TICK);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        let mut open = true;
+        let (mut open, mut closing) = (true, false);
         while open || !self.is_idle() {
             tokio::select! {
                 taken = mailbox.recv_many(&mut commands, COMMANDS_PER_TURN), if open => {
@@ -126,7 +126,11 @@ impl Shard {
                     commands.drain(..).for_each(|command| self.handle(command));
                 }
                 Some(done) = self.work.next() => self.on_done_all(done),
-                () = tasks.shutdown_started(), if open => mailbox.close(),
+                // Once: whoever has been promised room gets to use it before the mailbox is empty.
+                () = tasks.shutdown_started(), if !closing => {
+                    closing = true;
+                    mailbox.close();
+                }
                 _ = tick.tick() => self.on_tick(),
             }
             self.start_appends();
@@ -272,5 +276,40 @@ impl Shard {
 
     pub(super) fn head_position(&self, key: &ChannelKey) -> Position {
         self.channels.get(key).map_or(Position::EARLIEST, |state| state.sequence.position())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::SystemClock;
+    use sterna_proto::{NodeId, v1};
+    use sterna_storage::MemoryStore;
+
+    #[tokio::test]
+    async fn a_shard_that_ends_leaves_time_to_whoever_has_been_promised_room() {
+        let node = NodeId::new("test").unwrap();
+        let config = CoreConfig::embedded(node, v1::Durability::Memory);
+        let (stores, clock) = (MemoryStore::new().stores(), Arc::new(SystemClock));
+        let ids = IdGenerator::start(0, clock.clone(), stores.id_bound.clone()).await.unwrap();
+        let context = ShardContext {
+            config: Arc::new(config),
+            stores,
+            clock,
+            ids: Arc::new(ids),
+            ports: Arc::default(),
+            turns: Arc::default(),
+            failure: watch::Sender::new(None),
+        };
+        let (mailbox, waiting) = mpsc::channel(1);
+        let promised = mailbox.reserve().await.unwrap();
+        let tasks = Tasks::new();
+        tasks.start_shutdown();
+        let shard = Shard::new(Arc::new(context)).run(waiting, tasks);
+        // On one thread: the shard is polled first, and has to let the other one come.
+        tokio::join!(shard, async move {
+            tokio::task::yield_now().await;
+            drop(promised);
+        });
     }
 }
