@@ -2,6 +2,7 @@
 //! later one stored because an earlier one was refused for the moment: what follows a refused one
 //! is refused as well, until that one comes again.
 
+use std::cmp::Ordering;
 use std::collections::HashMap;
 use std::hash::Hash;
 use std::time::Duration;
@@ -46,8 +47,11 @@ impl<K: Eq + Hash> OrderGate<K> {
         if sterna_storage::planted!(OrderGateOpen) {
             return true;
         }
-        if client_seq > refused.client_seq && now - refused.at < HOLD {
-            return false;
+        match client_seq.cmp(&refused.client_seq) {
+            // It was on its way before the refused one, which has not come again by it.
+            Ordering::Less => return true,
+            Ordering::Greater if now - refused.at < HOLD => return false,
+            Ordering::Equal | Ordering::Greater => {}
         }
         self.refused.remove(key);
         true
@@ -86,6 +90,17 @@ mod tests {
         assert!(gate.admits(&"phone", 6, now));
         gate.on_refused("phone", 7, now);
         assert!(gate.admits(&"phone", 8, now + HOLD), "given up");
+    }
+
+    #[test]
+    fn what_was_on_its_way_before_a_refused_one_opens_nothing() {
+        let now = Instant::now();
+        let mut gate = OrderGate::default();
+        gate.on_refused("phone", 5, now);
+        assert!(gate.admits(&"phone", 4, now), "it had room, and is looked at after the refusal");
+        assert!(!gate.admits(&"phone", 6, now));
+        assert!(gate.admits(&"phone", 5, now));
+        assert!(gate.admits(&"phone", 6, now));
     }
 
     #[test]
