@@ -7,7 +7,6 @@
 //! bit may see two winners, once in some 10^13 choices, and go on as with two rosters.
 
 use std::cmp::Ordering;
-use std::hash::Hasher as _;
 
 use crate::cluster::NodeInfo;
 
@@ -36,9 +35,8 @@ pub struct Draw<'a> {
 
 impl<'a> Draw<'a> {
     pub fn new(number: u64, node: &'a NodeInfo) -> Self {
-        let mut hash = twox_hash::XxHash3_64::with_seed(number);
-        hash.write(node.name.as_str().as_bytes());
-        let hash = hash.finish();
+        let hash =
+            twox_hash::XxHash3_64::oneshot_with_seed(number, node.name.as_str().as_bytes());
         Self { node, hash, score: score(hash, node.weight) }
     }
 

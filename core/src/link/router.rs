@@ -62,10 +62,15 @@ pub struct Router {
 #[derive(Debug)]
 pub(super) struct Routing {
     pub(super) view: View,
+    /// What the view follows from.
+    pub(super) basis: Basis,
     /// Slots that this node gives away: until its shards have finished with them, calls wait.
     pub(super) parked: HashSet<u16>,
     pub(super) peers: HashMap<NodeId, Arc<Peer>, RandomState>,
 }
+
+/// Who is alive, but for what changes with every beat, and whether a link leads there.
+pub(super) type Basis = Vec<(NodeInfo, bool)>;
 
 /// A node to which a link is wanted.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -118,6 +123,7 @@ impl Router {
             roster: Mutex::new(roster),
             routing: RwLock::new(Routing {
                 view,
+                basis: Basis::new(),
                 parked: HashSet::new(),
                 peers: HashMap::default(),
             }),
@@ -455,7 +461,8 @@ impl Router {
     /// Slots whose way begins at a peer.
     fn slots_by(&self, peer: &NodeId) -> HashSet<u16> {
         let routing = self.routing();
-        let by_peer = |slot: &u16| *routing.view.route(*slot) == Route::By(peer.clone());
+        let way = Route::By(peer.clone());
+        let by_peer = |slot: &u16| *routing.view.route(*slot) == way;
         (0..SLOTS).filter(by_peer).collect()
     }
 

@@ -8,16 +8,17 @@ use sterna_proto::NodeId;
 use tokio::sync::oneshot;
 
 use crate::channel::shard::ShardCommand;
+use crate::cluster::NodeInfo;
 use crate::cluster::view::{Route, View, has_conflict};
 use crate::link::lane::{Asked, Lane};
-use crate::link::router::{Hop, Router, Routing, nowhere};
+use crate::link::router::{Basis, Hop, Router, Routing, nowhere};
 
 impl Router {
     /// Looks at the roster and the links again. Slots that this node gives away wait until its shards
     /// have finished with them: what is new must not overtake what waits there (I13).
     pub(crate) async fn refresh(&self) {
         metrics::gauge!("sterna_core_nodes_active").set(self.live().len() as f64);
-        let (view, lost) = self.park_lost();
+        let Some((view, lost)) = self.park_lost() else { return };
         if !lost.is_empty() {
             self.tell_shards(lost, HashSet::new()).await;
         }
@@ -45,23 +46,32 @@ impl Router {
     }
 
     /// Parks the slots that this node owns no longer. Returns them, and the view that says so: what
-    /// becomes known meanwhile is for the next one, or the shards would not hear of it.
-    fn park_lost(&self) -> (View, HashSet<u16>) {
+    /// becomes known meanwhile is for the next one, or the shards would not hear of it. `None`: there
+    /// is no news.
+    fn park_lost(&self) -> Option<(View, HashSet<u16>)> {
         let mut routing = self.routing.write().unwrap_or_else(PoisonError::into_inner);
-        let new = self.view(&mut routing);
+        let new = self.view(&mut routing)?;
         let owned = |slot: &u16| *routing.view.route(*slot) == Route::Here;
         let lost: HashSet<u16> = routing.view.moved(&new).filter(owned).collect();
         routing.parked.clone_from(&lost);
-        (new, lost)
+        Some((new, lost))
     }
 
-    /// The view that follows from what is known now.
-    fn view(&self, routing: &mut Routing) -> View {
+    /// The view that follows from what is known now; `None`: from the same as the one there is.
+    fn view(&self, routing: &mut Routing) -> Option<View> {
         let (live, own, wanted) = (self.live(), self.own(), self.wanted_peers());
         routing.keep_peers(&wanted);
         let peers = &routing.peers;
         let reachable = |name: &NodeId| peers.get(name).is_none_or(|peer| peer.is_reachable());
-        View::new(&own, &live, reachable)
+        let known =
+            |node: &NodeInfo| (NodeInfo { sessions: 0, ..node.clone() }, reachable(&node.name));
+        let basis: Basis = live.iter().map(known).collect();
+        if basis == routing.basis {
+            return None;
+        }
+        let view = View::new(&own, &live, reachable);
+        routing.basis = basis;
+        Some(view)
     }
 
     /// Takes the new ways. Returns the slots that this node owns from now on.
