@@ -120,10 +120,18 @@ pub(super) struct Lane {
 #[derive(Debug, Default)]
 struct State {
     waiting: VecDeque<Asked>,
-    detaches: VecDeque<ChannelKey>,
+    detaches: VecDeque<Detach>,
     sent: BTreeMap<u64, Asked>,
     last_id: u64,
     connected: bool,
+}
+
+/// A channel of which the owner is to send no more on this lane.
+#[derive(Debug)]
+struct Detach {
+    channel: ChannelKey,
+    /// Another way leads to the channel now: whoever wants it attaches there.
+    left: bool,
 }
 
 impl Lane {
@@ -156,7 +164,18 @@ impl Lane {
         self.added.notify_one();
     }
 
+    /// Nobody behind this node wants the channel any more.
     pub fn detach(&self, channel: ChannelKey) {
+        self.push_detach(Detach { channel, left: false });
+    }
+
+    /// The channel's way does not begin here any more. Not to be called while something is put onto
+    /// the lane.
+    pub fn leave(&self, channel: ChannelKey) {
+        self.push_detach(Detach { channel, left: true });
+    }
+
+    fn push_detach(&self, detach: Detach) {
         let mut state = self.state();
         // On a new connection the owner knows of no interest.
         if !state.connected {
@@ -166,7 +185,7 @@ impl Lane {
             metrics::counter!("sterna_link_detaches_dropped_total").increment(1);
             return;
         }
-        state.detaches.push_back(channel);
+        state.detaches.push_back(detach);
         drop(state);
         self.added.notify_one();
     }
@@ -267,11 +286,13 @@ impl Lane {
     }
 
     /// `wanted`: somebody has attached to the channel since it was to be detached. The owner must
-    /// not hear of it then, since the attach may have gone out before.
+    /// not hear of it then, since the attach may have gone out before; unless the way has changed,
+    /// and then none has.
     fn next_frames(&self, out: &mut Vec<wire::Frame>, wanted: impl Fn(&ChannelKey) -> bool) {
         let mut state = self.state();
-        let detaches = state.detaches.drain(..).filter(|channel| !wanted(channel));
-        out.extend(detaches.map(frames::detach));
+        let due = |detach: &Detach| detach.left || !wanted(&detach.channel);
+        let detaches = state.detaches.drain(..).filter(due);
+        out.extend(detaches.map(|detach| frames::detach(detach.channel)));
         while out.len() < CALLS_PER_WRITE {
             let Some(asked) = state.waiting.pop_front() else { break };
             // The owner may be another process than the one that has refused what was before.
