@@ -3,28 +3,34 @@
 //! is refused as well, until that one comes again.
 
 use std::cmp::Ordering;
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::hash::Hash;
 use std::time::Duration;
 
 use ahash::RandomState;
 use tokio::time::Instant;
 
-/// Remembers, for each key, the earliest refused client_seq.
+/// Remembers, for each key, the refused client_seqs.
 #[derive(Debug)]
 pub struct OrderGate<K> {
     refused: HashMap<K, Refused, RandomState>,
     max_keys: usize,
 }
 
+/// Never without a client_seq. All are kept, not the earliest alone: that one may come again, and be
+/// looked at only when the next one has been refused as well.
 #[derive(Debug)]
 struct Refused {
-    client_seq: u64,
+    client_seqs: BTreeSet<u64>,
+    /// When the earliest was refused, or became the earliest.
     at: Instant,
 }
 
 /// After this long a client is taken to have given the refused publication up.
 const HOLD: Duration = Duration::from_secs(10);
+
+/// Refused client_seqs of one key; above, the latest are not remembered.
+const REFUSED: usize = 64;
 
 /// Keys remembered; above, those that were held for too long are forgotten, then all are.
 const KEYS: usize = 1024;
@@ -43,14 +49,20 @@ impl<K: Eq + Hash> OrderGate<K> {
 
     /// Whether a publication may go on.
     pub fn admits(&mut self, key: &K, client_seq: u64, now: Instant) -> bool {
-        let Some(refused) = self.refused.get(key) else { return true };
+        let Some(refused) = self.refused.get_mut(key) else { return true };
+        let Some(earliest) = refused.client_seqs.first().copied() else { return true };
         if sterna_storage::planted!(OrderGateOpen) {
             return true;
         }
-        match client_seq.cmp(&refused.client_seq) {
+        match client_seq.cmp(&earliest) {
             // It was on its way before the refused one, which has not come again by it.
             Ordering::Less => return true,
             Ordering::Greater if now - refused.at < HOLD => return false,
+            Ordering::Equal if refused.client_seqs.len() > 1 => {
+                refused.client_seqs.pop_first();
+                refused.at = now;
+                return true;
+            }
             Ordering::Equal | Ordering::Greater => {}
         }
         self.refused.remove(key);
@@ -65,9 +77,14 @@ impl<K: Eq + Hash> OrderGate<K> {
                 self.refused.clear();
             }
         }
-        let entry = self.refused.entry(key).or_insert(Refused { client_seq, at: now });
-        if client_seq <= entry.client_seq {
-            *entry = Refused { client_seq, at: now };
+        let first = || Refused { client_seqs: BTreeSet::from([client_seq]), at: now };
+        let entry = self.refused.entry(key).or_insert_with(first);
+        entry.client_seqs.insert(client_seq);
+        if entry.client_seqs.first() == Some(&client_seq) {
+            entry.at = now;
+        }
+        if entry.client_seqs.len() > REFUSED {
+            entry.client_seqs.pop_last();
         }
     }
 }
@@ -87,6 +104,7 @@ mod tests {
         assert!(!gate.admits(&"phone", 6, now));
         assert!(gate.admits(&"laptop", 7, now));
         assert!(gate.admits(&"phone", 5, now));
+        assert!(!gate.admits(&"phone", 7, now), "6 was refused too");
         assert!(gate.admits(&"phone", 6, now));
         gate.on_refused("phone", 7, now);
         assert!(gate.admits(&"phone", 8, now + HOLD), "given up");
@@ -111,5 +129,7 @@ mod tests {
             gate.on_refused(key, 1, now);
         }
         assert!(gate.refused.len() <= KEYS);
+        (0..5 * KEYS as u64).for_each(|client_seq| gate.on_refused(0, client_seq, now));
+        assert_eq!(gate.refused[&0].client_seqs.len(), REFUSED);
     }
 }
