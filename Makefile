@@ -7,7 +7,7 @@ MAKEFLAGS += --no-print-directory
 # RocksDB is compiled once, outside target/, and every cargo call links that archive.
 ROCKSDB := eval "$$(tools/rocksdb.sh --env)"
 
-.PHONY: run cluster cluster-stop cluster-status test test-planted test-faults interop check fuzz instructions autobahn build bench clean setup help
+.PHONY: run cluster cluster-stop cluster-status test test-planted test-faults simulate interop check fuzz instructions autobahn build bench clean setup help
 
 run: ## Install what is missing, build, and start a node on this machine (ARGS="...")
 	@tools/setup.sh build
@@ -39,8 +39,11 @@ interop: ## The clients of other makers, with quiche, which is built first (need
 	@$(ROCKSDB); cargo build --locked -p sterna
 	@tests/interop/run.sh
 
-test-planted: ## Prove that the simulation finds 24 planted bugs
-	@$(ROCKSDB); cargo test --locked -p sterna-simulation --features planted --test planted -- --nocapture
+test-planted: ## Prove that the simulation finds planted bugs of a node and of clusters
+	@$(ROCKSDB); cargo test --locked -p sterna-simulation --features planted --test planted --test planted_clusters -- --nocapture
+
+simulate: ## Thousands of schedules of clusters in virtual time (SEEDS=3000)
+	@STERNA_SEEDS=$(or $(SEEDS),3000) cargo test --locked -p sterna-simulation --test clusters -- --nocapture i2
 
 fuzz: ## Drive every fuzz target by coverage (ARGS="--seconds 60 --keep TARGET...")
 	@tools/setup.sh build

@@ -58,10 +58,45 @@ pub enum Bug {
     StaleOwnerAccepted,
     /// An unknown outcome counts as a success.
     UnknownTakenAsStored,
+
+    // Of clusters.
+    /// An answer over a link goes to the oldest call.
+    AnswerToAnother,
+    /// Calls that had no answer when a link was lost wait for ever.
+    CallsLostWithLink,
+    /// A node goes on asking for what only a closed link has wanted.
+    ClosedLinkKeepsInterest,
+    /// An owner takes its append for stored although another one was before it.
+    ConflictTakenAsStored,
+    /// Sessions of a dead edge stay present.
+    DeadEdgeStaysPresent,
+    /// A publication from before a refused one lets those behind it through.
+    EarlierOpensGate,
+    /// An edge does not hear that a member was removed.
+    EvictNotPassedOn,
+    /// A link that does not want a channel any more is still counted.
+    InterestLeaks,
+    /// A push of an owner that is not asked any more is delivered again.
+    LatePushTaken,
+    /// Whoever is subscribed does not hear of another way.
+    MovedUntold,
+    /// What was published while a subscription moved is not missed.
+    ReattachSeesNoHead,
+    /// Every node of a region asks the owner itself.
+    RelayPassedBy,
+    /// A shard does not finish with channels that another node owns.
+    ReleasedSlotAnswers,
+    /// What a lost link has taken with it goes behind what is newer.
+    ResentOvertaken,
+    /// A node that passes calls on forgets what was refused.
+    TurnsForgotten,
+    /// A peer is not told that a way does not begin there any more.
+    WayLeftUntold,
 }
 
 impl Bug {
-    pub const ALL: [Self; 24] = [
+    /// Those that show on a node that is alone.
+    pub const ALONE: [Self; 24] = [
         Self::AckBeforeCommit,
         Self::BatchReversed,
         Self::CursorsGoBack,
@@ -86,6 +121,26 @@ impl Bug {
         Self::SpliceGap,
         Self::StaleOwnerAccepted,
         Self::UnknownTakenAsStored,
+    ];
+
+    /// Those of links, of placement and of what follows from them.
+    pub const OF_CLUSTERS: [Self; 16] = [
+        Self::AnswerToAnother,
+        Self::CallsLostWithLink,
+        Self::ClosedLinkKeepsInterest,
+        Self::ConflictTakenAsStored,
+        Self::DeadEdgeStaysPresent,
+        Self::EarlierOpensGate,
+        Self::EvictNotPassedOn,
+        Self::InterestLeaks,
+        Self::LatePushTaken,
+        Self::MovedUntold,
+        Self::ReattachSeesNoHead,
+        Self::RelayPassedBy,
+        Self::ReleasedSlotAnswers,
+        Self::ResentOvertaken,
+        Self::TurnsForgotten,
+        Self::WayLeftUntold,
     ];
 }
 

@@ -51,6 +51,9 @@ impl Shard {
         gained: &HashSet<u16>,
         done: oneshot::Sender<()>,
     ) {
+        if sterna_storage::planted!(ReleasedSlotAnswers) {
+            return drop(done);
+        }
         self.rehoming.lost.extend(lost);
         self.rehoming.lost.retain(|slot| !gained.contains(slot));
         for (key, state) in &mut self.channels {
@@ -107,6 +110,9 @@ impl Shard {
 
     /// Members whose edge has died have left.
     pub(super) fn drop_dead_edges(&mut self, alive: &HashSet<Incarnation>) {
+        if sterna_storage::planted!(DeadEdgeStaysPresent) {
+            return;
+        }
         let keys: Vec<ChannelKey> = self.channels.keys().copied().collect();
         for key in keys {
             let Some(state) = self.channels.get_mut(&key) else { continue };

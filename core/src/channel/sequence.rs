@@ -221,6 +221,13 @@ impl<T> Sequence<T> {
             head.position.offset.0 += self.in_flight.len() as u64;
             return self.on_committed(head);
         }
+        if sterna_storage::planted!(ConflictTakenAsStored)
+            && let (Some(head), Err(AppendError::Conflict { .. })) = (&self.head, &result)
+        {
+            let mut head = head.clone();
+            head.position.offset.0 += self.in_flight.len() as u64;
+            return self.on_committed(head);
+        }
         match result {
             Ok(head) => self.on_committed(head),
             Err(AppendError::Conflict { .. }) => Outcome::wait(Next::CatchUp),

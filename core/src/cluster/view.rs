@@ -95,7 +95,13 @@ fn route(
             return Route::Here;
         }
         let hop = match relay {
-            Some(relay) if owner.region != own.region && relay.name != own.name => &relay.name,
+            Some(relay)
+                if owner.region != own.region
+                    && relay.name != own.name
+                    && !sterna_storage::planted!(RelayPassedBy) =>
+            {
+                &relay.name
+            }
             _ => &owner.name,
         };
         if reachable(hop) {

@@ -66,6 +66,9 @@ impl Interests {
 
     /// The link does not want the channel any more. True: nobody does.
     pub fn remove(&self, channel: ChannelKey, link: LinkId) -> bool {
+        if sterna_storage::planted!(InterestLeaks) {
+            return false;
+        }
         let mut part = self.part(&channel);
         part.debts.on_detach(link, channel);
         part.remove(channel, link)
@@ -74,6 +77,9 @@ impl Interests {
     /// The link is gone. Returns the channels that nobody wants any more.
     pub fn remove_link(&self, link: LinkId) -> Vec<ChannelKey> {
         let mut lost = Vec::new();
+        if sterna_storage::planted!(ClosedLinkKeepsInterest) {
+            return lost;
+        }
         for part in &self.parts {
             let mut part = lock(part);
             part.debts.on_closed(link);
@@ -95,6 +101,9 @@ impl Interests {
         let Part { channels, debts } = &mut *part;
         let Some(interest) = channels.get_mut(&channel) else { return false };
         interest.note_head(push);
+        if sterna_storage::planted!(EvictNotPassedOn) && matches!(push, LinkPush::Evict { .. }) {
+            return true;
+        }
         let wanting = match push {
             LinkPush::Event { audience: Audience::Receipts, .. } => &interest.receipts,
             _ => &interest.links,

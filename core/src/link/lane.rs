@@ -257,8 +257,14 @@ impl Lane {
         let mut state = self.state();
         let lost = std::mem::take(&mut state.sent);
         let again = lost.into_values().filter_map(repeatable).filter_map(Asked::in_turn);
-        let again: Vec<Asked> = again.collect();
+        let mut again: Vec<Asked> = again.collect();
         metrics::counter!("sterna_link_calls_resent_total").increment(again.len() as u64);
+        if sterna_storage::planted!(CallsLostWithLink) {
+            again.drain(..).for_each(std::mem::forget);
+        }
+        if sterna_storage::planted!(ResentOvertaken) {
+            state.waiting.extend(again.drain(..));
+        }
         for asked in again.into_iter().rev() {
             state.waiting.push_front(asked);
         }
@@ -290,7 +296,10 @@ impl Lane {
     /// and then none has.
     fn next_frames(&self, out: &mut Vec<wire::Frame>, wanted: impl Fn(&ChannelKey) -> bool) {
         let mut state = self.state();
-        let due = |detach: &Detach| detach.left || !wanted(&detach.channel);
+        let due = |detach: &Detach| {
+            let left = detach.left && !sterna_storage::planted!(WayLeftUntold);
+            left || !wanted(&detach.channel)
+        };
         let detaches = state.detaches.drain(..).filter(due);
         out.extend(detaches.map(|detach| frames::detach(detach.channel)));
         while out.len() < CALLS_PER_WRITE {
@@ -318,7 +327,11 @@ impl Lane {
                         // Under the lock: a refusal is remembered before what is behind it can be
                         // taken another way.
                         let mut state = self.state();
-                        if let Some(asked) = state.sent.remove(&answer.id) {
+                        if sterna_storage::planted!(AnswerToAnother)
+                            && let Some((_, other)) = state.sent.pop_first()
+                        {
+                            other.answer(frames::reply(answer));
+                        } else if let Some(asked) = state.sent.remove(&answer.id) {
                             asked.answer(frames::reply(answer));
                         }
                     }

@@ -454,6 +454,9 @@ impl Router {
     }
 
     pub(super) fn announce(&self, moved: impl Fn(&ChannelKey) -> bool) {
+        if sterna_storage::planted!(MovedUntold) {
+            return;
+        }
         let told = self.interests.announce_moved(moved);
         metrics::counter!("sterna_link_interests_moved_total").increment(told.len() as u64);
     }

@@ -41,6 +41,7 @@ impl Session {
     pub(super) fn handle_reattached(&mut self, channel: &ChannelId, reply: LinkReply) {
         let key = channel.key();
         match reply {
+            Ok(_) if sterna_storage::planted!(ReattachSeesNoHead) => {}
             Ok(v1::reply::Result::Subscribed(page)) => {
                 let head = page.position.unwrap_or_default().into();
                 if let Some(subscription) = self.subscriptions.get_mut(&key) {

@@ -96,7 +96,13 @@ impl Subscription {
                 Delivery::Nothing
             }
             Mode::Behind => Delivery::Beacon,
-            Mode::Live if offset <= self.position.offset => Delivery::Nothing,
+            Mode::Live if offset <= self.position.offset => {
+                if sterna_storage::planted!(LatePushTaken) {
+                    Delivery::Push
+                } else {
+                    Delivery::Nothing
+                }
+            }
             Mode::Live if offset == self.position.offset.next() => {
                 self.position = Position { epoch: sterna_proto::Epoch(epoch), offset };
                 Delivery::Push

@@ -27,6 +27,19 @@ pub const BRANCHES: &[&str] = &[
     "sterna_core_storage_errors_total",
 ];
 
+/// The same for campaigns of clusters.
+pub const BRANCHES_OF_CLUSTERS: &[&str] = &[
+    "sterna_core_append_conflicts_total",
+    "sterna_core_duplicates_total",
+    "sterna_core_heads_behind_total",
+    "sterna_core_lagged_total",
+    "sterna_core_link_dropped_total",
+    "sterna_core_roster_failures_total",
+    "sterna_core_storage_errors_total",
+    "sterna_link_calls_resent_total",
+    "sterna_link_interests_moved_total",
+];
+
 /// A part of a node that ended by a panic; never allowed.
 pub const PANICS: &str = "sterna_core_task_panics_total";
 
@@ -38,7 +51,7 @@ pub struct BranchCounts {
 
 impl BranchCounts {
     pub fn new() -> Self {
-        let named = BRANCHES.iter().chain([&PANICS]);
+        let named = BRANCHES.iter().chain(BRANCHES_OF_CLUSTERS).chain([&PANICS]);
         Self { counts: named.map(|name| ((*name).to_owned(), Arc::default())).collect() }
     }
 

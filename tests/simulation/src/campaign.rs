@@ -10,10 +10,10 @@ use std::sync::PoisonError;
 
 use sterna_proto::CloseReason;
 
-use crate::branches::BRANCHES;
+use crate::branches::{BRANCHES, BRANCHES_OF_CLUSTERS};
 use crate::checker::Witness;
 use crate::history::{Event, Text, What};
-use crate::plan::{Fault, Plan};
+use crate::plan::{Fault, Plan, Setting};
 use crate::run::{self, Outcome, Running};
 
 /// Outside faults an ack takes no longer.
@@ -38,14 +38,30 @@ const MET: &[&str] = &[
     "session not resumed",
 ];
 
+/// The same in clusters.
+const MET_IN_CLUSTERS: &[&str] = &[
+    "acked as duplicate",
+    "gap named",
+    "head told",
+    "history read",
+    "page followed by another",
+    "publications crossed",
+    "receipt",
+    "refused and tried again",
+    "refused for good",
+    "sent again",
+    "session not resumed",
+];
+
 /// One history in so many is kept as a sample.
 const SAMPLED: u64 = 100;
 
 /// Failures that a report writes out.
 const WRITTEN_OUT: usize = 3;
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Campaign {
+    setting: Setting,
     pub schedules: u64,
     pub events: u64,
     pub acks: u64,
@@ -64,11 +80,11 @@ pub struct Campaign {
 
 impl Campaign {
     /// Runs the schedules of these seeds.
-    pub fn run(seeds: Range<u64>) -> Self {
+    pub fn run(setting: Setting, seeds: Range<u64>) -> Self {
         let next = Mutex::new(seeds);
-        let campaign = Mutex::new(Self::default());
+        let campaign = Mutex::new(Self::of(setting));
         let work = || {
-            while let Some(running) = begin_next(&next) {
+            while let Some(running) = begin_next(setting, &next) {
                 let outcome = running.finish();
                 campaign.lock().unwrap_or_else(PoisonError::into_inner).add(&outcome);
             }
@@ -82,10 +98,26 @@ impl Campaign {
         campaign.into_inner().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn of(setting: Setting) -> Self {
+        Self {
+            setting,
+            schedules: 0,
+            events: 0,
+            acks: 0,
+            undisturbed: 0,
+            prompt: 0,
+            late: Vec::new(),
+            met: BTreeMap::new(),
+            samples: BTreeMap::new(),
+            failures: BTreeMap::new(),
+        }
+    }
+
     fn add(&mut self, outcome: &Outcome) {
         self.schedules += 1;
-        if outcome.seed.is_multiple_of(SAMPLED) {
-            self.samples.insert(outcome.seed, outcome.hash());
+        let seed = outcome.plan.seed;
+        if seed.is_multiple_of(SAMPLED) {
+            self.samples.insert(seed, outcome.hash());
         }
         self.events += outcome.events.len() as u64;
         for event in &outcome.events {
@@ -101,10 +133,10 @@ impl Campaign {
         self.undisturbed += undisturbed;
         self.prompt += prompt;
         if prompt < undisturbed {
-            self.late.push(outcome.seed);
+            self.late.push(seed);
         }
         if !outcome.violations.is_empty() {
-            self.failures.insert(outcome.seed, describe(outcome));
+            self.failures.insert(seed, describe(outcome));
         }
     }
 
@@ -131,28 +163,36 @@ impl Campaign {
     }
 
     fn never_met(&self) -> BTreeSet<String> {
-        let faults = Fault::ALL.iter().map(|fault| format!("fault {fault:?}"));
-        let branches = BRANCHES.iter().chain(MET).map(|name| (*name).to_owned());
+        let faults = Plan::faults(self.setting).iter().map(|fault| format!("fault {fault:?}"));
+        let (met, branches) = match self.setting {
+            Setting::Alone => (MET, BRANCHES),
+            Setting::Cluster => (MET_IN_CLUSTERS, BRANCHES_OF_CLUSTERS),
+        };
+        let branches = branches.iter().chain(met).map(|name| (*name).to_owned());
         faults.chain(branches).filter(|name| self.met.get(name).is_none_or(|n| *n == 0)).collect()
     }
 }
 
 /// In the order of the seeds: the next one begins once this one has.
-fn begin_next(seeds: &Mutex<Range<u64>>) -> Option<Running> {
+fn begin_next(setting: Setting, seeds: &Mutex<Range<u64>>) -> Option<Running> {
     let mut seeds = seeds.lock().unwrap_or_else(PoisonError::into_inner);
-    seeds.next().map(|seed| run::begin(seed, || {}))
+    seeds.next().map(|seed| run::begin(setting, seed, || {}))
 }
 
 /// The first violation with its events, and how to see it again.
 pub fn describe(outcome: &Outcome) -> String {
-    let mut text = format!("seed {}: {} violations\n", outcome.seed, outcome.violations.len());
+    let seed = outcome.plan.seed;
+    let mut text = format!("seed {seed}: {} violations\n", outcome.violations.len());
     if let Some(violation) = outcome.violations.first() {
         let _ = write!(text, "{}", Witness { violation, events: &outcome.events });
     }
+    let test = match outcome.plan.setting() {
+        Setting::Alone => "schedules",
+        Setting::Cluster => "clusters",
+    };
     let _ = write!(
         text,
-        "again: STERNA_SEED={} cargo test -p sterna-simulation --test schedules replay",
-        outcome.seed
+        "again: STERNA_SEED={seed} cargo test -p sterna-simulation --test {test} replay"
     );
     text
 }
@@ -166,6 +206,7 @@ fn met(what: &What) -> Option<String> {
         }
         What::Page { page, .. } if page.keep_upto.is_some() => "epoch change told".into(),
         What::Page { page, .. } if !page.live => "page followed by another".into(),
+        What::Crossed { .. } => "publications crossed".into(),
         What::Gap { .. } => "gap named".into(),
         What::Head { .. } => "head told".into(),
         What::History { .. } => "history read".into(),
@@ -180,7 +221,7 @@ fn met(what: &What) -> Option<String> {
 
 /// Publications that no fault has disturbed, and those of them that were acked promptly.
 fn prompt_acks(outcome: &Outcome) -> (u64, u64) {
-    if Plan::of(outcome.seed).config.queues.mailbox_patience.is_zero() {
+    if outcome.plan.config.queues.mailbox_patience.is_zero() {
         // Each of a burst is refused until its turn has come: so it was asked for.
         return (0, 0);
     }

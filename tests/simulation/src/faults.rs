@@ -50,11 +50,11 @@ pub async fn strike_all(world: &Rc<World>) {
     }
 }
 
-fn millis(world: &World, low: u64, high: u64) -> Duration {
+pub(crate) fn millis(world: &World, low: u64, high: u64) -> Duration {
     world.chance.borrow_mut().millis(low, high)
 }
 
-fn chance_index(world: &World, len: usize) -> usize {
+pub(crate) fn chance_index(world: &World, len: usize) -> usize {
     world.chance.borrow_mut().index(len)
 }
 
@@ -71,7 +71,7 @@ async fn change_node(world: &Rc<World>, fault: Fault) {
             let moving = world.clients.iter().filter(|client| client.number % 2 == 0);
             moving.for_each(|client| client.cut(Duration::ZERO, true));
             tokio::time::sleep(millis(world, 500, 2000)).await;
-            world.kill_node();
+            world.kill_oldest();
             // The other one hears of what it has missed when it appends next.
             for channel in 0..world.plan.channels {
                 world.clients[0].publish(channel);
@@ -79,7 +79,7 @@ async fn change_node(world: &Rc<World>, fault: Fault) {
             return;
         }
         _ => {
-            world.kill_node();
+            world.kill_oldest();
         }
     }
     tokio::time::sleep(millis(world, 0, 800)).await;
@@ -108,7 +108,7 @@ async fn drain(world: &Rc<World>) {
     old.way.end();
 }
 
-async fn strike(world: &Rc<World>, fault: Fault) {
+pub(crate) async fn strike(world: &Rc<World>, fault: Fault) {
     let client = world.clients[chance_index(world, world.clients.len())].clone();
     let faulty = world.store.borrow().faulty.clone();
     let before = FaultPoint::BeforeAppend;
@@ -148,7 +148,7 @@ async fn strike(world: &Rc<World>, fault: Fault) {
             tokio::time::sleep(3 * world.plan.config.beacon_period).await;
             world.publishing.set(true);
         }
-        Fault::NodeKilled | Fault::NodeDrained | Fault::TwoOwners | Fault::Restored => {}
+        _ => crate::cluster::faults::strike(world, fault).await,
     }
 }
 
@@ -201,7 +201,10 @@ async fn remove_and_add(world: &Rc<World>, member: (usize, u32), name: String) {
     if matches!(removed, Some(Ok(_))) {
         world.evicted.borrow_mut().insert(member, Instant::now());
         world.book.note(What::Evicted { channel, user: number });
-        tokio::time::sleep(millis(world, 1200, 3000)).await;
+        match world.plan.cluster {
+            None => tokio::time::sleep(millis(world, 1200, 3000)).await,
+            Some(_) => crate::cluster::faults::watch_evicted(world).await,
+        }
         world.evicted.borrow_mut().remove(&member);
         world.book.note(What::Readmitted { channel, user: number });
     }

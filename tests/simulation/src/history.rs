@@ -193,6 +193,16 @@ pub enum What {
         channel: usize,
         offset: u64,
     },
+    /// Publications have left one node for another, by their places in the plan.
+    Crossed {
+        from: usize,
+        to: usize,
+        channel: usize,
+        first: Position,
+        count: usize,
+    },
+    /// No client is left.
+    Deserted,
     FaultBegan(Fault),
     FaultEnded(Fault),
     /// Faults are over; what was disturbed has to heal.

@@ -6,6 +6,7 @@
 //! * [`plan`]: what a seed stands for. [`world`], [`faults`], [`run`]: it happens.
 //! * [`client`], [`outbox`], [`wire`]: one client and its connection. [`store`], [`clock`]: what
 //!   nodes stand on.
+//! * [`cluster`]: several nodes, links between them, and what becomes of both.
 //! * [`history`], [`checker`]: what happened, and whether it may. [`campaign`]: many seeds.
 //! * [`entropy`], [`turn`]: keep chance out, so that a seed repeats itself.
 //!
@@ -17,6 +18,7 @@ pub mod chance;
 pub mod checker;
 pub mod client;
 pub mod clock;
+pub mod cluster;
 pub mod entropy;
 pub mod faults;
 pub mod history;

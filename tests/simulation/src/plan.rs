@@ -1,6 +1,9 @@
 //! What a seed stands for: how the nodes are set up, who takes part, and which faults strike when.
 //! Pure. Each seed leaves a random half of the kinds of fault out: what one kind hides another seed
 //! shows.
+//!
+//! There are two [settings](Setting); the plans of clusters are made by
+//! [`cluster::plan`](crate::cluster::plan).
 
 use std::time::Duration;
 
@@ -9,6 +12,16 @@ use sterna_core::config::Rate;
 use sterna_proto::{NodeId, v1};
 
 use crate::chance::Chance;
+use crate::cluster::plan::Layout;
+
+/// Which worlds a seed can stand for; in each it is another schedule.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Setting {
+    /// One node, and sometimes its successor.
+    Alone,
+    /// Cores and edges with links between them.
+    Cluster,
+}
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Fault {
@@ -46,10 +59,33 @@ pub enum Fault {
     Restored,
     /// Nobody publishes for a while.
     Quiet,
+    /// A client goes to another node: a new session, with the positions of the old one.
+    Migrated,
+    /// An append takes effect after its caller was told that nobody knows.
+    StoredLate,
+    /// Whatever a node says or is told arrives only when this is over; its own clock goes on.
+    NodeFrozen,
+    /// No frame passes between a node and any other; the store it reaches.
+    NodeIsolated,
+    /// The connection between two nodes is lost; the next one can be made at once.
+    LinkLost,
+    /// No frame passes between two nodes.
+    LinkCut,
+    /// Frames pass between two nodes in one direction only.
+    LinkOneWay,
+    /// One node cannot connect to another, which can connect to it.
+    LinkRefused,
+    /// Frames between two nodes take long.
+    LinkSlow,
+    /// What a node knew of others a while ago is told again.
+    RosterOld,
+    /// The store says nothing about who is alive.
+    RosterSilent,
 }
 
 impl Fault {
-    pub const ALL: [Self; 18] = [
+    /// What can befall a node that is alone.
+    pub const ALONE: [Self; 18] = [
         Self::Cut,
         Self::Handover,
         Self::SlowReader,
@@ -94,16 +130,37 @@ pub struct Plan {
     /// How long faults strike and clients publish.
     pub active: Duration,
     pub strikes: Vec<(Duration, Fault)>,
+    /// The nodes; `None`: one that is alone.
+    pub cluster: Option<Layout>,
 }
 
 /// Clients of one worker's node, at most.
 const CLIENTS: u64 = 4;
 
 impl Plan {
-    pub fn of(seed: u64) -> Self {
+    pub fn of(setting: Setting, seed: u64) -> Self {
+        match setting {
+            Setting::Alone => Self::alone(seed),
+            Setting::Cluster => crate::cluster::plan::of(seed),
+        }
+    }
+
+    pub fn setting(&self) -> Setting {
+        if self.cluster.is_some() { Setting::Cluster } else { Setting::Alone }
+    }
+
+    /// What can befall this world.
+    pub fn faults(setting: Setting) -> &'static [Fault] {
+        match setting {
+            Setting::Alone => &Fault::ALONE,
+            Setting::Cluster => &crate::cluster::plan::FAULTS,
+        }
+    }
+
+    fn alone(seed: u64) -> Self {
         let mut chance = Chance::new(seed ^ 0x5eed_0000_0000_0000);
         let active = chance.millis(2500, 5000);
-        let kinds: Vec<Fault> = Fault::ALL.into_iter().filter(|_| chance.one_in(2)).collect();
+        let kinds: Vec<Fault> = Fault::ALONE.into_iter().filter(|_| chance.one_in(2)).collect();
         // An owner trusts the roles it has seen, so two owners do not go with changes of members.
         let two = kinds.contains(&Fault::TwoOwners) && chance.one_in(2);
         let refuse = if two { Fault::Evicted } else { Fault::TwoOwners };
@@ -119,11 +176,12 @@ impl Plan {
         let users = clients.min(2 + chance.below(2));
         let roles = (0..clients).map(|index| role(&mut chance, index % users)).collect();
         let channels = 2;
-        Self { seed, config: config(&mut chance), roles, channels, active, strikes }
+        let config = config(&mut chance);
+        Self { seed, config, roles, channels, active, strikes, cluster: None }
     }
 }
 
-fn role(chance: &mut Chance, user: u64) -> Role {
+pub(crate) fn role(chance: &mut Chance, user: u64) -> Role {
     Role {
         user: user as u32,
         ordered: !chance.one_in(4),
@@ -134,7 +192,7 @@ fn role(chance: &mut Chance, user: u64) -> Role {
 }
 
 /// Small queues as well as real ones, so that every policy for a full queue is met.
-fn config(chance: &mut Chance) -> CoreConfig {
+pub(crate) fn config(chance: &mut Chance) -> CoreConfig {
     let name = NodeId::new("simulated").unwrap_or_else(|_| unreachable!("a good name"));
     let mut config = CoreConfig::embedded(name, v1::Durability::Memory);
     config.shards = chance.pick(&[1, 2]);

@@ -13,7 +13,7 @@ use crate::checker::{self, Violation};
 use crate::entropy;
 use crate::faults;
 use crate::history::{self, Event, What};
-use crate::plan::Plan;
+use crate::plan::{Plan, Setting};
 use crate::turn::{self, Started};
 use crate::world::World;
 
@@ -23,7 +23,7 @@ const HEALING: Duration = Duration::from_secs(30);
 /// What became of one schedule.
 #[derive(Debug)]
 pub struct Outcome {
-    pub seed: u64,
+    pub plan: Plan,
     pub events: Vec<Event>,
     /// Branches of the core that were taken, and how often.
     pub branches: BTreeMap<String, u64>,
@@ -48,32 +48,37 @@ impl Running {
 }
 
 /// Runs the schedule of a seed. Seeds of one process have to come in rising order.
-pub fn run(seed: u64) -> Outcome {
-    begin(seed, || {}).finish()
+pub fn run(setting: Setting, seed: u64) -> Outcome {
+    begin(setting, seed, || {}).finish()
 }
 
 /// Begins the schedule of a seed on a thread of its own; `prepare` is called there first.
-pub fn begin(seed: u64, prepare: impl FnOnce() + Send + 'static) -> Running {
+pub fn begin(setting: Setting, seed: u64, prepare: impl FnOnce() + Send + 'static) -> Running {
     Running(turn::begin(seed, move |started| {
         entropy::seed_thread(seed);
         prepare();
         let counts = BranchCounts::new();
-        let mut events = metrics::with_local_recorder(&counts, || simulate(seed, &started));
+        let plan = Plan::of(setting, seed);
+        let acted = || simulate(plan.clone(), &started);
+        let mut events = metrics::with_local_recorder(&counts, acted);
         let branches = counts.taken();
         if branches.get(PANICS).is_some_and(|panics| *panics > 0) {
             let at_ms = events.last().map_or(0, |last| last.at_ms);
             events.push(Event { at_ms, what: What::Wrong("a task of a node panicked".into()) });
         }
-        let violations = checker::check(&Plan::of(seed), &events);
-        Outcome { seed, events, branches, violations }
+        let violations = checker::check(&plan, &events);
+        Outcome { plan, events, branches, violations }
     }))
 }
 
-fn simulate(seed: u64, started: &Started) -> Vec<Event> {
+fn simulate(plan: Plan, started: &Started) -> Vec<Event> {
     let runtime = turn::runtime(started);
     tokio::task::LocalSet::new().block_on(&runtime, async {
-        let world = World::new(Plan::of(seed));
-        act(&world).await;
+        let world = World::new(plan);
+        match world.plan.setting() {
+            Setting::Alone => act(&world).await,
+            Setting::Cluster => crate::cluster::run::act(&world).await,
+        }
         world.expect("no task of the simulation panics", world.panics() == 0);
         world.book.take()
     })
@@ -82,14 +87,7 @@ fn simulate(seed: u64, started: &Started) -> Vec<Event> {
 async fn act(world: &Rc<World>) {
     world.set_up().await;
     world.start_node(0).await;
-    for client in &world.clients {
-        let (lives, publishes) = {
-            let mut chance = world.chance.borrow_mut();
-            (chance.fork(), chance.fork())
-        };
-        world.spawn(world.clone().live(client.clone(), lives));
-        world.spawn(world.clone().publish_on(client.clone(), publishes));
-    }
+    world.start_clients();
     let active_until = Instant::now() + world.plan.active;
     faults::strike_all(world).await;
     tokio::time::sleep_until(active_until).await;
@@ -104,7 +102,7 @@ async fn act(world: &Rc<World>) {
 }
 
 /// Waits until every client has everything.
-async fn settle(world: &Rc<World>, patience: Duration) -> bool {
+pub(crate) async fn settle(world: &Rc<World>, patience: Duration) -> bool {
     let deadline = Instant::now() + patience;
     loop {
         let stores = world.store.borrow().plain();

@@ -2,8 +2,8 @@
 //! one of `sterna-storage`; here it is made slow, unreadable and deaf, commits are written down,
 //! and an older backup can be put in its place.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use sterna_proto::{ChannelId, ChannelKey, Epoch, Offset, Position, PublicationId, UserId, v1};
@@ -14,11 +14,16 @@ use sterna_storage::{
     NewRecord, Origin, PageLimit, PublicationLog, ReadError, Record, StorageError,
     StorageErrorKind, Stores,
 };
+use tokio::sync::watch;
+use tokio::task::JoinSet;
 
 use crate::history::{Book, Item, Text, What};
 
 /// Every record there is.
 const ALL: PageLimit = PageLimit { records: usize::MAX, payload_bytes: usize::MAX };
+
+/// How long after its caller has given up an append takes effect.
+const LATE: Duration = Duration::from_millis(40);
 
 /// The epoch of channels in a new store.
 const FIRST_BIRTH: Epoch = Epoch(7);
@@ -48,7 +53,7 @@ impl Names {
         self.0.iter().position(|known| known.as_str() == name).unwrap_or(usize::MAX)
     }
 
-    fn of_key(&self, key: ChannelKey) -> usize {
+    pub fn of_key(&self, key: ChannelKey) -> usize {
         self.0.iter().position(|known| known.key() == key).unwrap_or(usize::MAX)
     }
 }
@@ -73,6 +78,8 @@ pub struct SharedStore {
     book: Book,
     /// A backup was put in its place: what is still stored here is nobody's.
     replaced: Arc<AtomicBool>,
+    /// Appends that take effect although nobody waits for them.
+    late: Arc<Mutex<JoinSet<()>>>,
 }
 
 /// What is wrong with one node's way to the store.
@@ -81,6 +88,10 @@ pub struct Way {
     dead: AtomicBool,
     unreadable: AtomicBool,
     delay_ms: AtomicU64,
+    /// Neither questions nor answers arrive.
+    frozen: watch::Sender<bool>,
+    /// So many appends take effect after their caller has given up.
+    late: AtomicU64,
 }
 
 impl Way {
@@ -97,12 +108,34 @@ impl Way {
         self.delay_ms.store(delay.as_millis() as u64, Ordering::Relaxed);
     }
 
-    async fn go(&self) -> Result<(), StorageError> {
+    pub fn freeze(&self, frozen: bool) {
+        self.frozen.send_replace(frozen);
+    }
+
+    pub fn delay_appends(&self, count: u64) {
+        self.late.store(count, Ordering::Relaxed);
+    }
+
+    /// A question is on its way to the store.
+    pub async fn go(&self) -> Result<(), StorageError> {
         match self.delay_ms.load(Ordering::Relaxed) {
             0 => {}
             delay_ms => tokio::time::sleep(Duration::from_millis(delay_ms)).await,
         }
+        self.back().await
+    }
+
+    /// An answer is on its way back.
+    pub async fn back(&self) -> Result<(), StorageError> {
+        let mut frozen = self.frozen.subscribe();
+        let thawed = frozen.wait_for(|frozen| !frozen).await;
+        thawed.unwrap_or_else(|_| unreachable!("self owns the sender"));
         self.check()
+    }
+
+    fn take_late(&self) -> bool {
+        let one_less = |late: u64| late.checked_sub(1);
+        self.late.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_less).is_ok()
     }
 
     fn check(&self) -> Result<(), StorageError> {
@@ -137,7 +170,7 @@ impl SharedStore {
             replaced: replaced.clone(),
         };
         let faulty = Arc::new(FaultyLog::new(Arc::new(written)));
-        Self { memory, birth, faulty, names, book, replaced }
+        Self { memory, birth, faulty, names, book, replaced, late: Arc::default() }
     }
 
     /// As the test sees it: nothing fails.
@@ -148,7 +181,8 @@ impl SharedStore {
     /// As one node sees it.
     pub fn through(&self, way: Arc<Way>) -> Stores {
         let mut stores = self.memory.stores();
-        stores.log = Arc::new(NodeLog { inner: self.faulty.clone(), way: way.clone() });
+        let late = self.late.clone();
+        stores.log = Arc::new(NodeLog { inner: self.faulty.clone(), way: way.clone(), late });
         stores.cursors = Arc::new(NodeCursors {
             inner: stores.cursors.clone(),
             way,
@@ -347,6 +381,19 @@ impl PublicationLog for WrittenLog {
 struct NodeLog {
     inner: Arc<FaultyLog>,
     way: Arc<Way>,
+    late: Arc<Mutex<JoinSet<()>>>,
+}
+
+impl NodeLog {
+    /// As when a connection is lost that has sent a transaction: the server carries it out.
+    fn append_late(&self, appends: Vec<Append>) -> StorageError {
+        let log = self.inner.clone();
+        self.late.lock().unwrap_or_else(PoisonError::into_inner).spawn(async move {
+            tokio::time::sleep(LATE).await;
+            log.append(appends).await;
+        });
+        StorageError::new(StorageErrorKind::Unknown, "simulated", "the connection was lost")
+    }
 }
 
 impl PublicationLog for NodeLog {
@@ -357,8 +404,11 @@ impl PublicationLog for NodeLog {
             if let Err(error) = self.way.go().await {
                 return refused(error).collect();
             }
+            if self.way.take_late() {
+                return refused(self.append_late(appends)).collect();
+            }
             let verdicts = self.inner.append(appends).await;
-            match self.way.check() {
+            match self.way.back().await {
                 Ok(()) => verdicts,
                 // What was stored by then is stored.
                 Err(error) => refused(error).collect(),
@@ -369,7 +419,9 @@ impl PublicationLog for NodeLog {
     fn head(&self, channel: ChannelKey) -> BoxFuture<'_, Result<Option<Head>, StorageError>> {
         Box::pin(async move {
             self.way.go_to_read().await?;
-            self.inner.head(channel).await
+            let found = self.inner.head(channel).await;
+            self.way.back().await?;
+            found
         })
     }
 
@@ -381,7 +433,9 @@ impl PublicationLog for NodeLog {
     ) -> BoxFuture<'_, Result<Vec<Record>, ReadError>> {
         Box::pin(async move {
             self.way.go_to_read().await?;
-            self.inner.read(channel, after, limit).await
+            let found = self.inner.read(channel, after, limit).await;
+            self.way.back().await?;
+            found
         })
     }
 
@@ -392,7 +446,9 @@ impl PublicationLog for NodeLog {
     ) -> BoxFuture<'_, Result<Option<Duplicate>, StorageError>> {
         Box::pin(async move {
             self.way.go_to_read().await?;
-            self.inner.find(channel, origin).await
+            let found = self.inner.find(channel, origin).await;
+            self.way.back().await?;
+            found
         })
     }
 

@@ -80,6 +80,12 @@ impl Wire {
         self.noticed.notify_one();
     }
 
+    /// Nothing arrives at either end while it is frozen, and everything afterwards.
+    pub fn freeze(&self, frozen: bool) {
+        self.up.freeze(frozen);
+        self.down.freeze(frozen);
+    }
+
     pub fn is_cut(&self) -> bool {
         self.cut.get()
     }
@@ -139,11 +145,18 @@ struct Pipe<T> {
     queue: RefCell<VecDeque<(Instant, T)>>,
     added: Notify,
     room: Notify,
+    frozen: Cell<bool>,
 }
 
 impl<T> Pipe<T> {
     fn new(latency: Duration) -> Self {
-        Self { latency, queue: RefCell::default(), added: Notify::new(), room: Notify::new() }
+        Self {
+            latency,
+            queue: RefCell::default(),
+            added: Notify::new(),
+            room: Notify::new(),
+            frozen: Cell::new(false),
+        }
     }
 
     fn push(&self, value: T) {
@@ -155,7 +168,7 @@ impl<T> Pipe<T> {
     async fn pop(&self) -> T {
         loop {
             let due = self.queue.borrow().front().map(|(due, _)| *due);
-            match due {
+            match due.filter(|_| !self.frozen.get()) {
                 Some(due) if due <= Instant::now() => {
                     let popped = self.queue.borrow_mut().pop_front();
                     if let Some((_, value)) = popped {
@@ -170,6 +183,11 @@ impl<T> Pipe<T> {
                 None => self.added.notified().await,
             }
         }
+    }
+
+    fn freeze(&self, frozen: bool) {
+        self.frozen.set(frozen);
+        self.added.notify_one();
     }
 
     fn has_room(&self) -> bool {

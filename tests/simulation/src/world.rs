@@ -23,6 +23,9 @@ use tokio::time::Instant;
 use crate::chance::Chance;
 use crate::client::Client;
 use crate::clock::JumpingClock;
+use crate::cluster::calm::Calm;
+use crate::cluster::network::Network;
+use crate::cluster::stores::SharedRoster;
 use crate::history::{Book, What};
 use crate::plan::Plan;
 use crate::store::{Names, SharedStore, Way, user};
@@ -32,6 +35,9 @@ const WORKERS: u16 = 2;
 
 /// How long after a removal was acknowledged something may still leave for the removed member.
 const EVICTION_PATIENCE: Duration = Duration::from_secs(1);
+
+/// The same where a view may be as old as a lease.
+pub const EVICTION_IN_CLUSTERS: Duration = Duration::from_millis(2500);
 
 #[derive(Debug)]
 pub struct World {
@@ -49,6 +55,13 @@ pub struct World {
     /// Members that are being removed or added.
     pub changing: RefCell<HashSet<(usize, u32)>>,
     pub publishing: Cell<bool>,
+    /// Nothing is published any more.
+    pub over: Cell<bool>,
+    /// Between nodes.
+    pub network: Network,
+    /// Who is alive, as the store says.
+    pub roster: Arc<SharedRoster>,
+    pub calm: Calm,
     /// Which clients go to which of two owners.
     pub split: Cell<u32>,
     tasks: RefCell<JoinSet<()>>,
@@ -60,9 +73,50 @@ pub struct World {
 pub struct RunningNode {
     pub number: u32,
     pub id_worker: u16,
+    /// Its place among the nodes of the plan.
+    pub seat: usize,
     pub node: Node,
     pub workers: Vec<Worker>,
     pub way: Arc<Way>,
+    ended: Cell<bool>,
+    ending: Cell<bool>,
+}
+
+impl RunningNode {
+    pub fn new(number: u32, seat: usize, node: Node, workers: u16, way: Arc<Way>) -> Rc<Self> {
+        let workers = (0..workers).map(|index| Worker::new(&node, index)).collect();
+        let id_worker = node.config().id_worker;
+        Rc::new(Self {
+            number,
+            id_worker,
+            seat,
+            node,
+            workers,
+            way,
+            ended: Cell::new(false),
+            ending: Cell::new(false),
+        })
+    }
+
+    /// Nothing that it does from now on is heard by anybody.
+    pub fn end(&self) {
+        self.way.end();
+        self.ended.set(true);
+    }
+
+    /// Its links end, and no new ones are made.
+    pub fn end_links(&self) {
+        self.ended.set(true);
+    }
+
+    /// False: it does so already.
+    pub fn begin_to_end(&self) -> bool {
+        !self.ending.replace(true)
+    }
+
+    pub fn has_ended(&self) -> bool {
+        self.ended.get()
+    }
 }
 
 impl World {
@@ -73,6 +127,7 @@ impl World {
             |(number, role)| Client::new(number, role, names.clone(), book.clone(), chance.fork());
         let clients = (0..).zip(plan.roles.iter().copied()).map(client).collect();
         let store = SharedStore::new(names.clone(), book.clone());
+        let network = Network::new(&plan, &names, &book);
         Rc::new(Self {
             plan,
             names,
@@ -85,6 +140,10 @@ impl World {
             evicted: RefCell::default(),
             changing: RefCell::default(),
             publishing: Cell::new(true),
+            over: Cell::new(false),
+            network,
+            roster: Arc::default(),
+            calm: Calm::start(),
             split: Cell::new(0),
             tasks: RefCell::default(),
             nodes_started: Cell::new(0),
@@ -136,34 +195,48 @@ impl World {
             Ok(node) => node,
             Err(error) => return self.book.note(What::Wrong(format!("no node: {error}"))),
         };
-        let workers: Vec<Worker> = (0..WORKERS).map(|index| Worker::new(&node, index)).collect();
-        for worker in &workers {
+        self.add_node(RunningNode::new(self.next_number(), 0, node, WORKERS, way));
+    }
+
+    pub fn add_node(&self, running: Rc<RunningNode>) {
+        for worker in &running.workers {
             let worker = worker.clone();
             self.spawn(async move { worker.run().await });
         }
+        self.nodes.borrow_mut().push(running);
+    }
+
+    /// A number for a process, higher than those before it.
+    pub fn next_number(&self) -> u32 {
         self.nodes_started.set(self.nodes_started.get() + 1);
-        let number = self.nodes_started.get();
-        let running = RunningNode { number, id_worker, node, workers, way };
-        self.nodes.borrow_mut().push(Rc::new(running));
+        self.nodes_started.get()
     }
 
-    /// The newest node.
+    /// The newest node; in a cluster any.
     pub fn node(&self) -> Option<Rc<RunningNode>> {
-        self.nodes.borrow().last().cloned()
+        let nodes = self.nodes.borrow();
+        match self.plan.cluster {
+            None => nodes.last().cloned(),
+            Some(_) => nodes.get(self.chance.borrow_mut().index(nodes.len())).cloned(),
+        }
     }
 
-    /// The oldest node ends at once: nothing that it does from now on is heard by anybody.
-    pub fn kill_node(self: &Rc<Self>) -> Option<Rc<RunningNode>> {
-        let mut nodes = self.nodes.borrow_mut();
-        let killed = (!nodes.is_empty()).then(|| nodes.remove(0))?;
-        drop(nodes);
-        killed.way.end();
+    /// The oldest node ends at once.
+    pub fn kill_oldest(&self) {
+        let oldest = self.nodes.borrow().first().cloned();
+        oldest.iter().for_each(|oldest| self.kill(oldest));
+    }
+
+    /// The node ends at once: nothing that it does from now on is heard by anybody.
+    pub fn kill(&self, killed: &RunningNode) {
+        self.nodes.borrow_mut().retain(|node| node.number != killed.number);
+        killed.end();
+        self.network.note_change();
         self.cut_clients_of(killed.number);
         let node = killed.node.clone();
         self.spawn(async move {
             node.shutdown(Duration::ZERO).await;
         });
-        Some(killed)
     }
 
     pub fn cut_clients_of(&self, node: u32) {
@@ -194,9 +267,20 @@ impl World {
         tokio::time::timeout(Duration::from_secs(3), node.node.call(command)).await.ok()
     }
 
+    pub fn start_clients(self: &Rc<Self>) {
+        for client in &self.clients {
+            let (lives, publishes) = {
+                let mut chance = self.chance.borrow_mut();
+                (chance.fork(), chance.fork())
+            };
+            self.spawn(self.clone().live(client.clone(), lives));
+            self.spawn(self.clone().publish_on(client.clone(), publishes));
+        }
+    }
+
     /// A client's life: connect, speak until the connection is lost, come back.
     pub async fn live(self: Rc<Self>, client: Rc<Client>, mut chance: Chance) {
-        loop {
+        while !client.has_gone() {
             if let Some((node, worker)) = self.place(&client, &mut chance) {
                 client.node.set(node);
                 let patience = Duration::from_secs(5);
@@ -219,8 +303,12 @@ impl World {
 
     fn place(&self, client: &Client, chance: &mut Chance) -> Option<(u32, Worker)> {
         let nodes = self.nodes.borrow();
-        let index = (client.number + self.split.get()) as usize % nodes.len().max(1);
-        let node = nodes.get(index)?;
+        let open: Vec<_> = nodes.iter().filter(|node| !node.workers.is_empty()).collect();
+        let place = client.number + client.moves.get() + self.split.get();
+        let node = open.get(place as usize % open.len().max(1))?;
+        if self.network.is_frozen(node.seat) {
+            return None;
+        }
         Some((node.number, node.workers[chance.index(node.workers.len())].clone()))
     }
 
@@ -231,10 +319,14 @@ impl World {
     /// Publishes now and then, sometimes several at once, and asks for other things.
     pub async fn publish_on(self: Rc<Self>, client: Rc<Client>, mut chance: Chance) {
         let end = Instant::now() + self.plan.active;
-        while Instant::now() < end {
+        let over = || match self.plan.cluster {
+            None => Instant::now() >= end,
+            Some(_) => self.over.get(),
+        };
+        while !over() {
             let pause = client.role.pause.as_millis() as u64;
             tokio::time::sleep(chance.millis(pause / 2, pause * 3 / 2)).await;
-            if !self.publishing.get() || client.pending() > 64 {
+            if over() || !self.publishing.get() || client.pending() > 64 {
                 continue;
             }
             let channel = chance.index(self.plan.channels);
@@ -261,10 +353,18 @@ impl World {
         for publication in publications(frame) {
             let channel = self.names.index(&publication.channel);
             let since = evicted.get(&(channel, user));
-            if since.is_some_and(|since| since.elapsed() > EVICTION_PATIENCE) {
+            if since.is_some_and(|since| self.has_taken_effect(*since)) {
                 let offset = publication.offset;
                 self.book.note(What::Leaked { client, channel, offset });
             }
+        }
+    }
+
+    /// In a cluster the news may take a way that is lost: it counts from when all ways hold again.
+    fn has_taken_effect(&self, removed_at: Instant) -> bool {
+        match self.plan.cluster {
+            None => removed_at.elapsed() > EVICTION_PATIENCE,
+            Some(_) => self.calm.since(removed_at).is_some_and(|calm| calm > EVICTION_IN_CLUSTERS),
         }
     }
 }

@@ -7,9 +7,11 @@
 //! | [`order`] | acks and refusals: I1, I3, I13 (order of a client) |
 //! | [`streams`] | what clients received: I4, I5, I13 |
 //! | [`rights`] | I8 (cursors), I11 (who may see and resume) |
+//! | [`spread`] | I9, and copies for nobody |
 
 pub mod order;
 pub mod rights;
+pub mod spread;
 pub mod streams;
 pub mod truth;
 
@@ -52,11 +54,18 @@ impl Findings {
 /// What is wrong with a history; nothing, if all is well. Earliest first.
 pub fn check(plan: &Plan, events: &[Event]) -> Vec<Violation> {
     let mut findings = Findings::default();
+    if let Some(layout) = &plan.cluster {
+        spread::check(layout, events, &mut findings);
+    }
+    let all = events;
+    // What is published when the last client has gone is for nobody to hear.
+    let heard = events.iter().position(|event| event.what == What::Deserted);
+    let events = &events[..heard.unwrap_or(events.len())];
     let truth = Truth::of(plan.channels, events, &mut findings);
     order::check(plan, events, &truth, &mut findings);
     streams::check(plan, events, &truth, &mut findings);
-    rights::check(events, &mut findings);
-    for (index, event) in events.iter().enumerate() {
+    rights::check(plan, events, &mut findings);
+    for (index, event) in all.iter().enumerate() {
         if let What::Wrong(what) = &event.what {
             findings.add("run", [index], what.clone());
         }

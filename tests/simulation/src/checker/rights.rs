@@ -5,12 +5,13 @@ use std::collections::HashMap;
 
 use super::Findings;
 use crate::history::{Event, What};
+use crate::plan::Plan;
 
 /// A session that ends by revocation is gone everywhere after this long.
 const REVOCATION_MS: u64 = 1000;
 
-pub fn check(events: &[Event], findings: &mut Findings) {
-    check_cursors(events, findings);
+pub fn check(plan: &Plan, events: &[Event], findings: &mut Findings) {
+    check_cursors(plan, events, findings);
     check_sessions(events, findings);
     for (event, what) in events.iter().map(|event| &event.what).enumerate() {
         match what {
@@ -27,7 +28,9 @@ pub fn check(events: &[Event], findings: &mut Findings) {
     }
 }
 
-fn check_cursors(events: &[Event], findings: &mut Findings) {
+/// In a cluster a receipt of an owner that is not asked any more may come late; what it says was
+/// stored nevertheless.
+fn check_cursors(plan: &Plan, events: &[Event], findings: &mut Findings) {
     /// Who looks: the store itself, or a client.
     type Place = (Option<u32>, usize, u32);
     let mut last: HashMap<Place, (u64, u64, usize)> = HashMap::new();
@@ -35,6 +38,13 @@ fn check_cursors(events: &[Event], findings: &mut Findings) {
         let (place, delivered, read) = match what {
             What::CursorStored { channel, user, delivered, read } => {
                 ((None, *channel, *user), *delivered, *read)
+            }
+            What::Receipt { channel, user, delivered, read, .. } if plan.cluster.is_some() => {
+                let stored = last.get(&(None, *channel, *user));
+                if stored.is_none_or(|(d, r, _)| delivered > d || read > r) {
+                    findings.add("I8", [event], "a receipt tells more than is stored");
+                }
+                continue;
             }
             What::Receipt { client, channel, user, delivered, read } => {
                 ((Some(*client), *channel, *user), *delivered, *read)

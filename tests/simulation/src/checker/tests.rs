@@ -2,12 +2,13 @@
 
 use super::*;
 use crate::history::{At, Item, Page, Text};
+use crate::plan::Setting;
 use sterna_proto::Position;
 
 const AT: At = At { client: 0, connection: 1, channel: 0 };
 
 fn plan() -> Plan {
-    let mut plan = Plan::of(0);
+    let mut plan = Plan::of(Setting::Alone, 0);
     plan.roles.truncate(1);
     plan.roles[0].ordered = true;
     plan.channels = 1;

@@ -38,8 +38,12 @@ pub struct Client {
     wake: Notify,
     /// Told by the node to move.
     leaving: Cell<bool>,
+    /// It says goodbye and does not come back.
+    gone: Cell<bool>,
     /// The node that it has spoken to last.
     pub node: Cell<u32>,
+    /// How often it has gone to another node by itself.
+    pub moves: Cell<u32>,
 }
 
 #[derive(Debug)]
@@ -107,7 +111,9 @@ impl Client {
             slow_until: Cell::new(None),
             wake: Notify::new(),
             leaving: Cell::new(false),
+            gone: Cell::new(false),
             node: Cell::new(0),
+            moves: Cell::new(0),
         })
     }
 
@@ -145,10 +151,30 @@ impl Client {
         state.outbox.is_empty() && caught_up.all(|up| up)
     }
 
+    /// Says goodbye and does not come back.
+    pub fn leave(&self) {
+        self.gone.set(true);
+        if let Some(wire) = &*self.wire.borrow() {
+            let goodbye = Verb::Goodbye(v1::Goodbye {});
+            wire.send(v1::Command { id: u32::MAX, verb: Some(goodbye) });
+        }
+    }
+
+    pub fn has_gone(&self) -> bool {
+        self.gone.get()
+    }
+
     /// Loses its connection.
     pub fn cut(&self, notice: Duration, arrives: bool) {
         if let Some(wire) = &*self.wire.borrow() {
             wire.cut(notice, arrives);
+        }
+    }
+
+    /// Nothing arrives on its connection while it is frozen.
+    pub fn freeze(&self, frozen: bool) {
+        if let Some(wire) = &*self.wire.borrow() {
+            wire.freeze(frozen);
         }
     }
 
