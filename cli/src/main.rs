@@ -5,6 +5,7 @@ mod args;
 mod bench;
 mod config;
 mod dev;
+mod farewell;
 mod keys;
 mod output;
 mod raw_config;

@@ -28,7 +28,7 @@ use crate::args::{ServeArgs, StoreArgs};
 use crate::config::{ClientsConfig, ClusterSettings, Config, StoreConfig};
 use crate::raw_config::{RawConfig, environment};
 use crate::telemetry::Telemetry;
-use crate::{keys, output};
+use crate::{farewell, keys, output};
 
 /// How long shards and store may take once the clients are gone.
 const SHUTDOWN: Duration = Duration::from_secs(10);
@@ -249,7 +249,8 @@ impl Running {
         let tasks = Tasks::new();
         tasks.spawn("metrics upkeep", upkeep(tasks.clone(), metrics.clone()));
         tasks.spawn("published keys", keep_keys(tasks.clone(), Arc::clone(&auth)));
-        let http_parts = HttpParts { node: node.clone(), auth, metrics, ready, drain };
+        let connections = edge.as_ref().map(Edge::connections);
+        let http_parts = HttpParts { node: node.clone(), auth, metrics, ready, connections, drain };
         match HttpSurface::start(config.http, http_parts).await {
             Ok(http) => {
                 let drain_deadline = config.drain_deadline;
@@ -332,7 +333,11 @@ impl Running {
     pub(crate) async fn stop(self, deadline: Duration, successor: String) -> bool {
         self.node.start_drain(deadline, successor.clone()).await;
         let edge = match self.edge {
-            Some(edge) => edge.drain(deadline, successor).await,
+            Some(edge) => {
+                let connections = edge.connections();
+                let leaving = edge.drain(deadline, successor);
+                farewell::told(&self.node, &connections, leaving).await
+            }
             None => true,
         };
         // Channels find their new owners while the old one still answers.

@@ -28,6 +28,7 @@ pub mod presence;
 pub mod push;
 pub mod session;
 pub mod tasks;
+pub mod vitals;
 pub mod worker;
 
 pub use clock::{Clock, ManualClock, SystemClock};
@@ -35,7 +36,7 @@ pub use cluster::balance::AffinityKey;
 pub use config::{CoreConfig, QueueLimits};
 pub use error::CoreError;
 pub use identity::{Action, Identity, Permission};
-pub use node::Node;
+pub use node::{DrainProgress, Node};
 pub use placing::Newcomer;
 pub use push::{EncodedPush, Encoding, SharedPush};
 pub use session::{ConnectionInfo, Lane, Outgoing, TransportKind};

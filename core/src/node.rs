@@ -1,9 +1,10 @@
 //! One process of the cluster, as everybody inside it sees it.
 
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use sterna_proto::id::SLOTS;
 use sterna_proto::{ChannelId, ErrorCode, Position, UserId, v1};
 use sterna_storage::{BoxFuture, Stores};
 use tokio::sync::{mpsc, watch};
@@ -11,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::channel::shard::{Shard, ShardCommand, ShardContext};
 use crate::clock::Clock;
-use crate::cluster::ClusterConfig;
+use crate::cluster::{ClusterConfig, NodeInfo};
 use crate::config::CoreConfig;
 use crate::error::CoreError;
 use crate::id::{ID_WORKERS, IdGenerator};
@@ -23,7 +24,13 @@ use crate::link::{Link, LinkCommand, LinkReply};
 use crate::membership::{self, ids::IdLease};
 use crate::session::directory::SessionDirectory;
 use crate::tasks::{Tasks, vital};
+use crate::vitals::tally::Tally;
+use crate::vitals::{Observed, Vitals, sampler};
 use crate::worker::{CONTROL_QUEUE, WorkerControl};
+
+mod leaving;
+
+pub use leaving::DrainProgress;
 
 /// Handle of a node; cheap to clone, usable from every thread.
 #[derive(Debug, Clone)]
@@ -43,8 +50,12 @@ struct Inner {
     directory: SessionDirectory,
     /// Sessions with a connection.
     attached: AtomicU32,
+    tally: Arc<Tally>,
+    /// As last sampled; unused where the router has them.
+    vitals: Mutex<Vitals>,
     workers: Mutex<Vec<Option<mpsc::Sender<WorkerControl>>>>,
     draining: AtomicBool,
+    leaving: Mutex<Option<leaving::Leaving>>,
     broken: CancellationToken,
     tasks: Tasks,
 }
@@ -104,9 +115,10 @@ impl Node {
         let config = CoreConfig { id_worker, ..config };
         let (config, ports) = (Arc::new(config), Arc::new(LinkPorts::default()));
         let turns = Arc::new(Turns::default());
+        let tally = Arc::new(Tally::default());
         let channels = match stores {
             Some(stores) => {
-                let shared = (&ports, &turns);
+                let shared = (&ports, &turns, &tally);
                 let own = Channels::start(&config, stores, &clock, shared, &tasks, &broken);
                 Some(own.await?)
             }
@@ -124,13 +136,17 @@ impl Node {
             router,
             directory: SessionDirectory::default(),
             attached: AtomicU32::new(0),
+            tally,
+            vitals: Mutex::default(),
             workers: Mutex::default(),
             draining: AtomicBool::new(false),
+            leaving: Mutex::default(),
             broken,
             tasks,
         };
         let node = Self { inner: Arc::new(inner) };
         node.start_membership(lease);
+        node.inner.tasks.spawn("vitals", sampler::run(node.clone()));
         Ok(node)
     }
 
@@ -188,6 +204,42 @@ impl Node {
         Ok(found.into_iter().map(info).collect())
     }
 
+    /// All nodes as they fare, as far as is known here; a node that is alone knows of itself.
+    pub fn observed(&self) -> Vec<Observed> {
+        if let Some(router) = self.router() {
+            return router.observed();
+        }
+        let vitals = self.vitals().clone();
+        let info = NodeInfo::alone(self.config(), self.is_draining(), vitals.sessions.attached());
+        vec![Observed { info, vitals, age: Duration::ZERO, alive: true }]
+    }
+
+    pub(crate) fn tally(&self) -> &Arc<Tally> {
+        &self.inner.tally
+    }
+
+    /// Takes what was sampled; others hear it with the next beat.
+    pub(crate) fn set_vitals(&self, vitals: Vitals) {
+        match self.router() {
+            Some(router) => router.set_vitals(vitals),
+            None => *self.vitals() = vitals,
+        }
+    }
+
+    fn vitals(&self) -> MutexGuard<'_, Vitals> {
+        self.inner.vitals.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// How many slots this node owns.
+    pub fn owned_slots(&self) -> u32 {
+        let alone = if self.inner.channels.is_some() { usize::from(SLOTS) } else { 0 };
+        self.router().map_or(alone, |router| router.owned_slots()) as u32
+    }
+
+    pub(crate) fn ports(&self) -> &LinkPorts {
+        &self.inner.ports
+    }
+
     /// Sessions with and without a connection.
     pub fn session_count(&self) -> usize {
         self.inner.directory.len()
@@ -227,39 +279,6 @@ impl Node {
             // A worker that has ended has no sessions.
             let _ = worker.send(WorkerControl::Revoke(user.clone())).await;
         }
-    }
-
-    /// New sessions are refused from now on and all sessions are told to move: to `successor`, or
-    /// where it is empty each to an edge with room for it. Tells nobody twice.
-    pub async fn start_drain(&self, deadline: Duration, successor: String) {
-        if self.inner.draining.swap(true, Ordering::AcqRel) {
-            return;
-        }
-        if let Some(router) = self.router() {
-            router.start_leaving();
-        }
-        let go_away = v1::GoAway {
-            deadline_ms: u32::try_from(deadline.as_millis()).unwrap_or(u32::MAX),
-            successor,
-            reason: "the node is leaving".into(),
-        };
-        for worker in self.controls() {
-            let _ = worker.send(WorkerControl::GoAway(go_away.clone())).await;
-        }
-    }
-
-    /// Completes when others have had the time to take over this node's channels, at the latest
-    /// after a deadline. At once on a node that is alone.
-    pub async fn given_away(&self, deadline: Duration) {
-        let Some(router) = self.router() else { return };
-        if self.inner.channels.is_some() {
-            // They hear of it with the next beat, and attach where they are told.
-            tokio::time::sleep((router.config().beat * 2).min(deadline)).await;
-        }
-    }
-
-    pub fn is_draining(&self) -> bool {
-        self.inner.draining.load(Ordering::Acquire)
     }
 
     /// Ends the shards, commits what waits and closes the stores. False: something did not end in
@@ -317,7 +336,7 @@ impl Node {
         self.inner.channels.as_ref().map_or(&[], |own| &own.shards)
     }
 
-    fn controls(&self) -> Vec<mpsc::Sender<WorkerControl>> {
+    pub(crate) fn controls(&self) -> Vec<mpsc::Sender<WorkerControl>> {
         let workers = self.inner.workers.lock().unwrap_or_else(PoisonError::into_inner);
         workers.iter().flatten().cloned().collect()
     }
@@ -328,7 +347,7 @@ impl Channels {
         config: &Arc<CoreConfig>,
         stores: Stores,
         clock: &Arc<dyn Clock>,
-        (ports, turns): (&Arc<LinkPorts>, &Arc<Turns>),
+        (ports, turns, tally): (&Arc<LinkPorts>, &Arc<Turns>, &Arc<Tally>),
         tasks: &Tasks,
         broken: &CancellationToken,
     ) -> Result<Self, CoreError> {
@@ -340,12 +359,13 @@ impl Channels {
             ids,
             ports: ports.clone(),
             turns: turns.clone(),
+            tally: tally.clone(),
             failure: watch::Sender::new(None),
             config: config.clone(),
         });
-        let start_shard = |_| {
+        let start_shard = |index| {
             let (sender, mailbox) = mpsc::channel(config.queues.shard_mailbox);
-            let shard = Shard::new(context.clone()).run(mailbox, tasks.clone());
+            let shard = Shard::new(index, context.clone()).run(mailbox, tasks.clone());
             tasks.spawn("shard", vital(broken.clone(), shard));
             sender
         };

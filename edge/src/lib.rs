@@ -32,6 +32,7 @@ mod worker;
 pub use auth::Authenticator;
 pub use config::{EdgeConfig, EdgeLimits, TlsFiles};
 pub use error::EdgeError;
+pub use listen::Connections;
 pub use steer::{IdFormat, MAX_WORKERS};
 
 use std::net::SocketAddr;
@@ -108,6 +109,11 @@ impl Edge {
         self.admission.open()
     }
 
+    /// The same, for whoever wants to know while the edge is being drained.
+    pub fn connections(&self) -> Connections {
+        Connections::of(&self.admission)
+    }
+
     /// Whether all workers are there and take connections.
     pub fn is_serving(&self) -> bool {
         !self.draining.is_cancelled() && !self.broken.is_cancelled()
@@ -181,6 +187,12 @@ impl Drop for Edge {
         self.draining.cancel();
         self.closing.cancel();
     }
+}
+
+/// Whether the kernel lets packets be steered to their workers: binds a group of sockets on loopback
+/// and lets them go.
+pub fn check_steering() -> Result<(), EdgeError> {
+    listen::bind((std::net::Ipv4Addr::LOCALHOST, 0).into(), 2).map(drop)
 }
 
 /// What follows from the configuration alone.

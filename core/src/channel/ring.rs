@@ -1,6 +1,7 @@
 //! The newest publications of one channel, in memory and ready to send. Pure.
 
 use std::collections::VecDeque;
+use std::time::Duration;
 
 use sterna_proto::{Offset, v1};
 
@@ -53,6 +54,26 @@ impl Ring {
         self.bytes = 0;
     }
 
+    /// Publications a second within a window that ends now. Where the ring does not reach back that
+    /// far, as far as it does.
+    pub fn rate(&self, now_ms: u64, window: Duration) -> f32 {
+        let at = |entry: &Entry| server_ts_ms(&entry.push);
+        let from = now_ms.saturating_sub(window.as_millis() as u64);
+        // Times of one channel go up, or nearly so.
+        let older = self.entries.partition_point(|entry| at(entry) < from);
+        let count = self.entries.len() - older;
+        let span = match self.entries.front() {
+            Some(oldest) if older == 0 && self.is_full() => now_ms.saturating_sub(at(oldest)),
+            _ => window.as_millis() as u64,
+        };
+        count as f32 * 1000.0 / span.max(1) as f32
+    }
+
+    /// Something has had to go, or soon will.
+    fn is_full(&self) -> bool {
+        self.entries.len() >= self.max_entries || self.bytes * 2 > self.max_bytes
+    }
+
     /// The publications after an offset, oldest first, at most a page; `None` when the ring does
     /// not reach back that far.
     pub fn page(
@@ -82,6 +103,15 @@ fn publication(push: &SharedPush) -> Option<v1::Publication> {
             event: Some(v1::push::Event::Publication(publication)),
         })) => Some(publication.clone()),
         _ => None,
+    }
+}
+
+fn server_ts_ms(push: &SharedPush) -> u64 {
+    match &push.frame().body {
+        Some(v1::frame::Body::Push(v1::Push {
+            event: Some(v1::push::Event::Publication(publication)),
+        })) => publication.server_ts_ms,
+        _ => 0,
     }
 }
 
@@ -130,6 +160,29 @@ mod tests {
         assert_eq!(offsets(ring.page(Offset(0), 2, 10_000)), Some(vec![1, 2]));
         assert_eq!(offsets(ring.page(Offset(0), 10, 250)), Some(vec![1, 2]));
         assert_eq!(offsets(ring.page(Offset(3), 10, 1)), Some(vec![4]));
+    }
+
+    #[test]
+    fn a_rate_is_that_of_the_last_seconds_however_short_the_ring_is() {
+        let mut ring = Ring::new(40, 10_000);
+        let at = |offset: u64, server_ts_ms| {
+            EncodedPush::new(v1::push::Event::Publication(v1::Publication {
+                offset,
+                server_ts_ms,
+                ..Default::default()
+            }))
+        };
+        let window = Duration::from_secs(10);
+        assert_eq!(ring.rate(0, window), 0.0);
+        // One a second.
+        (1..=20).for_each(|n| ring.push(Offset(n), at(n, n * 1000)));
+        assert_eq!(ring.rate(20_000, window), 1.1);
+        assert_eq!(ring.rate(25_000, window), 0.6);
+        assert_eq!(ring.rate(60_000, window), 0.0);
+        // A hundred a second: the ring reaches back for 0.4 s only.
+        (21..=320).for_each(|n| ring.push(Offset(n), at(n, 60_000 + (n - 20) * 10)));
+        let rate = ring.rate(63_000, window);
+        assert!((95.0..110.0).contains(&rate), "{rate}");
     }
 
     #[test]

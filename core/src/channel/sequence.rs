@@ -95,6 +95,11 @@ impl<T> Sequence<T> {
         self.head.as_ref()
     }
 
+    /// Publications that wait for a commit, those under way among them.
+    pub fn pending(&self) -> usize {
+        self.pending.len() + self.in_flight.len()
+    }
+
     /// Where the channel ends; the earliest position while it is empty.
     pub fn position(&self) -> Position {
         self.head.as_ref().map_or(Position::EARLIEST, |head| head.position)

@@ -29,6 +29,8 @@ use crate::link::ports::{LinkId, LinkPorts};
 use crate::link::turns::Turns;
 use crate::link::{LinkCommand, LinkReply};
 use crate::tasks::Tasks;
+use crate::vitals::inspect::ChannelReport;
+use crate::vitals::tally::Tally;
 
 /// What comes into a shard's mailbox.
 #[derive(Debug)]
@@ -54,6 +56,11 @@ pub enum ShardCommand {
     EdgesAlive {
         edges: Arc<HashSet<Incarnation>>,
     },
+    /// The busiest channels, for an operator.
+    Inspect {
+        most: usize,
+        reply: oneshot::Sender<Vec<ChannelReport>>,
+    },
 }
 
 /// A command and where its answer goes.
@@ -74,6 +81,7 @@ pub struct ShardContext {
     pub ids: Arc<IdGenerator>,
     pub ports: Arc<LinkPorts>,
     pub turns: Arc<Turns>,
+    pub tally: Arc<Tally>,
     /// Set once, when storage has failed for good.
     pub failure: watch::Sender<Option<String>>,
 }
@@ -82,6 +90,7 @@ pub(super) type Work = BoxFuture<'static, Done>;
 
 #[derive(Debug)]
 pub struct Shard {
+    index: usize,
     pub(super) context: Arc<ShardContext>,
     pub(super) channels: HashMap<ChannelKey, ChannelState, RandomState>,
     pub(super) work: FuturesUnordered<Work>,
@@ -102,8 +111,10 @@ const COMMANDS_PER_TURN: usize = 256;
 const WORK_PER_TURN: usize = 64;
 
 impl Shard {
-    pub fn new(context: Arc<ShardContext>) -> Self {
+    /// `index`: its number among the shards of its node.
+    pub fn new(index: usize, context: Arc<ShardContext>) -> Self {
         Self {
+            index,
             channels: HashMap::default(),
             work: FuturesUnordered::new(),
             owed: Owed::new(context.config.queues.owed_heads),
@@ -167,6 +178,10 @@ impl Shard {
                 self.on_rehomed(&lost, &gained, done);
             }
             ShardCommand::EdgesAlive { edges } => self.drop_dead_edges(&edges),
+            ShardCommand::Inspect { most, reply } => {
+                // Who has asked may have lost patience.
+                let _ = reply.send(self.inspect(most));
+            }
         }
     }
 
@@ -176,7 +191,7 @@ impl Shard {
         self.start_cursor_write();
         self.drop_released();
         self.watch_heads(tokio::time::Instant::now());
-        metrics::gauge!("sterna_core_owned_channels").set(self.channels.len() as f64);
+        self.context.tally.set_shard(self.index, self.channels.len());
         if self.channels.len() > self.context.config.queues.shard_channels {
             self.drop_idle_channels();
         }
@@ -238,10 +253,11 @@ impl Shard {
     fn append(&mut self, appends: Vec<Append>) {
         let log = self.context.stores.log.clone();
         let keys: Vec<ChannelKey> = appends.iter().map(|append| append.channel).collect();
+        let tally = self.context.tally.clone();
         self.work.push(Box::pin(async move {
             let started = tokio::time::Instant::now();
             let verdicts = log.append(appends).await.into_iter().map(Some);
-            metrics::histogram!("sterna_core_append_seconds").record(started.elapsed());
+            tally.on_appended(started.elapsed());
             let verdicts = verdicts.chain(std::iter::repeat_with(|| None));
             Done::Appended { results: keys.into_iter().zip(verdicts).collect() }
         }));
@@ -260,6 +276,14 @@ impl Shard {
         } else {
             tracing::warn!(%error, "storage");
         }
+    }
+
+    fn inspect(&self, most: usize) -> Vec<ChannelReport> {
+        let now_ms = self.context.clock.unix_ms();
+        let mut reports: Vec<ChannelReport> =
+            self.channels.values().filter_map(|state| state.report(now_ms)).collect();
+        ChannelReport::keep_most(&mut reports, most);
+        reports
     }
 
     /// Channels that nobody uses can be read from the store again.

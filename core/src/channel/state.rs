@@ -22,6 +22,7 @@ use crate::link::ports::LinkId;
 use crate::link::turns::Turns;
 use crate::link::{Audience, LinkPush, LinkReply};
 use crate::presence::Presence;
+use crate::vitals::inspect::{CHANNEL_WINDOW, ChannelReport};
 
 #[derive(Debug)]
 pub(super) struct ChannelState {
@@ -126,6 +127,25 @@ impl ChannelState {
             LinkPush::Event { audience: Audience::Receipts, .. } => &self.receipt_interest,
             _ => &self.interest,
         }
+    }
+
+    /// For an operator; `None`: nothing happens in it.
+    pub fn report(&self, now_ms: u64) -> Option<ChannelReport> {
+        let publications_per_second = self.ring.rate(now_ms, CHANNEL_WINDOW);
+        let pending = self.sequence.pending();
+        if publications_per_second == 0.0 && pending == 0 {
+            return None;
+        }
+        let position = self.sequence.position();
+        Some(ChannelReport {
+            channel: self.name.to_string(),
+            publications_per_second,
+            epoch: position.epoch.0,
+            offset: position.offset.0,
+            links: self.interest.len(),
+            present: self.presence.user_count(),
+            pending,
+        })
     }
 
     pub fn new(name: ChannelId, key: ChannelKey, queues: &QueueLimits, turns: Arc<Turns>) -> Self {

@@ -197,7 +197,7 @@ impl Shard {
             pushes.push(push);
         }
         if let Some(first) = first {
-            metrics::counter!("sterna_core_publications_total").increment(pushes.len() as u64);
+            self.context.tally.on_published(pushes.len());
             let epoch = first.epoch.0;
             let pushes: Arc<[SharedPush]> = pushes.into();
             self.spread(
@@ -237,7 +237,7 @@ impl Shard {
 
     pub(super) fn start_catch_up(&mut self, key: ChannelKey, delay: Duration) {
         let Some(state) = self.channels.get_mut(&key) else { return };
-        metrics::counter!("sterna_core_append_conflicts_total").increment(1);
+        self.context.tally.on_conflict();
         state.catching_up = true;
         let after = state.sequence.position().offset;
         let log = self.context.stores.log.clone();

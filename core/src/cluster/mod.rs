@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use sterna_proto::NodeId;
 
+use crate::config::CoreConfig;
 use balance::BalanceConfig;
 
 /// Distinguishes a node's process from every other, earlier ones of the same name included: a
@@ -63,6 +64,25 @@ pub struct NodeInfo {
 }
 
 impl NodeInfo {
+    /// A node that is in no cluster, as its operator sees it.
+    pub fn alone(config: &CoreConfig, leaving: bool, sessions: u32) -> Self {
+        Self {
+            name: config.node.clone(),
+            incarnation: config.incarnation,
+            edge: true,
+            core: true,
+            local_store: true,
+            region: String::new(),
+            zone: String::new(),
+            link_address: String::new(),
+            client_address: String::new(),
+            state: if leaving { NodeState::Leaving } else { NodeState::Serving },
+            sessions,
+            capacity: 0,
+            weight: placement::USUAL_WEIGHT,
+        }
+    }
+
     /// Takes new channels and clients.
     pub fn is_serving(&self) -> bool {
         self.state == NodeState::Serving

@@ -35,8 +35,7 @@ pub struct Draw<'a> {
 
 impl<'a> Draw<'a> {
     pub fn new(number: u64, node: &'a NodeInfo) -> Self {
-        let hash =
-            twox_hash::XxHash3_64::oneshot_with_seed(number, node.name.as_str().as_bytes());
+        let hash = twox_hash::XxHash3_64::oneshot_with_seed(number, node.name.as_str().as_bytes());
         Self { node, hash, score: score(hash, node.weight) }
     }
 

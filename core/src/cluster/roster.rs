@@ -13,9 +13,13 @@ use sterna_proto::link::v1;
 
 use crate::cluster::placement::{MOST_WEIGHT, USUAL_WEIGHT};
 use crate::cluster::{Incarnation, NodeInfo, NodeState};
+use crate::vitals::{Observed, Vitals};
 
 /// Most nodes remembered, dead ones included. Full: the longest silent one is forgotten.
 pub const ROSTER_NODES: usize = 4096;
+
+/// How long a silent node is told of: long enough to be asked what has become of it.
+pub const REMEMBERED: Duration = Duration::from_secs(600);
 
 /// How much older than said a beat is at most taken to be.
 const OLDEST: Duration = Duration::from_secs(3600);
@@ -32,6 +36,7 @@ pub struct Superseded {
 pub struct Roster {
     own: NodeInfo,
     own_beat: u64,
+    own_vitals: Vitals,
     others: HashMap<NodeId, Known, RandomState>,
     lease: Duration,
 }
@@ -39,6 +44,7 @@ pub struct Roster {
 #[derive(Debug)]
 struct Known {
     info: NodeInfo,
+    vitals: v1::Vitals,
     beat: u64,
     heard_at: Instant,
 }
@@ -46,7 +52,7 @@ struct Known {
 impl Roster {
     /// `lease`: silence after which a node counts as dead.
     pub fn new(own: NodeInfo, lease: Duration) -> Self {
-        Self { own, own_beat: 0, others: HashMap::default(), lease }
+        Self { own, own_beat: 0, own_vitals: Vitals::default(), others: HashMap::default(), lease }
     }
 
     pub fn own(&self) -> &NodeInfo {
@@ -59,9 +65,15 @@ impl Roster {
         self.own_beat += 1;
     }
 
+    /// How this node fares; goes out with its next beat.
+    pub fn set_own_vitals(&mut self, vitals: Vitals) {
+        self.own_vitals = vitals;
+    }
+
     /// Takes what another node, or the store, knows.
     pub fn merge(&mut self, nodes: Vec<v1::Node>, now: Instant) -> Result<(), Superseded> {
-        for node in nodes {
+        for mut node in nodes {
+            let vitals = node.vitals.take().unwrap_or_default();
             let (beat, age) = (node.beat, Duration::from_millis(node.age_ms.into()).min(OLDEST));
             // What cannot be understood is a newer release's, and no reason to forget the rest.
             let Some(info) = from_wire(node) else { continue };
@@ -77,7 +89,7 @@ impl Roster {
                 .is_none_or(|known| (known.info.incarnation, known.beat) < (info.incarnation, beat))
             {
                 self.make_room(&info.name);
-                self.others.insert(info.name.clone(), Known { info, beat, heard_at });
+                self.others.insert(info.name.clone(), Known { info, vitals, beat, heard_at });
             }
         }
         Ok(())
@@ -96,15 +108,36 @@ impl Roster {
     pub fn to_wire(&self, now: Instant) -> Vec<v1::Node> {
         let others = self.others.values().filter(|known| self.is_live(known, now));
         let age = |known: &Known| now.saturating_duration_since(known.heard_at);
-        let mut nodes: Vec<v1::Node> =
-            others.map(|known| to_wire(&known.info, known.beat, age(known))).collect();
+        let mut nodes: Vec<v1::Node> = others.map(|known| known.to_wire(age(known))).collect();
         nodes.push(self.own_to_wire());
         nodes
     }
 
     /// This node alone.
     pub fn own_to_wire(&self) -> v1::Node {
-        to_wire(&self.own, self.own_beat, Duration::ZERO)
+        let vitals = self.own_vitals.to_wire();
+        v1::Node { vitals: Some(vitals), ..to_wire(&self.own, self.own_beat, Duration::ZERO) }
+    }
+
+    /// Everybody as they fare, this node among them and those that have been silent for less than
+    /// [`REMEMBERED`], in name order.
+    pub fn observed(&self, now: Instant) -> Vec<Observed> {
+        let others = self.others.values().map(|known| Observed {
+            info: known.info.clone(),
+            vitals: Vitals::from_wire(known.vitals.clone()),
+            age: now.saturating_duration_since(known.heard_at),
+            alive: self.is_live(known, now),
+        });
+        let own = Observed {
+            info: self.own.clone(),
+            vitals: self.own_vitals.clone(),
+            age: Duration::ZERO,
+            alive: true,
+        };
+        let mut observed: Vec<Observed> =
+            others.filter(|other| other.age < REMEMBERED).chain([own]).collect();
+        observed.sort_by(|a, b| a.info.name.cmp(&b.info.name));
+        observed
     }
 
     fn is_live(&self, known: &Known, now: Instant) -> bool {
@@ -119,6 +152,12 @@ impl Roster {
         if let Some(forgotten) = longest_silent.map(|known| known.info.name.clone()) {
             self.others.remove(&forgotten);
         }
+    }
+}
+
+impl Known {
+    fn to_wire(&self, age: Duration) -> v1::Node {
+        v1::Node { vitals: Some(self.vitals.clone()), ..to_wire(&self.info, self.beat, age) }
     }
 }
 
@@ -143,6 +182,7 @@ fn to_wire(info: &NodeInfo, beat: u64, age: Duration) -> v1::Node {
         capacity: info.capacity,
         weight: info.weight,
         age_ms: u32::try_from(age.as_millis()).unwrap_or(u32::MAX),
+        vitals: None,
     }
 }
 

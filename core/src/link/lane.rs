@@ -143,6 +143,11 @@ impl Lane {
         }
     }
 
+    /// What the calls without an answer weigh.
+    pub fn taken(&self) -> usize {
+        LANE_WEIGHT.saturating_sub(self.room.available_permits())
+    }
+
     /// Room for a call, if there is some.
     pub fn try_room(&self, command: &LinkCommand) -> Option<OwnedSemaphorePermit> {
         self.room.clone().try_acquire_many_owned(weight(command)).ok()

@@ -74,6 +74,16 @@ impl LinkPorts {
         self.ports.read().unwrap_or_else(PoisonError::into_inner).open.len()
     }
 
+    /// How many pushes, and how many bytes, wait on one link: of all links the most.
+    pub fn fullest(&self) -> (usize, usize) {
+        let ports = self.ports.read().unwrap_or_else(PoisonError::into_inner);
+        let pushes = |port: &Port| port.pushes.max_capacity() - port.pushes.capacity();
+        let depths = ports.open.values();
+        depths.fold((0, 0), |(most, most_bytes), port| {
+            (most.max(pushes(port)), most_bytes.max(port.bytes.load(Ordering::Relaxed)))
+        })
+    }
+
     pub fn try_send(&self, link: LinkId, push: LinkPush) -> Result<(), NoRoom> {
         let ports = self.ports.read().unwrap_or_else(PoisonError::into_inner);
         let port = ports.open.get(&link).ok_or(NoRoom::Closed)?;

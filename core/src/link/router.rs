@@ -28,6 +28,7 @@ use crate::link::peer::Peer;
 use crate::link::ports::{LinkId, LinkPorts, LinkReceiver};
 use crate::link::turns::{Turn, Turns, out_of_turn};
 use crate::link::{Answered, Calling, Link, LinkCommand, Verb};
+use crate::vitals::{Observed, Vitals};
 
 /// Nodes that pass a command on before it is carried out where it is: rosters that differ could
 /// send it in a circle. That is safe, since ownership is a hint.
@@ -240,6 +241,23 @@ impl Router {
     pub(crate) fn beat(&self, sessions: u32) {
         self.roster().update_own(|own| own.sessions = sessions);
         self.beats.send_modify(|beats| *beats += 1);
+    }
+
+    /// How this node fares, for its next beat.
+    pub(crate) fn set_vitals(&self, vitals: Vitals) {
+        self.roster().set_own_vitals(vitals);
+    }
+
+    /// All nodes as they fare, as far as is known here.
+    pub fn observed(&self) -> Vec<Observed> {
+        self.roster().observed(now())
+    }
+
+    /// What the calls of one lane weigh, of the fullest.
+    pub(crate) fn fullest_lane(&self) -> usize {
+        let routing = self.routing();
+        let lanes = routing.peers.values().flat_map(|peer| &peer.lanes).chain([&self.parking]);
+        lanes.map(|lane| lane.taken()).max().unwrap_or(0)
     }
 
     /// Where other nodes reach this one, once that is known.

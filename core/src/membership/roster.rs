@@ -10,6 +10,7 @@ use tokio::time::MissedTickBehavior;
 
 use crate::link::router::Router;
 use crate::node::Node;
+use crate::vitals::Answering;
 
 /// How long the store may take to forget a node that leaves.
 const LEAVE: Duration = Duration::from_secs(1);
@@ -30,7 +31,11 @@ pub(crate) async fn keep(node: Node, router: Arc<Router>, store: Arc<dyn RosterS
             incarnation: own.incarnation,
             content: own.encode_to_vec().into(),
         };
-        match store.beat(entry, router.config().lease).await {
+        let asked = tokio::time::Instant::now();
+        let answer = store.beat(entry, router.config().lease).await;
+        let healthy = !matches!(answer, Err(RosterError::Storage(_)));
+        node.tally().on_database(Answering { healthy, took: asked.elapsed() });
+        match answer {
             Ok(entries) => {
                 let nodes = entries.iter().map(|entry| wire::Node::decode(entry.content.clone()));
                 // What cannot be read is of another release, and no reason to forget the rest.

@@ -34,6 +34,11 @@ impl Presence {
         self.users.is_empty()
     }
 
+    /// Users who are in.
+    pub fn user_count(&self) -> usize {
+        self.users.len()
+    }
+
     pub fn contains(&self, session: SessionId, user: &UserId) -> bool {
         self.entries(user).iter().any(|entry| entry.session == session)
     }

@@ -14,6 +14,7 @@ pub mod outbox;
 mod pages;
 mod presence;
 mod reattach;
+mod report;
 mod rights;
 #[allow(clippy::module_inception)]
 mod session;

@@ -33,6 +33,8 @@ pub struct Full;
 pub struct Outbox {
     frames: VecDeque<Entry>,
     bytes: usize,
+    /// Frames that were ever added; wraps.
+    added: u32,
     max_frames: usize,
     max_bytes: usize,
 }
@@ -46,11 +48,21 @@ struct Entry {
 
 impl Outbox {
     pub fn new(max_frames: usize, max_bytes: usize) -> Self {
-        Self { frames: VecDeque::new(), bytes: 0, max_frames, max_bytes }
+        Self { frames: VecDeque::new(), bytes: 0, added: 0, max_frames, max_bytes }
     }
 
     pub fn is_empty(&self) -> bool {
         self.frames.is_empty()
+    }
+
+    /// Frames that were ever added; wraps.
+    pub fn added(&self) -> u32 {
+        self.added
+    }
+
+    /// Frames that wait, and their bytes.
+    pub fn depth(&self) -> (usize, usize) {
+        (self.frames.len(), self.bytes)
     }
 
     /// Full as far as droppable frames are concerned.
@@ -88,6 +100,7 @@ impl Outbox {
             }
         }
         self.bytes += bytes;
+        self.added = self.added.wrapping_add(1);
         self.frames.push_back(Entry { outgoing, class, bytes });
         Ok(())
     }

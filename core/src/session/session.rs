@@ -22,6 +22,7 @@ use crate::session::pages::{PageCommand, ReplyTo};
 use crate::session::presence::OwnPresence;
 use crate::session::subscription::Subscription;
 use crate::session::{ConnectionInfo, Lane, Outgoing, OutgoingBody, ResumeTicket};
+use crate::vitals::inspect::Pace;
 
 /// Names one call of a session until its answer.
 pub type CallToken = u32;
@@ -90,6 +91,7 @@ pub struct Session {
     close: Option<CloseReason>,
     pub(super) forget: bool,
     pub(super) presence: OwnPresence,
+    pub(super) pace: Pace,
 }
 
 impl Session {
@@ -125,6 +127,7 @@ impl Session {
             close: None,
             forget: false,
             presence: OwnPresence::default(),
+            pace: Pace::default(),
             config,
         }
     }

@@ -72,6 +72,11 @@ impl Subscription {
         Lane::Channel(self.key.0[15] % limits::LANES as u8)
     }
 
+    /// Lag mode: the client has to ask.
+    pub fn is_behind(&self) -> bool {
+        self.mode == Mode::Behind
+    }
+
     /// A page was asked for; what is pushed meanwhile is held.
     pub fn on_attach_started(&mut self, call: u32) {
         self.mode = Mode::Attaching { call };

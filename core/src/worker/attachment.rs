@@ -128,7 +128,7 @@ impl Attachment {
     /// The client's address changed and the new path is validated: tells the client, counts.
     pub fn on_path_changed(&mut self, remote: SocketAddr) {
         self.with_session(|session| session.on_path_changed(remote));
-        metrics::counter!("sterna_core_path_changes_total").increment(1);
+        self.worker.inner.node.tally().on_path_changed();
         self.wake.notify();
     }
 

@@ -6,6 +6,7 @@
 
 mod attachment;
 mod detached;
+mod farewell;
 mod table;
 mod wake;
 
@@ -28,6 +29,9 @@ use crate::link::ports::LinkReceiver;
 use crate::link::{Link, LinkPush};
 use crate::node::Node;
 use crate::session::{ConnectionInfo, Departed, ResumeTicket, Session};
+use crate::vitals::inspect::SessionReport;
+use farewell::Farewell;
+pub use table::BACKGROUND_COMMANDS;
 use table::Table;
 
 /// What other threads ask of a worker.
@@ -39,6 +43,8 @@ pub enum WorkerControl {
     GoAway(v1::GoAway),
     /// All sessions of a user end.
     Revoke(UserId),
+    /// Who is busiest and who is behind, for an operator.
+    Inspect { most: usize, reply: oneshot::Sender<Vec<SessionReport>> },
 }
 
 /// Requests of other threads that wait for one worker.
@@ -69,6 +75,8 @@ struct Inner {
     index: u16,
     link: Arc<dyn Link>,
     table: RefCell<Table>,
+    /// Being said to its sessions.
+    farewell: RefCell<Option<Farewell>>,
     /// Taken by `run`.
     inputs: RefCell<Option<Inputs>>,
 }
@@ -85,7 +93,8 @@ impl Worker {
         let (link, pushes, control) = node.open_worker(index);
         let table = RefCell::new(Table::new());
         let inputs = RefCell::new(Some(Inputs { pushes, control }));
-        Self { inner: Rc::new(Inner { node: node.clone(), index, link, table, inputs }) }
+        let farewell = RefCell::default();
+        Self { inner: Rc::new(Inner { node: node.clone(), index, link, table, farewell, inputs }) }
     }
 
     /// Carries pushes to sessions and ends detached ones in time, until the node shuts down. To be
@@ -96,6 +105,8 @@ impl Worker {
         let mut background = FuturesUnordered::new();
         let background_added = self.inner.table.borrow().background_added();
         let mut tick = tokio::time::interval(TICK);
+        // When the next sessions are told that the node leaves.
+        let mut farewell_at = None;
         loop {
             tokio::select! {
                 count = inputs.pushes.receive(&mut pushes, 64) => {
@@ -104,7 +115,13 @@ impl Worker {
                     }
                     self.deliver_all(&mut pushes).await;
                 }
-                Some(control) = inputs.control.recv() => self.handle_control(control),
+                Some(control) = inputs.control.recv() => {
+                    self.handle_control(control);
+                    farewell_at = self.say_farewell();
+                }
+                () = until(farewell_at), if farewell_at.is_some() => {
+                    farewell_at = self.say_farewell();
+                }
                 Some(()) = background.next() => self.start_background(&mut background),
                 () = background_added.notified() => self.start_background(&mut background),
                 _ = tick.tick() => {
@@ -163,7 +180,7 @@ impl Worker {
         }
         session.handle_hello(hello.subscriptions);
         node.directory().insert(session.id(), self.inner.index);
-        count_opened(resumed);
+        node.tally().on_session_opened(resumed);
         let (slot, generation, wake) = table.insert(session);
         drop(table);
         Ok(Attachment::new(self.clone(), slot, generation, wake))
@@ -229,7 +246,12 @@ impl Worker {
                 }
             }
             WorkerControl::GoAway(go_away) => {
-                self.start_moving(&go_away);
+                let slots = self.inner.table.borrow().slots();
+                let farewell = Farewell::new(go_away, slots, Instant::now());
+                self.inner.farewell.borrow_mut().get_or_insert(farewell);
+            }
+            WorkerControl::Inspect { most, reply } => {
+                let _ = reply.send(self.inner.table.borrow_mut().inspect(most));
             }
             WorkerControl::Revoke(user) => {
                 let ended = self.inner.table.borrow_mut().revoke(&user);
@@ -239,16 +261,21 @@ impl Worker {
         }
     }
 
-    /// Tells every session where to go: where the GoAway says, or each where there is room for it.
-    fn start_moving(&self, go_away: &v1::GoAway) {
+    /// Tells the sessions whose turn it is that the node leaves, and where to go: where the GoAway
+    /// says, or each where there is room for it. Returns when there are more.
+    fn say_farewell(&self) -> Option<Instant> {
+        let mut farewell = self.inner.farewell.borrow_mut();
+        let (farewell, now) = (farewell.as_mut()?, Instant::now());
+        let (slots, go_away) = farewell.due(now);
         let mut table = self.inner.table.borrow_mut();
         let router = self.inner.node.router().filter(|_| go_away.successor.is_empty());
-        let successors = router.map(|router| router.successors(table.attached_count()));
+        let successors = router.map(|router| router.successors(table.attached_in(slots.clone())));
         let mut successors = successors.unwrap_or_default().into_iter();
-        table.for_attached(|session| match successors.next() {
+        table.for_slots(slots, |session| match successors.next() {
             Some(successor) => session.go_away(&v1::GoAway { successor, ..go_away.clone() }),
-            None => session.go_away(go_away),
+            None => session.go_away(&go_away),
         });
+        farewell.next_at(now)
     }
 
     /// Connections write once for what waits here together, but before it would fill an outbox.
@@ -272,8 +299,7 @@ impl Worker {
                 let reached = table.for_subscribed(channel, |session| {
                     session.handle_delivery(*channel, *epoch, *first, pushes);
                 });
-                let deliveries = (reached * pushes.len()) as u64;
-                metrics::counter!("sterna_core_deliveries_total").increment(deliveries);
+                self.inner.node.tally().on_delivered(reached * pushes.len());
                 reached
             }
             LinkPush::Event { channel, audience, push } => table
@@ -307,10 +333,13 @@ impl Worker {
             session.check_expiry(unix_ms);
             session.retry_reattach();
         });
+        node.tally().set_worker(self.inner.index, table.count(TICK));
     }
 }
 
-fn count_opened(resumed: bool) {
-    let how = if resumed { "resumed" } else { "new" };
-    metrics::counter!("sterna_core_sessions_opened_total", "how" => how).increment(1);
+async fn until(at: Option<Instant>) {
+    match at {
+        Some(at) => tokio::time::sleep_until(at).await,
+        None => std::future::pending().await,
+    }
 }

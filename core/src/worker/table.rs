@@ -1,7 +1,9 @@
 //! The sessions of one worker. Synchronous; the worker's tasks borrow it for moments.
 
 use std::collections::{HashMap, VecDeque};
+use std::ops::Range;
 use std::rc::Rc;
+use std::time::Duration;
 
 use ahash::RandomState;
 use sterna_proto::{ChannelKey, CloseReason, SessionId, UserId, v1};
@@ -12,6 +14,8 @@ use crate::config::CoreConfig;
 use crate::fanout::hub::{Hub, Interest, Slot};
 use crate::link::LinkCommand;
 use crate::session::{Departed, ResumeTicket, Session};
+use crate::vitals::inspect::SessionReport;
+use crate::vitals::tally::WorkerCounts;
 use crate::worker::detached::{Absence, Detached, DetachedQueue};
 use crate::worker::wake::Wake;
 
@@ -19,7 +23,7 @@ use crate::worker::wake::Wake;
 const STATES: [&str; 2] = ["attached", "detached"];
 
 /// Commands for which no connection waits.
-const BACKGROUND_COMMANDS: usize = 65_536;
+pub const BACKGROUND_COMMANDS: usize = 65_536;
 
 #[derive(Debug)]
 pub struct Table {
@@ -183,6 +187,52 @@ impl Table {
                 entry.wake.notify();
             }
         }
+    }
+
+    /// Slots, free ones among them.
+    pub fn slots(&self) -> usize {
+        self.sessions.len()
+    }
+
+    /// Those with a connection, of the sessions of some slots.
+    pub fn attached_in(&self, slots: Range<usize>) -> usize {
+        let some = self.sessions.get(slots).unwrap_or_default();
+        some.iter().flatten().filter(|entry| entry.attached).count()
+    }
+
+    /// The same as [`for_attached`](Self::for_attached) for the sessions of some slots.
+    pub fn for_slots(&mut self, slots: Range<usize>, mut act: impl FnMut(&mut Session)) {
+        let some = self.sessions.get_mut(slots).unwrap_or_default();
+        for entry in some.iter_mut().flatten().filter(|entry| entry.attached) {
+            act(&mut entry.session);
+            entry.wake.notify();
+        }
+    }
+
+    /// Counts what is here. `since_last`: the time since it was called before.
+    pub fn count(&mut self, since_last: Duration) -> WorkerCounts {
+        let mut counts = WorkerCounts {
+            background: self.background.len() + self.refused.len(),
+            ..WorkerCounts::default()
+        };
+        counts.sessions.detached = self.detached_count as u32;
+        self.for_attached(|session| {
+            session.look(since_last);
+            session.count_into(&mut counts);
+        });
+        counts
+    }
+
+    /// Who is behind and who is busiest, of those with a connection.
+    pub fn inspect(&mut self, most: usize) -> Vec<SessionReport> {
+        let mut reports = Vec::new();
+        for entry in self.sessions.iter().flatten().filter(|entry| entry.attached) {
+            if entry.session.is_active() {
+                reports.push(entry.session.report());
+            }
+        }
+        SessionReport::keep_most(&mut reports, most);
+        reports
     }
 
     /// I11: ends all sessions of a user; nothing of them can be resumed. Returns those that have

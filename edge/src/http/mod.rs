@@ -8,11 +8,13 @@
 //! |---|---|---|
 //! | `POST /api/v1/…` | API key or access token | see `openapi.json` |
 //! | `POST /api/v1/drain` | API key | asks the composition root to drain the node |
+//! | `GET /api/v1/operate/…` | API key | the cluster, the busiest sessions and channels, the drain |
 //! | `/livez`, `/healthz`, `/readyz`, `/metrics`, `/api/v1/openapi.json` | anybody who can connect | |
 
 mod answer;
 mod caller;
 mod channels;
+mod cluster;
 mod input;
 mod listen;
 mod operate;
@@ -42,6 +44,7 @@ use tokio::sync::watch;
 
 use crate::auth::Authenticator;
 use crate::error::EdgeError;
+use crate::listen::Connections;
 
 pub use caller::{ApiKey, ApiKeyError};
 pub use ready::ReadyProbe;
@@ -89,6 +92,8 @@ pub struct HttpParts {
     pub auth: Arc<Authenticator>,
     pub metrics: PrometheusHandle,
     pub ready: ReadyProbe,
+    /// `None` on a node without clients.
+    pub connections: Option<Connections>,
     /// Where `POST /api/v1/drain` leaves its order; the composition root watches it.
     pub drain: watch::Sender<Option<DrainOrder>>,
 }
@@ -176,6 +181,9 @@ fn router(config: &HttpConfig, parts: HttpParts) -> Result<Router, EdgeError> {
         .route("/api/v1/members/remove", post(channels::remove_member))
         .route("/api/v1/revoke", post(operate::revoke))
         .route("/api/v1/drain", post(operate::drain))
+        .route("/api/v1/operate/cluster", get(cluster::cluster))
+        .route("/api/v1/operate/node", get(cluster::node))
+        .route("/api/v1/operate/drain", get(cluster::drain_progress))
         .route("/api/v1/openapi.json", get(operate::openapi))
         .route("/livez", get(operate::livez))
         .route("/healthz", get(operate::healthz))

@@ -71,6 +71,7 @@ impl Api {
             auth: Arc::new(Authenticator::new(auth).unwrap()),
             metrics: PrometheusBuilder::new().build_recorder().handle(),
             ready: ReadyProbe { client_address: Some("127.0.0.1:1".parse().unwrap()) },
+            connections: None,
             drain: drain_order,
         };
         (http, parts, drain)
@@ -399,11 +400,48 @@ async fn every_route_is_in_the_openapi_document_and_the_other_way_round() {
         .collect();
     described.sort();
     routed.sort();
-    assert_eq!(routed.len(), 16);
+    assert_eq!(routed.len(), 19);
     assert_eq!(described, routed);
     let text = operate::OPENAPI;
     for reference in text.split("\"#/components/schemas/").skip(1) {
         let name = reference.split('"').next().unwrap();
         assert!(document["components"]["schemas"][name].is_object(), "{name} is not described");
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn operators_and_nobody_else_see_the_cluster_the_sessions_and_the_drain() {
+    let api = Api::start().await;
+    let paths = ["/api/v1/operate/cluster", "/api/v1/operate/node", "/api/v1/operate/drain"];
+    let ask = async |path: &str, secret: &str| {
+        let authorization = format!("Bearer {secret}");
+        let request = Request::get(path).header(header::AUTHORIZATION, authorization);
+        api.send(request.body(Body::empty()).unwrap()).await
+    };
+    for path in paths {
+        assert_eq!(api.get(path).await.0, StatusCode::UNAUTHORIZED, "{path}");
+        let user = token("ana", json!(["*"]));
+        assert_eq!(ask(path, &user).await.0, StatusCode::FORBIDDEN, "{path}");
+    }
+    api.result("/api/v1/publish", json!({ "channel": "room:1", "text": "hello" })).await;
+    let (_, cluster) = ask(paths[0], API_KEY).await;
+    let nodes = &cluster["result"]["nodes"];
+    assert_eq!(nodes[0]["name"], "test", "{cluster}");
+    assert_eq!((&nodes[0]["state"], &nodes[0]["slots"]), (&json!("serving"), &json!(2048)));
+    let (_, node) = ask(paths[1], API_KEY).await;
+    assert_eq!(node["result"]["channels"][0]["channel"], "room:1", "{node}");
+    assert_eq!(node["result"]["queues"]["shard_mailbox"]["bound"], 1024, "{node}");
+    for bad in ["?most=201", "?most=x", "?mots=1"] {
+        let path = format!("{}{bad}", paths[1]);
+        assert_eq!(ask(&path, API_KEY).await.0, StatusCode::BAD_REQUEST, "{path}");
+    }
+    let (_, before) = ask(paths[2], API_KEY).await;
+    assert_eq!(before["result"]["draining"], false, "{before}");
+    api.node.start_drain(Duration::from_secs(9), "other:4443".into()).await;
+    let (_, during) = ask(paths[2], API_KEY).await;
+    assert_eq!(during["result"]["successor"], "other:4443", "{during}");
+    assert!(during["result"]["left_ms"].as_u64().unwrap() <= 9000, "{during}");
+    let (_, cluster) = ask(paths[0], API_KEY).await;
+    assert_eq!(cluster["result"]["nodes"][0]["state"], "draining", "{cluster}");
+    api.stop().await;
 }

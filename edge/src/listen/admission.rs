@@ -84,6 +84,21 @@ struct Bucket {
     at: Instant,
 }
 
+/// How many connections an edge has. Cheap to clone; goes on to answer when the edge has ended.
+#[derive(Debug, Clone)]
+pub struct Connections(Admission);
+
+impl Connections {
+    pub(crate) fn of(admission: &Admission) -> Self {
+        Self(admission.clone())
+    }
+
+    /// Open ones, handshakes included.
+    pub fn open(&self) -> usize {
+        self.0.open()
+    }
+}
+
 /// The right to be connected; given back when dropped.
 #[derive(Debug)]
 pub(crate) struct Admitted {

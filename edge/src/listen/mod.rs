@@ -9,6 +9,7 @@ mod socket;
 mod upgrade;
 mod wss;
 
+pub use admission::Connections;
 pub(crate) use admission::{Admission, Admitted, Refusal, canonical};
 pub(crate) use quic::{QuicConfigs, accept as accept_quic};
 pub(crate) use socket::{WorkerSockets, bind};

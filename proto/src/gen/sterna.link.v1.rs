@@ -242,7 +242,7 @@ pub struct Roster {
 }
 /// What a node says of itself. Of two with the same name the higher incarnation, then the higher
 /// beat holds.
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Node {
     #[prost(string, tag = "1")]
     pub name: ::prost::alloc::string::String,
@@ -281,6 +281,72 @@ pub struct Node {
     /// Its share of slots and sessions beside others; 0: not said, which is 100.
     #[prost(uint32, tag = "15")]
     pub weight: u32,
+    /// How it fares, for operators; nothing is decided by it.
+    #[prost(message, optional, tag = "20")]
+    pub vitals: ::core::option::Option<Vitals>,
+}
+/// How a node fares. Figures of the last seconds where nothing else is said.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Vitals {
+    /// Of the software, as in 1.2.3.
+    #[prost(string, tag = "1")]
+    pub release: ::prost::alloc::string::String,
+    /// Its clock when it said so.
+    #[prost(fixed64, tag = "2")]
+    pub unix_ms: u64,
+    #[prost(uint32, tag = "3")]
+    pub up_seconds: u32,
+    /// Sessions with a connection, by transport, and without one.
+    #[prost(uint32, tag = "4")]
+    pub sessions_quic: u32,
+    #[prost(uint32, tag = "5")]
+    pub sessions_webtransport: u32,
+    #[prost(uint32, tag = "6")]
+    pub sessions_websocket: u32,
+    #[prost(uint32, tag = "7")]
+    pub sessions_detached: u32,
+    /// Sessions that do not keep up with a channel.
+    #[prost(uint32, tag = "8")]
+    pub sessions_behind: u32,
+    #[prost(float, tag = "9")]
+    pub publications_per_second: f32,
+    #[prost(float, tag = "10")]
+    pub deliveries_per_second: f32,
+    /// What it owns.
+    #[prost(uint32, tag = "11")]
+    pub slots: u32,
+    #[prost(uint32, tag = "12")]
+    pub channels: u32,
+    /// How long appends take; 0 without any.
+    #[prost(uint32, tag = "13")]
+    pub append_p50_us: u32,
+    #[prost(uint32, tag = "14")]
+    pub append_p99_us: u32,
+    #[prost(message, optional, tag = "15")]
+    pub database: ::core::option::Option<Answering>,
+    /// Since it started.
+    #[prost(uint64, tag = "16")]
+    pub conflicts: u64,
+    #[prost(uint64, tag = "17")]
+    pub resumes: u64,
+    #[prost(uint64, tag = "18")]
+    pub path_changes: u64,
+    /// The queue that is nearest to its bound.
+    #[prost(string, tag = "19")]
+    pub fullest_queue: ::prost::alloc::string::String,
+    #[prost(uint64, tag = "20")]
+    pub fullest_depth: u64,
+    #[prost(uint64, tag = "21")]
+    pub fullest_bound: u64,
+}
+/// Whether a server that the node needs answers.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Answering {
+    #[prost(bool, tag = "1")]
+    pub healthy: bool,
+    /// How long its last answer took.
+    #[prost(uint32, tag = "2")]
+    pub answer_us: u32,
 }
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
 #[repr(i32)]

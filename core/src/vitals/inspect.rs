@@ -1,0 +1,166 @@
+//! Single sessions and channels, for an operator who asks. Nothing is kept for it but a session's
+//! [`Pace`]; who is asked walks over what it has, so this is for people, not for loops.
+
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use tokio::sync::oneshot;
+use tokio::time::timeout;
+
+use crate::channel::shard::ShardCommand;
+use crate::node::Node;
+use crate::worker::WorkerControl;
+
+/// Most sessions, and most channels, in one answer.
+pub const INSPECTED: usize = 200;
+
+/// How long a shard or a worker may take to answer; without it, the rest is told.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// Over how long a channel's rate is taken.
+pub(crate) const CHANNEL_WINDOW: Duration = Duration::from_secs(10);
+
+/// What is busiest on a node, and what does not keep up.
+#[derive(Debug, Default)]
+pub struct Inspection {
+    /// Those that are behind, then the busiest.
+    pub sessions: Vec<SessionReport>,
+    /// The busiest of those that the node owns.
+    pub channels: Vec<ChannelReport>,
+}
+
+/// A session with a connection, as operators see it.
+#[derive(Debug, Clone)]
+pub struct SessionReport {
+    pub session: String,
+    pub user: String,
+    pub client: String,
+    /// As in the metric label `transport`.
+    pub transport: &'static str,
+    /// Where the client is, as the node sees it.
+    pub remote: String,
+    pub subscriptions: usize,
+    /// In lag mode on a channel.
+    pub behind: bool,
+    /// Frames that the session gets.
+    pub frames_per_second: f32,
+    /// What waits for its connection.
+    pub outbox_frames: usize,
+    pub outbox_bytes: usize,
+}
+
+/// A channel, as operators see it.
+#[derive(Debug, Clone)]
+pub struct ChannelReport {
+    pub channel: String,
+    /// The last ten seconds.
+    pub publications_per_second: f32,
+    pub epoch: u32,
+    pub offset: u64,
+    /// Links, of this node's workers or of other nodes, to which it is spread.
+    pub links: usize,
+    /// Users who are in.
+    pub present: usize,
+    /// Publications that wait for a commit.
+    pub pending: usize,
+}
+
+/// How many frames a session gets, smoothed over some seconds, and whether it keeps up.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Pace {
+    frames: u32,
+    pub per_second: f32,
+    pub behind: bool,
+}
+
+impl Pace {
+    /// Takes the count of all frames so far, which may wrap. True: there were some, so whether the
+    /// session keeps up may have changed.
+    pub fn observe(&mut self, frames: u32, since_last: Duration) -> bool {
+        let more = frames.wrapping_sub(self.frames);
+        self.frames = frames;
+        let now = f64::from(more) / since_last.as_secs_f64().max(0.001);
+        self.per_second += (now as f32 - self.per_second) * NEWEST;
+        more > 0
+    }
+}
+
+/// Weight of the newest look.
+const NEWEST: f32 = 0.25;
+
+impl Node {
+    /// What is busiest here, at most so many sessions and channels.
+    pub async fn inspect(&self, most: usize) -> Inspection {
+        let most = most.min(INSPECTED);
+        let (sessions, channels) =
+            tokio::join!(self.inspect_sessions(most), self.inspect_channels(most));
+        Inspection { sessions, channels }
+    }
+
+    async fn inspect_sessions(&self, most: usize) -> Vec<SessionReport> {
+        let asking = self.controls().into_iter().map(|worker| async move {
+            let (reply, answer) = oneshot::channel();
+            worker.send(WorkerControl::Inspect { most, reply }).await.ok()?;
+            answer.await.ok()
+        });
+        let mut sessions = gather(asking).await;
+        SessionReport::keep_most(&mut sessions, most);
+        sessions
+    }
+
+    async fn inspect_channels(&self, most: usize) -> Vec<ChannelReport> {
+        let asking = self.shards().iter().map(|shard| async move {
+            let (reply, answer) = oneshot::channel();
+            shard.send(ShardCommand::Inspect { most, reply }).await.ok()?;
+            answer.await.ok()
+        });
+        let mut channels = gather(asking).await;
+        ChannelReport::keep_most(&mut channels, most);
+        channels
+    }
+}
+
+/// Everything that is answered in time.
+async fn gather<T>(asking: impl Iterator<Item = impl Future<Output = Option<Vec<T>>>>) -> Vec<T> {
+    let answers = join_all(asking.map(|asked| timeout(PATIENCE, asked))).await;
+    answers.into_iter().filter_map(|answer| answer.ok().flatten()).flatten().collect()
+}
+
+impl SessionReport {
+    /// Who is behind comes first.
+    pub(crate) fn keep_most(sessions: &mut Vec<Self>, most: usize) {
+        sessions.sort_unstable_by(|a, b| {
+            b.behind.cmp(&a.behind).then(b.frames_per_second.total_cmp(&a.frames_per_second))
+        });
+        sessions.truncate(most);
+    }
+}
+
+impl ChannelReport {
+    pub(crate) fn keep_most(channels: &mut Vec<Self>, most: usize) {
+        channels.sort_unstable_by(|a, b| {
+            b.publications_per_second.total_cmp(&a.publications_per_second)
+        });
+        channels.truncate(most);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pace_follows_what_a_session_gets_and_survives_the_counter() {
+        let mut frames = u32::MAX - 100;
+        let mut pace = Pace { frames, ..Pace::default() };
+        for _ in 0..40 {
+            frames = frames.wrapping_add(50);
+            assert!(pace.observe(frames, Duration::from_millis(500)));
+        }
+        assert!((99.0..101.0).contains(&pace.per_second), "{pace:?}");
+        for _ in 0..40 {
+            assert!(!pace.observe(frames, Duration::from_millis(500)));
+        }
+        assert!(pace.per_second < 0.01, "{pace:?}");
+    }
+}
