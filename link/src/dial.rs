@@ -139,7 +139,7 @@ async fn connect(
     checked.map(|found| (connection, found))
 }
 
-async fn resolve(address: &str, own: SocketAddr) -> Result<SocketAddr, String> {
+pub(crate) async fn resolve(address: &str, own: SocketAddr) -> Result<SocketAddr, String> {
     let found = tokio::net::lookup_host(address).await;
     let mut found = found.map_err(|error| format!("cannot resolve {address}: {error}"))?;
     // The socket has one family.

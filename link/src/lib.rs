@@ -12,11 +12,13 @@ mod dial;
 mod error;
 mod frames;
 mod identity;
+mod probe;
 mod tls;
 
 pub use config::{LinkConfig, LinkFiles};
 pub use error::LinkError;
 pub use identity::{IdentityError, NodeIdentity};
+pub use probe::{Probed, check_certificate, probe};
 
 use std::net::SocketAddr;
 use std::sync::Arc;

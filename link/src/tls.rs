@@ -58,6 +58,22 @@ impl LinkTls {
         Ok(own)
     }
 
+    /// Checks the own certificate as others do who have the same authorities.
+    pub(crate) fn check_own(&self) -> Result<NodeIdentity, LinkError> {
+        let unusable = |error: rustls::Error| LinkError::Certificate(error.to_string());
+        verify_server_cert_signed_by_trust_anchor(
+            &ParsedCertificate::try_from(&self.chain[0]).map_err(unusable)?,
+            &self.authorities,
+            &self.chain[1..],
+            UnixTime::now(),
+            self.provider.signature_verification_algorithms.all,
+        )
+        .map_err(unusable)?;
+        let path = self.files.certificate_chain.clone();
+        NodeIdentity::from_certificate(&self.chain[0])
+            .map_err(|source| LinkError::Identity { path, source })
+    }
+
     pub(crate) fn server(&self) -> Result<quinn::ServerConfig, LinkError> {
         let unusable = |error: &dyn std::fmt::Display| LinkError::Certificate(error.to_string());
         let verifier = WebPkiClientVerifier::builder_with_provider(

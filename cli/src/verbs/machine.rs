@@ -59,6 +59,13 @@ pub(crate) fn port_holders(protocol: Protocol, port: u16) -> Option<Vec<u32>> {
     if sockets.is_empty() { None } else { Some(processes_with(&sockets)) }
 }
 
+/// Whether a process runs this program.
+pub(crate) fn is_this_program(pid: u32) -> bool {
+    let name = |path: std::path::PathBuf| path.file_name().map(std::ffi::OsStr::to_owned);
+    let other = fs::read_link(format!("/proc/{pid}/exe")).ok().and_then(name);
+    other.is_some() && other == std::env::current_exe().ok().and_then(name)
+}
+
 /// Inodes of the sockets of a kernel table that listen on `port`.
 fn sockets_on(table: &str, port: u16, listening: &str) -> Vec<String> {
     let suffix = format!(":{port:04X}");
@@ -97,6 +104,7 @@ mod tests {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
         assert_eq!(port_holders(Protocol::Tcp, port), Some(vec![std::process::id()]));
+        assert!(is_this_program(std::process::id()) && !is_this_program(1));
         let socket = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
         let port = socket.local_addr().unwrap().port();
         assert_eq!(port_holders(Protocol::Udp, port), Some(vec![std::process::id()]));

@@ -33,6 +33,7 @@ mod commit;
 mod config;
 mod cursors;
 mod engine;
+mod examine;
 mod expiry;
 mod failure;
 mod head;
@@ -58,6 +59,7 @@ use sterna_storage::{StorageError, Stores};
 
 pub use config::{Layout, SqlConfig};
 use engine::Engine;
+pub use examine::{Product, ServerFacts, examine};
 
 /// An open store; clones share it.
 #[derive(Debug, Clone)]

@@ -4,17 +4,15 @@
 use std::io::ErrorKind;
 use std::net::{SocketAddr, TcpListener, UdpSocket};
 use std::path::Path;
-use std::time::Duration;
 
 use sterna_edge::auth::AuthConfig;
 use sterna_edge::auth::jwks;
 
 use super::{
-    CERTIFICATE, Finding, OPEN_FILES, Protocol, Verdict, clock, connect, disk, udp_buffer,
+    Finding, OPEN_FILES, Protocol, Verdict, clock, connect, database, disk, held, kernel, links,
+    machine, tls,
 };
-use super::{held, machine};
 use crate::config::{Config, StoreConfig};
-use crate::keys;
 use crate::raw_config::{RawConfig, environment};
 
 /// Open files that a node needs beside one for each connection.
@@ -45,29 +43,46 @@ pub(super) fn examine(file: &Path, overrides: &[String]) -> Vec<Finding> {
 
 fn live(config: &Config) -> Vec<Finding> {
     let mut findings = vec![writable("data directory", &config.data_dir)];
-    let mut node = None;
+    let mut node = running(config);
     if let Some(StoreConfig::Rocks { directory, .. }) = &config.store {
-        node = machine::lock_holder(&directory.join("LOCK"));
+        let holding = machine::lock_holder(&directory.join("LOCK"));
         findings.push(writable("store", directory));
         findings.push(disk(existing(directory)));
-        findings.push(holder(node));
+        findings.push(holder(holding));
+        node = node.or(holding);
     }
     findings.extend([
         open_files(config),
-        udp_buffer("net.core.rmem_max"),
-        udp_buffer("net.core.wmem_max"),
         clock(),
         token_keys(&config.auth),
         place("HTTP address", Protocol::Tcp, config.http.address, node),
     ]);
+    let mut cores = 1;
+    if let Some(cluster) = &config.cluster {
+        let seen = links::examine(cluster, config.core.node.as_str());
+        cores = seen.cores;
+        findings.extend(seen.findings);
+        let address = cluster.links.address;
+        findings.push(place("link address", Protocol::Udp, address, node));
+    }
+    if let Some(StoreConfig::Sql(sql)) = &config.store {
+        findings.extend(database::examine(sql, cores));
+    }
     if let Some(clients) = &config.clients {
+        findings.extend(kernel::examine());
+        findings.extend(tls::examine(&clients.tls.certificate_chain, &clients.advertise));
         findings.extend([
-            certificate(&clients.tls.certificate_chain),
             place("client address (UDP)", Protocol::Udp, clients.address, node),
             place("client address (TCP)", Protocol::Tcp, clients.address, node),
         ]);
     }
     findings
+}
+
+/// The node of this configuration, if it runs: what it holds is no problem.
+fn running(config: &Config) -> Option<u32> {
+    let holders = machine::port_holders(Protocol::Tcp, config.http.address.port())?;
+    holders.into_iter().find(|pid| machine::is_this_program(*pid))
 }
 
 /// The directory itself, or the nearest one above it, in which it would be made.
@@ -126,18 +141,6 @@ fn open_files(config: &Config) -> Finding {
         Some(limit) => Finding::ok(check, format!("the limit is {limit}")),
         None => Finding::ok(check, "no limit"),
     }
-}
-
-fn certificate(chain: &Path) -> Finding {
-    let check = "certificate";
-    let days = |left: Duration| format!("valid for {} more days", left.as_secs() / 86_400);
-    let (verdict, what) = match keys::time_left(chain) {
-        Ok(left) if left >= CERTIFICATE => return Finding::ok(check, days(left)),
-        Ok(left) => (Verdict::Warning, days(left)),
-        Err(text) => (Verdict::Broken, text),
-    };
-    let why = "clients refuse a certificate that is not valid";
-    Finding::bad(check, verdict, what, why, "renew it, and send SIGHUP to the node")
 }
 
 /// Configured keys have been read with the configuration; those of others have to be asked for.

@@ -2,6 +2,10 @@
 //! that matters and what to do. Exit code 0: nothing is broken; 1: something is.
 
 mod configured;
+mod database;
+mod kernel;
+mod links;
+mod tls;
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -102,11 +106,10 @@ fn examine(args: &ConnectArgs) -> Vec<Finding> {
         lock(&args.data_dir),
         disk(&args.data_dir),
         open_files(),
-        udp_buffer("net.core.rmem_max"),
-        udp_buffer("net.core.wmem_max"),
         clock(),
         certificate(&args.data_dir),
     ];
+    findings.extend(kernel::examine());
     if args.server.is_none() {
         let (client, http) =
             node.as_ref().map_or((4443, 4480), |node| (node.client.port(), node.http.port()));
@@ -182,20 +185,6 @@ fn open_files() -> Finding {
         ),
         Some(limit) => Finding::ok(check, format!("the limit is {limit}")),
         None => Finding::ok(check, "no limit"),
-    }
-}
-
-fn udp_buffer(setting: &'static str) -> Finding {
-    match machine::kernel_number(setting) {
-        Some(bytes) if bytes < UDP_BUFFER => Finding::bad(
-            setting,
-            Verdict::Warning,
-            format!("{bytes} bytes"),
-            "one UDP socket serves thousands of clients; a small buffer drops their bursts",
-            format!("`sysctl -w {setting}={UDP_BUFFER}`"),
-        ),
-        Some(bytes) => Finding::ok(setting, format!("{bytes} bytes")),
-        None => Finding::ok(setting, "cannot be told here"),
     }
 }
 
