@@ -1,5 +1,7 @@
 //! Verbs and flags. Shapes are a promise: scripts depend on them.
 
+mod operate;
+
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -10,8 +12,10 @@ use sterna_proto::{ChannelId, NodeId, UserId};
 
 use crate::bench::args::{
     FanoutArgs, HandshakeArgs, IdleArgs, LatencyArgs, LoadArgs, PublishArgs, RawCommitArgs,
-    RawServerArgs, ScaleArgs, StormArgs,
+    RawServerArgs, RestartArgs, ScaleArgs, StormArgs,
 };
+
+pub(crate) use operate::{DrainArgs, OperatorArgs, SortArg, TopArgs};
 
 /// Real-time messaging gateway: durable, ordered channels over QUIC and WebSocket.
 #[derive(Debug, Parser)]
@@ -47,7 +51,15 @@ pub(crate) enum Verb {
     Presence(PresenceArgs),
     /// Find out what is wrong, and how to put it right
     Doctor(DoctorArgs),
-    /// Ask the local node to leave: clients move, then it ends
+    /// Watch a cluster: its nodes, their sessions and rates, what lags and what waits
+    ///
+    /// Any node knows of all; sessions and channels are those of the node that is asked. Without a
+    /// terminal, or with --once, the view is printed and not drawn.
+    Top(TopArgs),
+    /// Ask a node to leave, and watch it: clients move, others take its channels, it ends
+    ///
+    /// The order is with the node as soon as the first line is there: Ctrl-C ends the watching and
+    /// not the leaving. Exit code 0 when the node has left.
     Drain(DrainArgs),
     /// Measure a node the way its users feel it
     Bench(BenchArgs),
@@ -299,28 +311,6 @@ pub(crate) struct DoctorArgs {
 }
 
 #[derive(Debug, ClapArgs)]
-pub(crate) struct DrainArgs {
-    /// Where clients are to go; default: each to an edge with room, or where it connected first
-    #[arg(long, value_name = "HOST:PORT")]
-    pub(crate) successor: Option<String>,
-    /// How long clients may take to leave
-    #[arg(long, default_value = "10s", value_parser = parse_duration)]
-    pub(crate) deadline: Duration,
-    /// The node's HTTP address; default: the dev node's
-    #[arg(long, value_name = "HOST:PORT")]
-    pub(crate) http: Option<String>,
-    /// File with the API key; default: the dev node's
-    #[arg(long, value_name = "FILE")]
-    pub(crate) api_key_file: Option<PathBuf>,
-    /// Directory of the dev node
-    #[arg(long, default_value = ".sterna", value_name = "DIR")]
-    pub(crate) data_dir: PathBuf,
-    /// One JSON object
-    #[arg(long)]
-    pub(crate) json: bool,
-}
-
-#[derive(Debug, ClapArgs)]
 pub(crate) struct BenchArgs {
     #[command(subcommand)]
     pub(crate) subject: BenchSubject,
@@ -371,6 +361,12 @@ pub(crate) enum BenchSubject {
     /// the network bad; then the baseline again. Afterwards every acknowledged publication is read
     /// back; exit code 1 when one is missing or there twice.
     Load(LoadArgs),
+    /// How long a client hears nothing while every node of a cluster is restarted in turn
+    ///
+    /// A private cluster on this machine: each node is drained, ends, and starts again, under
+    /// steady talk. Exit code 1 when anything that was acknowledged was lost or came
+    /// twice.
+    Restart(RestartArgs),
     /// The commit loop that `publish` is held against
     #[command(hide = true)]
     RawCommit(RawCommitArgs),
@@ -502,6 +498,11 @@ mod tests {
             "sterna doctor --json",
             "sterna doctor --config sterna.toml --set node.name=a",
             "sterna drain --successor host:4443 --deadline 10s",
+            "sterna drain --url http://10.0.0.1:4480 --api-key-file key --no-wait --json",
+            "sterna drain --http 10.0.0.1:4480",
+            "sterna top",
+            "sterna top --once --json --url 10.0.0.1:4480 --most 50",
+            "sterna top --interval 500ms --sort deliveries --filter eu-west",
             "sterna bench handover --json --switches 2 --delay-ms 25 --rate 200",
             "sterna bench handover --server 127.0.0.1:4443 --data-dir d",
             "sterna bench handover --netns",
@@ -511,6 +512,8 @@ mod tests {
             "sterna bench storm --clients 4000 --room 1000",
             "sterna bench scale --sessions-steps 1000,10000,15000",
             "sterna bench load --peak 2400 --lifetime 5s",
+            "sterna bench restart --database mysql://u:p@h/d --cores 3 --edges 2 --rounds 2 --json",
+            "sterna bench restart --channels 4 --rate 50 --report page.html",
         ] {
             Args::try_parse_from(line.split(' ')).unwrap_or_else(|error| panic!("{line}: {error}"));
         }
@@ -524,6 +527,8 @@ mod tests {
             "sterna dev --workers 33",
             "sterna token",
             "sterna token --user al/ice",
+            "sterna top --most 201",
+            "sterna top --sort beauty",
             "sterna bench",
             "sterna bench handover --switches 0",
             "sterna bench handover --netns --server 127.0.0.1:4443",

@@ -38,6 +38,7 @@ fn main() -> ExitCode {
         Verb::History(args) => verbs::history::run(&args),
         Verb::Presence(args) => verbs::presence::run(&args),
         Verb::Doctor(args) => verbs::doctor::run(&args),
+        Verb::Top(args) => verbs::top::run(&args),
         Verb::Drain(args) => verbs::drain::run(&args),
         Verb::Bench(args) => bench::run(&args),
     };

@@ -15,12 +15,54 @@ pub(crate) struct FieldArgs {
     /// `fanout`, `idle` and `publish`
     #[arg(long, value_delimiter = ',', value_name = "TARGET")]
     pub(crate) only: Vec<TargetName>,
+    #[command(flatten)]
+    pub(crate) shown: ShownArgs,
+}
+
+/// How a report is shown.
+#[derive(Debug, ClapArgs)]
+pub(crate) struct ShownArgs {
     /// One JSON object
     #[arg(long)]
     pub(crate) json: bool,
     /// Also write a page with tables and plots
     #[arg(long, value_name = "FILE.html")]
     pub(crate) report: Option<PathBuf>,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct RestartArgs {
+    #[command(flatten)]
+    pub(crate) shown: ShownArgs,
+    /// An empty database that the cores share, as in `mysql://user:password@host:3306/database`;
+    /// without one there is a single core, whose restart nobody takes over
+    #[arg(long, value_name = "URL")]
+    pub(crate) database: Option<String>,
+    /// Cores on the database
+    #[arg(long, default_value_t = 3, value_name = "N", value_parser = clap::value_parser!(u16).range(2..=16))]
+    cores: u16,
+    /// Edges
+    #[arg(long, default_value_t = 2, value_name = "N", value_parser = clap::value_parser!(u16).range(2..=16))]
+    pub(crate) edges: u16,
+    /// Channels, each with a publisher and two subscribers
+    #[arg(long, default_value_t = 8, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
+    pub(crate) channels: u16,
+    /// Publications a second in each
+    #[arg(long, default_value_t = 20, value_name = "N", value_parser = clap::value_parser!(u32).range(2..=500))]
+    pub(crate) rate: u32,
+    /// How often all nodes are restarted
+    #[arg(long, default_value_t = 1, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=100))]
+    pub(crate) rounds: u16,
+    /// Where files lie; default: where the system puts temporary ones
+    #[arg(long, value_name = "DIR")]
+    pub(crate) directory: Option<PathBuf>,
+}
+
+impl RestartArgs {
+    /// Without a database that they share there cannot be several.
+    pub(crate) fn cores(&self) -> u16 {
+        if self.database.is_some() { self.cores } else { 1 }
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]

@@ -23,6 +23,11 @@ impl Journal {
         self.arrivals.push((at_us, position));
     }
 
+    /// The highest position that has arrived.
+    pub(super) fn last(&self) -> Option<Position> {
+        self.arrivals.iter().map(|(_, position)| *position).max()
+    }
+
     pub(super) fn on_asked(&mut self) {
         self.asked += 1;
     }

@@ -16,7 +16,8 @@ use tokio::task::LocalSet;
 
 use super::args::{
     DiskArgs, DurabilityArg, FanoutArgs, FieldArgs, HandshakeArgs, IdleArgs, LatencyArgs, LoadArgs,
-    LoadTransport, PublishArgs, RawCommitArgs, RawServerArgs, RawTransport, ScaleArgs, StormArgs,
+    LoadTransport, PublishArgs, RawCommitArgs, RawServerArgs, RawTransport, ScaleArgs, ShownArgs,
+    StormArgs,
 };
 use super::field::{self, NodeSetup, Store};
 use super::peers::{self, Work};
@@ -37,7 +38,11 @@ pub(super) async fn fanout(args: &FanoutArgs) -> Result<ExitCode> {
     };
     let targets = everybody(&args.field, Store::Memory.into())?;
     let progress = Progress::new("fan-out", 0);
-    show(&args.field, on_one_thread(fanout::run(&options, &targets, &progress)).await, &progress)
+    show(
+        &args.field.shown,
+        on_one_thread(fanout::run(&options, &targets, &progress)).await,
+        &progress,
+    )
 }
 
 pub(super) async fn idle(args: &IdleArgs) -> Result<ExitCode> {
@@ -45,7 +50,11 @@ pub(super) async fn idle(args: &IdleArgs) -> Result<ExitCode> {
     let options = idle::Options { sessions: (1..=4).map(|part| all * part / 4).collect() };
     let targets = everybody(&args.field, Store::Memory.into())?;
     let progress = Progress::new("idle sessions", 0);
-    show(&args.field, on_one_thread(idle::run(&options, &targets, &progress)).await, &progress)
+    show(
+        &args.field.shown,
+        on_one_thread(idle::run(&options, &targets, &progress)).await,
+        &progress,
+    )
 }
 
 pub(super) async fn publish(args: &PublishArgs) -> Result<ExitCode> {
@@ -68,7 +77,11 @@ pub(super) async fn publish(args: &PublishArgs) -> Result<ExitCode> {
     let mut targets = peers::targets(&args.field, work, setup.directory.as_deref())?;
     targets.splice(..0, only(&[Part::Sterna], &args.field, setup));
     let progress = Progress::new("durable publications", 0);
-    show(&args.field, on_one_thread(publish::run(&options, &targets, &progress)).await, &progress)
+    show(
+        &args.field.shown,
+        on_one_thread(publish::run(&options, &targets, &progress)).await,
+        &progress,
+    )
 }
 
 pub(super) async fn latency(args: &LatencyArgs) -> Result<ExitCode> {
@@ -87,7 +100,11 @@ pub(super) async fn latency(args: &LatencyArgs) -> Result<ExitCode> {
         DurabilityArg::Os | DurabilityArg::Fsync => ours(&args.field, on_disk(&args.disk))?,
     };
     let progress = Progress::new("latency", 0);
-    show(&args.field, on_one_thread(latency::run(&options, &targets, &progress)).await, &progress)
+    show(
+        &args.field.shown,
+        on_one_thread(latency::run(&options, &targets, &progress)).await,
+        &progress,
+    )
 }
 
 pub(super) async fn handshake(args: &HandshakeArgs) -> Result<ExitCode> {
@@ -98,7 +115,11 @@ pub(super) async fn handshake(args: &HandshakeArgs) -> Result<ExitCode> {
     };
     let targets = everybody(&args.field, Store::Memory.into())?;
     let progress = Progress::new("handshakes", 0);
-    show(&args.field, on_one_thread(handshake::run(&options, &targets, &progress)).await, &progress)
+    show(
+        &args.field.shown,
+        on_one_thread(handshake::run(&options, &targets, &progress)).await,
+        &progress,
+    )
 }
 
 pub(super) async fn storm(args: &StormArgs) -> Result<ExitCode> {
@@ -110,7 +131,11 @@ pub(super) async fn storm(args: &StormArgs) -> Result<ExitCode> {
     let setup = NodeSetup { connections: options.room, ..Store::Memory.into() };
     let targets = everybody(&args.field, setup)?;
     let progress = Progress::new("storm", 0);
-    show(&args.field, on_one_thread(storm::run(&options, &targets, &progress)).await, &progress)
+    show(
+        &args.field.shown,
+        on_one_thread(storm::run(&options, &targets, &progress)).await,
+        &progress,
+    )
 }
 
 pub(super) async fn scale(args: &ScaleArgs) -> Result<ExitCode> {
@@ -126,7 +151,11 @@ pub(super) async fn scale(args: &ScaleArgs) -> Result<ExitCode> {
     };
     let targets = everybody(&args.field, Store::Memory.into())?;
     let progress = Progress::new("scale", 0);
-    show(&args.field, on_one_thread(scale::run(&options, &targets, &progress)).await, &progress)
+    show(
+        &args.field.shown,
+        on_one_thread(scale::run(&options, &targets, &progress)).await,
+        &progress,
+    )
 }
 
 /// Exit code 1 when a publication that was acknowledged is missing, or there twice.
@@ -162,7 +191,7 @@ pub(super) async fn load(args: &LoadArgs) -> Result<ExitCode> {
     let progress = Progress::new("load", 0);
     let outcome = on_one_thread(load::run(&options, &node, &progress)).await;
     let (report, consistency) = outcome.inspect_err(|_| progress.done())?;
-    let shown = FieldArgs { only: Vec::new(), json: args.json, report: args.report.clone() };
+    let shown = ShownArgs { json: args.json, report: args.report.clone() };
     let code = show(&shown, Ok(report), &progress)?;
     Ok(if consistency.holds() { code } else { ExitCode::FAILURE })
 }
@@ -242,7 +271,12 @@ async fn on_one_thread<T>(work: impl Future<Output = T>) -> T {
     LocalSet::new().run_until(work).await
 }
 
-fn show(args: &FieldArgs, outcome: Result<Report>, progress: &Progress) -> Result<ExitCode> {
+/// Prints the report, and writes its page if one is wanted.
+pub(super) fn show(
+    args: &ShownArgs,
+    outcome: Result<Report>,
+    progress: &Progress,
+) -> Result<ExitCode> {
     progress.done();
     let report = outcome?;
     if let Some(file) = &args.report {

@@ -10,6 +10,7 @@ mod peers;
 mod private_node;
 mod publisher;
 mod report;
+mod restart;
 mod subscriber;
 mod told;
 mod traveller;
@@ -35,7 +36,9 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 pub(crate) fn run(args: &BenchArgs) -> Result<ExitCode> {
     // Thousands of clients, or a raw server, are cheapest on one thread.
     let mut runtime = match &args.subject {
-        BenchSubject::Handover(_) | BenchSubject::Traveller(_) => Builder::new_multi_thread(),
+        BenchSubject::Handover(_) | BenchSubject::Restart(_) | BenchSubject::Traveller(_) => {
+            Builder::new_multi_thread()
+        }
         _ => Builder::new_current_thread(),
     };
     let runtime = runtime.enable_all().build().context("cannot start the runtime")?;
@@ -52,6 +55,7 @@ pub(crate) fn run(args: &BenchArgs) -> Result<ExitCode> {
                 BenchSubject::Storm(args) => measure::storm(args).await,
                 BenchSubject::Scale(args) => measure::scale(args).await,
                 BenchSubject::Load(args) => measure::load(args).await,
+                BenchSubject::Restart(args) => restart::run(args).await,
                 BenchSubject::RawCommit(args) => measure::raw_commit(args),
                 BenchSubject::RawServer(args) => measure::raw_server(args).await,
                 BenchSubject::Handover(args) => handover::run(args).await,

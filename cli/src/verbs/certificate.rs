@@ -34,9 +34,11 @@ pub(crate) fn run(args: &CertificateArgs) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-type Made = (PathBuf, PathBuf);
+/// A certificate and its key.
+pub(crate) type Made = (PathBuf, PathBuf);
 
-fn make_authority(args: &AuthorityArgs) -> Result<Made> {
+/// Makes an authority where none is.
+pub(crate) fn make_authority(args: &AuthorityArgs) -> Result<Made> {
     let (certificate, key_file) = (args.dir.join(AUTHORITY), args.dir.join(AUTHORITY_KEY));
     if certificate.exists() || key_file.exists() {
         bail!("there is an authority in {}; nodes trust it", args.dir.display());
@@ -52,7 +54,8 @@ fn make_authority(args: &AuthorityArgs) -> Result<Made> {
     write(&certificate, &key_file, &params.self_signed(&key)?.pem(), &key)
 }
 
-fn make_node(args: &NodeCertificateArgs) -> Result<Made> {
+/// Makes the certificate of a node with the authority that is there.
+pub(crate) fn make_node(args: &NodeCertificateArgs) -> Result<Made> {
     let authority = std::fs::read_to_string(args.dir.join(AUTHORITY)).with_context(|| {
         let dir = args.dir.display();
         format!("no authority in {dir}; make one with `sterna certificate authority --dir {dir}`")

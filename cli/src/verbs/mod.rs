@@ -10,6 +10,8 @@ pub(crate) mod presence;
 pub(crate) mod publish;
 pub(crate) mod subscribe;
 pub(crate) mod token;
+pub(crate) mod top;
 
 pub(crate) mod connect;
 mod machine;
+pub(crate) mod operator;

@@ -108,6 +108,14 @@ impl Cluster {
         self.node(node).verb(&self.authority, user, verb).await
     }
 
+    /// A verb that reads the configuration of one node, with the keys that are told by flags.
+    pub fn configured_verb(&self, node: &str, verb: &str) -> Command {
+        let member = &self.members[node];
+        let mut command = member.served.configured_verb(verb);
+        command.args(&member.flags);
+        command
+    }
+
     /// The authority that clients trust, on the node's place.
     pub fn clients_ca(&self, node: &str) -> PathBuf {
         self.node(node).path("clients.pem")

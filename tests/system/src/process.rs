@@ -3,7 +3,7 @@
 
 use std::process::{ExitStatus, Stdio};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
@@ -24,6 +24,7 @@ pub struct JsonProcess {
     child: Child,
     objects: Arc<Mutex<Vec<Value>>>,
     count: watch::Receiver<usize>,
+    longest_silence: Arc<Mutex<Duration>>,
     errors: Arc<Mutex<String>>,
     tasks: JoinSet<()>,
 }
@@ -43,11 +44,13 @@ impl JsonProcess {
         let (counted, count) = watch::channel(0);
         let objects = Arc::new(Mutex::new(Vec::new()));
         let errors = Arc::new(Mutex::new(String::new()));
+        let longest_silence = Arc::new(Mutex::new(Duration::ZERO));
         let mut tasks = JoinSet::new();
         tasks.spawn(feed(child.stdin.take().unwrap(), input));
-        tasks.spawn(collect(child.stdout.take().unwrap(), Arc::clone(&objects), counted));
+        let (stdout, silence) = (child.stdout.take().unwrap(), Arc::clone(&longest_silence));
+        tasks.spawn(collect(stdout, Arc::clone(&objects), counted, silence));
         tasks.spawn(keep(child.stderr.take().unwrap(), Arc::clone(&errors)));
-        Self { name: name.to_owned(), child, objects, count, errors, tasks }
+        Self { name: name.to_owned(), child, objects, count, longest_silence, errors, tasks }
     }
 
     /// Objects printed so far.
@@ -65,6 +68,11 @@ impl JsonProcess {
                 _ => panic!("{} stands at {before} of {wanted}\n{}", self.name, self.errors()),
             }
         }
+    }
+
+    /// The longest time between two objects that followed each other. To be told, never asserted.
+    pub fn longest_silence(&self) -> Duration {
+        *self.longest_silence.lock().unwrap()
     }
 
     pub fn objects(&self) -> Vec<Value> {
@@ -132,11 +140,17 @@ async fn collect(
     stdout: tokio::process::ChildStdout,
     objects: Arc<Mutex<Vec<Value>>>,
     counted: watch::Sender<usize>,
+    longest_silence: Arc<Mutex<Duration>>,
 ) {
+    let mut last: Option<Instant> = None;
     let mut lines = BufReader::new(stdout).lines();
     while let Ok(Some(line)) = lines.next_line().await {
         // A process that was killed may leave half a line.
         let Ok(object) = serde_json::from_str(&line) else { continue };
+        let silence = last.replace(Instant::now()).map_or(Duration::ZERO, |last| last.elapsed());
+        let mut longest = longest_silence.lock().unwrap();
+        *longest = silence.max(*longest);
+        drop(longest);
         let mut objects = objects.lock().unwrap();
         objects.push(object);
         counted.send_replace(objects.len());

@@ -163,6 +163,15 @@ impl Served {
             .collect()
     }
 
+    /// A verb that asks the HTTP surface of this node as its operator.
+    pub fn operator_verb(&self, verb: &[&str]) -> Command {
+        let mut command = Command::new(binary());
+        command.args(verb).args(["--url", &format!("http://{}", self.http)]);
+        command.arg("--api-key-file").arg(self.path("api.secret"));
+        command.stdin(Stdio::null()).kill_on_drop(true);
+        command
+    }
+
     /// A verb that talks to this node as `user` and trusts `authority`.
     pub async fn verb(&self, authority: &Authority, user: &str, verb: &[&str]) -> Command {
         self.verb_with(authority, &self.token(user).await, verb)

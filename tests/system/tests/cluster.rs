@@ -51,6 +51,14 @@ impl Traffic {
         }
     }
 
+    /// What the subscribers have felt so far, for whoever reads the output of the test.
+    fn tell_silences(&self, when: &str) {
+        for (edge, subscriber) in &self.subscribers {
+            let longest = subscriber.longest_silence();
+            eprintln!("{when}: the subscriber of {edge} heard nothing for {longest:?} at most");
+        }
+    }
+
     /// Everything was acknowledged, and both subscribers saw it once and in order.
     async fn finish(mut self) {
         for (user, mut publisher, lines) in self.publishers {
@@ -149,7 +157,8 @@ async fn i3_a_database_that_is_killed_or_stands_still_costs_time_alone() {
     cluster.stop().await;
 }
 
-/// Every node in turn is told to end, gives its channels and clients away, and starts again.
+/// Every node in turn is told to end, gives its channels and clients away, and starts again. How long
+/// subscribers hear nothing is told and not asserted: `sterna bench restart` measures it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn i13_a_rolling_restart_of_all_nodes_loses_nothing() {
     let database = MariaDb::start();
@@ -162,6 +171,7 @@ async fn i13_a_rolling_restart_of_all_nodes_loses_nothing() {
         assert!(ended.success(), "{name}: {ended}");
         cluster.start(name).await;
         cluster.ready().await;
+        traffic.tell_silences(name);
     }
     traffic.finish().await;
     cluster.stop().await;

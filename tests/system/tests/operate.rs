@@ -1,0 +1,164 @@
+//! What operators do: look at a cluster (`sterna top`), have it examined (`sterna doctor`), and take
+//! a node out of it (`sterna drain`) while people talk.
+
+#![allow(clippy::unwrap_used)] // Helpers of tests; clippy exempts only the tests themselves.
+
+use std::time::Duration;
+
+use serde_json::Value;
+use sterna_system_tests::cluster::Cluster;
+use sterna_system_tests::node::PATIENCE;
+use sterna_system_tests::process::JsonProcess;
+use sterna_system_tests::served::{run, said};
+use sterna_test_engines::MariaDb;
+
+const CHANNEL: &str = "room:operate";
+
+async fn subscriber(cluster: &Cluster, edge: &'static str, transport: &str) -> JsonProcess {
+    let verb = ["sub", CHANNEL, "--from", "earliest", "--json", "--transport", transport];
+    JsonProcess::start(edge, cluster.verb(edge, "reader", &verb).await, Vec::new())
+}
+
+/// Publishes so many lines at an edge.
+async fn publish(cluster: &Cluster, edge: &'static str, count: usize) {
+    let verb = ["pub", CHANNEL, "--stdin", "--json", "--timeout", "60s"];
+    let command = cluster.verb(edge, "writer", &verb).await;
+    let lines = (0..count).map(|n| format!("line {n}")).collect();
+    let mut writer = JsonProcess::start("writer", command, lines);
+    assert!(writer.finish().await.success(), "{}", writer.errors());
+}
+
+async fn top(cluster: &Cluster, node: &str, flags: &[&str]) -> String {
+    let verb: Vec<&str> = ["top", "--once"].into_iter().chain(flags.iter().copied()).collect();
+    let output = run(cluster.node(node).operator_verb(&verb)).await;
+    assert!(output.status.success(), "{}", said(&output));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// The node of a name, as another one sees it.
+fn seen<'a>(view: &'a Value, name: &str) -> &'a Value {
+    let nodes = view["cluster"]["nodes"].as_array().unwrap();
+    nodes.iter().find(|node| node["name"] == name).unwrap_or(&Value::Null)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn top_shows_the_whole_cluster_from_any_node_of_it() {
+    let mut cluster = Cluster::new().await;
+    cluster.add("c1", "core", &[]).await;
+    cluster.add("e1", "edge", &["node.region=eu", "node.zone=a"]).await;
+    cluster.add("e2", "edge", &[]).await;
+    cluster.ready().await;
+    let mut reader = subscriber(&cluster, "e1", "wss").await;
+    publish(&cluster, "e2", 20).await;
+    reader.wait_for_count(20).await;
+    // Nodes hear of each other twice a second.
+    let deadline = tokio::time::Instant::now() + PATIENCE;
+    let view: Value = loop {
+        let view: Value = serde_json::from_str(&top(&cluster, "c1", &["--json"]).await).unwrap();
+        let settled = seen(&view, "e1")["sessions"]["wss"] == 1
+            && seen(&view, "c1")["slots"] == 2048
+            && seen(&view, "e2")["state"] == "serving";
+        if settled {
+            break view;
+        }
+        assert!(tokio::time::Instant::now() < deadline, "{view:#}");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    };
+    assert_eq!(view["cluster"]["node"], "c1");
+    assert_eq!(
+        (&seen(&view, "e1")["region"], &seen(&view, "e1")["zone"]),
+        (&"eu".into(), &"a".into())
+    );
+    assert!(seen(&view, "c1")["append_p99_ms"].is_number(), "{view:#}");
+    assert_eq!(view["node"]["queues"]["shard_mailbox"]["bound"], 1024, "{view:#}");
+    // Without a terminal it is printed without colour.
+    let text = top(&cluster, "e1", &["--filter", "e1"]).await;
+    assert!(text.contains("as e1 sees it") && text.contains("serving"), "{text}");
+    assert!(!text.contains('\x1b'), "{text:?}");
+    assert!(!text.lines().any(|line| line.starts_with("c1")), "it is filtered:\n{text}");
+    reader.kill().await;
+    cluster.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn i13_a_drained_edge_says_how_far_it_is_and_its_clients_miss_nothing() {
+    let mut cluster = Cluster::new().await;
+    cluster.add("c1", "core", &[]).await;
+    cluster.add("e1", "edge", &[]).await;
+    cluster.add("e2", "edge", &[]).await;
+    cluster.ready().await;
+    let mut readers =
+        [subscriber(&cluster, "e1", "quic").await, subscriber(&cluster, "e1", "wss").await];
+    publish(&cluster, "e2", 10).await;
+    for reader in &mut readers {
+        reader.wait_for_count(10).await;
+    }
+    let place = cluster.node("e2").client_address().to_string();
+    let order = ["drain", "--deadline", "20s", "--json"];
+    let mut drain =
+        JsonProcess::start("drain", cluster.node("e1").operator_verb(&order), Vec::new());
+    assert!(drain.finish().await.success(), "{}", drain.errors());
+    let ended = cluster.node_mut("e1").ended().await;
+    assert!(ended.success(), "{ended}\n{}", cluster.node("e1").log());
+    let steps = drain.objects();
+    let (last, leaving) = steps.split_last().unwrap();
+    assert_eq!(last["event"], "left", "{steps:?}");
+    assert!(leaving.iter().any(|step| step["connections"].as_u64() > Some(0)), "{steps:?}");
+    assert!(leaving.iter().all(|step| step["successor"] == place.as_str()), "{steps:?}");
+    let logged = cluster.logged("e1", "clients are leaving");
+    assert_eq!(logged[0]["fields"]["successor"], place.as_str());
+    publish(&cluster, "e2", 10).await;
+    for reader in &mut readers {
+        reader.wait_for_count(20).await;
+        let offsets: Vec<u64> =
+            reader.kill().await.iter().map(|object| object["offset"].as_u64().unwrap()).collect();
+        assert!(offsets.windows(2).all(|pair| pair[1] == pair[0] + 1), "{offsets:?}");
+    }
+    cluster.stop().await;
+}
+
+/// What the doctor found about a check, by its verdict, and its exit code.
+async fn examined(cluster: &Cluster, node: &str) -> (bool, Vec<Value>) {
+    let mut command = cluster.configured_verb(node, "doctor");
+    command.arg("--json");
+    let output = run(command).await;
+    let report: Value = serde_json::from_slice(&output.stdout)
+        .unwrap_or_else(|error| panic!("{error}: {}", said(&output)));
+    (output.status.success(), report["findings"].as_array().unwrap().clone())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_doctor_examines_the_cluster_and_its_database() {
+    let database = MariaDb::start();
+    let urls = format!("store.urls={}", database.fresh_url());
+    let mut cluster = Cluster::new().await;
+    cluster.add("c1", "core", &["store.engine=sql", &urls]).await;
+    cluster.add("e1", "edge", &[]).await;
+    cluster.ready().await;
+    let found = |findings: &[Value], check: &str, text: &str| {
+        findings.iter().any(|finding| {
+            finding["check"] == check && finding["what"].as_str().unwrap().contains(text)
+        })
+    };
+    let (healthy, findings) = examined(&cluster, "e1").await;
+    assert!(healthy, "{findings:#?}");
+    assert!(found(&findings, "link", "is `c1` of `tests`"), "{findings:#?}");
+    assert!(found(&findings, "link certificate", "sterna://tests/e1"), "{findings:#?}");
+    assert!(found(&findings, "cluster", "cores and edges"), "{findings:#?}");
+    let (healthy, findings) = examined(&cluster, "c1").await;
+    assert!(healthy && found(&findings, "database", "MariaDB"), "{findings:#?}");
+    database.execute("SET GLOBAL innodb_flush_log_at_trx_commit = 0");
+    let (healthy, findings) = examined(&cluster, "c1").await;
+    assert!(!healthy, "acknowledged publications would be lost: {findings:#?}");
+    let planted = "innodb_flush_log_at_trx_commit = 0";
+    let finding =
+        findings.iter().find(|it| it["what"].as_str().unwrap().contains(planted)).unwrap();
+    assert_eq!(finding["verdict"], "broken");
+    assert!(finding["fix"].as_str().unwrap().contains("SET GLOBAL"), "{finding}");
+    // Nobody answers at the only seed.
+    cluster.node_mut("c1").kill().await;
+    let (healthy, findings) = examined(&cluster, "e1").await;
+    let broken = findings.iter().any(|it| it["check"] == "link" && it["verdict"] == "broken");
+    assert!(!healthy && broken, "{findings:#?}");
+    cluster.stop().await;
+}
