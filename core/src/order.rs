@@ -2,38 +2,32 @@
 //! later one stored because an earlier one was refused for the moment: what follows a refused one
 //! is refused as well, until that one comes again.
 
-use std::cmp::Ordering;
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 use std::hash::Hash;
 use std::time::Duration;
 
 use ahash::RandomState;
 use tokio::time::Instant;
 
-/// Remembers, for each key, the refused client_seqs.
+/// Remembers, for each key, the refused client_seqs. All of them: a client sends what has no answer
+/// several times, and of two that were refused the copies may come in any order.
 #[derive(Debug)]
 pub struct OrderGate<K> {
     refused: HashMap<K, Refused, RandomState>,
     max_keys: usize,
 }
 
-/// Never without a client_seq. All are kept, not the earliest alone: that one may come again, and be
-/// looked at only when the next one has been refused as well.
-#[derive(Debug)]
-struct Refused {
-    client_seqs: BTreeSet<u64>,
-    /// When the earliest was refused, or became the earliest.
-    at: Instant,
-}
+/// Of one key: when each was refused last.
+type Refused = BTreeMap<u64, Instant>;
 
 /// After this long a client is taken to have given the refused publication up.
 const HOLD: Duration = Duration::from_secs(10);
 
-/// Refused client_seqs of one key; above, the latest are not remembered.
-const REFUSED: usize = 64;
-
 /// Keys remembered; above, those that were held for too long are forgotten, then all are.
 const KEYS: usize = 1024;
+
+/// Refused ones remembered of a key, the earliest: as many as a session may have on their way.
+const REFUSED: usize = 64;
 
 impl<K: Eq + Hash> Default for OrderGate<K> {
     fn default() -> Self {
@@ -47,45 +41,45 @@ impl<K: Eq + Hash> OrderGate<K> {
         Self { refused: HashMap::default(), max_keys }
     }
 
-    /// Whether a publication may go on.
+    /// Whether a publication may go on: none before it was refused and has not come again.
     pub fn admits(&mut self, key: &K, client_seq: u64, now: Instant) -> bool {
         let Some(refused) = self.refused.get_mut(key) else { return true };
-        let Some(earliest) = refused.client_seqs.first().copied() else { return true };
         if sterna_storage::planted!(OrderGateOpen) {
             return true;
         }
-        match client_seq.cmp(&earliest) {
-            // It was on its way before the refused one, which has not come again by it.
-            Ordering::Less if sterna_storage::planted!(EarlierOpensGate) => {}
-            Ordering::Less => return true,
-            Ordering::Greater if now - refused.at < HOLD => return false,
-            Ordering::Equal if refused.client_seqs.len() > 1 => {
-                refused.client_seqs.pop_first();
-                refused.at = now;
-                return true;
-            }
-            Ordering::Equal | Ordering::Greater => {}
+        refused.retain(|_, at| now - *at < HOLD);
+        let earliest = refused.first_key_value().map(|(earliest, _)| *earliest);
+        if earliest.is_some_and(|earliest| earliest < client_seq) {
+            return false;
         }
-        self.refused.remove(key);
+        // One that was on its way before the earliest opens nothing.
+        if sterna_storage::planted!(EarlierOpensGate) && earliest > Some(client_seq) {
+            refused.clear();
+        }
+        if refused.remove(&client_seq).is_some()
+            && let Some(mut next) = refused.first_entry()
+        {
+            // Its turn begins now.
+            *next.get_mut() = now;
+        }
+        if refused.is_empty() {
+            self.refused.remove(key);
+        }
         true
     }
 
     /// A publication was refused with a retryable error.
     pub fn on_refused(&mut self, key: K, client_seq: u64, now: Instant) {
         if self.refused.len() >= self.max_keys && !self.refused.contains_key(&key) {
-            self.refused.retain(|_, refused| now - refused.at < HOLD);
+            self.refused.retain(|_, refused| refused.values().any(|at| now - *at < HOLD));
             if self.refused.len() >= self.max_keys {
                 self.refused.clear();
             }
         }
-        let first = || Refused { client_seqs: BTreeSet::from([client_seq]), at: now };
-        let entry = self.refused.entry(key).or_insert_with(first);
-        entry.client_seqs.insert(client_seq);
-        if entry.client_seqs.first() == Some(&client_seq) {
-            entry.at = now;
-        }
-        if entry.client_seqs.len() > REFUSED {
-            entry.client_seqs.pop_last();
+        let refused = self.refused.entry(key).or_default();
+        refused.insert(client_seq, now);
+        if refused.len() > REFUSED {
+            refused.pop_last();
         }
     }
 }
@@ -109,6 +103,22 @@ mod tests {
         assert!(gate.admits(&"phone", 6, now));
         gate.on_refused("phone", 7, now);
         assert!(gate.admits(&"phone", 8, now + HOLD), "given up");
+        assert!(gate.refused.is_empty());
+    }
+
+    #[test]
+    fn i13_copies_of_refused_publications_do_not_overtake_each_other() {
+        let now = Instant::now();
+        let mut gate = OrderGate::default();
+        (5..9).for_each(|seq| gate.on_refused("phone", seq, now));
+        assert!(gate.admits(&"phone", 5, now));
+        assert!(!gate.admits(&"phone", 8, now), "6 and 7 have not come again");
+        assert!(gate.admits(&"phone", 5, now), "another copy");
+        assert!(gate.admits(&"phone", 6, now));
+        assert!(!gate.admits(&"phone", 9, now));
+        assert!(gate.admits(&"phone", 7, now));
+        assert!(gate.admits(&"phone", 8, now));
+        assert!(gate.admits(&"phone", 9, now));
     }
 
     #[test]
@@ -130,7 +140,8 @@ mod tests {
             gate.on_refused(key, 1, now);
         }
         assert!(gate.refused.len() <= KEYS);
-        (0..5 * KEYS as u64).for_each(|client_seq| gate.on_refused(0, client_seq, now));
-        assert_eq!(gate.refused[&0].client_seqs.len(), REFUSED);
+        (0..5 * REFUSED as u64).for_each(|seq| gate.on_refused(0, seq, now));
+        assert_eq!(gate.refused[&0].len(), REFUSED);
+        assert!(!gate.admits(&0, 1, now), "the earliest stay");
     }
 }
