@@ -90,6 +90,8 @@ pub(crate) const SETTINGS: &[Setting] = &[
     key("store.durability", Kind::Text),
     key("store.accept_truncated", Kind::Bool),
     key("store.urls", Kind::Texts),
+    key("store.tls", Kind::Bool),
+    key("store.authorities", Kind::Text),
     key("store.layout", Kind::Text),
     key("store.databases", Kind::Integer),
     key("store.tables", Kind::Integer),

@@ -4,9 +4,10 @@ use std::path::{Path, PathBuf};
 
 use sterna_proto::v1;
 use sterna_storage_rocks::Durability;
-use sterna_storage_sql::{Layout, SqlConfig};
+use sterna_storage_sql::{Layout, SqlConfig, Tls};
 
 use super::Reader;
+use crate::keys;
 
 #[derive(Debug, Clone)]
 pub(crate) enum StoreConfig {
@@ -76,6 +77,7 @@ impl Reader {
             return self.refuse("store.databases", reason);
         }
         let mut sql = SqlConfig::new(String::new());
+        sql.tls = self.sql_tls()?;
         let writes =
             self.integer("store.write_connections", sql.write_connections as u64, 1..=1000);
         let reads = self.integer("store.read_connections", sql.read_connections as u64, 1..=1000);
@@ -88,5 +90,17 @@ impl Reader {
             sql.layout = Layout::Sharded { databases, tables };
         }
         Some(sql)
+    }
+
+    fn sql_tls(&mut self) -> Option<Tls> {
+        let authorities = self.path("store.authorities");
+        if let Some(Err(text)) = authorities.as_deref().map(keys::read_chain) {
+            return self.refuse("store.authorities", text);
+        }
+        match self.bool("store.tls", authorities.is_some())? {
+            true => Some(Tls::Required { authorities }),
+            false if authorities.is_none() => Some(Tls::AsTheUrlsSay),
+            false => self.refuse("store.tls", "`store.authorities` are of no use without it"),
+        }
     }
 }

@@ -1,6 +1,7 @@
 //! What the composition root says about the store.
 
 use std::fmt;
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// How the tables lie. It belongs to the data: a store is only opened with the layout it was made
@@ -20,6 +21,16 @@ impl Layout {
     pub const SHARDED: Self = Self::Sharded { databases: 64, tables: 32 };
 }
 
+/// What protects the way to the servers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Tls {
+    /// What the URLs say; nothing, if they do not ask for it.
+    AsTheUrlsSay,
+    /// No connection without it. A server's certificate has to be that of its host in the URL, from
+    /// one of the authorities in this file (PEM), or else from one that Mozilla trusts.
+    Required { authorities: Option<PathBuf> },
+}
+
 /// How a store is opened. Every limit has a default that serves a core node.
 #[derive(Clone)]
 pub struct SqlConfig {
@@ -28,6 +39,7 @@ pub struct SqlConfig {
     /// servers in turn; the order of the URLs then belongs to the data as well.
     pub urls: Vec<String>,
     pub layout: Layout,
+    pub tls: Tls,
     /// Brings the schema up to date while opening. Otherwise an older schema is refused.
     pub migrate: bool,
     /// Connections for transactions, to each server.
@@ -43,7 +55,10 @@ pub struct SqlConfig {
     /// How long a transaction waits for the lock of another, in whole seconds as the servers count
     /// them, at least one.
     pub lock_wait: Duration,
-    /// How long one attempt at a transaction, a commit, a read or a connection may take.
+    /// How long one attempt at a transaction, a commit, a read or a connection may take. The server
+    /// is told to end a statement by then as well, as far as it can: MariaDB ends all but a COMMIT,
+    /// MySQL and TiDB only reads that lock nothing. What they do not end, ends with the lock wait or
+    /// when the server notices that its connection is gone.
     pub patience: Duration,
     /// How often a transaction that lost a deadlock or a race is tried again.
     pub retries: u32,
@@ -55,6 +70,7 @@ impl SqlConfig {
         Self {
             urls: vec![url.into()],
             layout: Layout::Single,
+            tls: Tls::AsTheUrlsSay,
             migrate: true,
             write_connections: 16,
             read_connections: 16,

@@ -57,7 +57,7 @@ use std::time::Duration;
 
 use sterna_storage::{StorageError, Stores};
 
-pub use config::{Layout, SqlConfig};
+pub use config::{Layout, SqlConfig, Tls};
 use engine::Engine;
 pub use examine::{Product, ServerFacts, examine};
 

@@ -54,7 +54,7 @@ impl Pool {
             Some(conn) => conn,
             None => self.connect().await?,
         };
-        Ok(Leased { conn, pool: self, _permit: permit })
+        Ok(Leased { conn, last_use: false, pool: self, _permit: permit })
     }
 
     /// Throws away what is idle: one broken connection seldom comes alone.
@@ -104,6 +104,8 @@ impl fmt::Debug for Pool {
 /// A connection in use. Thrown away unless it is given back.
 pub(crate) struct Leased<'a> {
     pub(crate) conn: Conn,
+    /// It was set up for something else than others would expect.
+    pub(crate) last_use: bool,
     pool: &'a Pool,
     _permit: SemaphorePermit<'a>,
 }
@@ -111,6 +113,8 @@ pub(crate) struct Leased<'a> {
 impl Leased<'_> {
     /// It is outside any transaction and nothing is on its way.
     pub(crate) fn give_back(self) {
-        self.pool.idle().push(self.conn);
+        if !self.last_use {
+            self.pool.idle().push(self.conn);
+        }
     }
 }

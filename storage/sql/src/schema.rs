@@ -11,6 +11,7 @@ use sterna_storage::StorageError;
 use crate::columns::{Columns, number, text};
 use crate::engine::{Engine, rows, run};
 use crate::failure::{Failure, unavailable};
+use crate::server::NO_STATEMENT_LIMIT;
 
 /// In the order of their numbers, which count from 1.
 const MIGRATIONS: &[&str] = &[include_str!("../migrations/0001_tables.sql")];
@@ -70,6 +71,7 @@ struct Plan {
 /// Applies what is missing, one node at a time. Each statement can be made again, since a server
 /// commits every change of the schema by itself and a node may die between two.
 async fn apply(conn: &mut Conn, plan: &Plan) -> Result<(), Failure> {
+    conn.query_drop(NO_STATEMENT_LIMIT).await?;
     let lock = format!("sterna schema {}", plan.name);
     let taken = rows(conn, "SELECT GET_LOCK(?, ?)", vec![text(&lock), number(LOCK_SECS)]).await?;
     let taken = taken.into_iter().next().map(|row| Columns::of("GET_LOCK", row).take::<u64>());

@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use mysql_async::prelude::Queryable as _;
-use mysql_async::{Conn, OptsBuilder, Params, Row, Value};
+use mysql_async::{Conn, OptsBuilder, Params, Row, SslOpts, Value};
 use rand::Rng as _;
 use sterna_storage::{BoxFuture, StorageError};
 
-use crate::config::SqlConfig;
+use crate::config::{SqlConfig, Tls};
 use crate::failure::{Failure, Meaning, meaning, meaning_at_commit, refused, unavailable, unknown};
 use crate::pool::{Leased, Pool, PoolLimits};
 
@@ -32,20 +32,22 @@ impl Server {
             queue_wait: config.queue_wait,
             patience: config.patience,
         };
-        let opts = opts
+        let opts = secured(opts, &config.tls)
             // A socket of the same name on this machine belongs to somebody else.
             .prefer_socket(false)
             .stmt_cache_size(STATEMENTS)
             .db_name(None::<String>);
         // Without autocommit the first statement begins the transaction: one round trip less.
         let lock_wait = config.lock_wait.as_secs().max(1);
+        let limit = statement_limit(config.patience);
         let writes = opts.clone().init(vec![
             format!(
-                "SET autocommit = 0, innodb_lock_wait_timeout = {lock_wait}, {IDLE}, {SESSION}"
+                "SET autocommit = 0, innodb_lock_wait_timeout = {lock_wait}, {IDLE}, {SESSION} \
+                 {limit}"
             ),
             ISOLATION.to_owned(),
         ]);
-        let reads = opts.init(vec![format!("SET {SESSION}"), ISOLATION.to_owned()]);
+        let reads = opts.init(vec![format!("SET {SESSION} {limit}"), ISOLATION.to_owned()]);
         Self {
             writes: Pool::new(writes.into(), limits(config.write_connections)),
             reads: Pool::new(reads.into(), limits(config.read_connections)),
@@ -63,7 +65,8 @@ impl Server {
         self.transact_within(self.patience, args, work).await
     }
 
-    /// The same with another patience for the work of one attempt.
+    /// The same with another patience for the work of one attempt. The work of one that takes longer
+    /// than a statement may has to lift that limit first, and its connection is not used again.
     pub(crate) async fn transact_within<A: Sync, T: Send>(
         &self,
         patience: Duration,
@@ -94,6 +97,7 @@ impl Server {
         work: Work<A, T>,
     ) -> Result<Attempt<T>, StorageError> {
         let mut leased = self.writes.lease().await?;
+        leased.last_use = patience > self.patience;
         let worked = tokio::time::timeout(patience, work(&mut leased.conn, args)).await;
         match worked {
             Ok(Ok(done)) => self.commit(leased, done).await,
@@ -198,6 +202,31 @@ impl Server {
         }
     }
 }
+
+fn secured(opts: OptsBuilder, tls: &Tls) -> OptsBuilder {
+    match tls {
+        Tls::AsTheUrlsSay => opts,
+        Tls::Required { authorities: None } => opts.ssl_opts(SslOpts::default()),
+        Tls::Required { authorities: Some(file) } => opts.ssl_opts(
+            SslOpts::default()
+                .with_root_certs(vec![file.clone().into()])
+                .with_disable_built_in_roots(true),
+        ),
+    }
+}
+
+/// What a `SET` says of how long one statement may take, to each server in the words that it knows:
+/// in comments that the others do not read.
+fn statement_limit(patience: Duration) -> String {
+    let (seconds, millis) = (patience.as_secs_f64(), patience.as_millis());
+    format!(
+        "/*M!100300 , max_statement_time = {seconds} */ /*!50708 , max_execution_time = {millis} */"
+    )
+}
+
+/// Lifts [`statement_limit`] on a connection; what a change of the schema begins with.
+pub(crate) const NO_STATEMENT_LIMIT: &str = "SET time_zone = '+00:00' \
+     /*M!100300 , max_statement_time = 0 */ /*!50708 , max_execution_time = 0 */";
 
 /// How an attempt ended, if another one may follow.
 enum Attempt<T> {

@@ -10,8 +10,8 @@ use sterna_proto::Offset;
 use sterna_storage::{AppendError, PublicationLog as _, StorageErrorKind};
 use sterna_storage_sql::{SqlConfig, SqlStore};
 use sterna_test_engines::MariaDb;
+use sterna_test_engines::commits::{Fault, Relay};
 
-use support::relay::{Fault, Relay};
 use support::{append, failure, key, origin, persist, read_all, record};
 
 mod support;

@@ -7,6 +7,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use mysql_async::prelude::Queryable as _;
+use mysql_async::{Conn, Opts};
 use sterna_proto::Offset;
 use sterna_storage::{AppendError, PublicationLog as _, StorageErrorKind};
 use sterna_storage_sql::{SqlConfig, SqlStore};
@@ -93,4 +95,35 @@ async fn a_server_that_is_stopped_is_unavailable_and_its_transaction_leaves_noth
     assert_eq!(read.unwrap_err().kind, StorageErrorKind::Unavailable);
     let after = persist(&connect(&url).await, key("room"), record("a", 2)).await.unwrap();
     assert_eq!(after.position.offset, Offset(2), "the stopped attempt left nothing");
+}
+
+/// The store does not wait any more, and the server must not either: what is left of the attempt
+/// would hold what others wait for.
+#[tokio::test]
+async fn a_statement_that_is_not_waited_for_is_ended_by_the_server() {
+    if MariaDb::is_tidb() {
+        return println!("TiDB limits only reads that lock nothing");
+    }
+    let _alone = SERVER.lock().await;
+    let server = MariaDb::shared();
+    let url = server.fresh_url();
+    let head = append(&connect(&url).await, key("room"), None, record("a", 1)).await.unwrap();
+    let for_ever = Duration::from_secs(3_600);
+    let patience = Duration::from_secs(1);
+    let config = SqlConfig { patience, lock_wait: for_ever, ..SqlConfig::new(&url) };
+    let store = SqlStore::connect(config).await.unwrap();
+    let mut stranger = Conn::new(Opts::from_url(&url).unwrap()).await.unwrap();
+    stranger.query_drop("BEGIN").await.unwrap();
+    stranger.query_drop("SELECT 1 FROM heads FOR UPDATE").await.unwrap();
+    let error = failure(append(&store, key("room"), Some(head.position), record("a", 2)).await);
+    assert_eq!(error.kind, StorageErrorKind::Unavailable, "{error}");
+    let waiting = "SELECT COUNT(*) FROM information_schema.innodb_trx \
+                   WHERE trx_state = 'LOCK WAIT'";
+    let patience = tokio::time::Instant::now() + Duration::from_secs(60);
+    while server.execute(waiting).trim() != "0" {
+        assert!(tokio::time::Instant::now() < patience, "it waits for ever");
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+    stranger.query_drop("ROLLBACK").await.unwrap();
+    append(&store, key("room"), Some(head.position), record("a", 2)).await.unwrap();
 }

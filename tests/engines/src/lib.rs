@@ -2,8 +2,10 @@
 //! servers that a test starts, hurts and ends. Called by tests alone; nothing that ships knows this
 //! crate. A started process ends with its handle, and with the test process however that ends.
 
+pub mod commits;
 pub mod mariadb;
 pub mod process;
 pub mod redis;
+mod tidb;
 
-pub use mariadb::MariaDb;
+pub use mariadb::{MariaDb, Site};

@@ -1,6 +1,7 @@
-//! MariaDB, from the packages `mariadb-server` and `mariadb-client`.
+//! MariaDB, from the packages `mariadb-server` and `mariadb-client`; or [TiDB](crate::tidb), where the
+//! environment names one.
 
-use std::net::TcpListener;
+use std::net::{Ipv4Addr, TcpListener};
 use std::path::Path;
 use std::process::{Command, Output};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -10,26 +11,52 @@ use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
 use crate::process::Process;
+use crate::tidb;
 
 /// A running server with a data directory of its own.
 #[derive(Debug)]
 pub struct MariaDb {
+    site: Site,
     port: u16,
     databases: AtomicU32,
+    /// Further options of the program.
+    options: Vec<String>,
     process: Mutex<Option<Process>>,
     // Behind the process, so that it goes after it.
     directory: TempDir,
 }
 
+/// Where a server runs: its address, and the program and arguments that its own are put behind, as in
+/// `ip netns exec NAME`.
+#[derive(Debug, Clone)]
+pub struct Site {
+    pub address: Ipv4Addr,
+    pub launcher: Vec<String>,
+}
+
+impl Site {
+    /// On loopback, as itself.
+    pub const HERE: Self = Self { address: Ipv4Addr::LOCALHOST, launcher: Vec::new() };
+}
+
 impl MariaDb {
     /// Initialises a data directory, which takes seconds, and starts a server on it.
     pub fn start() -> Self {
+        Self::start_at(Site::HERE, &[])
+    }
+
+    /// The same elsewhere than on loopback, or with further options of MariaDB's program.
+    pub fn start_at(site: Site, options: &[String]) -> Self {
         let directory = tempfile::Builder::new().prefix("sterna-mariadb").tempdir();
         let directory = directory.expect("there is a place for temporary files");
-        install(directory.path());
+        if tidb::program().is_none() {
+            install(directory.path());
+        }
         let server = Self {
+            site,
             port: free_port(),
             databases: AtomicU32::new(0),
+            options: options.to_vec(),
             process: Mutex::new(None),
             directory,
         };
@@ -50,19 +77,35 @@ impl MariaDb {
     pub fn fresh_url(&self) -> String {
         let name = format!("test{}", self.databases.fetch_add(1, Ordering::Relaxed));
         self.execute(&format!("CREATE DATABASE {name}"));
-        format!("mysql://{USER}:{PASSWORD}@127.0.0.1:{}/{name}", self.port)
+        format!("mysql://{USER}:{PASSWORD}@{}:{}/{name}", self.site.address, self.port)
     }
 
-    /// Where it listens on the loopback address.
+    /// The database of the newest URL.
+    pub fn newest(&self) -> String {
+        format!("test{}", self.databases.load(Ordering::Relaxed).saturating_sub(1))
+    }
+
+    /// Where it listens on its address.
     pub fn port(&self) -> u16 {
         self.port
     }
 
+    /// Whether it is TiDB: what only MariaDB tells, tests look for elsewhere then.
+    pub fn is_tidb() -> bool {
+        tidb::program().is_some()
+    }
+
     /// Executes SQL as the superuser and answers with what it prints, tabs between columns.
     pub fn execute(&self, sql: &str) -> String {
+        self.try_execute(sql).unwrap_or_else(|error| panic!("{sql}: {error}"))
+    }
+
+    /// The same for SQL that may be refused; the error is what the server said.
+    pub fn try_execute(&self, sql: &str) -> Result<String, String> {
         let done = self.client(sql);
-        assert!(done.status.success(), "{sql}: {}", String::from_utf8_lossy(&done.stderr));
-        String::from_utf8(done.stdout).expect("the client speaks UTF-8")
+        let said = if done.status.success() { &done.stdout } else { &done.stderr };
+        let said = String::from_utf8_lossy(said).into_owned();
+        if done.status.success() { Ok(said) } else { Err(said) }
     }
 
     /// As `kill -9`: nothing is flushed.
@@ -74,11 +117,22 @@ impl MariaDb {
     pub fn restart(&self) {
         self.kill();
         let at = self.directory.path();
-        *self.process() = Some(Process::start("mariadbd", &self.arguments()));
+        let mut command = self.site.launcher.clone();
+        match tidb::program() {
+            None => {
+                command.push("mariadbd".to_owned());
+                command.extend(self.arguments());
+            }
+            Some(program) => {
+                command.push(program.display().to_string());
+                command.extend(tidb::arguments(at, self.site.address, self.port));
+            }
+        }
+        *self.process() = Some(Process::start(&command[0], &command[1..]));
         let end = Instant::now() + START_LIMIT;
         while !self.client("SELECT 1").status.success() {
             let log = std::fs::read_to_string(at.join("log")).unwrap_or_default();
-            assert!(Instant::now() < end, "mariadbd does not answer:\n{log}");
+            assert!(Instant::now() < end, "the server does not answer:\n{log}");
             std::thread::sleep(Duration::from_millis(50));
         }
     }
@@ -115,9 +169,11 @@ impl MariaDb {
             format!("--socket={at}/socket"),
             format!("--pid-file={at}/pid"),
             format!("--port={}", self.port),
+            format!("--bind-address={}", self.site.address),
             format!("--log-error={at}/log"),
         ]);
         arguments.extend(OPTIONS.map(str::to_owned));
+        arguments.extend_from_slice(&self.options);
         arguments
     }
 }
@@ -145,8 +201,7 @@ fn free_port() -> u16 {
 }
 
 /// Small buffers; every commit is synced, as a real server does.
-const OPTIONS: [&str; 9] = [
-    "--bind-address=127.0.0.1",
+const OPTIONS: [&str; 8] = [
     "--skip-name-resolve",
     "--innodb-buffer-pool-size=32M",
     "--innodb-log-file-size=16M",

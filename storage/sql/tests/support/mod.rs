@@ -1,10 +1,7 @@
-//! What the tests of trouble share: records, a store on a fresh database, and a relay that reads
-//! the servers' protocol.
+//! What the tests of trouble share: records, and a store on a fresh database.
 
 // Each test binary uses a part of it.
 #![allow(dead_code)]
-
-pub mod relay;
 
 use bytes::Bytes;
 use sterna_proto::{ChannelId, ChannelKey, ClientId, Offset, Position, PublicationId, UserId};

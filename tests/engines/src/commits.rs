@@ -1,9 +1,12 @@
-//! A relay between a store and its server that knows the servers' packets, to do to one COMMIT what
-//! a bad moment does.
+//! A relay between stores and their MySQL or MariaDB server that knows the servers' packets, to do to
+//! one COMMIT what a bad moment does. Speaks no TLS. Ends with its handle, and every connection
+//! through it with it.
 
 use std::io;
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
@@ -21,9 +24,11 @@ pub enum Fault {
     Refuse { code: u16, message: &'static str },
     /// The server commits, and the store is told this error.
     Mistell { code: u16, message: &'static str },
+    /// The server sees the COMMIT only after this time.
+    Slow(Duration),
 }
 
-/// Ends with its handle.
+/// See the module.
 #[derive(Debug)]
 pub struct Relay {
     address: SocketAddr,
@@ -34,14 +39,16 @@ pub struct Relay {
 #[derive(Debug, Default)]
 struct Script {
     faults: Mutex<Vec<Fault>>,
-    connections: std::sync::atomic::AtomicUsize,
+    met: AtomicUsize,
+    connections: AtomicUsize,
 }
 
 impl Relay {
     /// In front of the server on this port.
     pub async fn start(port: u16) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").await;
+        let listener = listener.expect("the loopback has a free port");
+        let address = listener.local_addr().expect("it is bound");
         let script = Arc::new(Script::default());
         let mut tasks = JoinSet::new();
         tasks.spawn(accept(listener, port, script.clone()));
@@ -55,20 +62,30 @@ impl Relay {
 
     /// The next COMMITs, on whatever connections, meet these, one each.
     pub fn script(&self, faults: &[Fault]) {
-        let mut script = self.script.faults.lock().unwrap_or_else(PoisonError::into_inner);
-        script.extend_from_slice(faults);
+        self.script.faults().extend_from_slice(faults);
+    }
+
+    /// COMMITs that have met a fault so far.
+    pub fn met(&self) -> usize {
+        self.script.met.load(Ordering::Relaxed)
     }
 
     /// Connections so far.
     pub fn connections(&self) -> usize {
-        self.script.connections.load(std::sync::atomic::Ordering::Relaxed)
+        self.script.connections.load(Ordering::Relaxed)
     }
 }
 
 impl Script {
     fn next(&self) -> Option<Fault> {
-        let mut faults = self.faults.lock().unwrap_or_else(PoisonError::into_inner);
-        if faults.is_empty() { None } else { Some(faults.remove(0)) }
+        let mut faults = self.faults();
+        let next = if faults.is_empty() { None } else { Some(faults.remove(0)) };
+        self.met.fetch_add(next.is_some().into(), Ordering::Relaxed);
+        next
+    }
+
+    fn faults(&self) -> std::sync::MutexGuard<'_, Vec<Fault>> {
+        self.faults.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -76,7 +93,7 @@ async fn accept(listener: TcpListener, port: u16, script: Arc<Script>) {
     let mut connections = JoinSet::new();
     loop {
         let Ok((client, _)) = listener.accept().await else { return };
-        script.connections.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        script.connections.fetch_add(1, Ordering::Relaxed);
         let script = script.clone();
         connections.spawn(async move {
             if let Ok(server) = TcpStream::connect(("127.0.0.1", port)).await {
@@ -113,6 +130,11 @@ async fn carry(client: TcpStream, server: TcpStream, script: &Script) -> io::Res
                 send(&mut to_server, b"COMMIT").await?;
                 receive(&mut from_server).await?;
                 tell(&mut to_client, code, message).await?;
+            }
+            Fault::Slow(time) => {
+                tokio::time::sleep(time).await;
+                send(&mut to_server, b"COMMIT").await?;
+                to_client.write_all(&receive(&mut from_server).await?).await?;
             }
         }
     }
