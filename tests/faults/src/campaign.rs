@@ -34,6 +34,12 @@ pub enum Scenario {
     ConfigReload,
     Flood,
     Descriptors,
+    /// Of a cluster, as all that follow.
+    EdgeKill,
+    CoreKill,
+    Partition,
+    BlockedLink,
+    Database,
     /// Power is lost on a disk that only says that it has synced: no fault of the node, and a
     /// check of the checker, which has to find what is lost.
     #[value(skip)]

@@ -8,6 +8,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use jsonwebtoken::{EncodingKey, Header};
 use serde_json::json;
 use sterna_client::{Client, ClientBuilder};
+use sterna_system_tests::cluster::Cluster;
 use sterna_system_tests::node::Node;
 use sterna_system_tests::served::{Served, TOKEN_SECRET};
 
@@ -17,7 +18,8 @@ const TOKEN_SPAN: Duration = Duration::from_secs(6 * 3600);
 /// A node as its clients know it.
 #[derive(Debug, Clone)]
 pub struct Place {
-    pub address: SocketAddr,
+    /// In the order in which they are tried.
+    pub addresses: Vec<SocketAddr>,
     pub authority: PathBuf,
     secret: String,
 }
@@ -27,7 +29,7 @@ impl Place {
         let keys = node.data_dir().join("keys");
         let secret = std::fs::read_to_string(keys.join("token.secret")).unwrap();
         Self {
-            address: node.client_address(),
+            addresses: vec![node.client_address()],
             authority: keys.join("ca.pem"),
             secret: secret.trim_end().to_owned(),
         }
@@ -35,8 +37,18 @@ impl Place {
 
     pub fn of_served(node: &Served, authority: &str) -> Self {
         Self {
-            address: node.client_address(),
+            addresses: vec![node.client_address()],
             authority: node.path(&format!("{authority}.pem")),
+            secret: TOKEN_SECRET.to_owned(),
+        }
+    }
+
+    /// Several nodes that clients may choose from.
+    pub fn of_edges(cluster: &Cluster, edges: &[&str]) -> Self {
+        let addresses = edges.iter().map(|name| cluster.node(name).client_address());
+        Self {
+            addresses: addresses.collect(),
+            authority: cluster.clients_ca(edges[0]),
             secret: TOKEN_SECRET.to_owned(),
         }
     }
@@ -44,14 +56,22 @@ impl Place {
     /// The same node, reached through somebody else.
     #[must_use]
     pub fn through(mut self, address: SocketAddr) -> Self {
-        self.address = address;
+        self.addresses = vec![address];
+        self
+    }
+
+    /// The same with another of its addresses as the first choice.
+    #[must_use]
+    pub fn facing(mut self, at: usize) -> Self {
+        let count = self.addresses.len();
+        self.addresses.rotate_left(at % count);
         self
     }
 
     /// A client that is not connected yet.
     pub fn builder(&self, user: &str) -> ClientBuilder {
         Client::builder("localhost")
-            .connect_to(self.address)
+            .connect_to_any(self.addresses.iter().copied())
             .root_certificates_file(&self.authority)
             .client_id(format!("{user}-device"))
             .token(self.token(user))

@@ -121,7 +121,7 @@ impl Workload {
             let speaks = at < plan.speakers;
             let name = format!("{}-{at}", if speaks { "speaker" } else { "listener" });
             let transports = &plan.transports[at % plan.transports.len()];
-            let mut builder = place.builder(&name);
+            let mut builder = place.clone().facing(at / 2).builder(&name);
             if !transports.is_empty() {
                 builder = builder.transports(transports.iter().copied());
             }

@@ -30,6 +30,28 @@ fn i1_a_seeded_campaign_breaks_no_promise() {
     }
 }
 
+/// Of a cluster, with a fresh seed, for as long as a run of all tests can spare.
+#[test]
+fn i13_a_seeded_campaign_on_a_cluster_breaks_no_promise() {
+    let campaign = Campaign {
+        scenarios: vec![
+            Scenario::Partition,
+            Scenario::EdgeKill,
+            Scenario::Database,
+            Scenario::BlockedLink,
+            Scenario::CoreKill,
+        ],
+        seed: campaign::fresh_seed(),
+        rounds: 1,
+        limit: Duration::from_secs(60),
+    };
+    let table = campaign::run(&campaign);
+    println!("{table}");
+    assert!(table.is_clean(), "a promise was broken; the lines above say how to repeat it");
+    let injected: u64 = table.rows.iter().map(|row| row.injected).sum();
+    assert!(injected > 0, "nothing was broken: the campaign proves nothing");
+}
+
 #[test]
 fn a_disk_that_lies_about_its_syncs_is_found() {
     let outcome = campaign::run_round(Scenario::LyingDisk, 1).expect("nobody interrupts a test");

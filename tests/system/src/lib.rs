@@ -1,8 +1,9 @@
 //! What the tests of the whole share: reading the repository's own source ([`source`]), running the
 //! real node as a process ([`node`], [`served`]) and its verbs beside it ([`process`]), clients of
 //! the SDK alone ([`sdk`]) and by the hundred ([`crowd`]), clients without it ([`raw`]), attackers
-//! ([`flood`]), a balancer before edges ([`balancer`]), realistic conversations ([`text`]), and judging
-//! what subscribers saw ([`checker`]).
+//! ([`flood`]), several nodes ([`cluster`]) and networks that are cut ([`network`]), a balancer before
+//! edges ([`balancer`]), realistic conversations ([`text`]), and judging what subscribers saw
+//! ([`checker`]).
 //! Used by the tests beside it and by the fault campaign.
 
 #![allow(clippy::unwrap_used)] // Everything here is test code: a failure is a panic that tells.
@@ -12,6 +13,7 @@ pub mod checker;
 pub mod cluster;
 pub mod crowd;
 pub mod flood;
+pub mod network;
 pub mod node;
 pub mod process;
 pub mod raw;

@@ -218,8 +218,7 @@ impl Node {
 
     /// The same over those whose labels contain `label`, as in `how="new"`.
     pub async fn metric_of(&self, name: &str, label: &str) -> Option<f64> {
-        let (_, text) = self.http_get("/metrics").await.ok()?;
-        sum_of(&text, name, label)
+        sum_of_metric(&self.http_get("/metrics").await.ok()?.1, name, label)
     }
 
     /// What the node printed so far.
@@ -307,9 +306,9 @@ pub async fn http_get(address: SocketAddr, path: &str) -> std::io::Result<(u16, 
     Ok((status, body.to_owned()))
 }
 
-/// The sum of a metric over those of its labels that contain `label`; `None` when it has not moved.
-pub fn sum_of(metrics: &str, name: &str, label: &str) -> Option<f64> {
-    let values: Vec<f64> = metrics
+/// What `GET /metrics` says of a metric, summed over those of its labels that contain `label`.
+pub fn sum_of_metric(text: &str, name: &str, label: &str) -> Option<f64> {
+    let values: Vec<f64> = text
         .lines()
         .filter_map(|line| line.strip_prefix(name))
         .filter(|rest| rest.starts_with([' ', '{']) && rest.contains(label))

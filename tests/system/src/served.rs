@@ -2,6 +2,7 @@
 //! real binary, free ports. Told what to do by signals, asked through its own command line and its
 //! HTTP port. What it logged is shown when a test fails; the child is killed when dropped.
 
+use std::ffi::OsString;
 use std::fs;
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt as _;
@@ -15,7 +16,7 @@ use tempfile::TempDir;
 use tokio::process::{Child, Command};
 use tokio::time::timeout;
 
-use crate::node::{PATIENCE, binary, signal, sum_of, wait_for};
+use crate::node::{PATIENCE, binary, signal, sum_of_metric, wait_for};
 
 /// Secret of the access tokens, as the written configuration names it.
 pub const TOKEN_SECRET: &str = "a secret of the tests, long enough for HS256";
@@ -48,6 +49,8 @@ impl std::fmt::Debug for Authority {
 #[derive(Debug)]
 pub struct Served {
     home: TempDir,
+    /// What `serve` is started through: a program and its arguments.
+    launcher: Vec<String>,
     child: Option<Child>,
     client: SocketAddr,
     http: SocketAddr,
@@ -58,7 +61,8 @@ impl Served {
     pub fn prepare(authority: &Authority, more: &str) -> Self {
         let home = tempfile::Builder::new().prefix("sterna-serve-").tempdir().unwrap();
         let nowhere = SocketAddr::from(([127, 0, 0, 1], 0));
-        let served = Self { home, child: None, client: nowhere, http: nowhere };
+        let served =
+            Self { home, launcher: Vec::new(), child: None, client: nowhere, http: nowhere };
         served.install_certificate(authority, 2100);
         served.write_secret("token.secret", TOKEN_SECRET);
         served.write_secret("api.secret", "an api key of the tests, long enough");
@@ -113,10 +117,17 @@ impl Served {
         self.path("sterna.toml")
     }
 
+    /// From its next start on the node runs behind this program and its arguments.
+    pub fn launch_through(&mut self, launcher: Vec<String>) {
+        self.launcher = launcher;
+    }
+
     /// A verb that reads the configuration.
     pub fn configured_verb(&self, verb: &str) -> Command {
-        let mut command = Command::new(binary());
-        command.args([verb, "--config"]).arg(self.config());
+        let mut parts = self.launcher.iter().map(OsString::from).collect::<Vec<_>>();
+        parts.push(binary().into());
+        let mut command = Command::new(&parts[0]);
+        command.args(&parts[1..]).args([verb, "--config"]).arg(self.config());
         // What the tests are told by variables would be configuration to the node.
         std::env::vars().filter(|(name, _)| name.starts_with("STERNA_")).for_each(|(name, _)| {
             command.env_remove(name);
@@ -204,7 +215,7 @@ impl Served {
     /// The sum of a metric over those of its labels that contain `label`; `None` when it has not
     /// moved.
     pub async fn metric(&self, name: &str, label: &str) -> Option<f64> {
-        sum_of(&self.http_get("/metrics").await.1, name, label)
+        sum_of_metric(&self.http_get("/metrics").await.1, name, label)
     }
 
     /// Waits until that sum is this.

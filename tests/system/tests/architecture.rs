@@ -40,7 +40,16 @@ const MAY_DEPEND: &[(&str, &[&str])] = &[
             "sterna-storage-sql",
         ],
     ),
-    ("sterna-faults", &["sterna-client", "sterna-proto", "sterna-relay", "sterna-system-tests"]),
+    (
+        "sterna-faults",
+        &[
+            "sterna-client",
+            "sterna-proto",
+            "sterna-relay",
+            "sterna-system-tests",
+            "sterna-test-engines",
+        ],
+    ),
     ("sterna-relay", &[]),
     ("sterna-simulation", &["sterna-core", "sterna-proto", "sterna-storage"]),
     ("sterna-test-engines", &[]),

@@ -2,6 +2,7 @@
 //! put it right, and judge. A round ends its node and everything that it started.
 
 mod borders;
+mod cluster;
 mod corruption;
 mod disks;
 mod flood;
@@ -50,6 +51,11 @@ pub async fn play(scenario: Scenario, seed: u64) -> Outcome {
         Scenario::ConfigReload => operator::config_reload(rng).await,
         Scenario::Flood => flood::flood(rng).await,
         Scenario::Descriptors => pressure::descriptors(rng).await,
+        Scenario::EdgeKill => cluster::kills::edges(rng).await,
+        Scenario::CoreKill => cluster::kills::cores(rng).await,
+        Scenario::Partition => cluster::partitions::hosts(rng).await,
+        Scenario::BlockedLink => cluster::partitions::relays(rng).await,
+        Scenario::Database => cluster::database::trouble(rng).await,
         Scenario::LyingDisk => disks::power_loss_on_a_lying_disk(rng).await,
     }
 }
