@@ -133,4 +133,20 @@ pub trait InboxStore: Send + Sync + Debug + 'static {
         user: UserId,
         channel: ChannelKey,
     ) -> BoxFuture<'_, Result<bool, StorageError>>;
+
+    /// Whether the user pulls the channel: nobody marks it for him, so whoever wants to know of
+    /// something new there looks at its head. Apart from marks and changes, which stay as they are.
+    fn set_pulled(
+        &self,
+        user: UserId,
+        channel: ChannelKey,
+        pulled: bool,
+    ) -> BoxFuture<'_, Result<(), StorageError>>;
+
+    /// Channels that the user pulls, in key order, at most `limit`.
+    fn pulled(
+        &self,
+        user: UserId,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Vec<ChannelKey>, StorageError>>;
 }

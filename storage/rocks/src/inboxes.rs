@@ -93,6 +93,30 @@ impl InboxStore for RocksStore {
             Ok(true)
         })
     }
+
+    fn set_pulled(
+        &self,
+        user: UserId,
+        channel: ChannelKey,
+        pulled: bool,
+    ) -> BoxFuture<'_, Result<(), StorageError>> {
+        self.engine.write(move |group| {
+            let key = pulled_key(&user, channel);
+            match pulled {
+                true => group.put(Sync::Now, Family::Inbox, key, Vec::new()),
+                false => group.delete(Sync::Now, Family::Inbox, key),
+            }
+            Ok(())
+        })
+    }
+
+    fn pulled(
+        &self,
+        user: UserId,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Vec<ChannelKey>, StorageError>> {
+        self.engine.read(move |database| list_pulled(database, &user, limit))
+    }
 }
 
 fn mark(group: &mut Group, user: &UserId, channels: &[ChannelKey]) -> Result<Pts, StorageError> {
@@ -186,6 +210,25 @@ fn list_states(
     Ok(found)
 }
 
+fn list_pulled(
+    database: &Database,
+    user: &UserId,
+    limit: usize,
+) -> Result<Vec<ChannelKey>, StorageError> {
+    let mut found = Vec::new();
+    if limit == 0 {
+        return Ok(found);
+    }
+    let prefix = pulled_prefix(user);
+    database.scan(Family::Inbox, &prefix, None, |key, _| {
+        let channel = decode_channel_key(&key[prefix.len()..])
+            .map_err(|damaged| database.corrupt(Family::Inbox, key, damaged))?;
+        found.push(channel);
+        Ok(until_full(found.len(), limit))
+    })?;
+    Ok(found)
+}
+
 /// user . 0 . channel
 fn state_key(user: &UserId, channel: ChannelKey) -> Vec<u8> {
     [&users_prefix(user)[..], &channel.0].concat()
@@ -194,6 +237,15 @@ fn state_key(user: &UserId, channel: ChannelKey) -> Vec<u8> {
 /// user . 0 . pts
 fn mark_key(user: &UserId, pts: Pts) -> Vec<u8> {
     [&users_prefix(user)[..], &pts.0.to_be_bytes()].concat()
+}
+
+/// user . 1 . channel
+fn pulled_key(user: &UserId, channel: ChannelKey) -> Vec<u8> {
+    [&pulled_prefix(user)[..], &channel.0].concat()
+}
+
+fn pulled_prefix(user: &UserId) -> Vec<u8> {
+    [user.as_str().as_bytes(), &[1]].concat()
 }
 
 pub(crate) fn encode_state(state: &InboxState) -> Vec<u8> {

@@ -28,7 +28,8 @@ pub(crate) enum Family {
     Cursor,
     /// schema, birth, commit number, id bounds, trims under way
     Meta,
-    /// user . 0 . channel -> state of the channel in the user's inbox
+    /// user . 0 . channel -> state of the channel in the user's inbox;
+    /// user . 1 . channel -> nothing: the user pulls the channel
     Inbox,
     /// user . 0 . pts -> channel; user alone -> newest pts
     Mark,

@@ -113,6 +113,45 @@ impl InboxStore for SqlStore {
         }
         .boxed()
     }
+
+    fn set_pulled(
+        &self,
+        user: UserId,
+        channel: ChannelKey,
+        pulled: bool,
+    ) -> BoxFuture<'_, Result<(), StorageError>> {
+        async move {
+            let table = self.inbox_tables(&user).pulled;
+            let sql = match pulled {
+                true => format!(
+                    "INSERT INTO {table} (user, channel) VALUES (?, ?) \
+                     ON DUPLICATE KEY UPDATE channel = channel"
+                ),
+                false => format!("DELETE FROM {table} WHERE user = ? AND channel = ?"),
+            };
+            let params = vec![text(user.as_str()), key(channel)];
+            let database = self.engine.places.locate_user(&user).database;
+            self.engine.execute(database, sql, params).await.map(drop)
+        }
+        .boxed()
+    }
+
+    fn pulled(
+        &self,
+        user: UserId,
+        wish: usize,
+    ) -> BoxFuture<'_, Result<Vec<ChannelKey>, StorageError>> {
+        async move {
+            let table = self.inbox_tables(&user).pulled;
+            let sql =
+                format!("SELECT channel FROM {table} WHERE user = ? ORDER BY channel LIMIT ?");
+            let place = self.engine.places.locate_user(&user);
+            let params = vec![text(user.as_str()), limit(wish)];
+            let found = self.engine.read(place, &sql, params).await?;
+            found.into_iter().map(|row| Columns::of("inbox_pulled", row).channel()).collect()
+        }
+        .boxed()
+    }
 }
 
 impl SqlStore {
@@ -121,6 +160,7 @@ impl SqlStore {
         Tables {
             heads: self.engine.places.table(place, "inbox_heads"),
             states: self.engine.places.table(place, "inboxes"),
+            pulled: self.engine.places.table(place, "inbox_pulled"),
         }
     }
 
@@ -143,6 +183,7 @@ impl SqlStore {
 struct Tables {
     heads: String,
     states: String,
+    pulled: String,
 }
 
 async fn mark(
@@ -151,7 +192,7 @@ async fn mark(
     user: &UserId,
     channels: &[ChannelKey],
 ) -> Result<Pts, Failure> {
-    let Tables { heads, states } = tables;
+    let Tables { heads, states, .. } = tables;
     let count = channels.len() as u64;
     let user = || text(user.as_str());
     let sql = format!(

@@ -97,6 +97,34 @@ pub async fn changes_merge_and_are_counted(open: Open<'_>) {
     assert_eq!(inboxes.inbox_state(user("bob"), key("room")).await.unwrap(), None);
 }
 
+pub async fn pulled_channels_are_apart_from_marks_and_outlive_a_reopening(open: Open<'_>) {
+    let stores = open();
+    let inboxes = &stores.inboxes;
+    let mut rooms = ["one", "two", "three"].map(key);
+    for _ in 0..2 {
+        for room in rooms {
+            inboxes.set_pulled(user("alice"), room, true).await.unwrap();
+        }
+    }
+    rooms.sort();
+    inboxes.set_pulled(user("alicea"), key("other"), true).await.unwrap();
+    assert_eq!(inboxes.pulled(user("alice"), 10).await.unwrap(), rooms);
+    assert_eq!(inboxes.pulled(user("alice"), 2).await.unwrap(), rooms[..2]);
+    assert_eq!(inboxes.pulled(user("alice"), 0).await.unwrap(), []);
+    assert_eq!(inboxes.inbox_states(user("alice"), None, 10).await.unwrap(), []);
+    inboxes.mark_dirty(user("alice"), vec![rooms[1]]).await.unwrap();
+    assert!(inboxes.remove_from_inbox(user("alice"), rooms[1]).await.unwrap());
+    assert_eq!(inboxes.pulled(user("alice"), 10).await.unwrap(), rooms);
+    for room in [rooms[1], key("never")] {
+        inboxes.set_pulled(user("alice"), room, false).await.unwrap();
+    }
+    stores.log.close().await.unwrap();
+    drop(stores);
+    let inboxes = open().inboxes;
+    assert_eq!(inboxes.pulled(user("alice"), 10).await.unwrap(), [rooms[0], rooms[2]]);
+    assert_eq!(inboxes.pulled(user("bob"), 10).await.unwrap(), []);
+}
+
 pub async fn places_are_not_given_again(open: Open<'_>) {
     let stores = open();
     let head = stores.inboxes.mark_dirty(user("alice"), vec![key("room")]).await.unwrap();

@@ -113,6 +113,7 @@ macro_rules! conformance_suite {
             inboxes::inboxes_of_users_are_apart,
             inboxes::an_inbox_is_paged_in_the_order_of_its_marks,
             inboxes::changes_merge_and_are_counted,
+            inboxes::pulled_channels_are_apart_from_marks_and_outlive_a_reopening,
             inboxes::places_are_not_given_again,
             inboxes::racing_marks_get_places_of_their_own,
             inboxes::any_inbox_agrees_with_the_model,

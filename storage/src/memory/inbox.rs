@@ -1,6 +1,6 @@
 //! Inboxes in memory.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::Bound;
 
 use futures_util::FutureExt as _;
@@ -85,6 +85,32 @@ impl InboxStore for MemoryStore {
         let removed = content.inboxes.get_mut(&user).is_some_and(|inbox| inbox.remove(channel));
         ready(Ok(removed)).boxed()
     }
+
+    fn set_pulled(
+        &self,
+        user: UserId,
+        channel: ChannelKey,
+        pulled: bool,
+    ) -> BoxFuture<'_, Result<(), StorageError>> {
+        let mut content = self.content();
+        let inbox = content.inboxes.entry(user).or_default();
+        match pulled {
+            true => inbox.pulled.insert(channel),
+            false => inbox.pulled.remove(&channel),
+        };
+        ready(Ok(())).boxed()
+    }
+
+    fn pulled(
+        &self,
+        user: UserId,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Vec<ChannelKey>, StorageError>> {
+        let content = self.content();
+        let pulled = content.inboxes.get(&user).map(|inbox| &inbox.pulled);
+        let found = pulled.into_iter().flatten().take(limit).copied().collect();
+        ready(Ok(found)).boxed()
+    }
 }
 
 pub(super) type Inboxes = HashMap<UserId, Inbox, ahash::RandomState>;
@@ -94,6 +120,7 @@ pub(super) struct Inbox {
     head: Pts,
     states: BTreeMap<ChannelKey, InboxState>,
     marked: BTreeMap<Pts, ChannelKey>,
+    pulled: BTreeSet<ChannelKey>,
 }
 
 impl Inbox {
