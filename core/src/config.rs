@@ -5,6 +5,7 @@ use std::time::Duration;
 use sterna_proto::{NodeId, v1};
 
 use crate::cluster::Incarnation;
+use crate::inbox::InboxRules;
 
 /// Settings of the channel half and of the sessions.
 #[derive(Debug, Clone)]
@@ -37,6 +38,8 @@ pub struct CoreConfig {
     pub heartbeat: Duration,
     /// How long an outbox may stay unwritable before its connection is closed as slow.
     pub slow_after: Duration,
+    /// When inboxes are written and when channels are pulled.
+    pub inbox: InboxRules,
     pub rates: Rates,
     pub queues: QueueLimits,
 }
@@ -56,6 +59,8 @@ pub struct Rates {
     pub command: Rate,
     /// Ephemerals of one session.
     pub ephemeral: Rate,
+    /// Syncs of one session, which are charged as commands too.
+    pub sync: Rate,
 }
 
 /// Bounds of every queue of this crate (I12). The register in ARCHITECTURE.md repeats these
@@ -84,6 +89,11 @@ pub struct QueueLimits {
     /// Cursors of one shard that wait to be written. Full: BUSY; those that move by publishing are
     /// dropped and counted.
     pub cursor_moves: usize,
+    /// Marks of one shard that wait to be written into inboxes. Full: the oldest are written at once,
+    /// and no further intents are read.
+    pub inbox_marks: usize,
+    /// Touches that one shard remembers. Full: refused, and the mark is written at once.
+    pub inbox_touches: usize,
     /// Frames waiting for one connection. Full: ephemerals go first, then publications (lag mode).
     pub outbox_frames: usize,
     pub outbox_bytes: usize,
@@ -118,6 +128,8 @@ impl Default for QueueLimits {
             owed_heads: 65_536,
             owed_evicts: 4096,
             cursor_moves: 65_536,
+            inbox_marks: 65_536,
+            inbox_touches: 65_536,
             // Four of the largest commits: a burst alone does not put a session into lag mode.
             outbox_frames: 1024,
             outbox_bytes: 512 * 1024,
@@ -139,6 +151,8 @@ impl Default for Rates {
             publish: Rate { per_second: 1000, burst: 5000 },
             command: Rate { per_second: 500, burst: 2000 },
             ephemeral: Rate { per_second: 50, burst: 100 },
+            // An inbox of 10,000 channels in one go, then one look for each touch of some channels.
+            sync: Rate { per_second: 5, burst: 60 },
         }
     }
 }
@@ -160,6 +174,7 @@ impl CoreConfig {
             head_watch: None,
             heartbeat: Duration::from_secs(25),
             slow_after: Duration::from_secs(30),
+            inbox: InboxRules::default(),
             rates: Rates::default(),
             queues: QueueLimits::default(),
         }

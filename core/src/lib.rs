@@ -18,6 +18,7 @@ pub mod error;
 pub mod fanout;
 pub mod id;
 pub mod identity;
+pub mod inbox;
 pub mod limit;
 pub mod link;
 mod membership;

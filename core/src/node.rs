@@ -1,7 +1,7 @@
 //! One process of the cluster, as everybody inside it sees it.
 
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use sterna_proto::id::SLOTS;
@@ -145,6 +145,10 @@ impl Node {
             tasks,
         };
         let node = Self { inner: Arc::new(inner) };
+        if let Some(own) = &node.inner.channels {
+            // Never set before.
+            let _ = own.context.users.set(node.link(None));
+        }
         node.start_membership(lease);
         node.inner.tasks.spawn("vitals", sampler::run(node.clone()));
         Ok(node)
@@ -360,6 +364,7 @@ impl Channels {
             ports: ports.clone(),
             turns: turns.clone(),
             tally: tally.clone(),
+            users: OnceLock::new(),
             failure: watch::Sender::new(None),
             config: config.clone(),
         });

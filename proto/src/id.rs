@@ -131,6 +131,14 @@ fn check_text(
 
 const HEX: &[u8; 16] = b"0123456789abcdef";
 
+impl UserId {
+    /// Names the user's inbox on links, where it has a slot, an owner and interests as a channel
+    /// has. No channel has the key.
+    pub fn inbox_key(&self) -> ChannelKey {
+        key_of(b"sterna inbox v1\0", &self.0)
+    }
+}
+
 impl ClientId {
     /// The client id as it is stored: bound to the user, so that nobody can use up another's
     /// sequence numbers. Same length whatever the names are.
@@ -154,6 +162,11 @@ impl ClientId {
 impl ChannelId {
     /// Prefix of every direct channel.
     pub const DIRECT_PREFIX: &'static str = "dm:";
+
+    /// Stands in a command about a user's inbox where others name their channel.
+    pub fn inbox() -> Self {
+        Self("inbox".into())
+    }
 
     /// The direct channel of two users; the same whichever is named first.
     pub fn direct(one: &UserId, other: &UserId) -> Result<Self, InvalidId> {
@@ -179,13 +192,17 @@ impl ChannelId {
 
     /// The storage key. The same in every shape, node and region, without coordination.
     pub fn key(&self) -> ChannelKey {
-        let mut hash = Sha256::new();
-        hash.update(b"sterna channel v1\0");
-        hash.update(self.0.as_bytes());
-        let mut key = [0; 16];
-        key.copy_from_slice(&hash.finalize()[..16]);
-        ChannelKey(key)
+        key_of(b"sterna channel v1\0", &self.0)
     }
+}
+
+fn key_of(domain: &[u8], name: &str) -> ChannelKey {
+    let mut hash = Sha256::new();
+    hash.update(domain);
+    hash.update(name.as_bytes());
+    let mut key = [0; 16];
+    key.copy_from_slice(&hash.finalize()[..16]);
+    ChannelKey(key)
 }
 
 /// Number of placement slots.
@@ -249,6 +266,13 @@ mod tests {
             assert!(ChannelId::new(bad).unwrap().direct_users().is_err(), "{bad}");
         }
         assert_eq!(ChannelId::new("room:42").unwrap().direct_users(), Ok(None));
+    }
+
+    #[test]
+    fn an_inbox_has_the_key_of_no_channel() {
+        let alice = UserId::new("alice").unwrap();
+        assert_ne!(alice.inbox_key(), ChannelId::new("alice").unwrap().key());
+        assert_ne!(alice.inbox_key(), UserId::new("bob").unwrap().inbox_key());
     }
 
     #[test]

@@ -38,6 +38,13 @@ pub const PAGE_BYTES: usize = 96 * 1024;
 /// Most bytes of a publication beside its payload: the longest names, numbers at their largest.
 pub const PUBLICATION_OVERHEAD_BYTES: usize = 300;
 
+/// Most entries of one page of an inbox that come from marks; as many again may come from channels
+/// that nobody marks, and from what has happened since the last mark.
+pub const PAGE_INBOX_ENTRIES: usize = 200;
+
+/// Most bytes of one entry of an inbox: the longest name, numbers at their largest.
+pub const INBOX_ENTRY_BYTES: usize = 220;
+
 /// Most subscriptions of one session.
 pub const SUBSCRIPTIONS: usize = 1024;
 
@@ -54,6 +61,10 @@ const _: () = assert!(PAYLOAD_BYTES + 8 * 1024 <= FRAME_BYTES, "a payload fits a
 const _: () = assert!(
     PAGE_BYTES + PAGE_PUBLICATIONS * PUBLICATION_OVERHEAD_BYTES + 1024 <= FRAME_BYTES,
     "a page fits a frame, its names and numbers included"
+);
+const _: () = assert!(
+    3 * PAGE_INBOX_ENTRIES * INBOX_ENTRY_BYTES + 1024 <= FRAME_BYTES,
+    "a page of an inbox fits a frame"
 );
 const _: () = assert!(PAYLOAD_BYTES <= PAGE_BYTES, "a publication fits a page");
 const _: () = assert!(EPHEMERAL_BYTES <= DATAGRAM_BYTES, "an ephemeral fits a datagram");

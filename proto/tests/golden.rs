@@ -267,6 +267,24 @@ fn managing() -> Vec<(&'static str, Verb)> {
             }),
         ),
         ("command/goodbye", Verb::Goodbye(v1::Goodbye {})),
+        (
+            "command/sync",
+            Verb::Sync(v1::Sync {
+                since: Some(v1::InboxPosition { pts: 41, looked_ms: 1_800_000_000_000 }),
+                limit: 50,
+                live: true,
+            }),
+        ),
+        (
+            "command/change_inbox",
+            Verb::ChangeInbox(v1::ChangeInbox {
+                channel: channel(),
+                muted: Some(true),
+                pinned: Some(false),
+                deleted_before: 7,
+                remove: false,
+            }),
+        ),
     ]
 }
 
@@ -393,7 +411,33 @@ fn lists() -> Vec<(&'static str, Reply)> {
                 more: true,
             }),
         ),
+        (
+            "reply/inbox",
+            Reply::Inbox(v1::Inbox {
+                entries: vec![inbox_entry()],
+                position: Some(v1::InboxPosition { pts: 42, looked_ms: 1_800_000_000_000 }),
+                more: true,
+                start_over: true,
+            }),
+        ),
     ]
+}
+
+fn inbox_entry() -> v1::InboxEntry {
+    v1::InboxEntry {
+        channel: channel(),
+        kind: v1::ChannelKind::Group.into(),
+        epoch: 2,
+        head_offset: 13,
+        last_ts_ms: 1_800_000_000_123,
+        read_offset: 9,
+        unread: 4,
+        muted: true,
+        pinned: true,
+        deleted_before: 3,
+        removed: false,
+        left: false,
+    }
 }
 
 fn pushes() -> Vec<(&'static str, Event)> {
@@ -471,5 +515,6 @@ fn pushes() -> Vec<(&'static str, Event)> {
                 ..Default::default()
             }),
         ),
+        ("push/inbox_touched", Event::InboxTouched(v1::InboxTouched { channel: channel() })),
     ]
 }

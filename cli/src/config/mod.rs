@@ -164,6 +164,7 @@ impl Reader {
         let debounce = self.duration("sessions.presence_debounce", "15s", "0s", "1h");
         let heartbeat = self.duration("sessions.heartbeat", "25s", "1s", "10m");
         let slow_after = self.duration("sessions.slow_after", "30s", "1s", "10m");
+        let coalesce = self.duration("channels.inbox_coalesce", "5s", "0s", "1m");
         let rates = self.rates();
         let queues = self.queues();
         let node_number = self.integer("node.number", 1, 0..=0xff_ffff);
@@ -177,6 +178,7 @@ impl Reader {
         core.beacon_period = beacon_period?;
         core.heartbeat = heartbeat?;
         core.slow_after = slow_after?;
+        core.inbox.coalesce = coalesce?;
         core.rates = rates?;
         core.queues = queues?;
         Some(core)
@@ -187,7 +189,8 @@ impl Reader {
         let publish = self.rate("publish_per_second", "publish_burst", defaults.publish);
         let command = self.rate("commands_per_second", "command_burst", defaults.command);
         let ephemeral = self.rate("ephemerals_per_second", "ephemeral_burst", defaults.ephemeral);
-        Some(Rates { publish: publish?, command: command?, ephemeral: ephemeral? })
+        let sync = self.rate("syncs_per_second", "sync_burst", defaults.sync);
+        Some(Rates { publish: publish?, command: command?, ephemeral: ephemeral?, sync: sync? })
     }
 
     fn rate(&mut self, per_second: &str, burst: &str, default: Rate) -> Option<Rate> {

@@ -122,7 +122,10 @@ impl Shard {
         let (name, record) = (&state.name, state.record.as_ref());
         match authz::allow(identity, name, record, role, action, first_use)? {
             Verdict::CreateFirst => Ok(Ready::After(self.create_on_first_use(key, call))),
-            Verdict::Allow => self.ready_with_id(key, call),
+            Verdict::Allow => match self.show_in_inbox(key, call) {
+                Some(work) => Ok(Ready::After(work)),
+                None => self.ready_with_id(key, call),
+            },
         }
     }
 
@@ -205,6 +208,7 @@ impl Shard {
             Verb::SetMember(_) | Verb::RemoveMember(_) => self.change_members(key, call),
             Verb::Members(_) => self.list_members(key, call),
             Verb::Info => self.info(key, call.reply),
+            Verb::Sync(_) | Verb::ChangeInbox(_) | Verb::Touch(_) => self.handle_inbox_call(call),
         }
     }
 
@@ -336,6 +340,8 @@ fn action(verb: &Verb) -> Option<Action> {
         Verb::SetPresence { .. } => return None,
         Verb::CreateChannel(_) | Verb::SetMember(_) | Verb::RemoveMember(_) => Action::Manage,
         Verb::Members(_) => Action::Presence,
+        // Authorised for each channel that they are about.
+        Verb::Sync(_) | Verb::ChangeInbox(_) | Verb::Touch(_) => return None,
     })
 }
 

@@ -25,7 +25,7 @@ pub(super) struct Cursors {
 
 /// Cursors of one channel that are known to be stored.
 #[derive(Debug, Default)]
-pub(super) struct KnownCursors(HashMap<UserId, (Offset, Offset), RandomState>);
+pub(crate) struct KnownCursors(HashMap<UserId, (Offset, Offset), RandomState>);
 
 impl Cursors {
     pub fn is_empty(&self) -> bool {
@@ -117,6 +117,7 @@ impl Shard {
                 return;
             }
         };
+        self.on_inbox_read(&moves);
         for (key, cursor) in moves.iter().map(|m| m.channel).zip(cursors) {
             let Some(state) = self.channels.get_mut(&key) else { continue };
             state.cursors.note(&cursor);

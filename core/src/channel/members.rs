@@ -17,6 +17,7 @@ use crate::channel::shard::{Call, Shard};
 use crate::channel::state::PublishTicket;
 use crate::channel::work::{Done, answer, unavailable};
 use crate::identity::Action;
+use crate::inbox;
 use crate::link::{LinkPush, LinkReply, Verb};
 
 /// Members that a channel can be made with; more are added one by one.
@@ -34,10 +35,18 @@ impl Shard {
         if let Some(state) = self.channels.get_mut(&key) {
             state.looking_up = true;
         }
-        let channels = self.context.stores.channels.clone();
+        let (stores, rules) = (self.context.stores.clone(), self.context.config.inbox);
+        let is_new = self.channels.get(&key).is_some_and(|state| state.record.is_none());
         let count = members.len();
         self.work.push(Box::pin(async move {
-            let result = channels.create(record.clone(), members.clone()).await;
+            let shown = match is_new {
+                true => inbox::before_create(&stores, &rules, &record, &members).await,
+                false => Ok(()),
+            };
+            let result = match shown {
+                Ok(()) => stores.channels.create(record.clone(), members.clone()).await,
+                Err(error) => Err(error),
+            };
             let (reply, result) = match result {
                 Ok(Created::New) => {
                     let info = channel_info(&record, Position::EARLIEST, count as u64, true);
@@ -64,6 +73,7 @@ impl Shard {
             Err(error) => return answer(call.reply, Err(error)),
         };
         let Some(state) = self.channels.get_mut(&key) else { return };
+        state.shown = None;
         let Ok(id) = self.context.ids.try_next() else {
             // Another shard has taken the last one since this call was let through.
             return state.waiting.push_front(call);
@@ -141,6 +151,7 @@ impl Shard {
             true => self.withdraw_evicts(key, user),
             false => self.evict(key, user.clone(), at),
         }
+        self.on_inbox_member(key, user, role.is_some());
         let denied = v1::Error::new(ErrorCode::PermissionDenied, "your role has changed meanwhile");
         withdrawn.into_iter().map(|ticket| (ticket, Err(denied.clone()))).collect()
     }
@@ -211,7 +222,7 @@ impl Shard {
 }
 
 /// The member that a command is about.
-pub(super) fn touched_member(verb: &Verb) -> Option<UserId> {
+pub(crate) fn touched_member(verb: &Verb) -> Option<UserId> {
     let name = match verb {
         Verb::SetMember(set) => &set.member.as_ref()?.user,
         Verb::RemoveMember(remove) => &remove.user,

@@ -9,11 +9,11 @@ pub mod shard;
 
 mod calls;
 mod cursors;
-mod members;
+pub(crate) mod members;
 mod pages;
 mod rehome;
 mod spread;
 mod state;
-mod work;
+pub(crate) mod work;
 
 pub(crate) use members::channel_info;

@@ -18,7 +18,7 @@ use crate::link::LinkPush;
 
 /// What a shard has to do about channels that have changed hands, or may have.
 #[derive(Debug, Default)]
-pub(super) struct Rehoming {
+pub(crate) struct Rehoming {
     any_released: bool,
     /// Slots that other nodes own.
     lost: HashSet<u16>,
@@ -30,12 +30,16 @@ pub(super) struct Rehoming {
 }
 
 /// Heads as the log has them.
-pub(super) type Heads = Vec<(ChannelKey, Option<Head>)>;
+pub(crate) type Heads = Vec<(ChannelKey, Option<Head>)>;
 
 /// How long what has been begun may keep the slots' next owner waiting.
 const FINISHING: Duration = Duration::from_secs(1);
 
 impl Rehoming {
+    pub fn has_lost(&self, slot: u16) -> bool {
+        self.lost.contains(&slot)
+    }
+
     pub fn is_lost(&mut self, key: ChannelKey) -> bool {
         let lost = self.lost.contains(&key.slot());
         self.any_released |= lost;
@@ -56,6 +60,7 @@ impl Shard {
         }
         self.rehoming.lost.extend(lost);
         self.rehoming.lost.retain(|slot| !gained.contains(slot));
+        self.on_inbox_rehomed(lost, gained);
         for (key, state) in &mut self.channels {
             let slot = key.slot();
             if lost.contains(&slot) {

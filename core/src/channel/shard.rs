@@ -6,7 +6,7 @@
 //! Ends when the node shuts down and everything that waited has been committed and answered.
 
 use std::collections::{HashMap, HashSet, VecDeque};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use ahash::RandomState;
@@ -25,9 +25,10 @@ use crate::clock::Clock;
 use crate::cluster::Incarnation;
 use crate::config::CoreConfig;
 use crate::id::IdGenerator;
+use crate::inbox::InboxWork;
 use crate::link::ports::{LinkId, LinkPorts};
 use crate::link::turns::Turns;
-use crate::link::{LinkCommand, LinkReply};
+use crate::link::{Link, LinkCommand, LinkReply};
 use crate::tasks::Tasks;
 use crate::vitals::inspect::ChannelReport;
 use crate::vitals::tally::Tally;
@@ -82,21 +83,25 @@ pub struct ShardContext {
     pub ports: Arc<LinkPorts>,
     pub turns: Arc<Turns>,
     pub tally: Arc<Tally>,
+    /// The way to the owners of inboxes, as soon as there is one.
+    pub users: OnceLock<Arc<dyn Link>>,
     /// Set once, when storage has failed for good.
     pub failure: watch::Sender<Option<String>>,
 }
 
-pub(super) type Work = BoxFuture<'static, Done>;
+pub(crate) type Work = BoxFuture<'static, Done>;
 
 #[derive(Debug)]
 pub struct Shard {
-    index: usize,
-    pub(super) context: Arc<ShardContext>,
-    pub(super) channels: HashMap<ChannelKey, ChannelState, RandomState>,
-    pub(super) work: FuturesUnordered<Work>,
-    pub(super) owed: Owed,
+    pub(crate) context: Arc<ShardContext>,
+    /// Which one of the node's shards this is, from 0.
+    pub(crate) index: usize,
+    pub(crate) channels: HashMap<ChannelKey, ChannelState, RandomState>,
+    pub(crate) work: FuturesUnordered<Work>,
+    pub(crate) owed: Owed,
     pub(super) cursors: Cursors,
-    pub(super) rehoming: Rehoming,
+    pub(crate) rehoming: Rehoming,
+    pub(crate) inbox: InboxWork,
     /// Channels whose next append may be due, for the end of this turn.
     due: VecDeque<ChannelKey>,
 }
@@ -111,10 +116,11 @@ const COMMANDS_PER_TURN: usize = 256;
 const WORK_PER_TURN: usize = 64;
 
 impl Shard {
-    /// `index`: its number among the shards of its node.
+    /// `index`: its number among the shards of its node, from 0.
     pub fn new(index: usize, context: Arc<ShardContext>) -> Self {
         Self {
             index,
+            inbox: InboxWork::new(&context.config),
             channels: HashMap::default(),
             work: FuturesUnordered::new(),
             owed: Owed::new(context.config.queues.owed_heads),
@@ -163,8 +169,12 @@ impl Shard {
 
     fn handle(&mut self, command: ShardCommand) {
         match command {
+            ShardCommand::Call(call) if call.command.verb.is_of_inbox() => {
+                self.handle_inbox_call(call);
+            }
             ShardCommand::Call(call) => self.handle_call(call),
             ShardCommand::Detach { link, channel } => {
+                self.inbox.unwatch(channel, link);
                 if let Some(state) = self.channels.get_mut(&channel) {
                     state.remove_interest(link);
                 }
@@ -172,6 +182,7 @@ impl Shard {
             }
             ShardCommand::LinkClosed { link } => {
                 self.channels.values_mut().for_each(|state| state.remove_interest(link));
+                self.inbox.remove_link(link);
                 self.owed.debts.on_closed(link);
             }
             ShardCommand::Rehomed { lost, gained, done } => {
@@ -189,6 +200,7 @@ impl Shard {
         self.pay_owed();
         self.send_beacons(tokio::time::Instant::now());
         self.start_cursor_write();
+        self.on_inbox_tick(tokio::time::Instant::now());
         self.drop_released();
         self.watch_heads(tokio::time::Instant::now());
         self.context.tally.set_shard(self.index, self.channels.len());
@@ -232,7 +244,8 @@ impl Shard {
         let queues = &self.context.config.queues;
         let now_ms = self.context.clock.unix_ms();
         let batch = (queues.append_batch, queues.append_bytes);
-        let append = state.sequence.poll_append(batch.0, batch.1, now_ms)?;
+        let mut append = state.sequence.poll_append(batch.0, batch.1, now_ms)?;
+        append.intents.extend(state.inbox_intent());
         metrics::histogram!("sterna_core_append_publications").record(append.records.len() as f64);
         if sterna_storage::planted!(AckBeforeCommit)
             && let Some(mut head) = state.sequence.head().cloned()
@@ -264,7 +277,7 @@ impl Shard {
     }
 
     /// Storage that has failed for good stops the node (I1): it says why and answers nothing more.
-    pub(super) fn note_storage_error(&self, error: &sterna_storage::StorageError) {
+    pub(crate) fn note_storage_error(&self, error: &sterna_storage::StorageError) {
         metrics::counter!("sterna_core_storage_errors_total").increment(1);
         if error.kind == StorageErrorKind::Fatal {
             tracing::error!(%error, "storage failed for good; the node stops");

@@ -14,7 +14,7 @@ use crate::link::ports::LinkId;
 
 /// What a shard still has to say.
 #[derive(Debug)]
-pub(super) struct Owed {
+pub(crate) struct Owed {
     pub debts: Debts,
     /// Channels in which something was published since their last beacon.
     beacons: Vec<ChannelKey>,
@@ -23,7 +23,7 @@ pub(super) struct Owed {
 
 /// Whether a channel's subscriptions are to be told where it ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(super) enum Beacon {
+pub(crate) enum Beacon {
     #[default]
     Sent,
     /// Something was published lately: the next push tells them.

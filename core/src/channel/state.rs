@@ -4,6 +4,7 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
 use ahash::RandomState;
+use bytes::Bytes;
 use sterna_proto::v1::Role;
 use sterna_proto::v1::reply::Result as Reply;
 use sterna_proto::{ChannelId, ChannelKey, ClientId, Offset, UserId, v1};
@@ -18,6 +19,7 @@ use crate::channel::shard::Call;
 use crate::channel::spread::Beacon;
 use crate::channel::work::answer;
 use crate::config::QueueLimits;
+use crate::inbox::Diffusion;
 use crate::link::ports::LinkId;
 use crate::link::turns::Turns;
 use crate::link::{Audience, LinkPush, LinkReply};
@@ -25,7 +27,7 @@ use crate::presence::Presence;
 use crate::vitals::inspect::{CHANNEL_WINDOW, ChannelReport};
 
 #[derive(Debug)]
-pub(super) struct ChannelState {
+pub(crate) struct ChannelState {
     pub name: ChannelId,
     /// `None`: the channel does not exist.
     pub record: Option<ChannelRecord>,
@@ -42,6 +44,10 @@ pub(super) struct ChannelState {
     pub presence: Presence,
     pub cursors: KnownCursors,
     pub beacon: Beacon,
+    /// How members' inboxes learn of publications; `None`: they look for themselves.
+    pub diffusion: Option<Diffusion>,
+    /// Who is about to become a member, with an entry in its inbox already.
+    pub shown: Option<UserId>,
     /// Links with at least one subscription.
     pub interest: Vec<LinkId>,
     /// Of these, links on which somebody has asked for receipts.
@@ -61,7 +67,7 @@ pub(super) struct ChannelState {
 
 /// Where the answer to a publication goes.
 #[derive(Debug)]
-pub(super) struct PublishTicket {
+pub(crate) struct PublishTicket {
     pub reply: oneshot::Sender<LinkReply>,
     /// Set when the client wants its order kept through refusals.
     pub ordered: Option<(ClientId, u64)>,
@@ -148,6 +154,12 @@ impl ChannelState {
         })
     }
 
+    /// What an append owes to inboxes, if anything.
+    pub fn inbox_intent(&self) -> Option<Bytes> {
+        let written = self.diffusion.as_ref()?.is_written();
+        written.then(|| crate::inbox::intent(self.key))
+    }
+
     pub fn new(name: ChannelId, key: ChannelKey, queues: &QueueLimits, turns: Arc<Turns>) -> Self {
         Self {
             record: None,
@@ -160,6 +172,8 @@ impl ChannelState {
             presence: Presence::default(),
             cursors: KnownCursors::default(),
             beacon: Beacon::default(),
+            diffusion: None,
+            shown: None,
             interest: Vec::new(),
             receipt_interest: Vec::new(),
             waiting: VecDeque::new(),

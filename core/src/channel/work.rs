@@ -15,6 +15,7 @@ use crate::channel::rehome::Heads;
 use crate::channel::sequence::{Answer, Next, Outcome};
 use crate::channel::shard::Shard;
 use crate::channel::state::PublishTicket;
+use crate::inbox::InboxDone;
 use crate::link::{LinkPush, LinkReply};
 use crate::push::{EncodedPush, SharedPush};
 
@@ -23,7 +24,7 @@ const CATCH_UP_RETRY: Duration = Duration::from_millis(500);
 
 /// A finished piece of work.
 #[derive(Debug)]
-pub(super) enum Done {
+pub(crate) enum Done {
     Loaded {
         key: ChannelKey,
         result: Result<(Option<ChannelRecord>, Option<Head>), StorageError>,
@@ -59,6 +60,13 @@ pub(super) enum Done {
     HeadsFound {
         result: Result<Heads, StorageError>,
     },
+    Inbox(InboxDone),
+    /// Who is about to become a member has an entry in its inbox.
+    Shown {
+        key: ChannelKey,
+        user: UserId,
+        result: Result<(), StorageError>,
+    },
     /// The work has answered its call itself.
     Answered,
 }
@@ -80,6 +88,7 @@ impl Shard {
                     state.record = Some(record);
                     state.roles.extend(members.into_iter().map(|m| (m.user, Some(m.role))));
                 });
+                self.on_inbox_record(key);
             }
             Done::IdsReady { key, result } => self.on_looked_up(key, result, |_, ()| {}),
             Done::Appended { results } => {
@@ -90,6 +99,10 @@ impl Shard {
             Done::CaughtUp { key, result } => self.on_caught_up(key, result),
             Done::CursorsMoved { moves, result } => self.on_cursors_moved(moves, result),
             Done::HeadsFound { result } => self.on_heads_found(result),
+            Done::Inbox(done) => self.on_inbox_done(done),
+            Done::Shown { key, user, result } => {
+                self.on_looked_up(key, result, |state, ()| state.shown = Some(user));
+            }
             Done::Answered => {}
         }
     }
@@ -103,6 +116,7 @@ impl Shard {
         self.on_looked_up(key, result, |state, (record, head)| {
             state.on_loaded(key, record, head, &queues);
         });
+        self.on_inbox_record(key);
     }
 
     /// A look-up is over: go on with the commands that waited for it, or fail them.
@@ -205,6 +219,7 @@ impl Shard {
                 &LinkPush::Deliver { channel: key, epoch, first: first.offset, pushes },
             );
             self.want_beacon(key);
+            self.on_inbox_committed(key, outcome.committed.len());
         }
         match outcome.next {
             Next::Append => self.want_append(key),
@@ -252,7 +267,7 @@ impl Shard {
 }
 
 /// Answers a call; the asker may be gone, and then its retry finds the result.
-pub(super) fn answer(to: tokio::sync::oneshot::Sender<LinkReply>, reply: LinkReply) {
+pub(crate) fn answer(to: tokio::sync::oneshot::Sender<LinkReply>, reply: LinkReply) {
     let _ = to.send(reply);
 }
 
@@ -261,7 +276,7 @@ fn outcome_unknown() -> v1::Error {
     v1::Error::new(ErrorCode::Unavailable, message)
 }
 
-pub(super) fn unavailable(error: &StorageError) -> v1::Error {
+pub(crate) fn unavailable(error: &StorageError) -> v1::Error {
     let message = format!("the store does not answer ({}); try again", error.message);
     v1::Error::new(ErrorCode::Unavailable, message).with_retry_after_ms(500)
 }
@@ -288,7 +303,7 @@ pub(super) fn publication(channel: &str, record: &Record) -> v1::Publication {
 
 /// What a channel's owner has missed.
 #[derive(Debug)]
-pub(super) struct Missed {
+pub(crate) struct Missed {
     head: Option<Head>,
     records: Vec<Record>,
     /// More than `records`: the oldest were not read.

@@ -7,8 +7,8 @@ use std::collections::HashMap;
 use ahash::RandomState;
 use sterna_proto::{ChannelKey, Position, UserId};
 
-use crate::link::LinkPush;
 use crate::link::ports::{LinkId, LinkPorts, NoRoom};
+use crate::link::{Audience, LinkPush};
 
 /// Debts of one spreader towards its links.
 #[derive(Debug)]
@@ -167,6 +167,8 @@ impl Debts {
                 }
             }
             LinkPush::Moved { .. } => self.owe_moved(place.0, place.1),
+            // Whoever looks at the inbox says so again, and is told to look.
+            LinkPush::Event { audience: Audience::Inbox, .. } => self.owe_moved(place.0, place.1),
             LinkPush::Event { .. } => {}
         }
     }

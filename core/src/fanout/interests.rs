@@ -266,4 +266,22 @@ mod tests {
         interests.pay_debts();
         assert!(matches!(received(&mut receiver, 1).await[0], LinkPush::Moved { .. }));
     }
+
+    #[tokio::test]
+    async fn word_of_a_touch_that_is_lost_makes_whoever_looks_look_again() {
+        let ports = Arc::new(LinkPorts::default());
+        let interests = Interests::new(ports.clone(), &QueueLimits::default());
+        let (link, mut receiver) = ports.open(1, 1 << 20);
+        let inbox = UserId::new("alice").unwrap().inbox_key();
+        interests.add(inbox, link, false);
+        let touched = v1::push::Event::InboxTouched(v1::InboxTouched::default());
+        let push = crate::push::EncodedPush::new(touched);
+        for _ in 0..3 {
+            let (audience, push) = (Audience::Inbox, push.clone());
+            interests.spread(&LinkPush::Event { channel: inbox, audience, push });
+        }
+        assert!(matches!(received(&mut receiver, 1).await[0], LinkPush::Event { .. }));
+        interests.pay_debts();
+        assert!(matches!(received(&mut receiver, 1).await[0], LinkPush::Moved { .. }));
+    }
 }

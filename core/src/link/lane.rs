@@ -376,7 +376,7 @@ fn repeatable(asked: Asked) -> Option<Asked> {
         Verb::Publish(publish) => publish.client_seq == 0,
         Verb::CreateChannel(_) | Verb::SetMember(_) | Verb::RemoveMember(_) => true,
         // Nobody waits for the answer, and who has left must not come back by it.
-        Verb::Attach { .. } if asked.reply.is_closed() => return None,
+        verb if verb.interest().is_some() && asked.reply.is_closed() => return None,
         _ => false,
     };
     if !unsafe_twice {

@@ -45,6 +45,14 @@ pub struct LinkCommand {
     pub verb: Verb,
 }
 
+impl LinkCommand {
+    /// A command to the owner of the caller's inbox.
+    pub fn of_inbox(caller: Arc<Caller>, verb: Verb) -> Self {
+        let key = caller.identity.user.inbox_key();
+        Self { caller, channel: ChannelId::inbox(), key, hops: 0, verb }
+    }
+}
+
 /// On whose behalf a command comes; the same for all commands of a session.
 #[derive(Debug, Clone)]
 pub struct Caller {
@@ -98,6 +106,27 @@ pub enum Verb {
         state: v1::PresenceState,
         turn: u64,
     },
+    /// What is new in the caller's inbox; with `live`, register this link's interest in it.
+    Sync(v1::Sync),
+    ChangeInbox(v1::ChangeInbox),
+    /// Between owners: there is something new for the caller in a channel, and a mark follows.
+    Touch(ChannelId),
+}
+
+impl Verb {
+    /// Whether it is about the caller's inbox, and goes to its owner.
+    pub fn is_of_inbox(&self) -> bool {
+        matches!(self, Self::Sync(_) | Self::ChangeInbox(_) | Self::Touch(_))
+    }
+
+    /// Whether it registers an interest of the link, and one in receipts.
+    pub(crate) fn interest(&self) -> Option<bool> {
+        match self {
+            Self::Attach { subscribe, .. } => Some(subscribe.receipts),
+            Self::Sync(sync) => sync.live.then_some(false),
+            _ => None,
+        }
+    }
 }
 
 /// The answer to a command: the reply as the client will see it, or an error.
@@ -212,6 +241,8 @@ pub enum Audience {
     EphemeralFrom(SessionId),
     Presence,
     Receipts,
+    /// Whoever looks at the inbox that the channel's key stands for.
+    Inbox,
 }
 
 /// The upward direction.

@@ -27,7 +27,7 @@ use crate::link::memory::MemoryLink;
 use crate::link::peer::Peer;
 use crate::link::ports::{LinkId, LinkPorts, LinkReceiver};
 use crate::link::turns::{Turn, Turns, out_of_turn};
-use crate::link::{Answered, Calling, Link, LinkCommand, Verb};
+use crate::link::{Answered, Calling, Link, LinkCommand};
 use crate::vitals::{Observed, Vitals};
 
 /// Nodes that pass a command on before it is carried out where it is: rosters that differ could
@@ -294,7 +294,7 @@ impl Router {
         let routing = self.routing();
         match self.next_hop(&routing, &command) {
             Hop::Local(shards) => {
-                if let (Some(link), Verb::Attach { .. }) = (link, &command.verb) {
+                if let (Some(link), Some(_)) = (link, command.verb.interest()) {
                     // It was passed on before, perhaps.
                     self.interests.remove(command.key, link);
                 }
@@ -416,8 +416,8 @@ impl Router {
         mut command: LinkCommand,
         room: OwnedSemaphorePermit,
     ) -> Calling {
-        if let (Some(link), Verb::Attach { subscribe, .. }) = (link, &command.verb) {
-            self.interests.add(command.key, link, subscribe.receipts);
+        if let (Some(link), Some(receipts)) = (link, command.verb.interest()) {
+            self.interests.add(command.key, link, receipts);
         }
         command.hops += 1;
         let span = crate::link::memory::span_of(&command.verb);

@@ -50,11 +50,18 @@ pub fn call(id: u64, command: &LinkCommand) -> wire::Frame {
         Verb::SetPresence { state, turn } => {
             Wire::SetPresence(wire::SetPresence { state: state.into(), turn })
         }
+        Verb::Sync(sync) => Wire::Sync(sync),
+        Verb::ChangeInbox(change) => Wire::ChangeInbox(change),
+        Verb::Touch(channel) => Wire::Touch(wire::Touch { channel: channel.to_string() }),
+    };
+    let channel = match command.verb.is_of_inbox() {
+        true => String::new(),
+        false => command.channel.to_string(),
     };
     frame(Body::Call(wire::Call {
         id,
         caller: Some(caller(&command.caller)),
-        channel: command.channel.to_string(),
+        channel,
         hops: command.hops,
         verb: Some(verb),
     }))
@@ -82,6 +89,7 @@ pub fn command(call: wire::Call) -> Result<LinkCommand, v1::Error> {
     use wire::call::Verb as Wire;
     let bad = |what: &str| v1::Error::new(ErrorCode::BadRequest, what);
     let caller = call.caller.ok_or_else(|| bad("a call without a caller"))?;
+    let named = |name: &str| ChannelId::new(name).map_err(|error| bad(&error.to_string()));
     let verb = match call.verb {
         Some(Wire::Publish(publish)) => Verb::Publish(publish),
         Some(Wire::Attach(attach)) => {
@@ -100,20 +108,21 @@ pub fn command(call: wire::Call) -> Result<LinkCommand, v1::Error> {
         Some(Wire::Members(query)) => Verb::Members(query),
         Some(Wire::Info(_)) => Verb::Info,
         Some(Wire::SetPresence(set)) => Verb::SetPresence { state: set.state(), turn: set.turn },
+        Some(Wire::Sync(sync)) => Verb::Sync(sync),
+        Some(Wire::ChangeInbox(change)) => Verb::ChangeInbox(change),
+        Some(Wire::Touch(touch)) => Verb::Touch(named(&touch.channel)?),
         None => return Err(bad("this node does not know the command; it may be older")),
     };
-    let channel = ChannelId::new(&call.channel).map_err(|error| bad(&error.to_string()))?;
     let client_id = ClientId::new(&caller.client_id).map_err(|error| bad(&error.to_string()))?;
     let session = session(&caller.session).ok_or_else(|| bad("a session id has 16 bytes"))?;
     let edge = Incarnation(caller.edge);
     let identity = Arc::new(identity(caller).map_err(bad)?);
-    Ok(LinkCommand {
-        caller: Arc::new(Caller::new(identity, client_id, session, edge)),
-        key: channel.key(),
-        channel,
-        hops: call.hops,
-        verb,
-    })
+    let caller = Arc::new(Caller::new(identity, client_id, session, edge));
+    if verb.is_of_inbox() {
+        return Ok(LinkCommand { hops: call.hops, ..LinkCommand::of_inbox(caller, verb) });
+    }
+    let channel = named(&call.channel)?;
+    Ok(LinkCommand { caller, key: channel.key(), channel, hops: call.hops, verb })
 }
 
 fn identity(caller: wire::Caller) -> Result<Identity, &'static str> {
@@ -171,6 +180,7 @@ pub fn push(push: &LinkPush, out: &mut Vec<wire::Frame>) {
                 }
                 Audience::Presence => Wire::Presence(true),
                 Audience::Receipts => Wire::Receipts(true),
+                Audience::Inbox => Wire::Inbox(true),
             };
             let frame = push.encoded(Encoding::Protobuf);
             Body::Event(wire::Event { channel, audience: Some(audience), frame })
@@ -234,6 +244,7 @@ pub fn link_push(body: Body) -> Result<Option<LinkPush>, BadFrame> {
                 ),
                 Some(Wire::Presence(_)) => Audience::Presence,
                 Some(Wire::Receipts(_)) => Audience::Receipts,
+                Some(Wire::Inbox(_)) => Audience::Inbox,
                 None => return Ok(None),
             };
             let channel = key(&event.channel)?;

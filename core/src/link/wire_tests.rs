@@ -50,9 +50,16 @@ fn every_command_survives_the_way() {
         Verb::Members(v1::MembersQuery { limit: 2, ..Default::default() }),
         Verb::Info,
         Verb::SetPresence { state: v1::PresenceState::Roaming, turn: 8 },
+        Verb::Sync(v1::Sync { limit: 3, live: true, ..Default::default() }),
+        Verb::ChangeInbox(v1::ChangeInbox { muted: Some(false), ..Default::default() }),
+        Verb::Touch(ChannelId::new("room:2").unwrap()),
     ];
     for verb in verbs {
-        let sent = command_of(verb);
+        let of_inbox = verb.is_of_inbox();
+        let mut sent = command_of(verb);
+        if of_inbox {
+            sent = LinkCommand { hops: 1, ..LinkCommand::of_inbox(sent.caller, sent.verb) };
+        }
         let Body::Call(received) = through(&call(11, &sent)) else { panic!("a call") };
         assert_eq!(received.id, 11);
         let received = command(received).unwrap();

@@ -51,6 +51,8 @@ impl Session {
                 self.fail(id, ErrorCode::BadRequest, "a token is refreshed by the edge");
             }
             Command::Publish(publish) => self.publish(id, publish, now),
+            Command::Sync(sync) => self.sync(id, sync, now),
+            Command::ChangeInbox(change) => self.change_inbox(id, change),
             other => self.forward(id, other),
         }
         Ok(())
@@ -168,7 +170,7 @@ fn out_of_turn() -> v1::Error {
     v1::Error::new(ErrorCode::Busy, message).with_retry_after_ms(100)
 }
 
-fn rate_limited(wait: std::time::Duration) -> v1::Error {
+pub(super) fn rate_limited(wait: std::time::Duration) -> v1::Error {
     metrics::counter!("sterna_core_rate_limited_total").increment(1);
     v1::Error::new(ErrorCode::RateLimited, "too many commands of this kind; slow down")
         .with_retry_after_ms(millis(wait).max(1))

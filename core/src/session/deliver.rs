@@ -56,11 +56,15 @@ impl Session {
         if self.close_reason().is_some() {
             return;
         }
+        if *audience == Audience::Inbox {
+            return self.handle_touched(key, push);
+        }
         let Some(subscription) = self.subscriptions.get(&key) else { return };
         let (wanted, lane) = match audience {
             Audience::EphemeralFrom(session) => (*session != self.id(), self.ephemeral_lane(push)),
             Audience::Presence => (subscription.presence, subscription.lane()),
             Audience::Receipts => (subscription.receipts, subscription.lane()),
+            Audience::Inbox => (false, subscription.lane()),
         };
         if wanted {
             // Dropped and counted when there is no room: newest wins, and a list can be asked for.
@@ -124,7 +128,7 @@ impl Session {
 }
 
 /// What a newer event replaces.
-fn event_key(push: &SharedPush) -> u64 {
+pub(super) fn event_key(push: &SharedPush) -> u64 {
     let hasher = ahash::RandomState::with_seeds(1, 2, 3, 4);
     let Some(v1::frame::Body::Push(v1::Push { event: Some(event) })) = &push.frame().body else {
         return 0;
@@ -135,6 +139,7 @@ fn event_key(push: &SharedPush) -> u64 {
             hasher.hash_one((1u8, &p.channel, p.member.as_ref().map(|m| &m.user)))
         }
         v1::push::Event::Receipt(r) => hasher.hash_one((2u8, &r.channel, &r.user)),
+        v1::push::Event::InboxTouched(t) => hasher.hash_one((3u8, &t.channel)),
         _ => 0,
     }
 }

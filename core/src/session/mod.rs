@@ -10,6 +10,7 @@ use crate::push::SharedPush;
 mod commands;
 mod deliver;
 pub mod directory;
+mod inbox;
 pub mod outbox;
 mod pages;
 mod presence;

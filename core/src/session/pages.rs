@@ -21,6 +21,7 @@ pub(super) enum ReplyTo {
 pub(super) enum PageCommand {
     Attach(ReplyTo, v1::Subscribe),
     History(u32, v1::History),
+    Sync(u32, v1::Sync),
 }
 
 impl Session {
@@ -38,6 +39,7 @@ impl Session {
             match self.waiting_pages.pop_front() {
                 Some(PageCommand::Attach(reply_to, subscribe)) => self.attach(reply_to, subscribe),
                 Some(PageCommand::History(id, history)) => self.start_history(id, history),
+                Some(PageCommand::Sync(id, sync)) => self.start_sync(id, sync),
                 None => break,
             }
         }

@@ -13,6 +13,9 @@ impl Session {
         if self.close_reason().is_some() {
             return;
         }
+        if self.watched_inbox() == Some(key) {
+            return self.rewatch();
+        }
         let Some(subscription) = self.subscriptions.get(&key) else { return };
         let channel = subscription.channel.clone();
         let subscribe = v1::Subscribe {
@@ -33,6 +36,7 @@ impl Session {
 
     /// Tries again where nobody has answered.
     pub fn retry_reattach(&mut self) {
+        self.retry_rewatch();
         for key in std::mem::take(&mut self.unattached) {
             self.handle_moved(key);
         }

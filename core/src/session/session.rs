@@ -17,6 +17,7 @@ use crate::limit::TokenBucket;
 use crate::link::{Caller, LinkCommand, LinkReply, Verb};
 use crate::order::OrderGate;
 use crate::push::SharedPush;
+use crate::session::inbox::InboxWatch;
 use crate::session::outbox::{Class, Outbox};
 use crate::session::pages::{PageCommand, ReplyTo};
 use crate::session::presence::OwnPresence;
@@ -66,6 +67,8 @@ pub(super) enum Call {
     Reattach {
         channel: ChannelId,
     },
+    /// The same of the user's inbox.
+    Rewatch,
 }
 
 #[derive(Debug)]
@@ -88,6 +91,8 @@ pub struct Session {
     pub(super) publish_rate: TokenBucket,
     pub(super) command_rate: TokenBucket,
     pub(super) ephemeral_rate: TokenBucket,
+    pub(super) sync_rate: TokenBucket,
+    pub(super) inbox: InboxWatch,
     close: Option<CloseReason>,
     pub(super) forget: bool,
     pub(super) presence: OwnPresence,
@@ -124,6 +129,8 @@ impl Session {
             publish_rate: TokenBucket::new(rates.publish, now),
             command_rate: TokenBucket::new(rates.command, now),
             ephemeral_rate: TokenBucket::new(rates.ephemeral, now),
+            sync_rate: TokenBucket::new(rates.sync, now),
+            inbox: InboxWatch::No,
             close: None,
             forget: false,
             presence: OwnPresence::default(),
@@ -260,6 +267,7 @@ impl Session {
                 self.handle_attached(token, reply_to, &channel, reply);
             }
             Some(Call::Reattach { channel }) => self.handle_reattached(&channel, reply),
+            Some(Call::Rewatch) => self.handle_rewatched(reply),
             None => {}
         }
         self.start_pages();
@@ -299,9 +307,9 @@ impl Session {
         &self.ticket
     }
 
-    /// Channels that the session is subscribed to.
+    /// Channels that the session is subscribed to, and the inbox that it looks at.
     pub fn channels(&self) -> impl Iterator<Item = ChannelKey> {
-        self.subscriptions.keys().copied()
+        self.subscriptions.keys().copied().chain(self.watched_inbox())
     }
 
     /// A command to the owner of `channel` on behalf of this session.
@@ -348,11 +356,15 @@ impl Session {
     }
 
     pub(super) fn call(&mut self, call: Call, channel: ChannelId, verb: Verb) -> CallToken {
+        let key = channel.key();
+        let command = self.command(channel, key, verb);
+        self.start_call(call, command)
+    }
+
+    pub(super) fn start_call(&mut self, call: Call, command: LinkCommand) -> CallToken {
         let token = self.next_token;
         self.next_token = self.next_token.wrapping_add(1);
         self.calls.insert(token, call);
-        let key = channel.key();
-        let command = self.command(channel, key, verb);
         self.effects.push_back(Effect::Call { token, command });
         token
     }

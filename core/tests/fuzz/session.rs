@@ -355,7 +355,7 @@ fn identity(pattern: &str) -> Identity {
 fn config() -> CoreConfig {
     let often = Rate { per_second: 1_000_000, burst: 1_000_000 };
     let mut config = CoreConfig::embedded(NodeId::new("fuzz").unwrap(), v1::Durability::Memory);
-    config.rates = Rates { publish: often, command: often, ephemeral: often };
+    config.rates = Rates { publish: often, command: often, ephemeral: often, sync: often };
     config.queues = QueueLimits {
         outbox_frames: OUTBOX_FRAMES,
         outbox_bytes: OUTBOX_BYTES,
@@ -371,7 +371,7 @@ fn config() -> CoreConfig {
 fn other_command(channel: u8, script: &mut Script<'_>) -> command::Verb {
     let channel = if script.below(8) == 0 { "no channel".to_owned() } else { name(channel) };
     let offset = script.number();
-    match script.below(9) {
+    match script.below(11) {
         0 | 1 => command::Verb::Publish(v1::Publish {
             channel,
             client_seq: offset,
@@ -384,6 +384,12 @@ fn other_command(channel: u8, script: &mut Script<'_>) -> command::Verb {
         4 => command::Verb::MarkRead(v1::MarkRead { channel, offset }),
         5 => command::Verb::Presence(v1::PresenceQuery { channel }),
         6 => command::Verb::Ping(v1::Ping { client_time_ms: offset }),
+        8 => command::Verb::Sync(v1::Sync {
+            since: script.flag().then_some(v1::InboxPosition { pts: offset, looked_ms: 0 }),
+            limit: 1,
+            live: script.flag(),
+        }),
+        9 => command::Verb::ChangeInbox(v1::ChangeInbox { channel, ..Default::default() }),
         7 => command::Verb::Members(v1::MembersQuery { channel, ..Default::default() }),
         _ => command::Verb::RemoveMember(v1::RemoveMember { channel, user: "x".into() }),
     }

@@ -67,7 +67,7 @@ pub struct Call {
     /// How many nodes have passed it on.
     #[prost(uint32, tag = "4")]
     pub hops: u32,
-    #[prost(oneof = "call::Verb", tags = "10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21")]
+    #[prost(oneof = "call::Verb", tags = "10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24")]
     pub verb: ::core::option::Option<call::Verb>,
 }
 /// Nested message and enum types in `Call`.
@@ -98,6 +98,13 @@ pub mod call {
         Info(super::Info),
         #[prost(message, tag = "21")]
         SetPresence(super::SetPresence),
+        /// About the caller's inbox: the call's channel is empty, its slot is the inbox's.
+        #[prost(message, tag = "22")]
+        Sync(super::super::super::v1::Sync),
+        #[prost(message, tag = "23")]
+        ChangeInbox(super::super::super::v1::ChangeInbox),
+        #[prost(message, tag = "24")]
+        Touch(super::Touch),
     }
 }
 /// On whose behalf. The edge has checked the access token; the owner checks what it permits.
@@ -153,6 +160,12 @@ pub struct SetPresence {
     #[prost(uint64, tag = "2")]
     pub turn: u64,
 }
+/// There is something new for the caller in this channel; the mark in the inbox follows.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Touch {
+    #[prost(string, tag = "1")]
+    pub channel: ::prost::alloc::string::String,
+}
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Answer {
     /// Of the call.
@@ -189,7 +202,7 @@ pub struct Event {
     pub channel: ::prost::bytes::Bytes,
     #[prost(bytes = "bytes", tag = "5")]
     pub frame: ::prost::bytes::Bytes,
-    #[prost(oneof = "event::Audience", tags = "2, 3, 4")]
+    #[prost(oneof = "event::Audience", tags = "2, 3, 4, 6")]
     pub audience: ::core::option::Option<event::Audience>,
 }
 /// Nested message and enum types in `Event`.
@@ -203,6 +216,9 @@ pub mod event {
         Presence(bool),
         #[prost(bool, tag = "4")]
         Receipts(bool),
+        /// Whoever looks at the inbox, which `channel` is the key of.
+        #[prost(bool, tag = "6")]
+        Inbox(bool),
     }
 }
 /// Where a channel ends.

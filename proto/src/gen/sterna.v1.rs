@@ -22,7 +22,7 @@ pub mod frame {
 pub struct Command {
     #[prost(uint32, tag = "1")]
     pub id: u32,
-    #[prost(oneof = "command::Verb", tags = "2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17")]
+    #[prost(oneof = "command::Verb", tags = "2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19")]
     pub verb: ::core::option::Option<command::Verb>,
 }
 /// Nested message and enum types in `Command`.
@@ -61,13 +61,17 @@ pub mod command {
         Members(super::MembersQuery),
         #[prost(message, tag = "17")]
         Goodbye(super::Goodbye),
+        #[prost(message, tag = "18")]
+        Sync(super::Sync),
+        #[prost(message, tag = "19")]
+        ChangeInbox(super::ChangeInbox),
     }
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Reply {
     #[prost(uint32, tag = "1")]
     pub id: u32,
-    #[prost(oneof = "reply::Result", tags = "2, 3, 4, 5, 6, 7, 8, 9, 10, 11")]
+    #[prost(oneof = "reply::Result", tags = "2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12")]
     pub result: ::core::option::Option<reply::Result>,
 }
 /// Nested message and enum types in `Reply`.
@@ -94,12 +98,14 @@ pub mod reply {
         Channel(super::ChannelInfo),
         #[prost(message, tag = "11")]
         Members(super::MemberList),
+        #[prost(message, tag = "12")]
+        Inbox(super::Inbox),
     }
 }
 /// What the server says unasked.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Push {
-    #[prost(oneof = "push::Event", tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10")]
+    #[prost(oneof = "push::Event", tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11")]
     pub event: ::core::option::Option<push::Event>,
 }
 /// Nested message and enum types in `Push`.
@@ -127,6 +133,8 @@ pub mod push {
         /// The outcome of one subscription of the Hello.
         #[prost(message, tag = "10")]
         Subscribed(super::Subscribed),
+        #[prost(message, tag = "11")]
+        InboxTouched(super::InboxTouched),
     }
 }
 /// The first frame of every connection.
@@ -577,6 +585,106 @@ pub struct MemberList {
     pub members: ::prost::alloc::vec::Vec<Member>,
     #[prost(bool, tag = "3")]
     pub more: bool,
+}
+/// What has changed for the user since an earlier Sync, in all channels that he is a member of:
+/// pointers, not publications. Answered by an Inbox.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Sync {
+    /// From the last Inbox; absent: everything.
+    #[prost(message, optional, tag = "1")]
+    pub since: ::core::option::Option<InboxPosition>,
+    /// Most entries that the reply takes from the user's marks; 0 and values above the server's limit
+    /// mean that limit.
+    #[prost(uint32, tag = "2")]
+    pub limit: u32,
+    /// From now on, until this connection ends: an InboxTouched when there is something new in a
+    /// channel that the session is not subscribed to.
+    #[prost(bool, tag = "3")]
+    pub live: bool,
+}
+/// A place in a user's inbox, to be kept and given back as it came.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct InboxPosition {
+    /// Only goes up, may skip.
+    #[prost(uint64, tag = "1")]
+    pub pts: u64,
+    /// Channels that nobody marks for the user were looked at up to this server time.
+    #[prost(uint64, tag = "2")]
+    pub looked_ms: u64,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Inbox {
+    /// The latest mark last. Each stands for all that has happened in its channel, and may come again.
+    #[prost(message, repeated, tag = "1")]
+    pub entries: ::prost::alloc::vec::Vec<InboxEntry>,
+    #[prost(message, optional, tag = "2")]
+    pub position: ::core::option::Option<InboxPosition>,
+    /// Ask again with since = position.
+    #[prost(bool, tag = "3")]
+    pub more: bool,
+    /// `since` belongs to an inbox that is no more (a backup was put back): forget all entries; these
+    /// are the first of all.
+    #[prost(bool, tag = "4")]
+    pub start_over: bool,
+}
+/// One channel, as a list of chats shows it.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct InboxEntry {
+    #[prost(string, tag = "1")]
+    pub channel: ::prost::alloc::string::String,
+    #[prost(enumeration = "ChannelKind", tag = "2")]
+    pub kind: i32,
+    #[prost(uint32, tag = "3")]
+    pub epoch: u32,
+    #[prost(uint64, tag = "4")]
+    pub head_offset: u64,
+    /// Server time of the newest publication; 0 while there is none.
+    #[prost(uint64, tag = "5")]
+    pub last_ts_ms: u64,
+    /// How far the user has read, on any device.
+    #[prost(uint64, tag = "6")]
+    pub read_offset: u64,
+    /// Publications after that which the user has not deleted. Edits, recalls and reactions count:
+    /// they have offsets of their own.
+    #[prost(uint64, tag = "7")]
+    pub unread: u64,
+    #[prost(bool, tag = "8")]
+    pub muted: bool,
+    #[prost(bool, tag = "9")]
+    pub pinned: bool,
+    /// The user has deleted, for himself, what lies before this offset.
+    #[prost(uint64, tag = "10")]
+    pub deleted_before: u64,
+    /// Taken out of the inbox by the user; something new brings it back.
+    #[prost(bool, tag = "11")]
+    pub removed: bool,
+    /// The user is no member any more; nothing more is said than the name.
+    #[prost(bool, tag = "12")]
+    pub left: bool,
+}
+/// Changes how a channel stands in the user's inbox; what is not named stays. The user's other
+/// devices hear of it as of something new.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ChangeInbox {
+    #[prost(string, tag = "1")]
+    pub channel: ::prost::alloc::string::String,
+    #[prost(bool, optional, tag = "2")]
+    pub muted: ::core::option::Option<bool>,
+    #[prost(bool, optional, tag = "3")]
+    pub pinned: ::core::option::Option<bool>,
+    /// Only moves forward.
+    #[prost(uint64, tag = "4")]
+    pub deleted_before: u64,
+    /// Take the channel out: all that is there is deleted for the user, and it is not pinned.
+    #[prost(bool, tag = "5")]
+    pub remove: bool,
+}
+/// There is something new for the user; a hint, merged per channel for some seconds.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct InboxTouched {
+    /// Empty: in which channel is not known.
+    #[prost(string, tag = "1")]
+    pub channel: ::prost::alloc::string::String,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Error {

@@ -110,6 +110,170 @@ impl<'de> serde::Deserialize<'de> for Ack {
         deserializer.deserialize_struct("sterna.v1.Ack", FIELDS, GeneratedVisitor)
     }
 }
+impl serde::Serialize for ChangeInbox {
+    #[allow(deprecated)]
+    fn serialize<S>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error>
+    where
+        S: serde::Serializer,
+    {
+        use serde::ser::SerializeStruct;
+        let mut len = 0;
+        if !self.channel.is_empty() {
+            len += 1;
+        }
+        if self.muted.is_some() {
+            len += 1;
+        }
+        if self.pinned.is_some() {
+            len += 1;
+        }
+        if self.deleted_before != 0 {
+            len += 1;
+        }
+        if self.remove {
+            len += 1;
+        }
+        let mut struct_ser = serializer.serialize_struct("sterna.v1.ChangeInbox", len)?;
+        if !self.channel.is_empty() {
+            struct_ser.serialize_field("channel", &self.channel)?;
+        }
+        if let Some(v) = self.muted.as_ref() {
+            struct_ser.serialize_field("muted", v)?;
+        }
+        if let Some(v) = self.pinned.as_ref() {
+            struct_ser.serialize_field("pinned", v)?;
+        }
+        if self.deleted_before != 0 {
+            #[allow(clippy::needless_borrow)]
+            #[allow(clippy::needless_borrows_for_generic_args)]
+            struct_ser.serialize_field("deletedBefore", ToString::to_string(&self.deleted_before).as_str())?;
+        }
+        if self.remove {
+            struct_ser.serialize_field("remove", &self.remove)?;
+        }
+        struct_ser.end()
+    }
+}
+impl<'de> serde::Deserialize<'de> for ChangeInbox {
+    #[allow(deprecated)]
+    fn deserialize<D>(deserializer: D) -> std::result::Result<Self, D::Error>
+    where
+        D: serde::Deserializer<'de>,
+    {
+        const FIELDS: &[&str] = &[
+            "channel",
+            "muted",
+            "pinned",
+            "deleted_before",
+            "deletedBefore",
+            "remove",
+        ];
+
+        #[allow(clippy::enum_variant_names)]
+        enum GeneratedField {
+            Channel,
+            Muted,
+            Pinned,
+            DeletedBefore,
+            Remove,
+        }
+        impl<'de> serde::Deserialize<'de> for GeneratedField {
+            fn deserialize<D>(deserializer: D) -> std::result::Result<GeneratedField, D::Error>
+            where
+                D: serde::Deserializer<'de>,
+            {
+                struct GeneratedVisitor;
+
+                impl serde::de::Visitor<'_> for GeneratedVisitor {
+                    type Value = GeneratedField;
+
+                    fn expecting(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                        write!(formatter, "expected one of: {:?}", &FIELDS)
+                    }
+
+                    #[allow(unused_variables)]
+                    fn visit_str<E>(self, value: &str) -> std::result::Result<GeneratedField, E>
+                    where
+                        E: serde::de::Error,
+                    {
+                        match value {
+                            "channel" => Ok(GeneratedField::Channel),
+                            "muted" => Ok(GeneratedField::Muted),
+                            "pinned" => Ok(GeneratedField::Pinned),
+                            "deletedBefore" | "deleted_before" => Ok(GeneratedField::DeletedBefore),
+                            "remove" => Ok(GeneratedField::Remove),
+                            _ => Err(serde::de::Error::unknown_field(value, FIELDS)),
+                        }
+                    }
+                }
+                deserializer.deserialize_identifier(GeneratedVisitor)
+            }
+        }
+        struct GeneratedVisitor;
+        impl<'de> serde::de::Visitor<'de> for GeneratedVisitor {
+            type Value = ChangeInbox;
+
+            fn expecting(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                formatter.write_str("struct sterna.v1.ChangeInbox")
+            }
+
+            fn visit_map<V>(self, mut map_: V) -> std::result::Result<ChangeInbox, V::Error>
+                where
+                    V: serde::de::MapAccess<'de>,
+            {
+                let mut channel__ = None;
+                let mut muted__ = None;
+                let mut pinned__ = None;
+                let mut deleted_before__ = None;
+                let mut remove__ = None;
+                while let Some(k) = map_.next_key()? {
+                    match k {
+                        GeneratedField::Channel => {
+                            if channel__.is_some() {
+                                return Err(serde::de::Error::duplicate_field("channel"));
+                            }
+                            channel__ = Some(map_.next_value()?);
+                        }
+                        GeneratedField::Muted => {
+                            if muted__.is_some() {
+                                return Err(serde::de::Error::duplicate_field("muted"));
+                            }
+                            muted__ = map_.next_value()?;
+                        }
+                        GeneratedField::Pinned => {
+                            if pinned__.is_some() {
+                                return Err(serde::de::Error::duplicate_field("pinned"));
+                            }
+                            pinned__ = map_.next_value()?;
+                        }
+                        GeneratedField::DeletedBefore => {
+                            if deleted_before__.is_some() {
+                                return Err(serde::de::Error::duplicate_field("deletedBefore"));
+                            }
+                            deleted_before__ = 
+                                Some(map_.next_value::<::pbjson::private::NumberDeserialize<_>>()?.0)
+                            ;
+                        }
+                        GeneratedField::Remove => {
+                            if remove__.is_some() {
+                                return Err(serde::de::Error::duplicate_field("remove"));
+                            }
+                            remove__ = Some(map_.next_value()?);
+                        }
+                    }
+                }
+                Ok(ChangeInbox {
+                    channel: channel__.unwrap_or_default(),
+                    muted: muted__,
+                    pinned: pinned__,
+                    deleted_before: deleted_before__.unwrap_or_default(),
+                    remove: remove__.unwrap_or_default(),
+                })
+            }
+        }
+        deserializer.deserialize_struct("sterna.v1.ChangeInbox", FIELDS, GeneratedVisitor)
+    }
+}
 impl serde::Serialize for ChannelAccess {
     #[allow(deprecated)]
     fn serialize<S>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error>
@@ -559,6 +723,12 @@ impl serde::Serialize for Command {
                 command::Verb::Goodbye(v) => {
                     struct_ser.serialize_field("goodbye", v)?;
                 }
+                command::Verb::Sync(v) => {
+                    struct_ser.serialize_field("sync", v)?;
+                }
+                command::Verb::ChangeInbox(v) => {
+                    struct_ser.serialize_field("changeInbox", v)?;
+                }
             }
         }
         struct_ser.end()
@@ -592,6 +762,9 @@ impl<'de> serde::Deserialize<'de> for Command {
             "removeMember",
             "members",
             "goodbye",
+            "sync",
+            "change_inbox",
+            "changeInbox",
         ];
 
         #[allow(clippy::enum_variant_names)]
@@ -613,6 +786,8 @@ impl<'de> serde::Deserialize<'de> for Command {
             RemoveMember,
             Members,
             Goodbye,
+            Sync,
+            ChangeInbox,
         }
         impl<'de> serde::Deserialize<'de> for GeneratedField {
             fn deserialize<D>(deserializer: D) -> std::result::Result<GeneratedField, D::Error>
@@ -651,6 +826,8 @@ impl<'de> serde::Deserialize<'de> for Command {
                             "removeMember" | "remove_member" => Ok(GeneratedField::RemoveMember),
                             "members" => Ok(GeneratedField::Members),
                             "goodbye" => Ok(GeneratedField::Goodbye),
+                            "sync" => Ok(GeneratedField::Sync),
+                            "changeInbox" | "change_inbox" => Ok(GeneratedField::ChangeInbox),
                             _ => Err(serde::de::Error::unknown_field(value, FIELDS)),
                         }
                     }
@@ -792,6 +969,20 @@ impl<'de> serde::Deserialize<'de> for Command {
                                 return Err(serde::de::Error::duplicate_field("goodbye"));
                             }
                             verb__ = map_.next_value::<::std::option::Option<_>>()?.map(command::Verb::Goodbye)
+;
+                        }
+                        GeneratedField::Sync => {
+                            if verb__.is_some() {
+                                return Err(serde::de::Error::duplicate_field("sync"));
+                            }
+                            verb__ = map_.next_value::<::std::option::Option<_>>()?.map(command::Verb::Sync)
+;
+                        }
+                        GeneratedField::ChangeInbox => {
+                            if verb__.is_some() {
+                                return Err(serde::de::Error::duplicate_field("changeInbox"));
+                            }
+                            verb__ = map_.next_value::<::std::option::Option<_>>()?.map(command::Verb::ChangeInbox)
 ;
                         }
                     }
@@ -2649,6 +2840,664 @@ impl<'de> serde::Deserialize<'de> for HistoryPage {
             }
         }
         deserializer.deserialize_struct("sterna.v1.HistoryPage", FIELDS, GeneratedVisitor)
+    }
+}
+impl serde::Serialize for Inbox {
+    #[allow(deprecated)]
+    fn serialize<S>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error>
+    where
+        S: serde::Serializer,
+    {
+        use serde::ser::SerializeStruct;
+        let mut len = 0;
+        if !self.entries.is_empty() {
+            len += 1;
+        }
+        if self.position.is_some() {
+            len += 1;
+        }
+        if self.more {
+            len += 1;
+        }
+        if self.start_over {
+            len += 1;
+        }
+        let mut struct_ser = serializer.serialize_struct("sterna.v1.Inbox", len)?;
+        if !self.entries.is_empty() {
+            struct_ser.serialize_field("entries", &self.entries)?;
+        }
+        if let Some(v) = self.position.as_ref() {
+            struct_ser.serialize_field("position", v)?;
+        }
+        if self.more {
+            struct_ser.serialize_field("more", &self.more)?;
+        }
+        if self.start_over {
+            struct_ser.serialize_field("startOver", &self.start_over)?;
+        }
+        struct_ser.end()
+    }
+}
+impl<'de> serde::Deserialize<'de> for Inbox {
+    #[allow(deprecated)]
+    fn deserialize<D>(deserializer: D) -> std::result::Result<Self, D::Error>
+    where
+        D: serde::Deserializer<'de>,
+    {
+        const FIELDS: &[&str] = &[
+            "entries",
+            "position",
+            "more",
+            "start_over",
+            "startOver",
+        ];
+
+        #[allow(clippy::enum_variant_names)]
+        enum GeneratedField {
+            Entries,
+            Position,
+            More,
+            StartOver,
+        }
+        impl<'de> serde::Deserialize<'de> for GeneratedField {
+            fn deserialize<D>(deserializer: D) -> std::result::Result<GeneratedField, D::Error>
+            where
+                D: serde::Deserializer<'de>,
+            {
+                struct GeneratedVisitor;
+
+                impl serde::de::Visitor<'_> for GeneratedVisitor {
+                    type Value = GeneratedField;
+
+                    fn expecting(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                        write!(formatter, "expected one of: {:?}", &FIELDS)
+                    }
+
+                    #[allow(unused_variables)]
+                    fn visit_str<E>(self, value: &str) -> std::result::Result<GeneratedField, E>
+                    where
+                        E: serde::de::Error,
+                    {
+                        match value {
+                            "entries" => Ok(GeneratedField::Entries),
+                            "position" => Ok(GeneratedField::Position),
+                            "more" => Ok(GeneratedField::More),
+                            "startOver" | "start_over" => Ok(GeneratedField::StartOver),
+                            _ => Err(serde::de::Error::unknown_field(value, FIELDS)),
+                        }
+                    }
+                }
+                deserializer.deserialize_identifier(GeneratedVisitor)
+            }
+        }
+        struct GeneratedVisitor;
+        impl<'de> serde::de::Visitor<'de> for GeneratedVisitor {
+            type Value = Inbox;
+
+            fn expecting(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                formatter.write_str("struct sterna.v1.Inbox")
+            }
+
+            fn visit_map<V>(self, mut map_: V) -> std::result::Result<Inbox, V::Error>
+                where
+                    V: serde::de::MapAccess<'de>,
+            {
+                let mut entries__ = None;
+                let mut position__ = None;
+                let mut more__ = None;
+                let mut start_over__ = None;
+                while let Some(k) = map_.next_key()? {
+                    match k {
+                        GeneratedField::Entries => {
+                            if entries__.is_some() {
+                                return Err(serde::de::Error::duplicate_field("entries"));
+                            }
+                            entries__ = Some(map_.next_value()?);
+                        }
+                        GeneratedField::Position => {
+                            if position__.is_some() {
+                                return Err(serde::de::Error::duplicate_field("position"));
+                            }
+                            position__ = map_.next_value()?;
+                        }
+                        GeneratedField::More => {
+                            if more__.is_some() {
+                                return Err(serde::de::Error::duplicate_field("more"));
+                            }
+                            more__ = Some(map_.next_value()?);
+                        }
+                        GeneratedField::StartOver => {
+                            if start_over__.is_some() {
+                                return Err(serde::de::Error::duplicate_field("startOver"));
+                            }
+                            start_over__ = Some(map_.next_value()?);
+                        }
+                    }
+                }
+                Ok(Inbox {
+                    entries: entries__.unwrap_or_default(),
+                    position: position__,
+                    more: more__.unwrap_or_default(),
+                    start_over: start_over__.unwrap_or_default(),
+                })
+            }
+        }
+        deserializer.deserialize_struct("sterna.v1.Inbox", FIELDS, GeneratedVisitor)
+    }
+}
+impl serde::Serialize for InboxEntry {
+    #[allow(deprecated)]
+    fn serialize<S>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error>
+    where
+        S: serde::Serializer,
+    {
+        use serde::ser::SerializeStruct;
+        let mut len = 0;
+        if !self.channel.is_empty() {
+            len += 1;
+        }
+        if self.kind != 0 {
+            len += 1;
+        }
+        if self.epoch != 0 {
+            len += 1;
+        }
+        if self.head_offset != 0 {
+            len += 1;
+        }
+        if self.last_ts_ms != 0 {
+            len += 1;
+        }
+        if self.read_offset != 0 {
+            len += 1;
+        }
+        if self.unread != 0 {
+            len += 1;
+        }
+        if self.muted {
+            len += 1;
+        }
+        if self.pinned {
+            len += 1;
+        }
+        if self.deleted_before != 0 {
+            len += 1;
+        }
+        if self.removed {
+            len += 1;
+        }
+        if self.left {
+            len += 1;
+        }
+        let mut struct_ser = serializer.serialize_struct("sterna.v1.InboxEntry", len)?;
+        if !self.channel.is_empty() {
+            struct_ser.serialize_field("channel", &self.channel)?;
+        }
+        if self.kind != 0 {
+            match ChannelKind::try_from(self.kind) {
+                Ok(v) => struct_ser.serialize_field("kind", &v)?,
+                Err(_) => struct_ser.serialize_field("kind", &self.kind)?,
+            }
+        }
+        if self.epoch != 0 {
+            struct_ser.serialize_field("epoch", &self.epoch)?;
+        }
+        if self.head_offset != 0 {
+            #[allow(clippy::needless_borrow)]
+            #[allow(clippy::needless_borrows_for_generic_args)]
+            struct_ser.serialize_field("headOffset", ToString::to_string(&self.head_offset).as_str())?;
+        }
+        if self.last_ts_ms != 0 {
+            #[allow(clippy::needless_borrow)]
+            #[allow(clippy::needless_borrows_for_generic_args)]
+            struct_ser.serialize_field("lastTsMs", ToString::to_string(&self.last_ts_ms).as_str())?;
+        }
+        if self.read_offset != 0 {
+            #[allow(clippy::needless_borrow)]
+            #[allow(clippy::needless_borrows_for_generic_args)]
+            struct_ser.serialize_field("readOffset", ToString::to_string(&self.read_offset).as_str())?;
+        }
+        if self.unread != 0 {
+            #[allow(clippy::needless_borrow)]
+            #[allow(clippy::needless_borrows_for_generic_args)]
+            struct_ser.serialize_field("unread", ToString::to_string(&self.unread).as_str())?;
+        }
+        if self.muted {
+            struct_ser.serialize_field("muted", &self.muted)?;
+        }
+        if self.pinned {
+            struct_ser.serialize_field("pinned", &self.pinned)?;
+        }
+        if self.deleted_before != 0 {
+            #[allow(clippy::needless_borrow)]
+            #[allow(clippy::needless_borrows_for_generic_args)]
+            struct_ser.serialize_field("deletedBefore", ToString::to_string(&self.deleted_before).as_str())?;
+        }
+        if self.removed {
+            struct_ser.serialize_field("removed", &self.removed)?;
+        }
+        if self.left {
+            struct_ser.serialize_field("left", &self.left)?;
+        }
+        struct_ser.end()
+    }
+}
+impl<'de> serde::Deserialize<'de> for InboxEntry {
+    #[allow(deprecated)]
+    fn deserialize<D>(deserializer: D) -> std::result::Result<Self, D::Error>
+    where
+        D: serde::Deserializer<'de>,
+    {
+        const FIELDS: &[&str] = &[
+            "channel",
+            "kind",
+            "epoch",
+            "head_offset",
+            "headOffset",
+            "last_ts_ms",
+            "lastTsMs",
+            "read_offset",
+            "readOffset",
+            "unread",
+            "muted",
+            "pinned",
+            "deleted_before",
+            "deletedBefore",
+            "removed",
+            "left",
+        ];
+
+        #[allow(clippy::enum_variant_names)]
+        enum GeneratedField {
+            Channel,
+            Kind,
+            Epoch,
+            HeadOffset,
+            LastTsMs,
+            ReadOffset,
+            Unread,
+            Muted,
+            Pinned,
+            DeletedBefore,
+            Removed,
+            Left,
+        }
+        impl<'de> serde::Deserialize<'de> for GeneratedField {
+            fn deserialize<D>(deserializer: D) -> std::result::Result<GeneratedField, D::Error>
+            where
+                D: serde::Deserializer<'de>,
+            {
+                struct GeneratedVisitor;
+
+                impl serde::de::Visitor<'_> for GeneratedVisitor {
+                    type Value = GeneratedField;
+
+                    fn expecting(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                        write!(formatter, "expected one of: {:?}", &FIELDS)
+                    }
+
+                    #[allow(unused_variables)]
+                    fn visit_str<E>(self, value: &str) -> std::result::Result<GeneratedField, E>
+                    where
+                        E: serde::de::Error,
+                    {
+                        match value {
+                            "channel" => Ok(GeneratedField::Channel),
+                            "kind" => Ok(GeneratedField::Kind),
+                            "epoch" => Ok(GeneratedField::Epoch),
+                            "headOffset" | "head_offset" => Ok(GeneratedField::HeadOffset),
+                            "lastTsMs" | "last_ts_ms" => Ok(GeneratedField::LastTsMs),
+                            "readOffset" | "read_offset" => Ok(GeneratedField::ReadOffset),
+                            "unread" => Ok(GeneratedField::Unread),
+                            "muted" => Ok(GeneratedField::Muted),
+                            "pinned" => Ok(GeneratedField::Pinned),
+                            "deletedBefore" | "deleted_before" => Ok(GeneratedField::DeletedBefore),
+                            "removed" => Ok(GeneratedField::Removed),
+                            "left" => Ok(GeneratedField::Left),
+                            _ => Err(serde::de::Error::unknown_field(value, FIELDS)),
+                        }
+                    }
+                }
+                deserializer.deserialize_identifier(GeneratedVisitor)
+            }
+        }
+        struct GeneratedVisitor;
+        impl<'de> serde::de::Visitor<'de> for GeneratedVisitor {
+            type Value = InboxEntry;
+
+            fn expecting(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                formatter.write_str("struct sterna.v1.InboxEntry")
+            }
+
+            fn visit_map<V>(self, mut map_: V) -> std::result::Result<InboxEntry, V::Error>
+                where
+                    V: serde::de::MapAccess<'de>,
+            {
+                let mut channel__ = None;
+                let mut kind__ = None;
+                let mut epoch__ = None;
+                let mut head_offset__ = None;
+                let mut last_ts_ms__ = None;
+                let mut read_offset__ = None;
+                let mut unread__ = None;
+                let mut muted__ = None;
+                let mut pinned__ = None;
+                let mut deleted_before__ = None;
+                let mut removed__ = None;
+                let mut left__ = None;
+                while let Some(k) = map_.next_key()? {
+                    match k {
+                        GeneratedField::Channel => {
+                            if channel__.is_some() {
+                                return Err(serde::de::Error::duplicate_field("channel"));
+                            }
+                            channel__ = Some(map_.next_value()?);
+                        }
+                        GeneratedField::Kind => {
+                            if kind__.is_some() {
+                                return Err(serde::de::Error::duplicate_field("kind"));
+                            }
+                            kind__ = Some(map_.next_value::<ChannelKind>()? as i32);
+                        }
+                        GeneratedField::Epoch => {
+                            if epoch__.is_some() {
+                                return Err(serde::de::Error::duplicate_field("epoch"));
+                            }
+                            epoch__ = 
+                                Some(map_.next_value::<::pbjson::private::NumberDeserialize<_>>()?.0)
+                            ;
+                        }
+                        GeneratedField::HeadOffset => {
+                            if head_offset__.is_some() {
+                                return Err(serde::de::Error::duplicate_field("headOffset"));
+                            }
+                            head_offset__ = 
+                                Some(map_.next_value::<::pbjson::private::NumberDeserialize<_>>()?.0)
+                            ;
+                        }
+                        GeneratedField::LastTsMs => {
+                            if last_ts_ms__.is_some() {
+                                return Err(serde::de::Error::duplicate_field("lastTsMs"));
+                            }
+                            last_ts_ms__ = 
+                                Some(map_.next_value::<::pbjson::private::NumberDeserialize<_>>()?.0)
+                            ;
+                        }
+                        GeneratedField::ReadOffset => {
+                            if read_offset__.is_some() {
+                                return Err(serde::de::Error::duplicate_field("readOffset"));
+                            }
+                            read_offset__ = 
+                                Some(map_.next_value::<::pbjson::private::NumberDeserialize<_>>()?.0)
+                            ;
+                        }
+                        GeneratedField::Unread => {
+                            if unread__.is_some() {
+                                return Err(serde::de::Error::duplicate_field("unread"));
+                            }
+                            unread__ = 
+                                Some(map_.next_value::<::pbjson::private::NumberDeserialize<_>>()?.0)
+                            ;
+                        }
+                        GeneratedField::Muted => {
+                            if muted__.is_some() {
+                                return Err(serde::de::Error::duplicate_field("muted"));
+                            }
+                            muted__ = Some(map_.next_value()?);
+                        }
+                        GeneratedField::Pinned => {
+                            if pinned__.is_some() {
+                                return Err(serde::de::Error::duplicate_field("pinned"));
+                            }
+                            pinned__ = Some(map_.next_value()?);
+                        }
+                        GeneratedField::DeletedBefore => {
+                            if deleted_before__.is_some() {
+                                return Err(serde::de::Error::duplicate_field("deletedBefore"));
+                            }
+                            deleted_before__ = 
+                                Some(map_.next_value::<::pbjson::private::NumberDeserialize<_>>()?.0)
+                            ;
+                        }
+                        GeneratedField::Removed => {
+                            if removed__.is_some() {
+                                return Err(serde::de::Error::duplicate_field("removed"));
+                            }
+                            removed__ = Some(map_.next_value()?);
+                        }
+                        GeneratedField::Left => {
+                            if left__.is_some() {
+                                return Err(serde::de::Error::duplicate_field("left"));
+                            }
+                            left__ = Some(map_.next_value()?);
+                        }
+                    }
+                }
+                Ok(InboxEntry {
+                    channel: channel__.unwrap_or_default(),
+                    kind: kind__.unwrap_or_default(),
+                    epoch: epoch__.unwrap_or_default(),
+                    head_offset: head_offset__.unwrap_or_default(),
+                    last_ts_ms: last_ts_ms__.unwrap_or_default(),
+                    read_offset: read_offset__.unwrap_or_default(),
+                    unread: unread__.unwrap_or_default(),
+                    muted: muted__.unwrap_or_default(),
+                    pinned: pinned__.unwrap_or_default(),
+                    deleted_before: deleted_before__.unwrap_or_default(),
+                    removed: removed__.unwrap_or_default(),
+                    left: left__.unwrap_or_default(),
+                })
+            }
+        }
+        deserializer.deserialize_struct("sterna.v1.InboxEntry", FIELDS, GeneratedVisitor)
+    }
+}
+impl serde::Serialize for InboxPosition {
+    #[allow(deprecated)]
+    fn serialize<S>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error>
+    where
+        S: serde::Serializer,
+    {
+        use serde::ser::SerializeStruct;
+        let mut len = 0;
+        if self.pts != 0 {
+            len += 1;
+        }
+        if self.looked_ms != 0 {
+            len += 1;
+        }
+        let mut struct_ser = serializer.serialize_struct("sterna.v1.InboxPosition", len)?;
+        if self.pts != 0 {
+            #[allow(clippy::needless_borrow)]
+            #[allow(clippy::needless_borrows_for_generic_args)]
+            struct_ser.serialize_field("pts", ToString::to_string(&self.pts).as_str())?;
+        }
+        if self.looked_ms != 0 {
+            #[allow(clippy::needless_borrow)]
+            #[allow(clippy::needless_borrows_for_generic_args)]
+            struct_ser.serialize_field("lookedMs", ToString::to_string(&self.looked_ms).as_str())?;
+        }
+        struct_ser.end()
+    }
+}
+impl<'de> serde::Deserialize<'de> for InboxPosition {
+    #[allow(deprecated)]
+    fn deserialize<D>(deserializer: D) -> std::result::Result<Self, D::Error>
+    where
+        D: serde::Deserializer<'de>,
+    {
+        const FIELDS: &[&str] = &[
+            "pts",
+            "looked_ms",
+            "lookedMs",
+        ];
+
+        #[allow(clippy::enum_variant_names)]
+        enum GeneratedField {
+            Pts,
+            LookedMs,
+        }
+        impl<'de> serde::Deserialize<'de> for GeneratedField {
+            fn deserialize<D>(deserializer: D) -> std::result::Result<GeneratedField, D::Error>
+            where
+                D: serde::Deserializer<'de>,
+            {
+                struct GeneratedVisitor;
+
+                impl serde::de::Visitor<'_> for GeneratedVisitor {
+                    type Value = GeneratedField;
+
+                    fn expecting(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                        write!(formatter, "expected one of: {:?}", &FIELDS)
+                    }
+
+                    #[allow(unused_variables)]
+                    fn visit_str<E>(self, value: &str) -> std::result::Result<GeneratedField, E>
+                    where
+                        E: serde::de::Error,
+                    {
+                        match value {
+                            "pts" => Ok(GeneratedField::Pts),
+                            "lookedMs" | "looked_ms" => Ok(GeneratedField::LookedMs),
+                            _ => Err(serde::de::Error::unknown_field(value, FIELDS)),
+                        }
+                    }
+                }
+                deserializer.deserialize_identifier(GeneratedVisitor)
+            }
+        }
+        struct GeneratedVisitor;
+        impl<'de> serde::de::Visitor<'de> for GeneratedVisitor {
+            type Value = InboxPosition;
+
+            fn expecting(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                formatter.write_str("struct sterna.v1.InboxPosition")
+            }
+
+            fn visit_map<V>(self, mut map_: V) -> std::result::Result<InboxPosition, V::Error>
+                where
+                    V: serde::de::MapAccess<'de>,
+            {
+                let mut pts__ = None;
+                let mut looked_ms__ = None;
+                while let Some(k) = map_.next_key()? {
+                    match k {
+                        GeneratedField::Pts => {
+                            if pts__.is_some() {
+                                return Err(serde::de::Error::duplicate_field("pts"));
+                            }
+                            pts__ = 
+                                Some(map_.next_value::<::pbjson::private::NumberDeserialize<_>>()?.0)
+                            ;
+                        }
+                        GeneratedField::LookedMs => {
+                            if looked_ms__.is_some() {
+                                return Err(serde::de::Error::duplicate_field("lookedMs"));
+                            }
+                            looked_ms__ = 
+                                Some(map_.next_value::<::pbjson::private::NumberDeserialize<_>>()?.0)
+                            ;
+                        }
+                    }
+                }
+                Ok(InboxPosition {
+                    pts: pts__.unwrap_or_default(),
+                    looked_ms: looked_ms__.unwrap_or_default(),
+                })
+            }
+        }
+        deserializer.deserialize_struct("sterna.v1.InboxPosition", FIELDS, GeneratedVisitor)
+    }
+}
+impl serde::Serialize for InboxTouched {
+    #[allow(deprecated)]
+    fn serialize<S>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error>
+    where
+        S: serde::Serializer,
+    {
+        use serde::ser::SerializeStruct;
+        let mut len = 0;
+        if !self.channel.is_empty() {
+            len += 1;
+        }
+        let mut struct_ser = serializer.serialize_struct("sterna.v1.InboxTouched", len)?;
+        if !self.channel.is_empty() {
+            struct_ser.serialize_field("channel", &self.channel)?;
+        }
+        struct_ser.end()
+    }
+}
+impl<'de> serde::Deserialize<'de> for InboxTouched {
+    #[allow(deprecated)]
+    fn deserialize<D>(deserializer: D) -> std::result::Result<Self, D::Error>
+    where
+        D: serde::Deserializer<'de>,
+    {
+        const FIELDS: &[&str] = &[
+            "channel",
+        ];
+
+        #[allow(clippy::enum_variant_names)]
+        enum GeneratedField {
+            Channel,
+        }
+        impl<'de> serde::Deserialize<'de> for GeneratedField {
+            fn deserialize<D>(deserializer: D) -> std::result::Result<GeneratedField, D::Error>
+            where
+                D: serde::Deserializer<'de>,
+            {
+                struct GeneratedVisitor;
+
+                impl serde::de::Visitor<'_> for GeneratedVisitor {
+                    type Value = GeneratedField;
+
+                    fn expecting(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                        write!(formatter, "expected one of: {:?}", &FIELDS)
+                    }
+
+                    #[allow(unused_variables)]
+                    fn visit_str<E>(self, value: &str) -> std::result::Result<GeneratedField, E>
+                    where
+                        E: serde::de::Error,
+                    {
+                        match value {
+                            "channel" => Ok(GeneratedField::Channel),
+                            _ => Err(serde::de::Error::unknown_field(value, FIELDS)),
+                        }
+                    }
+                }
+                deserializer.deserialize_identifier(GeneratedVisitor)
+            }
+        }
+        struct GeneratedVisitor;
+        impl<'de> serde::de::Visitor<'de> for GeneratedVisitor {
+            type Value = InboxTouched;
+
+            fn expecting(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                formatter.write_str("struct sterna.v1.InboxTouched")
+            }
+
+            fn visit_map<V>(self, mut map_: V) -> std::result::Result<InboxTouched, V::Error>
+                where
+                    V: serde::de::MapAccess<'de>,
+            {
+                let mut channel__ = None;
+                while let Some(k) = map_.next_key()? {
+                    match k {
+                        GeneratedField::Channel => {
+                            if channel__.is_some() {
+                                return Err(serde::de::Error::duplicate_field("channel"));
+                            }
+                            channel__ = Some(map_.next_value()?);
+                        }
+                    }
+                }
+                Ok(InboxTouched {
+                    channel: channel__.unwrap_or_default(),
+                })
+            }
+        }
+        deserializer.deserialize_struct("sterna.v1.InboxTouched", FIELDS, GeneratedVisitor)
     }
 }
 impl serde::Serialize for Limits {
@@ -5163,6 +6012,9 @@ impl serde::Serialize for Push {
                 push::Event::Subscribed(v) => {
                     struct_ser.serialize_field("subscribed", v)?;
                 }
+                push::Event::InboxTouched(v) => {
+                    struct_ser.serialize_field("inboxTouched", v)?;
+                }
             }
         }
         struct_ser.end()
@@ -5187,6 +6039,8 @@ impl<'de> serde::Deserialize<'de> for Push {
             "path_changed",
             "pathChanged",
             "subscribed",
+            "inbox_touched",
+            "inboxTouched",
         ];
 
         #[allow(clippy::enum_variant_names)]
@@ -5201,6 +6055,7 @@ impl<'de> serde::Deserialize<'de> for Push {
             Unsubscribed,
             PathChanged,
             Subscribed,
+            InboxTouched,
         }
         impl<'de> serde::Deserialize<'de> for GeneratedField {
             fn deserialize<D>(deserializer: D) -> std::result::Result<GeneratedField, D::Error>
@@ -5232,6 +6087,7 @@ impl<'de> serde::Deserialize<'de> for Push {
                             "unsubscribed" => Ok(GeneratedField::Unsubscribed),
                             "pathChanged" | "path_changed" => Ok(GeneratedField::PathChanged),
                             "subscribed" => Ok(GeneratedField::Subscribed),
+                            "inboxTouched" | "inbox_touched" => Ok(GeneratedField::InboxTouched),
                             _ => Err(serde::de::Error::unknown_field(value, FIELDS)),
                         }
                     }
@@ -5322,6 +6178,13 @@ impl<'de> serde::Deserialize<'de> for Push {
                                 return Err(serde::de::Error::duplicate_field("subscribed"));
                             }
                             event__ = map_.next_value::<::std::option::Option<_>>()?.map(push::Event::Subscribed)
+;
+                        }
+                        GeneratedField::InboxTouched => {
+                            if event__.is_some() {
+                                return Err(serde::de::Error::duplicate_field("inboxTouched"));
+                            }
+                            event__ = map_.next_value::<::std::option::Option<_>>()?.map(push::Event::InboxTouched)
 ;
                         }
                     }
@@ -5807,6 +6670,9 @@ impl serde::Serialize for Reply {
                 reply::Result::Members(v) => {
                     struct_ser.serialize_field("members", v)?;
                 }
+                reply::Result::Inbox(v) => {
+                    struct_ser.serialize_field("inbox", v)?;
+                }
             }
         }
         struct_ser.end()
@@ -5830,6 +6696,7 @@ impl<'de> serde::Deserialize<'de> for Reply {
             "pong",
             "channel",
             "members",
+            "inbox",
         ];
 
         #[allow(clippy::enum_variant_names)]
@@ -5845,6 +6712,7 @@ impl<'de> serde::Deserialize<'de> for Reply {
             Pong,
             Channel,
             Members,
+            Inbox,
         }
         impl<'de> serde::Deserialize<'de> for GeneratedField {
             fn deserialize<D>(deserializer: D) -> std::result::Result<GeneratedField, D::Error>
@@ -5877,6 +6745,7 @@ impl<'de> serde::Deserialize<'de> for Reply {
                             "pong" => Ok(GeneratedField::Pong),
                             "channel" => Ok(GeneratedField::Channel),
                             "members" => Ok(GeneratedField::Members),
+                            "inbox" => Ok(GeneratedField::Inbox),
                             _ => Err(serde::de::Error::unknown_field(value, FIELDS)),
                         }
                     }
@@ -5976,6 +6845,13 @@ impl<'de> serde::Deserialize<'de> for Reply {
                                 return Err(serde::de::Error::duplicate_field("members"));
                             }
                             result__ = map_.next_value::<::std::option::Option<_>>()?.map(reply::Result::Members)
+;
+                        }
+                        GeneratedField::Inbox => {
+                            if result__.is_some() {
+                                return Err(serde::de::Error::duplicate_field("inbox"));
+                            }
+                            result__ = map_.next_value::<::std::option::Option<_>>()?.map(reply::Result::Inbox)
 ;
                         }
                     }
@@ -6573,6 +7449,133 @@ impl<'de> serde::Deserialize<'de> for Subscribed {
             }
         }
         deserializer.deserialize_struct("sterna.v1.Subscribed", FIELDS, GeneratedVisitor)
+    }
+}
+impl serde::Serialize for Sync {
+    #[allow(deprecated)]
+    fn serialize<S>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error>
+    where
+        S: serde::Serializer,
+    {
+        use serde::ser::SerializeStruct;
+        let mut len = 0;
+        if self.since.is_some() {
+            len += 1;
+        }
+        if self.limit != 0 {
+            len += 1;
+        }
+        if self.live {
+            len += 1;
+        }
+        let mut struct_ser = serializer.serialize_struct("sterna.v1.Sync", len)?;
+        if let Some(v) = self.since.as_ref() {
+            struct_ser.serialize_field("since", v)?;
+        }
+        if self.limit != 0 {
+            struct_ser.serialize_field("limit", &self.limit)?;
+        }
+        if self.live {
+            struct_ser.serialize_field("live", &self.live)?;
+        }
+        struct_ser.end()
+    }
+}
+impl<'de> serde::Deserialize<'de> for Sync {
+    #[allow(deprecated)]
+    fn deserialize<D>(deserializer: D) -> std::result::Result<Self, D::Error>
+    where
+        D: serde::Deserializer<'de>,
+    {
+        const FIELDS: &[&str] = &[
+            "since",
+            "limit",
+            "live",
+        ];
+
+        #[allow(clippy::enum_variant_names)]
+        enum GeneratedField {
+            Since,
+            Limit,
+            Live,
+        }
+        impl<'de> serde::Deserialize<'de> for GeneratedField {
+            fn deserialize<D>(deserializer: D) -> std::result::Result<GeneratedField, D::Error>
+            where
+                D: serde::Deserializer<'de>,
+            {
+                struct GeneratedVisitor;
+
+                impl serde::de::Visitor<'_> for GeneratedVisitor {
+                    type Value = GeneratedField;
+
+                    fn expecting(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                        write!(formatter, "expected one of: {:?}", &FIELDS)
+                    }
+
+                    #[allow(unused_variables)]
+                    fn visit_str<E>(self, value: &str) -> std::result::Result<GeneratedField, E>
+                    where
+                        E: serde::de::Error,
+                    {
+                        match value {
+                            "since" => Ok(GeneratedField::Since),
+                            "limit" => Ok(GeneratedField::Limit),
+                            "live" => Ok(GeneratedField::Live),
+                            _ => Err(serde::de::Error::unknown_field(value, FIELDS)),
+                        }
+                    }
+                }
+                deserializer.deserialize_identifier(GeneratedVisitor)
+            }
+        }
+        struct GeneratedVisitor;
+        impl<'de> serde::de::Visitor<'de> for GeneratedVisitor {
+            type Value = Sync;
+
+            fn expecting(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                formatter.write_str("struct sterna.v1.Sync")
+            }
+
+            fn visit_map<V>(self, mut map_: V) -> std::result::Result<Sync, V::Error>
+                where
+                    V: serde::de::MapAccess<'de>,
+            {
+                let mut since__ = None;
+                let mut limit__ = None;
+                let mut live__ = None;
+                while let Some(k) = map_.next_key()? {
+                    match k {
+                        GeneratedField::Since => {
+                            if since__.is_some() {
+                                return Err(serde::de::Error::duplicate_field("since"));
+                            }
+                            since__ = map_.next_value()?;
+                        }
+                        GeneratedField::Limit => {
+                            if limit__.is_some() {
+                                return Err(serde::de::Error::duplicate_field("limit"));
+                            }
+                            limit__ = 
+                                Some(map_.next_value::<::pbjson::private::NumberDeserialize<_>>()?.0)
+                            ;
+                        }
+                        GeneratedField::Live => {
+                            if live__.is_some() {
+                                return Err(serde::de::Error::duplicate_field("live"));
+                            }
+                            live__ = Some(map_.next_value()?);
+                        }
+                    }
+                }
+                Ok(Sync {
+                    since: since__,
+                    limit: limit__.unwrap_or_default(),
+                    live: live__.unwrap_or_default(),
+                })
+            }
+        }
+        deserializer.deserialize_struct("sterna.v1.Sync", FIELDS, GeneratedVisitor)
     }
 }
 impl serde::Serialize for Unsubscribe {

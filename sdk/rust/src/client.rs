@@ -288,14 +288,14 @@ impl Client {
         &self.inner.shared
     }
 
-    async fn call_done(&self, verb: Verb) -> Result<(), Error> {
+    pub(crate) async fn call_done(&self, verb: Verb) -> Result<(), Error> {
         match self.call(verb).await? {
             reply::Result::Done(_) => Ok(()),
             other => Err(unexpected(&other)),
         }
     }
 
-    async fn call(&self, verb: Verb) -> Result<reply::Result, Error> {
+    pub(crate) async fn call(&self, verb: Verb) -> Result<reply::Result, Error> {
         let now = tokio::time::Instant::now().into_std();
         let reply = self.shared().change(|session| session.call(verb, now))?;
         reply.await.unwrap_or(Err(Error::Closed))
@@ -326,7 +326,8 @@ impl std::fmt::Debug for States {
     }
 }
 
-fn unexpected(result: &reply::Result) -> Error {
+/// A reply that does not answer its command.
+pub(crate) fn unexpected(result: &reply::Result) -> Error {
     let kind = match result {
         reply::Result::Error(_) => "an error",
         reply::Result::Welcome(_) => "a Welcome",
@@ -338,6 +339,7 @@ fn unexpected(result: &reply::Result) -> Error {
         reply::Result::Pong(_) => "a Pong",
         reply::Result::Channel(_) => "a ChannelInfo",
         reply::Result::Members(_) => "a MemberList",
+        reply::Result::Inbox(_) => "an Inbox",
     };
     Error::Protocol(format!("the reply was {kind}, which does not answer this command"))
 }

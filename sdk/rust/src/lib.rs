@@ -32,6 +32,9 @@
 //! # }
 //! ```
 //!
+//! A list of chats needs no subscriptions: [`Client::sync`] tells which channels have something new,
+//! with what is unread.
+//!
 //! On a phone, tell it what the system tells the application: [`Client::network_changed`],
 //! [`Client::background`], [`Client::foreground`]. With a store
 //! ([`ClientBuilder::outbox_store`]) what was published also outlives the process.
@@ -47,6 +50,7 @@ mod client;
 mod driver;
 mod error;
 mod event;
+mod inbox;
 mod mailbox;
 mod options;
 mod outbox_store;
@@ -63,6 +67,7 @@ pub use event::{
     Ack, ClientState, Connected, Event, MemberChange, MessageId, Page, Publication, SendState,
     Statistics, SubscriptionEvent, SubscriptionState,
 };
+pub use inbox::{Inbox, InboxChange, InboxEntry, InboxPosition, InboxTouches};
 pub use options::{
     CreateChannel, History, NetworkChange, Order, OutboxLimits, OutboxPolicy, StartFrom, Subscribe,
     TokenError, TokenReason, TokenRequest, Transport,

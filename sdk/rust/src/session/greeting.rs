@@ -79,6 +79,8 @@ impl Session {
             observed_address: welcome.observed_address.clone(),
         };
         self.welcome = Some(welcome);
+        // What was touched without a connection is not known.
+        self.on_inbox_touched();
         connected
     }
 }

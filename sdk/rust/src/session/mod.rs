@@ -55,6 +55,8 @@ pub(crate) struct Session {
     welcome: Option<v1::Welcome>,
     command_timeout: Duration,
     notices: VecDeque<Notice>,
+    /// Counts what may have changed the user's inbox; `None` when nothing more comes.
+    inbox_touches: watch::Sender<Option<u64>>,
     pub(crate) stats: Statistics,
     ended: bool,
 }
@@ -108,6 +110,7 @@ impl Session {
             welcome: None,
             command_timeout,
             notices: VecDeque::new(),
+            inbox_touches: watch::Sender::new(Some(0)),
             stats: Statistics::default(),
             ended: false,
         }
@@ -232,6 +235,20 @@ impl Session {
         self.calls.push(verb, now + self.command_timeout)
     }
 
+    pub(crate) fn watch_inbox(&self) -> watch::Receiver<Option<u64>> {
+        self.inbox_touches.subscribe()
+    }
+
+    /// Somebody wants to hear of touches.
+    pub(crate) fn is_inbox_watched(&self) -> bool {
+        self.inbox_touches.receiver_count() > 0
+    }
+
+    /// The inbox may have changed.
+    fn on_inbox_touched(&self) {
+        self.inbox_touches.send_modify(|count| *count = count.map(|count| count + 1));
+    }
+
     pub(crate) fn statistics(&self) -> Statistics {
         let mut stats = self.stats.clone();
         for entry in self.subscriptions.values() {
@@ -269,6 +286,7 @@ impl Session {
 
     /// Pushes of the present connection were dropped: every channel makes sure of what it has.
     pub(crate) fn handle_pushes_lost(&mut self) {
+        self.on_inbox_touched();
         self.subscriptions.values_mut().for_each(|entry| entry.machine.handle_pushes_lost());
     }
 
@@ -281,6 +299,7 @@ impl Session {
     pub(crate) fn fail_everything(&mut self, error: &Error) {
         self.ended = true;
         self.welcome = None;
+        self.inbox_touches.send_replace(None);
         self.calls.fail_all(error);
         for tag in self.outbox.drain() {
             tag.send_replace(SendState::Failed(error.clone()));

@@ -161,6 +161,7 @@ impl Session {
                 self.pass_on(event.channel.clone(), event, Event::Presence);
             }
             push::Event::GoAway(go_away) => self.notices.push_back(Notice::GoAway(go_away)),
+            push::Event::InboxTouched(_) => self.on_inbox_touched(),
             push::Event::Unsubscribed(unsubscribed) => self.handle_unsubscribed(unsubscribed, now),
             push::Event::PathChanged(path) => {
                 self.stats.path_changes += 1;

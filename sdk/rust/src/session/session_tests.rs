@@ -286,3 +286,27 @@ fn a_stuck_path_leaves_only_calls_to_wait_for() {
 }
 
 const TIMEOUT: Duration = Duration::from_secs(5);
+
+#[test]
+fn whoever_watches_the_inbox_hears_of_touches_new_connections_and_the_end() {
+    let now = Instant::now();
+    let mut session = connected(now);
+    assert!(!session.is_inbox_watched());
+    let mut watching = session.watch_inbox();
+    assert!(session.is_inbox_watched() && !watching.has_changed().unwrap());
+    let touched = v1::InboxTouched { channel: channel(1).to_string() };
+    for _ in 0..3 {
+        let push = v1::push::Event::InboxTouched(touched.clone());
+        session.handle_frame(v1::Frame::push(push), now);
+    }
+    assert!(watching.has_changed().unwrap());
+    assert!(watching.borrow_and_update().is_some());
+    assert!(!watching.has_changed().unwrap(), "any number is one");
+    session.handle_disconnected();
+    welcome(&mut session, now);
+    assert!(watching.has_changed().unwrap(), "what was touched meanwhile is not known");
+    session.fail_everything(&Error::Closed);
+    assert_eq!(*watching.borrow_and_update(), None);
+    drop(watching);
+    assert!(!session.is_inbox_watched());
+}
