@@ -49,6 +49,8 @@ pub(crate) enum Verb {
     History(HistoryArgs),
     /// Print who is in a channel
     Presence(PresenceArgs),
+    /// Print what is unread in the channels of the user
+    Inbox(InboxArgs),
     /// Find out what is wrong, and how to put it right
     Doctor(DoctorArgs),
     /// Watch a cluster: its nodes, their sessions and rates, what lags and what waits
@@ -295,6 +297,18 @@ pub(crate) struct PresenceArgs {
 }
 
 #[derive(Debug, ClapArgs)]
+pub(crate) struct InboxArgs {
+    /// Go on, and print what changes
+    #[arg(long)]
+    pub(crate) live: bool,
+    /// One JSON object a line
+    #[arg(long)]
+    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) connect: ConnectArgs,
+}
+
+#[derive(Debug, ClapArgs)]
 pub(crate) struct DoctorArgs {
     /// Examine what a node with this configuration needs, in place of the dev node: directories,
     /// addresses, limits, certificate, keys
@@ -495,6 +509,8 @@ mod tests {
             "sterna sub room:1 --from 7:42 --server 127.0.0.1:4443 --ca ca.pem --token t",
             "sterna history room:1 --from 1:5 --limit 10 --json --user bob",
             "sterna presence room:1 --json --data-dir d",
+            "sterna inbox --user bob",
+            "sterna inbox --live --json --transport wss --data-dir d",
             "sterna doctor --json",
             "sterna doctor --config sterna.toml --set node.name=a",
             "sterna drain --successor host:4443 --deadline 10s",

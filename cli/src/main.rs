@@ -37,6 +37,7 @@ fn main() -> ExitCode {
         Verb::Sub(args) => verbs::subscribe::run(&args),
         Verb::History(args) => verbs::history::run(&args),
         Verb::Presence(args) => verbs::presence::run(&args),
+        Verb::Inbox(args) => verbs::inbox::run(&args),
         Verb::Doctor(args) => verbs::doctor::run(&args),
         Verb::Top(args) => verbs::top::run(&args),
         Verb::Drain(args) => verbs::drain::run(&args),

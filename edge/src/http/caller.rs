@@ -182,7 +182,7 @@ fn unauthorized(message: &str) -> v1::Error {
     v1::Error::new(ErrorCode::Unauthorized, message)
 }
 
-/// What users may publish over HTTP: as much as one session. API keys are not limited.
+/// What users may do of one kind over HTTP: as much as one session. API keys are not limited.
 #[derive(Debug)]
 pub(super) struct Rates {
     rate: Rate,
@@ -194,7 +194,7 @@ impl Rates {
         Self { rate, buckets: Mutex::default() }
     }
 
-    /// Takes one publication from the caller's bucket.
+    /// Takes one from the caller's bucket.
     pub(super) fn take(&self, caller: &Caller) -> Result<(), v1::Error> {
         if caller.identity.operator {
             return Ok(());
@@ -211,7 +211,7 @@ impl Rates {
             .or_insert_with(|| TokenBucket::new(self.rate, now));
         bucket.try_take(now).map_err(|wait| {
             let wait_ms = u32::try_from(wait.as_millis()).unwrap_or(u32::MAX).max(1);
-            v1::Error::new(ErrorCode::RateLimited, "this user publishes too fast")
+            v1::Error::new(ErrorCode::RateLimited, "too much at once for this user; slow down")
                 .with_retry_after_ms(wait_ms)
         })
     }

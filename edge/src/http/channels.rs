@@ -22,7 +22,7 @@ macro_rules! names {
     ($name:ident of $wire:ident: $($variant:ident),+) => {
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
         #[serde(rename_all = "lowercase")]
-        enum $name {
+        pub(super) enum $name {
             #[serde(skip_deserializing)]
             Unspecified,
             $($variant),+

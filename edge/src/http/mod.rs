@@ -15,6 +15,7 @@ mod answer;
 mod caller;
 mod channels;
 mod cluster;
+mod inbox;
 mod input;
 mod listen;
 mod operate;
@@ -22,6 +23,8 @@ mod publish;
 mod read;
 mod ready;
 
+#[cfg(test)]
+mod inbox_tests;
 #[cfg(test)]
 mod pressure_tests;
 #[cfg(test)]
@@ -152,6 +155,7 @@ struct Surface {
     parts: HttpParts,
     keys: caller::ApiKeys,
     rates: caller::Rates,
+    syncs: caller::Rates,
     ready: ready::Readiness,
     request_deadline: Duration,
 }
@@ -165,6 +169,7 @@ fn router(config: &HttpConfig, parts: HttpParts) -> Result<Router, EdgeError> {
     let surface = Arc::new(Surface {
         keys,
         rates: caller::Rates::new(parts.node.config().rates.publish),
+        syncs: caller::Rates::new(parts.node.config().rates.sync),
         ready: ready::Readiness::new(parts.ready.clone()),
         request_deadline: config.request_deadline,
         parts,
@@ -174,6 +179,8 @@ fn router(config: &HttpConfig, parts: HttpParts) -> Result<Router, EdgeError> {
         .route("/api/v1/broadcast", post(publish::broadcast))
         .route("/api/v1/history", post(read::history))
         .route("/api/v1/presence", post(read::presence))
+        .route("/api/v1/inbox", post(inbox::inbox))
+        .route("/api/v1/inbox/change", post(inbox::change))
         .route("/api/v1/channels", post(channels::list))
         .route("/api/v1/channels/create", post(channels::create))
         .route("/api/v1/members", post(channels::members))
