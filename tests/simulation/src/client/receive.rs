@@ -73,7 +73,10 @@ impl Client {
                 state.places[channel].live = false;
                 self.ask(state, channel, ASK_AGAIN);
             }
-            Event::Ephemeral(_) | Event::Presence(_) | Event::PathChanged(_) => {}
+            Event::Ephemeral(_)
+            | Event::Presence(_)
+            | Event::PathChanged(_)
+            | Event::InboxTouched(_) => {}
         }
     }
 
