@@ -20,6 +20,8 @@ pub struct Text {
 impl Text {
     /// The marker that opens an epoch is nobody's.
     pub const MARKER: u32 = u32::MAX;
+    /// Changes of members are told apart by their ids.
+    const MEMBERS: u32 = u32::MAX - 2;
     /// A payload that no client has made.
     const FOREIGN: Self = Self { client: u32::MAX - 1, seq: 0 };
 
@@ -27,7 +29,15 @@ impl Text {
         format!("{}/{}", self.client, self.seq).into()
     }
 
-    pub fn from_bytes(payload: &[u8]) -> Self {
+    /// What a record says.
+    pub fn of(kind: i32, id: u64, payload: &[u8]) -> Self {
+        match kind == i32::from(v1::PublicationKind::Membership) {
+            true => Self { client: Self::MEMBERS, seq: id },
+            false => Self::from_bytes(payload),
+        }
+    }
+
+    fn from_bytes(payload: &[u8]) -> Self {
         let parse = || {
             let (client, seq) = std::str::from_utf8(payload).ok()?.split_once('/')?;
             Some(Self { client: client.parse().ok()?, seq: seq.parse().ok()? })
@@ -51,7 +61,7 @@ impl From<&v1::Publication> for Item {
             position: Position::new(publication.epoch, publication.offset),
             id: publication.id,
             server_ts_ms: publication.server_ts_ms,
-            text: Text::from_bytes(&publication.payload),
+            text: Text::of(publication.kind, publication.id, &publication.payload),
         }
     }
 }

@@ -290,7 +290,7 @@ fn item(record: &Record) -> Item {
         position: record.position,
         id: record.body.id.0,
         server_ts_ms: record.body.server_ts_ms,
-        text: Text::from_bytes(&record.body.payload),
+        text: Text::of(record.body.kind, record.body.id.0, &record.body.payload),
     }
 }
 

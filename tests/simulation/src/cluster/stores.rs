@@ -75,22 +75,6 @@ impl ChannelStore for OneWay<dyn ChannelStore> {
         self.ask(move |store| store.channels(after, limit))
     }
 
-    fn set_member(
-        &self,
-        channel: ChannelKey,
-        membership: Membership,
-    ) -> BoxFuture<'_, Result<(), StorageError>> {
-        self.ask(move |store| store.set_member(channel, membership))
-    }
-
-    fn remove_member(
-        &self,
-        channel: ChannelKey,
-        user: UserId,
-    ) -> BoxFuture<'_, Result<bool, StorageError>> {
-        self.ask(move |store| store.remove_member(channel, user))
-    }
-
     fn member(
         &self,
         channel: ChannelKey,
