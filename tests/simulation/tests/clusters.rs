@@ -8,7 +8,7 @@ mod support;
 use sterna_simulation::plan::Setting;
 
 /// Schedules of one test run.
-const SCHEDULES: u64 = 60;
+const SCHEDULES: u64 = 40;
 
 /// The one test of this process that runs schedules here: others begin a process for theirs.
 #[test]
