@@ -69,7 +69,7 @@ e1    draining   edge   eu      b     0.1.0       1m  1,200   34         5      
 e2    silent 1m  edge   us                        0s      7    0         0       0      0        0      0       -       -      -     0%    +0 ms
 
 sessions of c1
-USER      CLIENT  TRANSPORT  REMOTE           CHANNELS  FRAMES/S  OUTBOX  KIB
+USER     CLIENT  TRANSPORT  REMOTE           CHANNELS  FRAMES/S  OUTBOX  KIB
 ana\u{fffd}[2J  phone   quic       192.0.2.7:50000         3        12     900  400  behind
 
 channels of c1
