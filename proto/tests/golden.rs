@@ -441,13 +441,16 @@ fn inbox_entry() -> v1::InboxEntry {
 }
 
 fn pushes() -> Vec<(&'static str, Event)> {
+    content().into_iter().chain(notices()).collect()
+}
+
+fn content() -> Vec<(&'static str, Event)> {
     let member = v1::PresenceMember {
         user: "bob".into(),
         state: v1::PresenceState::Online.into(),
         sessions: 1,
         since_ms: 5,
     };
-    let refused = v1::Error::new(ErrorCode::PermissionDenied, "no longer a member");
     vec![
         ("push/publication", Event::Publication(publication())),
         (
@@ -488,6 +491,13 @@ fn pushes() -> Vec<(&'static str, Event)> {
             Event::Gap(v1::Gap { channel: channel(), epoch: 2, after_offset: 5, upto_offset: 9 }),
         ),
         ("push/head", Event::Head(v1::Head { channel: channel(), epoch: 2, offset: 9 })),
+    ]
+}
+
+/// About the session rather than a channel's content.
+fn notices() -> Vec<(&'static str, Event)> {
+    let refused = v1::Error::new(ErrorCode::PermissionDenied, "no longer a member");
+    vec![
         (
             "push/go_away",
             Event::GoAway(v1::GoAway {
