@@ -192,7 +192,9 @@ impl Drop for Edge {
 /// Whether the kernel lets packets be steered to their workers: binds a group of sockets on loopback
 /// and lets them go.
 pub fn check_steering() -> Result<(), EdgeError> {
-    listen::bind((std::net::Ipv4Addr::LOCALHOST, 0).into(), 2).map(drop)
+    // Any place and any key: nothing will be received.
+    let steering = Steering::new(2, 1, [0; 8]);
+    listen::bind((std::net::Ipv4Addr::LOCALHOST, 0).into(), &steering).map(drop)
 }
 
 /// What follows from the configuration alone.

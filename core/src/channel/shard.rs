@@ -336,13 +336,15 @@ mod tests {
             ids: Arc::new(ids),
             ports: Arc::default(),
             turns: Arc::default(),
+            tally: Arc::default(),
+            users: OnceLock::new(),
             failure: watch::Sender::new(None),
         };
         let (mailbox, waiting) = mpsc::channel(1);
         let promised = mailbox.reserve().await.unwrap();
         let tasks = Tasks::new();
         tasks.start_shutdown();
-        let shard = Shard::new(Arc::new(context)).run(waiting, tasks);
+        let shard = Shard::new(0, Arc::new(context)).run(waiting, tasks);
         // On one thread: the shard is polled first, and has to let the other one come.
         tokio::join!(shard, async move {
             tokio::task::yield_now().await;

@@ -3,7 +3,7 @@
 use std::rc::Rc;
 use std::sync::Arc;
 
-use sterna_core::cluster::{ClusterConfig, Incarnation, NodeInfo, NodeState};
+use sterna_core::cluster::{ClusterConfig, Incarnation, NodeInfo, NodeState, placement};
 use sterna_core::{CoreConfig, Node};
 
 use crate::cluster::links;
@@ -43,9 +43,11 @@ pub async fn start(world: &Rc<World>, seat: usize) {
         state: NodeState::Serving,
         sessions: 0,
         capacity: 100,
+        weight: placement::USUAL_WEIGHT,
     };
     let times = (layout.beat, layout.lease, layout.patience);
-    let cluster = ClusterConfig { node: info, beat: times.0, lease: times.1, patience: times.2 };
+    let (beat, lease, patience) = times;
+    let cluster = ClusterConfig { beat, lease, patience, ..ClusterConfig::new(info) };
     let way = Arc::new(Way::default());
     let stores = role.core.then(|| {
         let stores = world.store.borrow().through(way.clone());

@@ -75,7 +75,7 @@ async fn make(trouble: Trouble, stage: &Stage, rng: &mut StdRng) -> u64 {
         Trouble::CutBefore => {
             commits(stage, &vec![Fault::CutBefore; rng.random_range(1..12)]).await
         }
-        Trouble::Deadlock => deadlock(stage).await,
+        Trouble::Deadlock => deadlock(stage),
         Trouble::Locked => {
             let seconds = millis.as_secs_f32();
             stranger(stage, &format!("BEGIN; SELECT 1 FROM heads FOR UPDATE; DO SLEEP({seconds})"));
@@ -97,7 +97,7 @@ async fn commits(stage: &Stage, faults: &[Fault]) -> u64 {
 
 /// Locks all heads from the last to the first, as nodes do from the first to the last, until the
 /// server has seen somebody wait for somebody who waits for him.
-async fn deadlock(stage: &Stage) -> u64 {
+fn deadlock(stage: &Stage) -> u64 {
     let before = deadlocks(&stage.database);
     for _ in 0..DEADLOCK_TRIES {
         // The sleep is called for each row, behind its lock.
