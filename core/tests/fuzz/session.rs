@@ -189,7 +189,10 @@ impl World {
             match effect {
                 Effect::Call { token, command } => {
                     assert!(self.tokens.insert(token), "a token is used once");
-                    assert_eq!(command.channel.key(), command.key);
+                    let of_inbox = matches!(command.verb, Verb::Sync(_) | Verb::ChangeInbox(_));
+                    let user = &command.caller.identity.user;
+                    let key = if of_inbox { user.inbox_key() } else { command.channel.key() };
+                    assert_eq!(command.key, key);
                     self.calls.push(Call { token, verb: command.verb, answer: None });
                 }
                 Effect::Background(command) => {

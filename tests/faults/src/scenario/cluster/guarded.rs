@@ -132,7 +132,10 @@ async fn speak(warden: Client, channel: ChannelId, said: Shared<Instant>) {
 async fn listen(client: Client, channel: ChannelId, heard: Shared<usize>) {
     let mut subscription = client.subscribe(&channel, Subscribe::earliest()).unwrap();
     while let Some(event) = subscription.next().await {
-        if let Event::Publication(publication) = event {
+        // What the log says about members is nobody's word.
+        if let Event::Publication(publication) = event
+            && publication.member.is_none()
+        {
             let text = String::from_utf8(publication.payload.to_vec()).unwrap();
             lock(&heard).push(text.parse().unwrap());
         }
