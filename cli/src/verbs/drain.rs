@@ -144,12 +144,11 @@ impl Progress {
 
     fn text(&self) -> String {
         let successor = match self.successor.as_str() {
-            "" => "where they came from",
-            named => named,
+            "" => "wherever there is room".to_owned(),
+            named => format!("to {named}"),
         };
         format!(
-            "{} sessions and {} connections go to {successor} within {}; {} of 2048 slots to give \
-             away",
+            "{} sessions and {} connections go {successor} within {}; {} of 2048 slots to give away",
             self.sessions,
             self.connections,
             seconds(self.left_ms),
@@ -189,7 +188,7 @@ mod tests {
             assert!(text.contains(part), "{part}: {text}");
         }
         let nowhere = Progress { successor: String::new(), ..progress() };
-        assert!(nowhere.text().contains("where they came from"));
+        assert!(nowhere.text().contains("wherever there is room"));
     }
 
     #[test]

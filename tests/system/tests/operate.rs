@@ -94,7 +94,7 @@ async fn i13_a_drained_edge_says_how_far_it_is_and_its_clients_miss_nothing() {
         reader.wait_for_count(10).await;
     }
     let place = cluster.node("e2").client_address().to_string();
-    let order = ["drain", "--deadline", "20s", "--json"];
+    let order = ["drain", "--deadline", "20s", "--json", "--successor", &place];
     let mut drain =
         JsonProcess::start("drain", cluster.node("e1").operator_verb(&order), Vec::new());
     assert!(drain.finish().await.success(), "{}", drain.errors());
