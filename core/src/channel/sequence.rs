@@ -17,7 +17,8 @@ use sterna_storage::{
 struct Pending<T> {
     record: NewRecord,
     /// The change of members that the record tells of: they take effect together.
-    change: Option<MembershipChange>,
+    /// Boxed, since there hardly ever is one.
+    change: Option<Box<MembershipChange>>,
     fingerprint: u64,
     ticket: T,
     /// Retransmissions that came while this one was waiting; they get the same answer.
@@ -117,7 +118,8 @@ impl<T> Sequence<T> {
         change: MembershipChange,
         ticket: T,
     ) -> Verdict<T> {
-        self.queue(record, Some(change), ticket)
+        let fingerprint = record.fingerprint();
+        self.queue(record, fingerprint, Some(Box::new(change)), ticket)
     }
 
     /// Takes a publication.
@@ -147,19 +149,19 @@ impl<T> Sequence<T> {
                 return Verdict::Waiting;
             }
         }
-        self.queue(record, None, ticket)
+        self.queue(record, fingerprint, None, ticket)
     }
 
     fn queue(
         &mut self,
         record: NewRecord,
-        change: Option<MembershipChange>,
+        fingerprint: u64,
+        change: Option<Box<MembershipChange>>,
         ticket: T,
     ) -> Verdict<T> {
         if self.pending.len() >= self.max_pending {
             return Verdict::Answered(ticket, Err(busy()));
         }
-        let fingerprint = record.fingerprint();
         let echoes = Vec::new();
         self.pending.push_back(Pending { record, change, fingerprint, ticket, echoes });
         Verdict::Waiting
@@ -212,7 +214,11 @@ impl<T> Sequence<T> {
             expected: self.head.as_ref().map(|head| head.position),
             records: self.in_flight.iter().map(|pending| pending.record.clone()).collect(),
             intents: Vec::new(),
-            members: self.in_flight.iter().filter_map(|pending| pending.change.clone()).collect(),
+            members: self
+                .in_flight
+                .iter()
+                .filter_map(|pending| pending.change.as_deref().cloned())
+                .collect(),
         })
     }
 
