@@ -26,7 +26,10 @@ fn take(frame: Frame) {
         Some(Body::Call(call)) => {
             let id = call.id;
             if let Ok(command) = wire::command(call) {
-                assert_eq!(command.channel.key(), command.key);
+                let of_channel = command.channel.key();
+                let of_inbox = command.caller.identity.user.inbox_key();
+                let is_of_inbox = command.verb.is_of_inbox();
+                assert_eq!(command.key, if is_of_inbox { of_inbox } else { of_channel });
                 // What was understood can be passed on, and means the same there.
                 let Some(Body::Call(again)) = wire::call(id, &command).body else {
                     panic!("a call")
