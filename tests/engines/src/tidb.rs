@@ -19,6 +19,8 @@ pub(crate) fn arguments(at: &Path, address: Ipv4Addr, port: u16) -> Vec<String> 
         ("-P", port.to_string()),
         ("-socket", file("socket")),
         ("-log-file", file("log")),
+        // By itself it lies in the folder from which the server was started.
+        ("-log-slow-query", file("slow.log")),
     ];
     let both = arguments.into_iter().flat_map(|(name, value)| [name.to_owned(), value]);
     both.chain(["-report-status=false".to_owned()]).collect()

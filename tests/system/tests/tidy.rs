@@ -11,6 +11,8 @@ use sterna_system_tests::source::{self, SourceFile};
 
 const FUNCTION_LINES: usize = 70;
 const FILE_LINES: usize = 800;
+/// Of any kind; the largest is generated code.
+const FILE_BYTES: u64 = 512 * 1024;
 
 #[test]
 fn functions_are_short() {
@@ -40,6 +42,18 @@ fn files_are_short() {
         .map(|(file, lines)| format!("{} has {lines} lines", file.path.display()))
         .collect();
     assert_none(&long, "files above 800 lines: split the type that grew");
+}
+
+/// What a program wrote beside its work, a log or a database, is larger than what anybody writes.
+#[test]
+fn nothing_large_is_kept() {
+    let large: Vec<String> = source::files()
+        .into_iter()
+        .map(|path| (fs::metadata(source::root().join(&path)).map_or(0, |it| it.len()), path))
+        .filter(|(bytes, _)| *bytes > FILE_BYTES)
+        .map(|(bytes, path)| format!("{} has {bytes} bytes", path.display()))
+        .collect();
+    assert_none(&large, "files above 512 KiB: left behind by a program, or to be made when needed");
 }
 
 #[test]
