@@ -452,7 +452,8 @@ pub struct MarkRead {
     #[prost(uint64, tag = "2")]
     pub offset: u64,
 }
-/// A member's cursor moved; never backwards.
+/// A member's cursor moved. One that was sent by an earlier owner of the channel may come late: keep
+/// the highest.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Receipt {
     #[prost(string, tag = "1")]
