@@ -103,10 +103,6 @@ text_id!(
     NodeId, "node name", 64, "-_."
 );
 text_id!(
-    /// A region of the cluster: nodes that are near each other.
-    RegionId, "region name", 64, "-_."
-);
-text_id!(
     /// The name of a channel, such as `room:42` or `dm:alice:bob`.
     ChannelId, "channel name", limits::CHANNEL_BYTES, "-_.@+=:/#"
 );

@@ -15,7 +15,7 @@ pub mod version;
 
 pub use codec::{DecodeError, FrameDecoder, LinkDecoder};
 pub use id::{
-    ChannelId, ChannelKey, ClientId, InvalidId, NodeId, PublicationId, RegionId, SessionId, UserId,
+    ChannelId, ChannelKey, ClientId, InvalidId, NodeId, PublicationId, SessionId, UserId,
 };
 pub use position::{Epoch, Offset, Position};
 pub use reason::{Advice, CloseReason, ErrorCode};

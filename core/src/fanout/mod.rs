@@ -1,6 +1,6 @@
 //! From an owner to everybody who subscribed: the owner spreads to links ([`crate::channel`]), a
 //! node to those behind it ([`interests`]), a worker's [`hub`] to its sessions. What a link has no
-//! room for becomes one of its [`debts`]. [`routes`] knows the regions that a channel goes to.
+//! room for becomes one of its [`debts`]. [`routes`] knows the nodes that a channel goes to.
 
 pub mod debts;
 pub mod hub;

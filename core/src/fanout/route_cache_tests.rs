@@ -85,7 +85,7 @@ impl World {
                 let count = self.readings.len().max(1);
                 if let Some((fill, read)) = self.readings.get_mut(at % count) {
                     let v = self.versions.get(&fill.channel()).copied().unwrap_or(0);
-                    read.get_or_insert(Route { v, regions: Vec::new() });
+                    read.get_or_insert(Route { v, nodes: Vec::new() });
                 }
             }
             Step::Return(at) => self.bring_back(at),

@@ -1,4 +1,4 @@
-//! The regions that are interested in a channel, as publications ask for them: from the
+//! The nodes that are interested in a channel, as owners ask for them: from the
 //! [cache](super::route_cache), or from the route table behind it.
 //!
 //! The node makes it, runs [`Routes::listen`] as one of its tasks and ends that by dropping it;
@@ -30,7 +30,7 @@ impl Routes {
     }
 
     /// Where a publication of this channel goes. Fails only if the table has to be asked and does
-    /// not answer; then regions find the publication by its position.
+    /// not answer; then nodes find the publication by its position.
     pub async fn route(&self, channel: ChannelKey) -> Result<Arc<Route>, StorageError> {
         let look = self.cache().look(channel, now());
         self.follow(look).await

@@ -6,9 +6,9 @@ use futures_util::FutureExt as _;
 use futures_util::future::{BoxFuture, ready};
 use futures_util::stream::{self, BoxStream};
 use metrics_util::debugging::{DebugValue, DebuggingRecorder};
-use sterna_proto::RegionId;
+use sterna_proto::NodeId;
 use sterna_storage::StorageErrorKind;
-use sterna_storage::volatile::{MemoryVolatile, Partition, Partitions, RegionRoute, RouteEvent};
+use sterna_storage::volatile::{MemoryVolatile, NodeRoute, Partition, Partitions, RouteEvent};
 
 use super::*;
 
@@ -19,9 +19,9 @@ async fn a_change_that_is_heard_is_seen_without_comparing() {
     let listening = routes.listen();
     let asking = async {
         let began_at = Instant::now();
-        for edges in 1..5 {
-            table.put(edges).await;
-            while edges_of(&routes.route(ROOM).await.unwrap()) != Some(edges) {
+        for incarnation in 1..5 {
+            table.put(incarnation).await;
+            while incarnation_of(&routes.route(ROOM).await.unwrap()) != Some(incarnation) {
                 tokio::time::sleep(Duration::from_millis(1)).await;
             }
         }
@@ -40,14 +40,14 @@ async fn a_change_that_is_not_heard_is_found_by_comparing() {
     let routes = Routes::new(table.clone(), RouteCacheConfig::default());
     let asking = async {
         table.put(1).await;
-        assert_eq!(edges_of(&routes.route(ROOM).await.unwrap()), Some(1));
+        assert_eq!(incarnation_of(&routes.route(ROOM).await.unwrap()), Some(1));
         // The first comparison has nothing to compare with.
         tokio::time::sleep(COMPARE_EVERY * 2).await;
-        assert_eq!(edges_of(&routes.route(ROOM).await.unwrap()), Some(1));
+        assert_eq!(incarnation_of(&routes.route(ROOM).await.unwrap()), Some(1));
         table.put(2).await;
-        assert_eq!(edges_of(&routes.route(ROOM).await.unwrap()), Some(1), "nobody knows yet");
+        assert_eq!(incarnation_of(&routes.route(ROOM).await.unwrap()), Some(1), "nobody knows yet");
         tokio::time::sleep(COMPARE_EVERY * 2).await;
-        assert_eq!(edges_of(&routes.route(ROOM).await.unwrap()), Some(2));
+        assert_eq!(incarnation_of(&routes.route(ROOM).await.unwrap()), Some(2));
     };
     tokio::select! {
         () = routes.listen() => panic!("it listens until it is dropped"),
@@ -64,7 +64,7 @@ async fn without_anybody_listening_a_route_ends_by_itself() {
     routes.route(ROOM).await.unwrap();
     table.put(2).await;
     tokio::time::sleep(config.ttl).await;
-    assert_eq!(edges_of(&routes.route(ROOM).await.unwrap()), Some(2));
+    assert_eq!(incarnation_of(&routes.route(ROOM).await.unwrap()), Some(2));
 }
 
 #[tokio::test]
@@ -79,7 +79,7 @@ async fn who_is_not_there_has_the_route_read_once_more() {
     table.put(2).await;
     assert_eq!(routes.route(ROOM).await.unwrap(), stale);
     let mended = routes.route_after_not_here(ROOM, stale.v).await.unwrap();
-    assert_eq!(edges_of(&mended), Some(2));
+    assert_eq!(incarnation_of(&mended), Some(2));
     // Another sender that has been told so later takes what the first has read.
     assert_eq!(routes.route_after_not_here(ROOM, stale.v).await.unwrap(), mended);
     assert_eq!(table.reads.load(Ordering::Relaxed), 2);
@@ -126,9 +126,8 @@ impl Table {
         Arc::new(Self { memory, ears, reads: AtomicUsize::new(0) })
     }
 
-    async fn put(&self, edges: u32) {
-        let region = RegionId::new("west").unwrap();
-        let route = RegionRoute { region, relay_set: 1, edges };
+    async fn put(&self, incarnation: u64) {
+        let route = NodeRoute { node: NodeId::new("west").unwrap(), incarnation };
         self.memory.put_route(ROOM, route, Duration::from_hours(1)).await.unwrap();
     }
 }
@@ -141,7 +140,7 @@ impl RouteTable for Table {
     fn put_route(
         &self,
         channel: ChannelKey,
-        route: RegionRoute,
+        route: NodeRoute,
         keep: Duration,
     ) -> BoxFuture<'_, Result<u64, StorageError>> {
         self.memory.put_route(channel, route, keep)
@@ -150,9 +149,9 @@ impl RouteTable for Table {
     fn remove_route(
         &self,
         channel: ChannelKey,
-        region: RegionId,
+        node: NodeId,
     ) -> BoxFuture<'_, Result<Option<u64>, StorageError>> {
-        self.memory.remove_route(channel, region)
+        self.memory.remove_route(channel, node)
     }
 
     fn route(&self, channel: ChannelKey) -> BoxFuture<'_, Result<Route, StorageError>> {
@@ -179,8 +178,8 @@ impl RouteTable for Table {
     }
 }
 
-fn edges_of(route: &Route) -> Option<u32> {
-    route.regions.first().map(|region| region.edges)
+fn incarnation_of(route: &Route) -> Option<u64> {
+    route.nodes.first().map(|node| node.incarnation)
 }
 
 const ROOM: ChannelKey = ChannelKey([7; 16]);

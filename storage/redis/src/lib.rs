@@ -12,7 +12,7 @@
 //!
 //! | key | type | what | ends |
 //! |---|---|---|---|
-//! | `route:{<t>}:CHANNEL` | hash | version, and per region its route and end | with its last route |
+//! | `route:{<t>}:CHANNEL` | hash | version, and per node its incarnation and end | with its last route |
 //! | `rpv:{<t>}` | number | version of the partition's routes | never |
 //! | `sess:{<t>}:USER` | hash | per session edge, incarnation and class | a day after the last put |
 //! | `edge:{<t>}:EDGE` | hash | incarnation and load | with the lease |

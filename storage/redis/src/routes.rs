@@ -5,9 +5,9 @@ use std::time::Duration;
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use futures_util::stream::BoxStream;
-use sterna_proto::{ChannelKey, RegionId};
+use sterna_proto::{ChannelKey, NodeId};
 use sterna_storage::StorageError;
-use sterna_storage::volatile::{Partition, Partitions, RegionRoute, Route, RouteEvent, RouteTable};
+use sterna_storage::volatile::{NodeRoute, Partition, Partitions, Route, RouteEvent, RouteTable};
 
 use crate::calls::{Group, unexpected};
 use crate::keys::hex;
@@ -21,19 +21,17 @@ impl RouteTable for RedisStore {
     fn put_route(
         &self,
         channel: ChannelKey,
-        route: RegionRoute,
+        route: NodeRoute,
         keep: Duration,
     ) -> BoxFuture<'_, Result<u64, StorageError>> {
         async move {
             let place = self.place(channel);
-            let numbers = [route.relay_set, u64::from(route.edges), millis(keep)]
-                .map(|number| number.to_string());
-            let arguments: [&[u8]; 7] = [
+            let numbers = [route.incarnation, millis(keep)].map(|number| number.to_string());
+            let arguments: [&[u8]; 6] = [
                 place.channel.as_bytes(),
-                route.region.as_str().as_bytes(),
+                route.node.as_str().as_bytes(),
                 numbers[0].as_bytes(),
                 numbers[1].as_bytes(),
-                numbers[2].as_bytes(),
                 self.publish_verb().as_bytes(),
                 &place.published,
             ];
@@ -46,13 +44,13 @@ impl RouteTable for RedisStore {
     fn remove_route(
         &self,
         channel: ChannelKey,
-        region: RegionId,
+        node: NodeId,
     ) -> BoxFuture<'_, Result<Option<u64>, StorageError>> {
         async move {
             let place = self.place(channel);
             let arguments: [&[u8]; 4] = [
                 place.channel.as_bytes(),
-                region.as_str().as_bytes(),
+                node.as_str().as_bytes(),
                 self.publish_verb().as_bytes(),
                 &place.published,
             ];
@@ -124,18 +122,14 @@ impl RedisStore {
 }
 
 fn parse_route(answer: &[String]) -> Option<Route> {
-    let (v, regions) = answer.split_first()?;
-    let regions = regions.chunks(3).map(|parts| {
-        let [region, relay_set, edges] = parts else { return None };
-        Some(RegionRoute {
-            region: RegionId::new(region).ok()?,
-            relay_set: relay_set.parse().ok()?,
-            edges: edges.parse().ok()?,
-        })
+    let (v, nodes) = answer.split_first()?;
+    let nodes = nodes.chunks(2).map(|parts| {
+        let [node, incarnation] = parts else { return None };
+        Some(NodeRoute { node: NodeId::new(node).ok()?, incarnation: incarnation.parse().ok()? })
     });
-    let mut regions = regions.collect::<Option<Vec<_>>>()?;
-    regions.sort_by(|one, other| one.region.cmp(&other.region));
-    Some(Route { v: v.parse().ok()?, regions })
+    let mut nodes = nodes.collect::<Option<Vec<_>>>()?;
+    nodes.sort_by(|one, other| one.node.cmp(&other.node));
+    Some(Route { v: v.parse().ok()?, nodes })
 }
 
 /// As scripts take times to keep: from a millisecond to ten years.

@@ -35,7 +35,6 @@ const CASES: &[Case] = &[
             ("channel", Bytes),
             ("west", Bytes),
             ("18446744073709551615", Number),
-            ("1", Number),
             ("1000", Count),
             ("PUBLISH", Verb),
             ("here", Bytes),

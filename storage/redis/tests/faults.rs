@@ -44,7 +44,7 @@ async fn i6_a_flush_in_the_middle_of_everything_is_noticed_and_mended() {
     }
     busy.stop().await;
     server.command::<()>(&["FLUSHALL"]);
-    assert_eq!(stores.routes.route(key("room")).await.unwrap().regions, []);
+    assert_eq!(stores.routes.route(key("room")).await.unwrap().nodes, []);
     assert_eq!(stores.directory.sessions_of(user("alice"), 9).await.unwrap(), []);
     put_again(&stores).await;
 }
@@ -203,7 +203,7 @@ async fn use_everything(
 ) -> DeltaId {
     let name = Bytes::from(format!("{task}/{round}"));
     stores.routes.put_route(key("room"), route("west", round), LONG).await.unwrap();
-    stores.routes.remove_route(key("room"), route("west", 0).region).await.unwrap();
+    stores.routes.remove_route(key("room"), route("west", 0).node).await.unwrap();
     stores.routes.route(key("room")).await.unwrap();
     let edge = NodeId::new(&format!("e{task}")).unwrap();
     stores.directory.beat_edge(edge, 1, 1, LONG).await.unwrap();
@@ -225,7 +225,7 @@ async fn use_everything(
 /// What relays and edges do after a loss, and that it is all that has to be done.
 async fn put_again(stores: &VolatileStores) {
     stores.routes.put_route(key("room"), route("west", 7), LONG).await.unwrap();
-    assert_eq!(stores.routes.route(key("room")).await.unwrap().regions, [route("west", 7)]);
+    assert_eq!(stores.routes.route(key("room")).await.unwrap().nodes, [route("west", 7)]);
     let edge = NodeId::new("e9").unwrap();
     let beat = stores.directory.beat_edge(edge, 1, 1, LONG).await.unwrap();
     assert_eq!(beat, Beat::Begun);

@@ -93,7 +93,7 @@ fn start_writers(stores: &VolatileStores) -> (Progress, JoinSet<()>) {
         while !*stop.borrow() {
             let now = routes.put_route(key("room"), route("west", v), LONG).await.unwrap();
             assert!(now > v, "{now} after {v}");
-            assert_eq!(routes.route(key("room")).await.unwrap().regions, [route("west", v)]);
+            assert_eq!(routes.route(key("room")).await.unwrap().nodes, [route("west", v)]);
             v = now;
             rounds.send_modify(|rounds| *rounds += 1);
         }

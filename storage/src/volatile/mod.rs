@@ -4,7 +4,7 @@
 //!
 //! | role | trait | when everything in it is lost |
 //! |---|---|---|
-//! | regions interested in a channel | [`RouteTable`] | relays put their routes again |
+//! | nodes interested in a channel | [`RouteTable`] | owners put their routes again |
 //! | sessions of a user | [`Directory`] | edges put their sessions again |
 //! | presence on its way | [`PresenceDeltas`] | readers ask edges for snapshots |
 //! | rates | [`RateCounters`] | buckets are full again |
@@ -39,7 +39,7 @@ pub use memory::MemoryVolatile;
 pub use partition::{Partition, Partitions};
 pub use presence::{DELTAS_KEPT, Delta, DeltaId, DeltaPage, PresenceDeltas};
 pub use rate::{Rate, RateCounters, Taken};
-pub use route::{RegionRoute, Route, RouteChange, RouteEvent, RouteTable};
+pub use route::{NodeRoute, Route, RouteChange, RouteEvent, RouteTable};
 pub use sentinel::{Boot, LossSentinel, Sentinel};
 
 /// The engines of what may be lost, one per role.

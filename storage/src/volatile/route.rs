@@ -1,31 +1,31 @@
-//! Role: which regions are interested in a channel.
+//! Role: which nodes have attached to a channel.
 
 use std::fmt::Debug;
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use futures_util::stream::BoxStream;
-use sterna_proto::{ChannelKey, RegionId};
+use sterna_proto::{ChannelKey, NodeId};
 
 use super::{Partition, Partitions};
 use crate::StorageError;
 
-/// The interest of one region.
+/// The interest of one node: an edge near the owner, or the relay of another region. A node and not
+/// its region, because whoever takes a channel over has to know the edges of its own region one by
+/// one, and the roster tells the region of a node.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct RegionRoute {
-    pub region: RegionId,
-    /// Version of the set of relays through which the region is reached.
-    pub relay_set: u64,
-    /// Edges there with interest.
-    pub edges: u32,
+pub struct NodeRoute {
+    pub node: NodeId,
+    /// Which start of that node; later ones have higher numbers.
+    pub incarnation: u64,
 }
 
-/// A channel's interested regions, in the order of their names.
+/// A channel's interested nodes, in the order of their names.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Route {
     /// Goes up with every change, also beyond a loss of everything; 0 if nothing is known.
     pub v: u64,
-    pub regions: Vec<RegionRoute>,
+    pub nodes: Vec<NodeRoute>,
 }
 
 /// Somebody has changed a route.
@@ -48,16 +48,16 @@ pub enum RouteEvent {
     Lost(Partition),
 }
 
-/// Routes are a hint and never a right. A region's route ends by itself when it is not put again
+/// Routes are a hint and never a right. A node's route ends by itself when it is not put again
 /// within the time it was to be kept.
 pub trait RouteTable: Send + Sync + Debug + 'static {
     fn partitions(&self) -> Partitions;
 
-    /// Adds or replaces a region's route and keeps it for that long. Answers with the new `v`.
+    /// Adds or replaces a node's route and keeps it for that long. Answers with the new `v`.
     fn put_route(
         &self,
         channel: ChannelKey,
-        route: RegionRoute,
+        route: NodeRoute,
         keep: Duration,
     ) -> BoxFuture<'_, Result<u64, StorageError>>;
 
@@ -65,7 +65,7 @@ pub trait RouteTable: Send + Sync + Debug + 'static {
     fn remove_route(
         &self,
         channel: ChannelKey,
-        region: RegionId,
+        node: NodeId,
     ) -> BoxFuture<'_, Result<Option<u64>, StorageError>>;
 
     fn route(&self, channel: ChannelKey) -> BoxFuture<'_, Result<Route, StorageError>>;

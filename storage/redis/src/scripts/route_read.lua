@@ -1,5 +1,5 @@
 -- Reads a channel's routes that have not ended.
--- KEYS: route. Answers with its version, then region, relay set and edges of each.
+-- KEYS: route. Answers with its version, then name and incarnation of each node.
 
 expect(1, 0)
 local fields = redis.call('HGETALL', KEYS[1])
@@ -10,14 +10,13 @@ for at = 1, #fields, 2 do
     if field == 'v' then
         answer[1] = value
     else
-        local relay_set, edges, ends_at = string.match(value, '^(%d+) (%d+) (%d+)$')
-        if not relay_set then
+        local incarnation, ends_at = string.match(value, '^(%d+) (%d+)$')
+        if not incarnation then
             refuse('not a route: ' .. value)
         end
         if tonumber(ends_at) > now then
             answer[#answer + 1] = string.sub(field, 3)
-            answer[#answer + 1] = relay_set
-            answer[#answer + 1] = edges
+            answer[#answer + 1] = incarnation
         end
     end
 end

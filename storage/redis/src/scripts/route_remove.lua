@@ -1,5 +1,5 @@
--- Removes a region's route and tells of it. The version stays until the hash ends.
--- KEYS: route, version of the partition. ARGV: channel, region, PUBLISH or SPUBLISH, where to
+-- Removes a node's route and tells of it. The version stays until the hash ends.
+-- KEYS: route, version of the partition. ARGV: channel, node, PUBLISH or SPUBLISH, where to
 -- publish. Answers with the route's version, or nil if there was no such route.
 
 expect(2, 4)

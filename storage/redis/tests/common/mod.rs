@@ -11,10 +11,10 @@ use std::time::Duration;
 use futures_util::future::{BoxFuture, ready};
 use futures_util::stream::BoxStream;
 use futures_util::{FutureExt as _, StreamExt as _};
-use sterna_proto::{ChannelId, ChannelKey, NodeId, RegionId, SessionId, UserId};
+use sterna_proto::{ChannelId, ChannelKey, NodeId, SessionId, UserId};
 use sterna_storage::conformance::volatile::VolatilePlace;
 use sterna_storage::volatile::{
-    DirectoryEntry, Partition, Partitions, RegionRoute, RouteEvent, RouteTable,
+    DirectoryEntry, NodeRoute, Partition, Partitions, RouteEvent, RouteTable,
 };
 use sterna_storage_redis::{RedisConfig, RedisStore};
 use sterna_test_engines::redis::{RedisCluster, RedisServer};
@@ -126,8 +126,8 @@ pub fn user(name: &str) -> UserId {
     UserId::new(name).unwrap()
 }
 
-pub fn route(region: &str, relay_set: u64) -> RegionRoute {
-    RegionRoute { region: RegionId::new(region).unwrap(), relay_set, edges: 1 }
+pub fn route(node: &str, incarnation: u64) -> NodeRoute {
+    NodeRoute { node: NodeId::new(node).unwrap(), incarnation }
 }
 
 pub fn session_entry(number: u128, edge: &str, incarnation: u64) -> DirectoryEntry {

@@ -1,7 +1,7 @@
 //! Promises of the directory.
 
 use super::super::user;
-use super::{LONG, SHORT, VolatilePlace, edge, eventually, session};
+use super::{LONG, SHORT, VolatilePlace, eventually, node, session};
 use crate::volatile::{Beat, Directory, DirectoryEntry, SESSIONS_PER_USER, SessionPut};
 
 pub async fn sessions_count_while_their_edge_beats(place: &VolatilePlace) {
@@ -22,19 +22,19 @@ pub async fn sessions_count_while_their_edge_beats(place: &VolatilePlace) {
     assert_eq!(all, [replaced.clone(), entry(u128::MAX, "e1", 5)]);
     assert_eq!(directory.sessions_of(user("alice"), 1).await.unwrap(), [replaced]);
     assert_eq!(directory.sessions_of(user("bob"), 9).await.unwrap(), []);
-    assert_eq!(directory.edge_load(edge("e1")).await.unwrap(), Some(LOAD));
-    assert_eq!(directory.edge_load(edge("e2")).await.unwrap(), None);
+    assert_eq!(directory.edge_load(node("e1")).await.unwrap(), Some(LOAD));
+    assert_eq!(directory.edge_load(node("e2")).await.unwrap(), None);
 }
 
 pub async fn a_lapsed_lease_begins_anew(place: &VolatilePlace) {
     let directory = &*place.stores.directory;
-    directory.beat_edge(edge("e1"), 5, LOAD, SHORT).await.unwrap();
+    directory.beat_edge(node("e1"), 5, LOAD, SHORT).await.unwrap();
     put(directory, "alice", entry(1, "e1", 5)).await;
     eventually("the end of a lease", || async {
         directory.sessions_of(user("alice"), 9).await.unwrap().is_empty()
     })
     .await;
-    assert_eq!(directory.edge_load(edge("e1")).await.unwrap(), None);
+    assert_eq!(directory.edge_load(node("e1")).await.unwrap(), None);
     beat(directory, "e1", 5, Beat::Begun).await;
     put(directory, "alice", entry(1, "e1", 5)).await;
     let all = directory.sessions_of(user("alice"), 9).await.unwrap();
@@ -76,11 +76,11 @@ pub async fn a_dropped_edge_takes_its_entries(place: &VolatilePlace) {
         put(directory, "alice", entry(number, name, 5)).await;
     }
     for other in [4, 6] {
-        assert!(!directory.drop_edge(edge("e1"), other).await.unwrap());
+        assert!(!directory.drop_edge(node("e1"), other).await.unwrap());
     }
     assert_eq!(directory.sessions_of(user("alice"), 9).await.unwrap().len(), 2);
-    assert!(directory.drop_edge(edge("e1"), 5).await.unwrap());
-    assert!(!directory.drop_edge(edge("e1"), 5).await.unwrap());
+    assert!(directory.drop_edge(node("e1"), 5).await.unwrap());
+    assert!(!directory.drop_edge(node("e1"), 5).await.unwrap());
     let rest = directory.sessions_of(user("alice"), 9).await.unwrap();
     assert_eq!(rest, [entry(2, "e2", 5)]);
     beat(directory, "e1", 5, Beat::Begun).await;
@@ -97,7 +97,7 @@ pub async fn a_user_has_so_many_sessions_and_no_more(place: &VolatilePlace) {
     assert_eq!(refused, SessionPut::Full);
     put(directory, "alice", entry(7, "e1", 5)).await;
     assert_eq!(directory.sessions_of(user("alice"), 999).await.unwrap().len(), SESSIONS_PER_USER);
-    assert!(directory.drop_edge(edge("e1"), 5).await.unwrap());
+    assert!(directory.drop_edge(node("e1"), 5).await.unwrap());
     assert_eq!(directory.sessions_of(user("alice"), 999).await.unwrap(), []);
     put(directory, "alice", more).await;
 }
@@ -119,17 +119,17 @@ async fn put(directory: &dyn Directory, name: &str, entry: DirectoryEntry) {
 }
 
 async fn beat(directory: &dyn Directory, name: &str, incarnation: u64, expected: Beat) {
-    let beat = directory.beat_edge(edge(name), incarnation, LOAD, LONG).await.unwrap();
+    let beat = directory.beat_edge(node(name), incarnation, LOAD, LONG).await.unwrap();
     assert_eq!(beat, expected);
 }
 
 async fn remove(directory: &dyn Directory, number: u128, name: &str, incarnation: u64) -> bool {
     let (alice, session) = (user("alice"), session(number));
-    directory.remove_session(alice, session, edge(name), incarnation).await.unwrap()
+    directory.remove_session(alice, session, node(name), incarnation).await.unwrap()
 }
 
 fn entry(number: u128, name: &str, incarnation: u64) -> DirectoryEntry {
-    DirectoryEntry { session: session(number), edge: edge(name), incarnation, class: 0 }
+    DirectoryEntry { session: session(number), edge: node(name), incarnation, class: 0 }
 }
 
 const LOAD: u32 = u32::MAX;

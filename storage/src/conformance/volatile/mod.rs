@@ -13,7 +13,7 @@ use std::time::Duration;
 use futures_util::StreamExt as _;
 use futures_util::future::BoxFuture;
 use futures_util::stream::BoxStream;
-use sterna_proto::{NodeId, RegionId, SessionId};
+use sterna_proto::{NodeId, SessionId};
 
 use crate::volatile::{Partition, RouteEvent, VolatileStores};
 
@@ -105,11 +105,7 @@ async fn listened(changes: &mut BoxStream<'static, RouteEvent>, partition: Parti
     while next(changes).await != RouteEvent::Lost(partition) {}
 }
 
-fn region(name: &str) -> RegionId {
-    RegionId::new(name).unwrap()
-}
-
-fn edge(name: &str) -> NodeId {
+fn node(name: &str) -> NodeId {
     NodeId::new(name).unwrap()
 }
 

@@ -6,12 +6,12 @@ use std::time::Duration;
 use futures_util::future::{BoxFuture, ready};
 use futures_util::stream::BoxStream;
 use futures_util::{FutureExt as _, StreamExt as _};
-use sterna_proto::{ChannelKey, RegionId};
+use sterna_proto::{ChannelKey, NodeId};
 
 use super::{Ending, MemoryVolatile};
 use crate::StorageError;
 use crate::volatile::{
-    Partition, Partitions, RegionRoute, Route, RouteChange, RouteFeed, RouteTable,
+    NodeRoute, Partition, Partitions, Route, RouteChange, RouteFeed, RouteTable,
 };
 
 impl RouteTable for MemoryVolatile {
@@ -22,7 +22,7 @@ impl RouteTable for MemoryVolatile {
     fn put_route(
         &self,
         channel: ChannelKey,
-        route: RegionRoute,
+        route: NodeRoute,
         keep: Duration,
     ) -> BoxFuture<'_, Result<u64, StorageError>> {
         let now = self.now();
@@ -30,9 +30,9 @@ impl RouteTable for MemoryVolatile {
         let mut content = self.content();
         let v = content.number();
         let routes = &mut content.routes;
-        routes.channels.make_room(|regions| regions.values().all(|(_, ends_at)| *ends_at <= now));
-        let regions = routes.channels.map.entry(channel).or_default();
-        regions.insert(route.region.clone(), (route, now.saturating_add(keep)));
+        routes.channels.make_room(|nodes| nodes.values().all(|(_, ends_at)| *ends_at <= now));
+        let nodes = routes.channels.map.entry(channel).or_default();
+        nodes.insert(route.node.clone(), (route, now.saturating_add(keep)));
         routes.on_change(channel, partition, v);
         ready(Ok(v)).boxed()
     }
@@ -40,12 +40,12 @@ impl RouteTable for MemoryVolatile {
     fn remove_route(
         &self,
         channel: ChannelKey,
-        region: RegionId,
+        node: NodeId,
     ) -> BoxFuture<'_, Result<Option<u64>, StorageError>> {
         let partition = self.partitions.of_channel(channel);
         let mut content = self.content();
-        let regions = content.routes.channels.map.get_mut(&channel);
-        if regions.is_none_or(|regions| regions.remove(&region).is_none()) {
+        let nodes = content.routes.channels.map.get_mut(&channel);
+        if nodes.is_none_or(|nodes| nodes.remove(&node).is_none()) {
             return ready(Ok(None)).boxed();
         }
         let v = content.number();
@@ -57,10 +57,10 @@ impl RouteTable for MemoryVolatile {
         let now = self.now();
         let content = self.content();
         let v = content.routes.versions.map.get(&channel).copied().unwrap_or(0);
-        let regions = content.routes.channels.map.get(&channel).into_iter().flatten();
-        let regions = regions.filter(|(_, (_, ends_at))| *ends_at > now);
-        let regions = regions.map(|(_, (route, _))| route.clone()).collect();
-        ready(Ok(Route { v, regions })).boxed()
+        let nodes = content.routes.channels.map.get(&channel).into_iter().flatten();
+        let nodes = nodes.filter(|(_, (_, ends_at))| *ends_at > now);
+        let nodes = nodes.map(|(_, (route, _))| route.clone()).collect();
+        ready(Ok(Route { v, nodes })).boxed()
     }
 
     fn partition_versions(
@@ -82,8 +82,8 @@ impl RouteTable for MemoryVolatile {
 
 #[derive(Debug, Default)]
 pub(super) struct Routes {
-    /// Regions with the time at which they end.
-    channels: Ending<ChannelKey, BTreeMap<RegionId, (RegionRoute, Duration)>>,
+    /// Nodes with the time at which they end.
+    channels: Ending<ChannelKey, BTreeMap<NodeId, (NodeRoute, Duration)>>,
     versions: Ending<ChannelKey, u64>,
     partitions: HashMap<Partition, u64, ahash::RandomState>,
     feeds: Vec<RouteFeed>,
