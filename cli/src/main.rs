@@ -11,6 +11,7 @@ mod output;
 mod raw_config;
 mod serve;
 mod settings;
+mod stores;
 mod telemetry;
 mod verbs;
 

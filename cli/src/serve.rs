@@ -8,7 +8,7 @@
 use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 use metrics_exporter_prometheus::PrometheusHandle;
@@ -17,31 +17,22 @@ use sterna_edge::auth::Authenticator;
 use sterna_edge::http::{DrainOrder, HttpParts, HttpSurface, ReadyProbe};
 use sterna_edge::{Edge, EdgeConfig};
 use sterna_link::Links;
-use sterna_storage::memory::MemoryStore;
-use sterna_storage::{StorageError, StorageErrorKind, Stores};
-use sterna_storage_rocks::{RocksConfig, RocksStore};
-use sterna_storage_sql::{SqlConfig, SqlStore};
+use sterna_storage::Stores;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 
 use crate::args::{ServeArgs, StoreArgs};
 use crate::config::{ClientsConfig, ClusterSettings, Config, StoreConfig};
 use crate::raw_config::{RawConfig, environment};
+use crate::stores::{connect_sql, keep_sql, open_redis, open_stores, watch_redis};
 use crate::telemetry::Telemetry;
 use crate::{farewell, keys, output};
 
 /// How long shards and store may take once the clients are gone.
 const SHUTDOWN: Duration = Duration::from_secs(10);
 
-/// How often a store that another process holds is asked for.
-const STORE_POLL: Duration = Duration::from_millis(50);
-
 /// How often old metrics make room.
 const METRICS_UPKEEP: Duration = Duration::from_secs(5);
-
-/// How often rows of a SQL store that are beyond their horizon go.
-const SQL_UPKEEP: Duration = Duration::from_secs(60);
-const SQL_UPKEEP_PAUSE: Duration = Duration::from_millis(50);
 
 const LATE: u8 = 3;
 const STORAGE_FAILED: u8 = 4;
@@ -103,6 +94,13 @@ pub(crate) fn run(
             },
             _ => stores,
         };
+        if let Some(cluster) = &mut config.cluster
+            && let Some(redis) = cluster.redis.take()
+        {
+            let redis = open_redis(redis)?;
+            cluster.volatile = Some(redis.stores());
+            upkeep.spawn("redis", watch_redis(upkeep.clone(), redis));
+        }
         let running =
             Running::start(config, stores, node_secret, telemetry.metrics.clone()).await?;
         if let Err(error) = announce(running.addresses()) {
@@ -122,68 +120,6 @@ pub(crate) fn run(
     runtime.shutdown_timeout(Duration::from_secs(1));
     drop(telemetry);
     code
-}
-
-/// Blocks for as long as a store may be waited for: before there are signals to listen to, so that
-/// any of them ends the wait with the process.
-pub(crate) fn open_stores(config: &StoreConfig, args: StoreArgs) -> Result<Stores> {
-    let (directory, durability, accept_truncated) = match config {
-        StoreConfig::Rocks { directory, durability, accept_truncated } => {
-            (directory, durability, accept_truncated)
-        }
-        StoreConfig::Memory => return Ok(MemoryStore::new().stores()),
-        StoreConfig::Sql(_) => bail!("databases are connected to by a node that runs"),
-    };
-    let mut rocks = RocksConfig::new(directory);
-    rocks.durability = *durability;
-    rocks.accept_truncated = *accept_truncated;
-    rocks.restored = args.restored;
-    let patience = Duration::from_secs(args.wait_for_store);
-    let store = open_rocks(&rocks, patience).with_context(|| {
-        format!("cannot open the store in {}; `sterna doctor` may know why", directory.display())
-    })?;
-    Ok(store.stores())
-}
-
-/// Connects to the databases, again and again for as long as they may be waited for.
-async fn connect_sql(sql: &SqlConfig, args: StoreArgs) -> Result<SqlStore> {
-    if args.restored {
-        bail!("--restored is for the store of one machine; a database has its own way back");
-    }
-    let began = Instant::now();
-    let patience = Duration::from_secs(args.wait_for_store);
-    loop {
-        match SqlStore::connect(sql.clone()).await {
-            Ok(store) => return Ok(store),
-            Err(error)
-                if error.kind == StorageErrorKind::Unavailable && began.elapsed() < patience =>
-            {
-                tracing::warn!(%error, "waiting for the store");
-                tokio::time::sleep(STORE_POLL * 10).await;
-            }
-            Err(error) => return Err(error).context("cannot open the store in `store.urls`"),
-        }
-    }
-}
-
-/// Tries again for as long as the engine says that it may succeed later.
-fn open_rocks(rocks: &RocksConfig, patience: Duration) -> Result<RocksStore, StorageError> {
-    let began = Instant::now();
-    let mut told = false;
-    loop {
-        match RocksStore::open(rocks.clone()) {
-            Err(error)
-                if error.kind == StorageErrorKind::Unavailable && began.elapsed() < patience =>
-            {
-                if !told {
-                    tracing::warn!(%error, "waiting for the store");
-                    told = true;
-                }
-                std::thread::sleep(STORE_POLL);
-            }
-            outcome => return outcome,
-        }
-    }
 }
 
 /// Why a node ends.
@@ -460,29 +396,6 @@ async fn upkeep(tasks: Tasks, metrics: PrometheusHandle) {
         tokio::select! {
             () = tasks.shutdown_started() => return,
             _ = ticks.tick() => metrics.run_upkeep(),
-        }
-    }
-}
-
-/// Deletes what is beyond its horizon, a little at a time; every core does, which does no harm.
-async fn keep_sql(tasks: Tasks, store: SqlStore) {
-    let mut ticks = tokio::time::interval(SQL_UPKEEP);
-    loop {
-        tokio::select! {
-            () = tasks.shutdown_started() => return,
-            _ = ticks.tick() => {}
-        }
-        // A bounded number at a time; as much as there is, but not all at once.
-        while !tasks.is_shutting_down() {
-            match store.delete_expired().await {
-                Ok(0) => break,
-                Ok(deleted) => tracing::debug!(deleted, "expired rows are gone"),
-                Err(error) => {
-                    tracing::warn!(%error, "expired rows stay");
-                    break;
-                }
-            }
-            tokio::time::sleep(SQL_UPKEEP_PAUSE).await;
         }
     }
 }

@@ -55,6 +55,9 @@ pub struct Rate {
 pub struct Rates {
     /// Publications of one session.
     pub publish: Rate,
+    /// Publications of one user, by all sessions and over HTTP, on all nodes together. Nodes know of
+    /// each other's a moment later, so a user at the limit gets a little more.
+    pub user_publish: Rate,
     /// All other commands of one session.
     pub command: Rate,
     /// Ephemerals of one session.
@@ -101,6 +104,9 @@ pub struct QueueLimits {
     pub session_calls: usize,
     /// Of these, those whose answer is a page. Full: they wait.
     pub session_pages: usize,
+    /// Users present in one channel: each hears of all others, so a thousand that come at once are
+    /// told a million times. Full: LIMIT_EXCEEDED; they can subscribe without presence.
+    pub present_users: usize,
     /// Publications held for one subscription while its page is on the way. Full: the page is
     /// followed by another.
     pub subscription_held: usize,
@@ -135,6 +141,7 @@ impl Default for QueueLimits {
             outbox_bytes: 512 * 1024,
             session_calls: 64,
             session_pages: 4,
+            present_users: 4096,
             subscription_held: 256,
             ring_publications: 1024,
             ring_bytes: 1024 * 1024,
@@ -149,6 +156,7 @@ impl Default for Rates {
     fn default() -> Self {
         Self {
             publish: Rate { per_second: 1000, burst: 5000 },
+            user_publish: Rate { per_second: 2000, burst: 10_000 },
             command: Rate { per_second: 500, burst: 2000 },
             ephemeral: Rate { per_second: 50, burst: 100 },
             // An inbox of 10,000 channels in one go, then one look for each touch of some channels.

@@ -22,6 +22,9 @@ pub use sterna_storage::id_lease::ID_WORKERS;
 /// How far ahead of the clock the bound is put: one durable write in this time.
 const BOUND_STEP_MS: u64 = 10_000;
 
+/// A floor further ahead is a mistake of somebody's, and would use ids up.
+const FLOOR_AHEAD_MS: u64 = 24 * 3600 * 1000;
+
 const SEQUENCE_BITS: u32 = 12;
 const WORKER_BITS: u32 = 10;
 const SEQUENCES: u64 = 1 << SEQUENCE_BITS;
@@ -104,6 +107,26 @@ impl IdGenerator {
         }
         self.lock().bound_ms = bound_ms;
         Ok(())
+    }
+
+    /// The worker number, and the time below which its ids are durably its own.
+    pub fn bound(&self) -> (u16, u64) {
+        let state = self.lock();
+        (state.worker, state.bound_ms)
+    }
+
+    /// Issues nothing below this time any more. False: it is nothing that any clock could have
+    /// shown, or the number is another one by now.
+    pub fn skip_to(&self, worker: u16, time_ms: u64) -> bool {
+        let now_ms = self.clock.unix_ms().saturating_sub(ID_EPOCH_UNIX_MS);
+        let mut state = self.lock();
+        if worker != state.worker || time_ms > now_ms.max(state.time_ms) + FLOOR_AHEAD_MS {
+            return false;
+        }
+        if time_ms > state.time_ms {
+            (state.time_ms, state.sequence) = (time_ms, 0);
+        }
+        true
     }
 
     /// Whether another generator issues ids under this number, whoever it belongs to by now.
@@ -219,6 +242,20 @@ mod tests {
         for _ in 0..5_000 {
             assert!(seen.insert(take(&other).await));
         }
+    }
+
+    #[tokio::test]
+    async fn i10_ids_skip_what_a_forgotten_past_may_have_issued() {
+        let stores = MemoryStore::new().stores();
+        let clock = ManualClock::new(ID_EPOCH_UNIX_MS + 1_000_000);
+        let ids = IdGenerator::start(3, Arc::new(clock), stores.id_bound).await.unwrap();
+        assert!(ids.skip_to(3, 5_000_000));
+        assert_eq!(take(&ids).await.0 >> 22, 5_000_000);
+        assert!(ids.skip_to(3, 2_000_000), "already above it");
+        assert_eq!(take(&ids).await.0 >> 22, 5_000_000);
+        assert!(!ids.skip_to(4, 6_000_000), "another number's");
+        assert!(!ids.skip_to(3, u64::MAX / 2), "no clock has shown that");
+        assert_eq!(take(&ids).await.0 >> 22, 5_000_000);
     }
 
     #[tokio::test]

@@ -30,6 +30,7 @@ pub mod push;
 pub mod session;
 pub mod tasks;
 pub mod vitals;
+pub mod volatile;
 pub mod worker;
 
 pub use clock::{Clock, ManualClock, SystemClock};

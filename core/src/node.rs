@@ -26,9 +26,11 @@ use crate::session::directory::SessionDirectory;
 use crate::tasks::{Tasks, vital};
 use crate::vitals::tally::Tally;
 use crate::vitals::{Observed, Vitals, sampler};
+use crate::volatile::{self, Volatile};
 use crate::worker::{CONTROL_QUEUE, WorkerControl};
 
 mod leaving;
+mod sessions;
 
 pub use leaving::DrainProgress;
 
@@ -53,6 +55,7 @@ struct Inner {
     tally: Arc<Tally>,
     /// As last sampled; unused where the router has them.
     vitals: Mutex<Vitals>,
+    volatile: Arc<Volatile>,
     workers: Mutex<Vec<Option<mpsc::Sender<WorkerControl>>>>,
     draining: AtomicBool,
     leaving: Mutex<Option<leaving::Leaving>>,
@@ -97,12 +100,7 @@ impl Node {
         clock: Arc<dyn Clock>,
         cluster: Option<ClusterConfig>,
     ) -> Result<Self, CoreError> {
-        if config.shards == 0 {
-            return Err(CoreError::Config("a node needs at least one shard".into()));
-        }
-        if config.id_worker >= ID_WORKERS {
-            return Err(CoreError::Config(format!("id_worker must be below {ID_WORKERS}")));
-        }
+        check(&config)?;
         let (tasks, broken) = (Tasks::new(), CancellationToken::new());
         let lease = match &stores {
             Some(stores) if cluster.is_some() => {
@@ -114,12 +112,20 @@ impl Node {
         let id_worker = lease.as_ref().map_or(config.id_worker, |lease| lease.worker);
         let config = CoreConfig { id_worker, ..config };
         let (config, ports) = (Arc::new(config), Arc::new(LinkPorts::default()));
+        let shared = cluster.as_ref().and_then(|cluster| cluster.volatile.clone());
+        let volatile = Arc::new(Volatile::new(shared, config.rates.user_publish));
         let turns = Arc::new(Turns::default());
         let tally = Arc::new(Tally::default());
         let channels = match stores {
             Some(stores) => {
-                let shared = (&ports, &turns, &tally);
-                let own = Channels::start(&config, stores, &clock, shared, &tasks, &broken);
+                let shared = Shared {
+                    clock: &clock,
+                    ports: &ports,
+                    turns: &turns,
+                    tally: &tally,
+                    volatile: &volatile,
+                };
+                let own = Channels::start(&config, stores, shared, &tasks, &broken);
                 Some(own.await?)
             }
             None => None,
@@ -138,6 +144,7 @@ impl Node {
             attached: AtomicU32::new(0),
             tally,
             vitals: Mutex::default(),
+            volatile,
             workers: Mutex::default(),
             draining: AtomicBool::new(false),
             leaving: Mutex::default(),
@@ -160,6 +167,10 @@ impl Node {
             self.inner.tasks.spawn(name, vital(self.inner.broken.clone(), task));
         };
         spawn("membership", Box::pin(membership::run(self.clone(), router.clone())));
+        if self.volatile().is_shared() {
+            let keeper = volatile::keeper::keep(self.clone(), self.volatile().clone());
+            spawn("volatile", Box::pin(keeper));
+        }
         let Some(own) = &self.inner.channels else { return };
         let store = own.context.stores.roster.clone();
         spawn("roster", Box::pin(membership::roster::keep(self.clone(), router.clone(), store)));
@@ -171,6 +182,11 @@ impl Node {
     /// The way to other nodes; `None` on a node that is alone.
     pub fn router(&self) -> Option<&Arc<Router>> {
         self.inner.router.as_ref()
+    }
+
+    /// What this node keeps where it may be lost.
+    pub fn volatile(&self) -> &Arc<Volatile> {
+        &self.inner.volatile
     }
 
     pub fn config(&self) -> &CoreConfig {
@@ -346,17 +362,38 @@ impl Node {
     }
 }
 
+/// Whether a node can be made of it.
+fn check(config: &CoreConfig) -> Result<(), CoreError> {
+    if config.shards == 0 {
+        return Err(CoreError::Config("a node needs at least one shard".into()));
+    }
+    if config.id_worker >= ID_WORKERS {
+        return Err(CoreError::Config(format!("id_worker must be below {ID_WORKERS}")));
+    }
+    Ok(())
+}
+
+/// What channels share with the rest of the node.
+struct Shared<'a> {
+    clock: &'a Arc<dyn Clock>,
+    ports: &'a Arc<LinkPorts>,
+    turns: &'a Arc<Turns>,
+    tally: &'a Arc<Tally>,
+    volatile: &'a Arc<Volatile>,
+}
+
 impl Channels {
     async fn start(
         config: &Arc<CoreConfig>,
         stores: Stores,
-        clock: &Arc<dyn Clock>,
-        (ports, turns, tally): (&Arc<LinkPorts>, &Arc<Turns>, &Arc<Tally>),
+        Shared { clock, ports, turns, tally, volatile }: Shared<'_>,
         tasks: &Tasks,
         broken: &CancellationToken,
     ) -> Result<Self, CoreError> {
         let bound = stores.id_bound.clone();
-        let ids = IdGenerator::start(config.id_worker, clock.clone(), bound).await?.into();
+        let ids = IdGenerator::start(config.id_worker, clock.clone(), bound).await?;
+        membership::ids::compare_floor(&ids, volatile).await;
+        let ids = Arc::new(ids);
         let context = Arc::new(ShardContext {
             stores,
             clock: clock.clone(),
@@ -365,6 +402,7 @@ impl Channels {
             turns: turns.clone(),
             tally: tally.clone(),
             users: OnceLock::new(),
+            volatile: volatile.clone(),
             failure: watch::Sender::new(None),
             config: config.clone(),
         });

@@ -8,12 +8,14 @@ mod support;
 use std::sync::Arc;
 use std::time::Duration;
 
+use sterna_core::session::PRESENCE_SUBSCRIPTIONS;
 use sterna_core::{Action, Permission, Worker};
 use sterna_proto::v1::{self, PresenceState, command::Verb, push::Event, reply::Result as Reply};
 use sterna_storage::memory::MemoryStore;
 use support::stores::GatedChannels;
 use support::{
-    TestClient, config, counted, counts, identity, join, publish, with_held_clock, with_workers,
+    TestClient, config, counted, counts, error, identity, join, publish, with_held_clock,
+    with_workers,
 };
 use tokio::time::Instant;
 
@@ -109,6 +111,34 @@ fn who_comes_back_after_roaming_is_online_again() {
         assert_eq!(watcher.presence().await.state(), PresenceState::Online);
         drop(bob);
         assert_eq!(watcher.presence().await.state(), PresenceState::Roaming, "and once more");
+    });
+}
+
+#[test]
+fn i12_presence_has_an_end_in_a_channel_and_in_a_session() {
+    counted(|snapshotter| {
+        let mut config = config();
+        config.queues.present_users = 2;
+        with_workers(config, MemoryStore::new().stores(), 1, |_, workers| async move {
+            let _alice = enter(&workers[0], "alice").await;
+            let mut bob = enter(&workers[0], "bob").await;
+            let mut carol = TestClient::connect(&workers[0], "carol").await;
+            let refused = error(carol.ask(Verb::Subscribe(join(ROOM))).await);
+            assert_eq!(refused.name, "LIMIT_EXCEEDED");
+            carol.subscribe(ROOM, None).await;
+            let mut laptop = TestClient::connect(&workers[0], "bob").await;
+            assert!(matches!(laptop.ask(Verb::Subscribe(join(ROOM))).await, Reply::Subscribed(_)));
+            bob.ask(Verb::Subscribe(join(ROOM))).await;
+            for n in 0..PRESENCE_SUBSCRIPTIONS {
+                let joined = carol.ask(Verb::Subscribe(join(&format!("hall:{n}")))).await;
+                assert!(matches!(joined, Reply::Subscribed(_)), "{n}: {joined:?}");
+            }
+            let refused = error(carol.ask(Verb::Subscribe(join("hall:one-more"))).await);
+            assert_eq!(refused.name, "LIMIT_EXCEEDED");
+            let again = carol.ask(Verb::Subscribe(join("hall:0"))).await;
+            assert!(matches!(again, Reply::Subscribed(_)), "it is there already");
+        });
+        assert_eq!(counts(snapshotter, &["sterna_core_presence_refused_total"]), [1]);
     });
 }
 

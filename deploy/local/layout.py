@@ -26,6 +26,7 @@ class Layout:
         self._binary = None
         self._links = {}
         self._urls = None
+        self._redis_urls = []
 
     def path(self, *names):
         return os.path.join(self.home, *names)
@@ -45,6 +46,7 @@ class Layout:
         self._make_keys()
         processes = [self._mariadb(), *map(self._redis, REDIS)]
         self._urls = f"mysql://sterna:sterna@127.0.0.1:{processes[0]['port']}/sterna"
+        self._redis_urls = [f"redis://127.0.0.1:{it['port']}" for it in processes[1:]]
         self._links = {name: self._free_port() for name in (*CORES, *EDGES)}
         for role, nodes in (("core", CORES), ("edge", EDGES)):
             for name, region in nodes.items():
@@ -103,7 +105,6 @@ GRANT ALL ON sterna.* TO 'sterna'@'127.0.0.1';
     def _redis(self, name):
         port, bus = self._free_port(), self._free_port()
         os.makedirs(self.path("data", name))
-        # No node has `redis.urls` yet: the three are there for what nodes will keep in them.
         self._write(f"{name}.conf", f"""\
 bind 127.0.0.1
 port {port}
@@ -111,6 +112,8 @@ dir {self.path("data", name)}
 cluster-enabled yes
 cluster-port {bus}
 cluster-config-file nodes.conf
+# Nothing in it is missed, but a part that vanishes without a word is not noticed as a loss.
+maxmemory-policy noeviction
 save ""
 appendonly no
 """)
@@ -136,6 +139,10 @@ certificate = "{self.path("links", name)}.pem"
 private_key = "{self.path("links", name)}.key"
 authorities = "{self.path("links", "authority.pem")}"
 seeds = {json.dumps(seeds)}
+
+[redis]
+urls = {json.dumps(self._redis_urls)}
+cluster = true
 
 [http]
 address = "127.0.0.1:{http}"

@@ -152,7 +152,8 @@ async fn a_client_that_reads_all_the_time_is_not_slow_although_more_always_waits
     let edge = TestEdge::start_with(|settings| {
         settings.core.slow_after = SLOW_AFTER;
         let rate = Rate { per_second: 100_000, burst: 100_000 };
-        settings.core.rates = Rates { publish: rate, command: rate, ephemeral: rate, sync: rate };
+        settings.core.rates =
+            Rates { publish: rate, user_publish: rate, command: rate, ephemeral: rate, sync: rate };
     })
     .await;
     let mut narrow = TransportConfig::default();

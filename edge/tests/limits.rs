@@ -51,7 +51,8 @@ const BIDI_STREAMS: usize = 8;
 async fn a_client_that_reads_no_replies_can_send_its_windows_and_no_more() {
     let edge = TestEdge::start_with(|settings| {
         let rate = Rate { per_second: 1_000_000, burst: 1_000_000 };
-        settings.core.rates = Rates { publish: rate, command: rate, ephemeral: rate, sync: rate };
+        settings.core.rates =
+            Rates { publish: rate, user_publish: rate, command: rate, ephemeral: rate, sync: rate };
         settings.core.slow_after = Duration::from_secs(600);
     })
     .await;

@@ -4,7 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sterna_core::Tasks;
+use sterna_core::cluster::Incarnation;
 use sterna_core::link::lane::LaneError;
+use sterna_core::link::ports::LaneFrom;
 use sterna_core::link::serve;
 use sterna_proto::link::v1::{Opened, frame::Body};
 use sterna_proto::{limits, version};
@@ -109,5 +111,8 @@ async fn serve_lane(
     let peers = router.live();
     let region = peers.iter().find(|node| node.name == peer.name).map(|node| &node.region);
     let wide = region.is_some_and(|region| *region != router.own().region);
-    serve::serve(router, wide, &mut sender, &mut receiver).await
+    let incarnation = Incarnation(open.incarnation);
+    let lane = open.lane as usize;
+    let from = LaneFrom { node: peer.name.clone(), incarnation, lane, wide };
+    serve::serve(router, from, &mut sender, &mut receiver).await
 }

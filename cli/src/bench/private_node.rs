@@ -13,7 +13,8 @@ use crate::args::{ConnectArgs, DevArgs, StoreArgs};
 use crate::config::StoreConfig;
 use crate::dev;
 use crate::keys::{self, DevKeys};
-use crate::serve::{self, Running};
+use crate::serve::Running;
+use crate::stores;
 
 /// Nobody is left who would have to move.
 const NO_DRAIN: Duration = Duration::ZERO;
@@ -44,7 +45,7 @@ impl PrivateNode {
         if let Some(clients) = &mut config.clients {
             clients.limits.path_changes_per_minute = PATH_CHANGES_PER_MINUTE;
         }
-        let stores = Some(serve::open_stores(&store, StoreArgs::default())?);
+        let stores = Some(stores::open_stores(&store, StoreArgs::default())?);
         config.store = Some(store);
         let node_secret = keys::node_secret(home.path())?;
         let metrics = PrometheusBuilder::new().build_recorder().handle();

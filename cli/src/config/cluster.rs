@@ -9,6 +9,8 @@ use sterna_core::cluster::balance::BalanceConfig;
 use sterna_core::cluster::placement::{MOST_WEIGHT, USUAL_WEIGHT};
 use sterna_core::cluster::{ClusterConfig, Incarnation, NodeInfo, NodeState};
 use sterna_link::{LinkConfig, LinkFiles, NodeIdentity};
+use sterna_storage::volatile::VolatileStores;
+use sterna_storage_redis::RedisConfig;
 
 use super::{Config, Reader, StoreConfig};
 use crate::keys;
@@ -38,6 +40,9 @@ pub(crate) struct ClusterSettings {
     /// Beside the weights of other nodes.
     pub(crate) weight: u32,
     pub(crate) balance: BalanceConfig,
+    pub(crate) redis: Option<RedisConfig>,
+    /// Opened from `redis`.
+    pub(crate) volatile: Option<VolatileStores>,
 }
 
 impl ClusterSettings {
@@ -67,6 +72,7 @@ impl ClusterSettings {
         (cluster.beat, cluster.lease) = (self.beat, self.lease);
         cluster.patience = self.patience;
         cluster.balance = self.balance.clone();
+        cluster.volatile = self.volatile.clone();
         cluster
     }
 }
@@ -116,7 +122,9 @@ impl Reader {
     pub(super) fn cluster(&mut self, roles: Roles) -> Option<Option<ClusterSettings>> {
         let balance = self.balance(roles);
         let weight = self.integer("node.weight", USUAL_WEIGHT.into(), 1..=MOST_WEIGHT.into());
+        let redis = self.redis();
         let Some(text) = self.text("cluster.address") else {
+            redis?;
             if roles.edge && roles.core {
                 return Some(None);
             }
@@ -156,6 +164,8 @@ impl Reader {
             head_watch: head_watch?,
             weight: weight? as u32,
             balance: balance?,
+            redis: redis?,
+            volatile: None,
         }))
     }
 

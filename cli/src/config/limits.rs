@@ -32,6 +32,7 @@ const QUEUES: &[QueueLimit] = &[
     ("queues.outbox_bytes", |queues| &mut queues.outbox_bytes, 4 * LARGEST..=256 * MIB),
     ("queues.session_calls", |queues| &mut queues.session_calls, 1..=10_000),
     ("queues.session_pages", |queues| &mut queues.session_pages, 1..=1000),
+    ("queues.present_users", |queues| &mut queues.present_users, 1..=1_000_000),
     ("queues.subscription_held", |queues| &mut queues.subscription_held, 1..=100_000),
     ("queues.ring_publications", |queues| &mut queues.ring_publications, 1..=1_000_000),
     ("queues.ring_bytes", |queues| &mut queues.ring_bytes, LARGEST..=1024 * MIB),

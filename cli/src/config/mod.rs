@@ -5,6 +5,7 @@ mod access;
 mod balance;
 mod cluster;
 mod limits;
+mod redis;
 mod store;
 mod values;
 
@@ -187,10 +188,18 @@ impl Reader {
     fn rates(&mut self) -> Option<Rates> {
         let defaults = Rates::default();
         let publish = self.rate("publish_per_second", "publish_burst", defaults.publish);
+        let user = defaults.user_publish;
+        let user = self.rate("user_publish_per_second", "user_publish_burst", user);
         let command = self.rate("commands_per_second", "command_burst", defaults.command);
         let ephemeral = self.rate("ephemerals_per_second", "ephemeral_burst", defaults.ephemeral);
         let sync = self.rate("syncs_per_second", "sync_burst", defaults.sync);
-        Some(Rates { publish: publish?, command: command?, ephemeral: ephemeral?, sync: sync? })
+        Some(Rates {
+            publish: publish?,
+            user_publish: user?,
+            command: command?,
+            ephemeral: ephemeral?,
+            sync: sync?,
+        })
     }
 
     fn rate(&mut self, per_second: &str, burst: &str, default: Rate) -> Option<Rate> {

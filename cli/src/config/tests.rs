@@ -327,6 +327,26 @@ fn mistakes_of_a_cluster_are_named() {
             "`store.urls`: write mysql://user:password@host:port/database for each server",
         ),
         (
+            &["redis.urls=redis://x:1"],
+            "`redis.urls`: a node that is alone keeps this in its memory; leave the key out",
+        ),
+        (
+            &["cluster.address=127.0.0.1:0", "redis.urls=http://x"],
+            "`redis.urls`: write redis://host:port for each server",
+        ),
+        (
+            &["cluster.address=127.0.0.1:0", "redis.urls=redis://a:1,redis://b:1"],
+            "`redis.urls`: one server has one URL; of the nodes of a Redis Cluster say",
+        ),
+        (
+            &["cluster.address=127.0.0.1:0", "redis.urls=rediss://a:1", "redis.ca=/none.pem"],
+            "`redis.ca`: /none.pem cannot be read",
+        ),
+        (
+            &["cluster.address=127.0.0.1:0", "redis.urls=redis://a:1", "redis.prefix={x}"],
+            "`redis.prefix`: without braces",
+        ),
+        (
             &["store.engine=sql", "store.urls=mysql://x/y", "store.databases=3"],
             "`store.databases`: `store.databases` and `store.tables` are powers of two",
         ),

@@ -7,7 +7,6 @@ use sterna_proto::v1::reply::Result as Reply;
 use sterna_proto::v1::{ChannelAccess, ChannelKind, PresenceState, Role};
 use sterna_proto::{ChannelKey, ErrorCode, Offset, UserId, limits, v1};
 use sterna_storage::{ChannelRecord, Created, Membership, NewRecord, Origin};
-use tokio::sync::oneshot;
 
 use crate::authz::{self, FirstUse, Verdict};
 use crate::channel::members::touched_member;
@@ -17,14 +16,11 @@ use crate::channel::state::{ChannelState, PublishTicket};
 use crate::channel::work::{Done, answer};
 use crate::identity::{Action, Identity};
 use crate::link::turns::out_of_turn;
-use crate::link::{Audience, LinkPush, LinkReply, Verb};
+use crate::link::{Audience, LinkPush, Verb};
 use crate::push::EncodedPush;
 
 /// Roles kept of one channel; above, all are forgotten and looked up again.
 const ROLES_CACHED: usize = 4096;
-
-/// Users in one answer about presence.
-const PRESENCE_LISTED: usize = 1000;
 
 impl Shard {
     /// Takes a command; it waits behind look-ups of its channel.
@@ -200,8 +196,8 @@ impl Shard {
                 answer(call.reply, moved.map(|()| Reply::Done(v1::Done {})));
             }
             Verb::Ephemeral(_) => self.ephemeral(key, call),
-            Verb::SetPresence { state, turn } => {
-                self.set_presence(key, &call, *state, *turn);
+            Verb::SetPresence { state, turn, again } => {
+                self.set_presence(key, &call, *state, *turn, *again);
                 answer(call.reply, Ok(Reply::Done(v1::Done {})));
             }
             Verb::CreateChannel(_) => self.create(key, call),
@@ -280,48 +276,6 @@ impl Shard {
         self.spread(key, &LinkPush::Event { channel: key, audience, push });
         answer(call.reply, Ok(Reply::Done(v1::Done {})));
     }
-
-    pub(super) fn set_presence(
-        &mut self,
-        key: ChannelKey,
-        call: &Call,
-        set: PresenceState,
-        turn: u64,
-    ) {
-        let now_ms = self.context.clock.unix_ms();
-        let Some(state) = self.channels.get_mut(&key) else { return };
-        let (session, user) = (call.command.caller.session, &call.command.caller.identity.user);
-        // A session that is not in the channel cannot become detached in it.
-        if set != PresenceState::Online && !state.presence.contains(session, user) {
-            // Another owner has let others know of it, perhaps, and is not asked any more.
-            if set == PresenceState::Offline && self.context.config.head_watch.is_some() {
-                let gone = state.presence.absent(user);
-                self.spread_presence(key, gone);
-            }
-            return;
-        }
-        let holder = (session, call.command.caller.edge);
-        let changed = state.presence.set(holder, user, (set, turn), now_ms);
-        self.spread_presence(key, changed);
-    }
-
-    pub(super) fn spread_presence(&mut self, key: ChannelKey, member: Option<v1::PresenceMember>) {
-        let Some(state) = self.channels.get(&key) else { return };
-        if member.is_none() {
-            return;
-        }
-        let change = v1::PresenceChange { channel: state.name.to_string(), member };
-        let push = EncodedPush::new(v1::push::Event::Presence(change));
-        self.spread(key, &LinkPush::Event { channel: key, audience: Audience::Presence, push });
-    }
-
-    fn list_presence(&mut self, key: ChannelKey, reply: oneshot::Sender<LinkReply>) {
-        let Some(state) = self.channels.get(&key) else { return };
-        let (members, total) = state.presence.list(PRESENCE_LISTED);
-        let total = u32::try_from(total).unwrap_or(u32::MAX);
-        let channel = state.name.to_string();
-        answer(reply, Ok(Reply::Presence(v1::PresenceList { channel, members, total })));
-    }
 }
 
 enum Ready {
@@ -336,7 +290,8 @@ fn action(verb: &Verb) -> Option<Action> {
         Verb::Attach { .. } | Verb::MoveCursor { .. } => Action::Subscribe,
         Verb::History(_) | Verb::Info => Action::History,
         Verb::Presence => Action::Presence,
-        Verb::SetPresence { state: PresenceState::Online, .. } => Action::Presence,
+        Verb::SetPresence { state: PresenceState::Online, .. }
+        | Verb::SetPresence { again: true, .. } => Action::Presence,
         Verb::SetPresence { .. } => return None,
         Verb::CreateChannel(_) | Verb::SetMember(_) | Verb::RemoveMember(_) => Action::Manage,
         Verb::Members(_) => Action::Presence,

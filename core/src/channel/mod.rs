@@ -9,8 +9,11 @@ pub mod shard;
 
 mod calls;
 mod cursors;
+mod hints;
 pub(crate) mod members;
 mod pages;
+mod present;
+mod recall;
 mod rehome;
 mod spread;
 mod state;

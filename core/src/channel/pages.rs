@@ -17,15 +17,19 @@ impl Shard {
     /// Registers the link's interest first and reads the head then, so that nothing is missed in
     /// between: what is committed from here on is pushed.
     pub(super) fn attach(&mut self, key: ChannelKey, mut call: Call) {
-        let Verb::Attach { subscribe, turn } = &mut call.command.verb else { return };
-        let (subscribe, turn) = (std::mem::take(subscribe), *turn);
-        let Some(state) = self.channels.get_mut(&key) else { return };
-        // One that was closed while the call waited here is told nothing any more.
-        if let Some(link) = call.link.filter(|link| self.context.ports.is_open(*link)) {
-            state.add_interest(link, subscribe.receipts);
+        let Verb::Attach { subscribe, turn, again } = &mut call.command.verb else { return };
+        let (subscribe, turn, again) = (std::mem::take(subscribe), *turn, *again);
+        if subscribe.presence
+            && !again
+            && let Err(error) = self.may_enter(key, &call)
+        {
+            return answer(call.reply, Err(error));
+        }
+        if let Some(link) = call.link {
+            self.add_interest(key, link, subscribe.receipts);
         }
         if subscribe.presence {
-            self.set_presence(key, &call, PresenceState::Online, turn);
+            self.set_presence(key, &call, PresenceState::Online, turn, again);
         }
         let Some(state) = self.channels.get(&key) else { return };
         let head = state.sequence.head().cloned();

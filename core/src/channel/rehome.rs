@@ -3,7 +3,7 @@
 //! one that owns it again believes nothing that it knew before. Two shards that both believe to
 //! own a channel conflict in the log (I2) and find each other's publications there.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use sterna_proto::{ChannelKey, Offset};
@@ -11,17 +11,21 @@ use sterna_storage::{Head, StorageError};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
+use crate::channel::hints::HINTS_SOUGHT;
 use crate::channel::shard::Shard;
 use crate::channel::work::Done;
 use crate::cluster::Incarnation;
 use crate::link::LinkPush;
 
 /// What a shard has to do about channels that have changed hands, or may have.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Rehoming {
+    started_at: Instant,
     any_released: bool,
     /// Slots that other nodes own.
     lost: HashSet<u16>,
+    /// Slots that this node has owned for a short time only, and since when.
+    gained: HashMap<u16, Instant>,
     /// Who waits for this shard to have finished with them, and until when.
     waiting: Option<(Instant, oneshot::Sender<()>)>,
     /// When the log is asked next whether it has gone on without this shard.
@@ -36,6 +40,19 @@ pub(crate) type Heads = Vec<(ChannelKey, Option<Head>)>;
 const FINISHING: Duration = Duration::from_secs(1);
 
 impl Rehoming {
+    pub fn new() -> Self {
+        let (gained, lost) = Default::default();
+        Self {
+            started_at: Instant::now(),
+            any_released: false,
+            lost,
+            gained,
+            waiting: None,
+            next_look: None,
+            looking: false,
+        }
+    }
+
     pub fn has_lost(&self, slot: u16) -> bool {
         self.lost.contains(&slot)
     }
@@ -44,6 +61,12 @@ impl Rehoming {
         let lost = self.lost.contains(&key.slot());
         self.any_released |= lost;
         lost
+    }
+
+    /// Other nodes may not know yet that the channel is owned here.
+    pub fn is_young(&self, key: ChannelKey) -> bool {
+        let gained_at = self.gained.get(&key.slot()).unwrap_or(&self.started_at);
+        gained_at.elapsed() < HINTS_SOUGHT
     }
 }
 
@@ -61,6 +84,8 @@ impl Shard {
         self.rehoming.lost.extend(lost);
         self.rehoming.lost.retain(|slot| !gained.contains(slot));
         self.on_inbox_rehomed(lost, gained);
+        self.rehoming.gained.retain(|_, at| at.elapsed() < HINTS_SOUGHT);
+        self.rehoming.gained.extend(gained.iter().map(|slot| (*slot, Instant::now())));
         for (key, state) in &mut self.channels {
             let slot = key.slot();
             if lost.contains(&slot) {
@@ -70,6 +95,8 @@ impl Shard {
                 state.released = false;
             }
         }
+        // Where they are listened to is for the new owners to tell.
+        self.context.volatile.on_released(lost);
         // What was known of channels that are owned again may be old; heads are compared anyway.
         self.channels.retain(|key, state| !(gained.contains(&key.slot()) && state.is_idle()));
         for state in self.channels.values_mut() {
@@ -92,7 +119,9 @@ impl Shard {
             let Some(state) = self.channels.get_mut(&key) else { continue };
             state.interest.clear();
             state.receipt_interest.clear();
+            state.hints = Default::default();
             state.presence = Default::default();
+            state.recall = Default::default();
             state.roles.clear();
             if state.is_idle() {
                 self.channels.remove(&key);

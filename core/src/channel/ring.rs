@@ -1,6 +1,7 @@
 //! The newest publications of one channel, in memory and ready to send. Pure.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::time::Duration;
 
 use sterna_proto::{Offset, v1};
@@ -52,6 +53,13 @@ impl Ring {
     pub fn clear(&mut self) {
         self.entries.clear();
         self.bytes = 0;
+    }
+
+    /// The newest publications as they were sent, oldest first, and the first one's offset.
+    pub fn newest(&self, most: usize) -> (Offset, Arc<[SharedPush]>) {
+        let skip = self.entries.len().saturating_sub(most);
+        let pushes = self.entries.iter().skip(skip).map(|entry| entry.push.clone()).collect();
+        (Offset(self.first.0 + skip as u64), pushes)
     }
 
     /// Publications a second within a window that ends now. Where the ring does not reach back that

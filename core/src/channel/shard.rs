@@ -13,6 +13,7 @@ use ahash::RandomState;
 use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt as _, StreamExt as _};
 use sterna_proto::{ChannelKey, Position};
+use sterna_storage::volatile::Partition;
 use sterna_storage::{Append, BoxFuture, StorageErrorKind, Stores};
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -26,12 +27,13 @@ use crate::cluster::Incarnation;
 use crate::config::CoreConfig;
 use crate::id::IdGenerator;
 use crate::inbox::InboxWork;
-use crate::link::ports::{LinkId, LinkPorts};
+use crate::link::ports::{FarEnd, LinkId, LinkPorts};
 use crate::link::turns::Turns;
 use crate::link::{Link, LinkCommand, LinkReply};
 use crate::tasks::Tasks;
 use crate::vitals::inspect::ChannelReport;
 use crate::vitals::tally::Tally;
+use crate::volatile::Volatile;
 
 /// What comes into a shard's mailbox.
 #[derive(Debug)]
@@ -45,6 +47,7 @@ pub enum ShardCommand {
     /// A link is gone.
     LinkClosed {
         link: LinkId,
+        far_end: FarEnd,
     },
     /// Slots that other nodes own from now on, and slots that this node owns again.
     Rehomed {
@@ -61,6 +64,10 @@ pub enum ShardCommand {
     Inspect {
         most: usize,
         reply: oneshot::Sender<Vec<ChannelReport>>,
+    },
+    /// What was told of presence in these partitions is gone.
+    TellPresence {
+        partitions: Arc<HashSet<Partition>>,
     },
 }
 
@@ -85,6 +92,7 @@ pub struct ShardContext {
     pub tally: Arc<Tally>,
     /// The way to the owners of inboxes, as soon as there is one.
     pub users: OnceLock<Arc<dyn Link>>,
+    pub volatile: Arc<Volatile>,
     /// Set once, when storage has failed for good.
     pub failure: watch::Sender<Option<String>>,
 }
@@ -102,6 +110,8 @@ pub struct Shard {
     pub(super) cursors: Cursors,
     pub(crate) rehoming: Rehoming,
     pub(crate) inbox: InboxWork,
+    /// Channels in which not everybody is confirmed to be present, and until when.
+    pub(super) recalls: Vec<(tokio::time::Instant, ChannelKey)>,
     /// Channels whose next append may be due, for the end of this turn.
     due: VecDeque<ChannelKey>,
 }
@@ -125,7 +135,8 @@ impl Shard {
             work: FuturesUnordered::new(),
             owed: Owed::new(context.config.queues.owed_heads),
             cursors: Cursors::default(),
-            rehoming: Rehoming::default(),
+            rehoming: Rehoming::new(),
+            recalls: Vec::new(),
             due: VecDeque::new(),
             context,
         }
@@ -175,13 +186,11 @@ impl Shard {
             ShardCommand::Call(call) => self.handle_call(call),
             ShardCommand::Detach { link, channel } => {
                 self.inbox.unwatch(channel, link);
-                if let Some(state) = self.channels.get_mut(&channel) {
-                    state.remove_interest(link);
-                }
+                self.remove_interest(channel, link);
                 self.owed.debts.on_detach(link, channel);
             }
-            ShardCommand::LinkClosed { link } => {
-                self.channels.values_mut().for_each(|state| state.remove_interest(link));
+            ShardCommand::LinkClosed { link, far_end } => {
+                self.on_link_closed(link, far_end);
                 self.inbox.remove_link(link);
                 self.owed.debts.on_closed(link);
             }
@@ -189,6 +198,7 @@ impl Shard {
                 self.on_rehomed(&lost, &gained, done);
             }
             ShardCommand::EdgesAlive { edges } => self.drop_dead_edges(&edges),
+            ShardCommand::TellPresence { partitions } => self.tell_presence_again(&partitions),
             ShardCommand::Inspect { most, reply } => {
                 // Who has asked may have lost patience.
                 let _ = reply.send(self.inspect(most));
@@ -203,6 +213,7 @@ impl Shard {
         self.on_inbox_tick(tokio::time::Instant::now());
         self.drop_released();
         self.watch_heads(tokio::time::Instant::now());
+        self.end_recalls(tokio::time::Instant::now());
         self.context.tally.set_shard(self.index, self.channels.len());
         if self.channels.len() > self.context.config.queues.shard_channels {
             self.drop_idle_channels();
@@ -320,6 +331,7 @@ impl Shard {
 mod tests {
     use super::*;
     use crate::clock::SystemClock;
+    use crate::config::Rates;
     use sterna_proto::{NodeId, v1};
     use sterna_storage::MemoryStore;
 
@@ -338,6 +350,7 @@ mod tests {
             turns: Arc::default(),
             tally: Arc::default(),
             users: OnceLock::new(),
+            volatile: Arc::new(Volatile::alone(Rates::default().user_publish)),
             failure: watch::Sender::new(None),
         };
         let (mailbox, waiting) = mpsc::channel(1);

@@ -13,6 +13,8 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use crate::channel::cursors::KnownCursors;
+use crate::channel::hints::Hints;
+use crate::channel::recall::Recall;
 use crate::channel::ring::Ring;
 use crate::channel::sequence::{Answer, Sequence};
 use crate::channel::shard::Call;
@@ -42,6 +44,8 @@ pub(crate) struct ChannelState {
     pub turns: Arc<Turns>,
     pub ring: Ring,
     pub presence: Presence,
+    pub(super) recall: Recall,
+    pub(super) hints: Hints,
     pub cursors: KnownCursors,
     pub beacon: Beacon,
     /// How members' inboxes learn of publications; `None`: they look for themselves.
@@ -113,18 +117,24 @@ impl ChannelState {
     }
 
     /// Everybody there hears what is published; receipts go where they are wanted.
-    pub fn add_interest(&mut self, link: LinkId, receipts: bool) {
-        if !self.interest.contains(&link) {
+    /// True: it is a new one.
+    pub fn add_interest(&mut self, link: LinkId, receipts: bool) -> bool {
+        let is_new = !self.interest.contains(&link);
+        if is_new {
             self.interest.push(link);
         }
         if receipts && !self.receipt_interest.contains(&link) {
             self.receipt_interest.push(link);
         }
+        is_new
     }
 
-    pub fn remove_interest(&mut self, link: LinkId) {
+    /// True: it was there.
+    pub fn remove_interest(&mut self, link: LinkId) -> bool {
+        let before = self.interest.len();
         self.interest.retain(|other| *other != link);
         self.receipt_interest.retain(|other| *other != link);
+        self.interest.len() < before
     }
 
     /// The links that want the push.
@@ -170,6 +180,8 @@ impl ChannelState {
             turns,
             ring: Ring::new(queues.ring_publications, queues.ring_bytes),
             presence: Presence::default(),
+            recall: Recall::default(),
+            hints: Hints::default(),
             cursors: KnownCursors::default(),
             beacon: Beacon::default(),
             diffusion: None,

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use sterna_proto::{ChannelKey, ErrorCode, Offset, UserId, v1};
+use sterna_storage::volatile::Route;
 use sterna_storage::{
     AppendError, ChannelRecord, CursorMove, Head, MemberCursor, Membership, PageLimit,
     PublicationLog, Record, StorageError,
@@ -18,6 +19,7 @@ use crate::channel::state::PublishTicket;
 use crate::inbox::InboxDone;
 use crate::link::{LinkPush, LinkReply};
 use crate::push::{EncodedPush, SharedPush};
+use crate::volatile::Recalled;
 
 /// Pause before a log that could not be read is read again.
 const CATCH_UP_RETRY: Duration = Duration::from_millis(500);
@@ -67,6 +69,16 @@ pub(crate) enum Done {
         user: UserId,
         result: Result<(), StorageError>,
     },
+    /// Where others have said that the channel is listened to; `None`: nobody could be asked.
+    RouteFound {
+        key: ChannelKey,
+        route: Option<Arc<Route>>,
+    },
+    /// Who was present when others owned the channel.
+    PresenceRecalled {
+        key: ChannelKey,
+        recalled: Option<Recalled>,
+    },
     /// The work has answered its call itself.
     Answered,
 }
@@ -103,6 +115,8 @@ impl Shard {
             Done::Shown { key, user, result } => {
                 self.on_looked_up(key, result, |state, ()| state.shown = Some(user));
             }
+            Done::RouteFound { key, route } => self.on_route_found(key, route),
+            Done::PresenceRecalled { key, recalled } => self.on_presence_recalled(key, recalled),
             Done::Answered => {}
         }
     }
@@ -220,6 +234,7 @@ impl Shard {
             );
             self.want_beacon(key);
             self.on_inbox_committed(key, outcome.committed.len());
+            self.seek_hints(key);
         }
         match outcome.next {
             Next::Append => self.want_append(key),

@@ -13,6 +13,7 @@ pub mod view;
 use std::time::Duration;
 
 use sterna_proto::NodeId;
+use sterna_storage::volatile::VolatileStores;
 
 use crate::config::CoreConfig;
 use balance::BalanceConfig;
@@ -100,6 +101,8 @@ pub struct ClusterConfig {
     /// How long a command waits for the way to its owner before it is refused.
     pub patience: Duration,
     pub balance: BalanceConfig,
+    /// What nodes share and may lose; `None`: they know of each other what they tell each other.
+    pub volatile: Option<VolatileStores>,
 }
 
 impl ClusterConfig {
@@ -111,6 +114,7 @@ impl ClusterConfig {
             lease: Duration::from_secs(5),
             patience: Duration::from_secs(5),
             balance: BalanceConfig::default(),
+            volatile: None,
         }
     }
 }

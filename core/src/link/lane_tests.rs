@@ -166,7 +166,7 @@ async fn i9_a_peer_hears_that_the_way_does_not_begin_there_though_others_want_th
     let mut out = Vec::new();
     lane.leave(channel);
     // The way comes back at once.
-    let verb = Verb::Attach { subscribe: v1::Subscribe::default(), turn: 1 };
+    let verb = Verb::Attach { subscribe: v1::Subscribe::default(), turn: 1, again: false };
     let _answer = ask(&lane, command("a", verb));
     lane.next_frames(&mut out, |wanted| *wanted == channel);
     assert!(matches!(out[0].body, Some(Body::Detach(_))), "{out:?}");
@@ -177,7 +177,7 @@ async fn i9_a_peer_hears_that_the_way_does_not_begin_there_though_others_want_th
 async fn an_attach_whose_asker_is_gone_is_not_sent_again() {
     let lane = Lane::new();
     let _connected = lane.start();
-    let verb = Verb::Attach { subscribe: v1::Subscribe::default(), turn: 1 };
+    let verb = Verb::Attach { subscribe: v1::Subscribe::default(), turn: 1, again: false };
     let (gone, waits) = (ask(&lane, command("a", verb.clone())), ask(&lane, command("a", verb)));
     lane.next_frames(&mut Vec::new(), |_| false);
     drop(gone);

@@ -53,6 +53,11 @@ impl LinkCommand {
     }
 }
 
+/// The lane of a channel, always the same.
+pub(crate) fn lane_of(channel: &ChannelKey) -> usize {
+    peer::Peer::lane_of(channel)
+}
+
 /// On whose behalf a command comes; the same for all commands of a session.
 #[derive(Debug, Clone)]
 pub struct Caller {
@@ -86,6 +91,7 @@ pub enum Verb {
         subscribe: v1::Subscribe,
         /// As in `SetPresence`.
         turn: u64,
+        again: bool,
     },
     History(v1::History),
     Presence,
@@ -105,6 +111,8 @@ pub enum Verb {
     SetPresence {
         state: v1::PresenceState,
         turn: u64,
+        /// It has said so to an earlier owner: no news for others.
+        again: bool,
     },
     /// What is new in the caller's inbox; with `live`, register this link's interest in it.
     Sync(v1::Sync),

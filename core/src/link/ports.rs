@@ -6,8 +6,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use ahash::RandomState;
+use sterna_proto::NodeId;
 use tokio::sync::mpsc;
 
+use crate::cluster::Incarnation;
 use crate::link::LinkPush;
 
 /// Number of a link on its node; never used twice.
@@ -25,8 +27,27 @@ struct Ports {
     last: LinkId,
 }
 
+/// The node to which a link leads, and by which of its lanes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LaneFrom {
+    pub node: NodeId,
+    pub incarnation: Incarnation,
+    pub lane: usize,
+    /// It is in another region.
+    pub wide: bool,
+}
+
+/// Where a link leads.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum FarEnd {
+    /// To a worker of this node.
+    Worker,
+    Lane(LaneFrom),
+}
+
 #[derive(Debug)]
 struct Port {
+    far_end: FarEnd,
     pushes: mpsc::Sender<LinkPush>,
     bytes: Arc<AtomicUsize>,
     max_bytes: usize,
@@ -48,25 +69,46 @@ pub enum NoRoom {
 }
 
 impl LinkPorts {
-    /// Opens a link for at most so many pushes and bytes.
+    /// Opens a link to a worker of this node for at most so many pushes and bytes.
     pub fn open(&self, max_pushes: usize, max_bytes: usize) -> (LinkId, LinkReceiver) {
+        self.open_to(FarEnd::Worker, max_pushes, max_bytes)
+    }
+
+    /// Opens a link that leads there.
+    pub fn open_to(
+        &self,
+        far_end: FarEnd,
+        max_pushes: usize,
+        max_bytes: usize,
+    ) -> (LinkId, LinkReceiver) {
         let (sender, receiver) = mpsc::channel(max_pushes);
         let bytes = Arc::new(AtomicUsize::new(0));
         let mut ports = self.ports.write().unwrap_or_else(PoisonError::into_inner);
         ports.last += 1;
         let id = ports.last;
-        ports.open.insert(id, Port { pushes: sender, bytes: bytes.clone(), max_bytes });
+        ports.open.insert(id, Port { far_end, pushes: sender, bytes: bytes.clone(), max_bytes });
         (id, LinkReceiver { pushes: receiver, bytes })
     }
 
-    /// Takes no more pushes for the link.
-    pub fn close(&self, link: LinkId) {
-        self.ports.write().unwrap_or_else(PoisonError::into_inner).open.remove(&link);
+    /// Takes no more pushes for the link, which led there.
+    pub fn close(&self, link: LinkId) -> Option<FarEnd> {
+        let closed = self.ports.write().unwrap_or_else(PoisonError::into_inner).open.remove(&link);
+        closed.map(|port| port.far_end)
     }
 
-    /// Whether there is such a link.
-    pub fn is_open(&self, link: LinkId) -> bool {
-        self.ports.read().unwrap_or_else(PoisonError::into_inner).open.contains_key(&link)
+    /// Where a link leads; `None`: it is closed.
+    pub fn far_end(&self, link: LinkId) -> Option<FarEnd> {
+        let ports = self.ports.read().unwrap_or_else(PoisonError::into_inner);
+        ports.open.get(&link).map(|port| port.far_end.clone())
+    }
+
+    /// The newest link that leads to a process by one of its lanes, if it is in this region.
+    pub fn near(&self, node: &NodeId, process: Incarnation, lane: usize) -> Option<LinkId> {
+        let wanted = LaneFrom { node: node.clone(), incarnation: process, lane, wide: false };
+        let wanted = FarEnd::Lane(wanted);
+        let ports = self.ports.read().unwrap_or_else(PoisonError::into_inner);
+        let leads = |port: &Port| port.far_end == wanted;
+        ports.open.iter().filter(|(_, port)| leads(port)).map(|(link, _)| *link).max()
     }
 
     /// How many links there are.

@@ -25,7 +25,7 @@ use crate::fanout::interests::Interests;
 use crate::link::lane::{Asked, FrameReceiver, FrameSender, Lane, LaneError};
 use crate::link::memory::MemoryLink;
 use crate::link::peer::Peer;
-use crate::link::ports::{LinkId, LinkPorts, LinkReceiver};
+use crate::link::ports::{FarEnd, LaneFrom, LinkId, LinkPorts, LinkReceiver};
 use crate::link::turns::{Turn, Turns, out_of_turn};
 use crate::link::{Answered, Calling, Link, LinkCommand};
 use crate::vitals::{Observed, Vitals};
@@ -56,6 +56,8 @@ pub struct Router {
     beats: watch::Sender<u64>,
     /// A route may have become another one.
     stale: Notify,
+    /// Slots whose channels have been told to attach again, until workers hear of it.
+    rehomed: Mutex<HashSet<u16>>,
     /// Why this node has to end: another process has its name.
     superseded: watch::Sender<Option<String>>,
 }
@@ -131,6 +133,7 @@ impl Router {
             parking: Arc::new(Lane::new()),
             beats: watch::Sender::new(0),
             stale: Notify::new(),
+            rehomed: Mutex::default(),
             superseded: watch::Sender::new(None),
         })
     }
@@ -273,19 +276,20 @@ impl Router {
     }
 
     /// Opens a link for the pushes of another node's lane.
-    pub(super) fn open_link(&self) -> (LinkId, LinkReceiver) {
-        self.ports.open(self.queues.link_pushes, self.queues.link_push_bytes)
+    pub(super) fn open_link(&self, from: LaneFrom) -> (LinkId, LinkReceiver) {
+        let (pushes, bytes) = (self.queues.link_pushes, self.queues.link_push_bytes);
+        self.ports.open_to(FarEnd::Lane(from), pushes, bytes)
     }
 
     /// The lane's connection is gone.
     pub(super) async fn close_link(&self, link: LinkId) {
-        self.ports.close(link);
+        let Some(far_end) = self.ports.close(link) else { return };
         for channel in self.interests.remove_link(link) {
             self.detach_upstream(channel);
         }
         for shard in self.shards.iter().flat_map(|shards| shards.iter()) {
             // A shard that has ended has no interests.
-            let _ = shard.send(ShardCommand::LinkClosed { link }).await;
+            let _ = shard.send(ShardCommand::LinkClosed { link, far_end: far_end.clone() }).await;
         }
     }
 
@@ -364,7 +368,7 @@ impl Router {
         let _up = peer.lane_up(&self.stale);
         // The peer knows of no interest on this connection.
         let slots = self.slots_by(&peer.name);
-        self.announce(|channel| Peer::lane_of(channel) == lane && slots.contains(&channel.slot()));
+        self.announce(&slots, |channel| Peer::lane_of(channel) == lane);
         lane_end.run(sender, receiver, &self.interests).await
     }
 
@@ -471,12 +475,20 @@ impl Router {
         peer.or_insert_with(|| Arc::new(Peer::new(name.clone()))).clone()
     }
 
-    pub(super) fn announce(&self, moved: impl Fn(&ChannelKey) -> bool) {
+    /// Whoever is subscribed to channels of these slots attaches again, of which some are meant.
+    pub(super) fn announce(&self, slots: &HashSet<u16>, meant: impl Fn(&ChannelKey) -> bool) {
         if sterna_storage::planted!(MovedUntold) {
             return;
         }
+        let moved = |channel: &ChannelKey| slots.contains(&channel.slot()) && meant(channel);
         let told = self.interests.announce_moved(moved);
+        self.rehomed.lock().unwrap_or_else(PoisonError::into_inner).extend(slots);
         metrics::counter!("sterna_link_interests_moved_total").increment(told.len() as u64);
+    }
+
+    /// Slots with other owners, or other ways to them, than sessions without a connection know.
+    pub(crate) fn take_rehomed(&self) -> HashSet<u16> {
+        std::mem::take(&mut *self.rehomed.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Slots whose way begins at a peer.

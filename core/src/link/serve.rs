@@ -11,7 +11,7 @@ use sterna_proto::link::v1::{self as wire, frame::Body};
 use tokio::sync::mpsc;
 
 use crate::link::lane::{FrameReceiver, FrameSender, LaneError};
-use crate::link::ports::{LinkId, LinkReceiver};
+use crate::link::ports::{LaneFrom, LinkId, LinkReceiver};
 use crate::link::router::Router;
 use crate::link::wire as frames;
 use crate::link::{Answering, Calling, LinkPush, LinkReply};
@@ -25,14 +25,15 @@ const PUSHES_PER_WRITE: usize = 64;
 type Answers = FuturesUnordered<futures_util::future::BoxFuture<'static, (u64, LinkReply)>>;
 
 /// Serves a lane until its connection ends; to be polled until then, or what the lane has registered
-/// stays. `wide`: the peer is in another region.
+/// stays.
 pub async fn serve<S: FrameSender, R: FrameReceiver>(
     router: &Arc<Router>,
-    wide: bool,
+    from: LaneFrom,
     sender: &mut S,
     receiver: &mut R,
 ) -> LaneError {
-    let (link, pushes) = router.open_link();
+    let wide = from.wide;
+    let (link, pushes) = router.open_link(from);
     let (asked, answers) = mpsc::channel(LANE_ANSWERS);
     let ended = tokio::select! {
         Err(error) = take_calls(router, link, receiver, asked) => error,

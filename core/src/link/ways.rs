@@ -90,7 +90,7 @@ impl Router {
         self.leave_lanes(&routing, &old, &moved);
         self.give_moved(&routing, &moved);
         drop(routing);
-        self.announce(|channel| moved.contains(&channel.slot()));
+        self.announce(&moved, |_| true);
         if has_conflict(&self.live()) {
             tracing::error!(
                 "there are several cores, and one of them has its store on its own machine: give all \

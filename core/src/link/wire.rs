@@ -31,8 +31,8 @@ pub fn call(id: u64, command: &LinkCommand) -> wire::Frame {
     use wire::call::Verb as Wire;
     let verb = match command.verb.clone() {
         Verb::Publish(publish) => Wire::Publish(publish),
-        Verb::Attach { subscribe, turn } => {
-            Wire::Attach(wire::Attach { subscribe: Some(subscribe), turn })
+        Verb::Attach { subscribe, turn, again } => {
+            Wire::Attach(wire::Attach { subscribe: Some(subscribe), turn, again })
         }
         Verb::History(history) => Wire::History(history),
         Verb::Presence => {
@@ -47,8 +47,8 @@ pub fn call(id: u64, command: &LinkCommand) -> wire::Frame {
         Verb::RemoveMember(remove) => Wire::RemoveMember(remove),
         Verb::Members(query) => Wire::Members(query),
         Verb::Info => Wire::Info(wire::Info {}),
-        Verb::SetPresence { state, turn } => {
-            Wire::SetPresence(wire::SetPresence { state: state.into(), turn })
+        Verb::SetPresence { state, turn, again } => {
+            Wire::SetPresence(wire::SetPresence { state: state.into(), turn, again })
         }
         Verb::Sync(sync) => Wire::Sync(sync),
         Verb::ChangeInbox(change) => Wire::ChangeInbox(change),
@@ -94,7 +94,7 @@ pub fn command(call: wire::Call) -> Result<LinkCommand, v1::Error> {
         Some(Wire::Publish(publish)) => Verb::Publish(publish),
         Some(Wire::Attach(attach)) => {
             let subscribe = attach.subscribe.ok_or_else(|| bad("attach to what?"))?;
-            Verb::Attach { subscribe, turn: attach.turn }
+            Verb::Attach { subscribe, turn: attach.turn, again: attach.again }
         }
         Some(Wire::History(history)) => Verb::History(history),
         Some(Wire::Presence(_)) => Verb::Presence,
@@ -107,7 +107,9 @@ pub fn command(call: wire::Call) -> Result<LinkCommand, v1::Error> {
         Some(Wire::RemoveMember(remove)) => Verb::RemoveMember(remove),
         Some(Wire::Members(query)) => Verb::Members(query),
         Some(Wire::Info(_)) => Verb::Info,
-        Some(Wire::SetPresence(set)) => Verb::SetPresence { state: set.state(), turn: set.turn },
+        Some(Wire::SetPresence(set)) => {
+            Verb::SetPresence { state: set.state(), turn: set.turn, again: set.again }
+        }
         Some(Wire::Sync(sync)) => Verb::Sync(sync),
         Some(Wire::ChangeInbox(change)) => Verb::ChangeInbox(change),
         Some(Wire::Touch(touch)) => Verb::Touch(named(&touch.channel)?),

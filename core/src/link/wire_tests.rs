@@ -39,7 +39,7 @@ fn every_command_survives_the_way() {
         v1::Subscribe { channel: "room:1".into(), presence: true, ..Default::default() };
     let verbs = vec![
         Verb::Publish(v1::Publish { client_seq: 3, payload: "x".into(), ..Default::default() }),
-        Verb::Attach { subscribe, turn: 5 },
+        Verb::Attach { subscribe, turn: 5, again: true },
         Verb::History(v1::History { limit: 3, ..Default::default() }),
         Verb::Presence,
         Verb::MoveCursor { delivered: Offset(4), read: Offset(2) },
@@ -49,7 +49,7 @@ fn every_command_survives_the_way() {
         Verb::RemoveMember(v1::RemoveMember { user: "bob".into(), ..Default::default() }),
         Verb::Members(v1::MembersQuery { limit: 2, ..Default::default() }),
         Verb::Info,
-        Verb::SetPresence { state: v1::PresenceState::Roaming, turn: 8 },
+        Verb::SetPresence { state: v1::PresenceState::Roaming, turn: 8, again: true },
         Verb::Sync(v1::Sync { limit: 3, live: true, ..Default::default() }),
         Verb::ChangeInbox(v1::ChangeInbox { muted: Some(false), ..Default::default() }),
         Verb::Touch(ChannelId::new("room:2").unwrap()),

@@ -10,6 +10,7 @@ use tokio::time::MissedTickBehavior;
 
 use crate::id::IdGenerator;
 use crate::node::Node;
+use crate::volatile::Volatile;
 
 /// How long a number is leased for, and how often that is prolonged.
 const LEASE: Duration = Duration::from_secs(30);
@@ -46,6 +47,7 @@ impl IdLease {
                 () = ids.became_useless() => {}
                 _ = renewal.tick() => {}
             }
+            compare_floor(&ids, node.volatile()).await;
             if let Err(error) = self.renew(&ids).await {
                 tracing::warn!(%error, "the worker number of publication ids is not prolonged");
                 // Ids go on as far as their bound reaches.
@@ -72,6 +74,22 @@ impl IdLease {
         metrics::counter!("sterna_core_id_workers_lost_total").increment(1);
         tracing::warn!(worker = self.worker, "publication ids go on under another worker number");
         Ok(())
+    }
+}
+
+/// The second guard, beside the durable bound: a time that others say this number has come to, and
+/// that the bound does not know of, as when a store was put back from an older copy. Also after a
+/// clock went back, since it is asked every few seconds.
+pub(crate) async fn compare_floor(ids: &IdGenerator, volatile: &Volatile) {
+    let (worker, bound_ms) = ids.bound();
+    let Some(floor_ms) = volatile.raise_floor(worker, bound_ms).await else { return };
+    if floor_ms > bound_ms && ids.skip_to(worker, floor_ms) {
+        metrics::counter!("sterna_core_id_floors_raised_total").increment(1);
+        tracing::warn!(
+            worker,
+            ahead_ms = floor_ms - bound_ms,
+            "publication ids go on above what Redis remembers, which is more than the store does"
+        );
     }
 }
 

@@ -35,7 +35,10 @@ pub(crate) async fn run(node: Node, router: Arc<Router>) {
                 router.refresh().await;
                 tell_shards(&node, edges.observe(&router, Instant::now())).await;
             }
-            _ = tick.tick() => router.on_tick(),
+            _ = tick.tick() => {
+                router.on_tick();
+                node.tell_workers_rehomed(router.take_rehomed());
+            }
         }
     }
 }

@@ -27,6 +27,19 @@ struct Entry {
     /// When the session said so last.
     turn: u64,
     since_ms: u64,
+    /// Its edge has said so to this owner.
+    is_confirmed: bool,
+}
+
+/// A session that is present.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Present {
+    pub session: SessionId,
+    pub user: UserId,
+    pub edge: Incarnation,
+    pub state: PresenceState,
+    pub turn: u64,
+    pub since_ms: u64,
 }
 
 impl Presence {
@@ -60,13 +73,58 @@ impl Presence {
             (_, PresenceState::Offline) => entries.retain(|entry| entry.session != session),
             (Some(entry), state) => {
                 (entry.state, entry.turn, entry.edge) = (state, turn, edge);
+                entry.is_confirmed = true;
             }
-            (None, state) => entries.push(Entry { session, edge, state, turn, since_ms: now_ms }),
+            (None, state) => {
+                let is_confirmed = true;
+                let entry = Entry { session, edge, state, turn, since_ms: now_ms, is_confirmed };
+                entries.push(entry);
+            }
         }
         if entries.is_empty() {
             self.users.remove(user);
         }
         (self.user_state(user) != before).then(|| self.member(user))
+    }
+
+    /// An earlier owner knew of the session. Nobody hears of it: they have heard.
+    pub fn remember(&mut self, it: Present) {
+        let entries = self.users.entry(it.user).or_default();
+        if entries.iter().any(|entry| entry.session == it.session) {
+            return;
+        }
+        let Present { session, edge, state, turn, since_ms, .. } = it;
+        entries.push(Entry { session, edge, state, turn, since_ms, is_confirmed: false });
+    }
+
+    /// Sessions that were remembered and of which no edge has spoken are out, and what others should
+    /// hear of it.
+    pub fn drop_unconfirmed(&mut self) -> (Vec<Present>, Vec<v1::PresenceMember>) {
+        let gone: Vec<Present> = self.present(|entry| !entry.is_confirmed).collect();
+        let changed = self.remove(|entry| !entry.is_confirmed);
+        (gone, changed)
+    }
+
+    /// All sessions.
+    pub fn all(&self) -> impl Iterator<Item = Present> {
+        self.present(|_| true)
+    }
+
+    fn present(&self, wanted: impl Fn(&Entry) -> bool) -> impl Iterator<Item = Present> {
+        let all =
+            self.users.iter().flat_map(|(user, entries)| entries.iter().map(move |it| (user, it)));
+        all.filter(move |(_, entry)| wanted(entry)).map(|(user, entry)| Present {
+            session: entry.session,
+            user: user.clone(),
+            edge: entry.edge,
+            state: entry.state,
+            turn: entry.turn,
+            since_ms: entry.since_ms,
+        })
+    }
+
+    pub fn has_user(&self, user: &UserId) -> bool {
+        self.users.contains_key(user)
     }
 
     /// That a user is not here, if so.
@@ -81,14 +139,19 @@ impl Presence {
 
     /// The sessions of some edges are out; what others should hear.
     pub fn remove_edges(&mut self, dead: impl Fn(Incarnation) -> bool) -> Vec<v1::PresenceMember> {
-        let holds = |entries: &Vec<Entry>| entries.iter().any(|entry| dead(entry.edge));
+        self.remove(|entry| dead(entry.edge))
+    }
+
+    /// Takes sessions out; what others should hear.
+    fn remove(&mut self, out: impl Fn(&Entry) -> bool) -> Vec<v1::PresenceMember> {
+        let holds = |entries: &Vec<Entry>| entries.iter().any(&out);
         let touched = self.users.iter().filter(|(_, entries)| holds(entries));
         let touched: Vec<UserId> = touched.map(|(user, _)| user.clone()).collect();
         let mut changed = Vec::new();
         for user in touched {
             let before = self.user_state(&user);
             if let Some(entries) = self.users.get_mut(&user) {
-                entries.retain(|entry| !dead(entry.edge));
+                entries.retain(|entry| !out(entry));
                 if entries.is_empty() {
                     self.users.remove(&user);
                 }
@@ -188,5 +251,34 @@ mod tests {
         assert_eq!(changed.len(), 1);
         assert_eq!((changed[0].user.as_str(), changed[0].state()), ("bob", PresenceState::Offline));
         assert!(presence.contains(SessionId(1), &alice));
+    }
+
+    #[test]
+    fn who_is_remembered_and_not_confirmed_is_out_in_the_end() {
+        let mut presence = Presence::default();
+        let user = |name| UserId::new(name).unwrap();
+        let remembered = |session, name| Present {
+            session: SessionId(session),
+            user: user(name),
+            edge: HERE,
+            state: PresenceState::Online,
+            turn: 3,
+            since_ms: 10,
+        };
+        for (session, name) in [(1, "alice"), (2, "bob"), (3, "bob"), (4, "carol")] {
+            presence.remember(remembered(session, name));
+        }
+        let confirm = |presence: &mut Presence, session, name, said| {
+            presence.set((SessionId(session), HERE), &user(name), said, 50)
+        };
+        assert_eq!(confirm(&mut presence, 2, "bob", (PresenceState::Online, 4)), None, "no news");
+        assert_eq!(confirm(&mut presence, 4, "carol", (PresenceState::Online, 1)), None, "late");
+        presence.remember(remembered(2, "bob"));
+        let (gone, changed) = presence.drop_unconfirmed();
+        assert_eq!(gone, [remembered(1, "alice"), remembered(3, "bob"), remembered(4, "carol")]);
+        let changed: Vec<&str> = changed.iter().map(|member| member.user.as_str()).collect();
+        assert_eq!(changed, ["alice", "carol"]);
+        assert_eq!((presence.user_count(), presence.list(9).0[0].since_ms), (1, 10));
+        assert!(presence.drop_unconfirmed().0.is_empty());
     }
 }

@@ -87,7 +87,11 @@ impl Session {
         let client_seq = if publish.ordered { publish.client_seq } else { 0 };
         let in_turn = client_seq == 0 || self.order.admits(&key, client_seq, now);
         let allowed = if in_turn {
-            self.publish_rate.try_take(now).map_err(rate_limited)
+            let of_user = |()| match &self.user_rate {
+                Some(shared) => shared.try_take(&self.caller.identity.user),
+                None => Ok(()),
+            };
+            self.publish_rate.try_take(now).and_then(of_user).map_err(rate_limited)
         } else {
             Err(out_of_turn())
         };

@@ -19,12 +19,14 @@ impl SessionDirectory {
         self.shard(session).insert(session, worker);
     }
 
-    /// Removes the session if it is still this worker's.
-    pub fn remove(&self, session: SessionId, worker: u16) {
+    /// Removes the session if it is still this worker's; whether it was.
+    pub fn remove(&self, session: SessionId, worker: u16) -> bool {
         let mut shard = self.shard(session);
-        if shard.get(&session) == Some(&worker) {
+        let is_its_own = shard.get(&session) == Some(&worker);
+        if is_its_own {
             shard.remove(&session);
         }
+        is_its_own
     }
 
     pub fn worker(&self, session: SessionId) -> Option<u16> {

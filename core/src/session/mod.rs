@@ -23,6 +23,7 @@ pub mod subscription;
 mod ticket;
 
 pub use crate::push::Encoding;
+pub use pages::PRESENCE_SUBSCRIPTIONS;
 pub use presence::Departed;
 pub use session::{CallToken, Effect, Session};
 pub use ticket::ResumeTicket;

@@ -1,12 +1,15 @@
 //! Commands whose answer is a page: subscriptions and history. Pure. Only a few pages are on their
 //! way at a time, and none starts while the outbox is full (I12).
 
-use sterna_proto::{ChannelId, ErrorCode, Offset, Position, limits, v1};
+use sterna_proto::{ChannelId, ChannelKey, ErrorCode, Offset, Position, limits, v1};
 
 use crate::link::{LinkReply, Verb};
 use crate::session::outbox::Class;
 use crate::session::session::{Call, CallToken, Effect, Session, channel_id};
 use crate::session::subscription::Subscription;
+
+/// Channels in which one session may be present. Full: LIMIT_EXCEEDED.
+pub const PRESENCE_SUBSCRIPTIONS: usize = 200;
 
 /// Where an answer goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -72,13 +75,22 @@ impl Session {
             }
             return self.refuse_attach(reply_to, subscribe.channel, error);
         }
+        if subscribe.presence && !inherited && self.is_present_enough(key) {
+            let message = format!(
+                "a session is present in at most {PRESENCE_SUBSCRIPTIONS} channels; subscribe \
+                 without presence"
+            );
+            let error = v1::Error::new(ErrorCode::LimitExceeded, message);
+            return self.refuse_attach(reply_to, subscribe.channel, error);
+        }
         let max_held = self.config.queues.subscription_held;
         let (presence, receipts) = (subscribe.presence, subscribe.receipts);
         self.effects.push_back(Effect::Join(key));
         self.open_pages += 1;
         let call = Call::Attach { reply_to, channel: channel.clone() };
         let turn = self.next_turn();
-        let token = self.call(call, channel.clone(), Verb::Attach { subscribe, turn });
+        let token =
+            self.call(call, channel.clone(), Verb::Attach { subscribe, turn, again: inherited });
         let subscription = self
             .subscriptions
             .entry(key)
@@ -86,6 +98,12 @@ impl Session {
         subscription.presence |= presence || inherited;
         subscription.receipts |= receipts;
         subscription.on_attach_started(token);
+    }
+
+    /// I12: what a session hears of others grows with the channels in which it is present.
+    fn is_present_enough(&self, key: ChannelKey) -> bool {
+        let others = self.subscriptions.iter().filter(|(other, it)| it.presence && **other != key);
+        others.count() >= PRESENCE_SUBSCRIPTIONS
     }
 
     fn refuse_attach(&mut self, reply_to: ReplyTo, channel: String, error: v1::Error) {

@@ -54,10 +54,24 @@ impl Session {
 
     /// Tells every channel in which the session is present.
     pub fn presence_commands(&mut self, state: v1::PresenceState) -> Vec<LinkCommand> {
+        let present = self.present_in(|_| true);
+        present.into_iter().map(|channel| self.presence_command(channel, state, false)).collect()
+    }
+
+    /// Tells the channels of some slots, which have another owner: it cannot know.
+    pub fn presence_again(
+        &mut self,
+        state: v1::PresenceState,
+        slots: &HashSet<u16>,
+    ) -> Vec<LinkCommand> {
+        let present = self.present_in(|channel| slots.contains(&channel.key().slot()));
+        present.into_iter().map(|channel| self.presence_command(channel, state, true)).collect()
+    }
+
+    fn present_in(&self, wanted: impl Fn(&ChannelId) -> bool) -> Vec<ChannelId> {
         let present = self.subscriptions.values().filter(|s| s.presence).map(|s| &s.channel);
-        let present: Vec<ChannelId> =
-            present.chain(self.presence.inherited.values()).cloned().collect();
-        present.into_iter().map(|channel| self.presence_command(channel, state)).collect()
+        let present = present.chain(self.presence.inherited.values());
+        present.filter(|channel| wanted(channel)).cloned().collect()
     }
 
     /// The session is about to ask for the channel. True: an earlier connection was present there.
@@ -66,7 +80,7 @@ impl Session {
     }
 
     pub(super) fn leave_presence(&mut self, channel: ChannelId) {
-        let command = self.presence_command(channel, v1::PresenceState::Offline);
+        let command = self.presence_command(channel, v1::PresenceState::Offline, false);
         self.effects.push_back(Effect::Background(command));
     }
 
@@ -75,8 +89,13 @@ impl Session {
         self.presence.turn
     }
 
-    fn presence_command(&mut self, channel: ChannelId, state: v1::PresenceState) -> LinkCommand {
+    fn presence_command(
+        &mut self,
+        channel: ChannelId,
+        state: v1::PresenceState,
+        again: bool,
+    ) -> LinkCommand {
         let (key, turn) = (channel.key(), self.next_turn());
-        self.command(channel, key, Verb::SetPresence { state, turn })
+        self.command(channel, key, Verb::SetPresence { state, turn, again })
     }
 }

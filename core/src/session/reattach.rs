@@ -30,7 +30,7 @@ impl Session {
         self.call(
             Call::Reattach { channel: channel.clone() },
             channel,
-            Verb::Attach { subscribe, turn },
+            Verb::Attach { subscribe, turn, again: true },
         );
     }
 

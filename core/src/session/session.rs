@@ -24,6 +24,7 @@ use crate::session::presence::OwnPresence;
 use crate::session::subscription::Subscription;
 use crate::session::{ConnectionInfo, Lane, Outgoing, OutgoingBody, ResumeTicket};
 use crate::vitals::inspect::Pace;
+use crate::volatile::Volatile;
 
 /// Names one call of a session until its answer.
 pub type CallToken = u32;
@@ -93,6 +94,8 @@ pub struct Session {
     pub(super) ephemeral_rate: TokenBucket,
     pub(super) sync_rate: TokenBucket,
     pub(super) inbox: InboxWatch,
+    /// Where what the user may publish is counted, with other sessions.
+    pub(super) user_rate: Option<Arc<Volatile>>,
     close: Option<CloseReason>,
     pub(super) forget: bool,
     pub(super) presence: OwnPresence,
@@ -131,12 +134,18 @@ impl Session {
             ephemeral_rate: TokenBucket::new(rates.ephemeral, now),
             sync_rate: TokenBucket::new(rates.sync, now),
             inbox: InboxWatch::No,
+            user_rate: None,
             close: None,
             forget: false,
             presence: OwnPresence::default(),
             pace: Pace::default(),
             config,
         }
+    }
+
+    /// What its user may publish is shared with the user's other sessions.
+    pub fn share_rate(&mut self, volatile: Arc<Volatile>) {
+        self.user_rate = Some(volatile);
     }
 
     pub fn id(&self) -> SessionId {

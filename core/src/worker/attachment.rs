@@ -236,7 +236,7 @@ impl Drop for Attachment {
             inner.table.borrow_mut().detach(self.slot, self.generation, Instant::now());
         lost.into_iter().for_each(|channel| inner.link.detach(channel));
         if let Some(session) = ended {
-            inner.node.directory().remove(session, inner.index);
+            inner.node.on_session_ended(session, inner.index);
         }
     }
 }

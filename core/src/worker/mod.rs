@@ -13,6 +13,7 @@ mod wake;
 pub use attachment::Attachment;
 
 use std::cell::RefCell;
+use std::collections::HashSet;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -43,6 +44,9 @@ pub enum WorkerControl {
     GoAway(v1::GoAway),
     /// All sessions of a user end.
     Revoke(UserId),
+    /// Channels of these slots have other owners: sessions without a connection, which nobody tells
+    /// to attach again, say there who they are.
+    Rehomed(Arc<HashSet<u16>>),
     /// Who is busiest and who is behind, for an operator.
     Inspect { most: usize, reply: oneshot::Sender<Vec<SessionReport>> },
 }
@@ -166,6 +170,7 @@ impl Worker {
         let config = node.config_arc();
         let now = Instant::now();
         let mut session = Session::new(ticket, identity, client_id, connection, config, now);
+        session.share_rate(node.volatile().clone());
         session.welcome(id, resumed, node.clock().unix_ms());
         hello.subscriptions.truncate(limits::SUBSCRIPTIONS);
         if node.is_draining() {
@@ -179,7 +184,7 @@ impl Worker {
             leaves.into_iter().for_each(|leave| table.push_background(leave));
         }
         session.handle_hello(hello.subscriptions);
-        node.directory().insert(session.id(), self.inner.index);
+        node.on_session(session.id(), &session.identity().user, self.inner.index);
         node.tally().on_session_opened(resumed);
         let (slot, generation, wake) = table.insert(session);
         drop(table);
@@ -226,7 +231,7 @@ impl Worker {
     fn depart(&self, ticket: &ResumeTicket, user: &UserId) -> Option<Departed> {
         let (departed, lost) = self.inner.table.borrow_mut().depart(ticket, user)?;
         lost.into_iter().for_each(|channel| self.inner.link.detach(channel));
-        self.inner.node.directory().remove(ticket.session, self.inner.index);
+        self.inner.node.on_session_ended(ticket.session, self.inner.index);
         Some(departed)
     }
 
@@ -255,9 +260,10 @@ impl Worker {
             }
             WorkerControl::Revoke(user) => {
                 let ended = self.inner.table.borrow_mut().revoke(&user);
-                let directory = self.inner.node.directory();
-                ended.into_iter().for_each(|id| directory.remove(id, self.inner.index));
+                let node = &self.inner.node;
+                ended.into_iter().for_each(|id| node.on_session_ended(id, self.inner.index));
             }
+            WorkerControl::Rehomed(slots) => self.inner.table.borrow_mut().on_rehomed(&slots),
         }
     }
 
@@ -326,7 +332,7 @@ impl Worker {
         let (node, now) = (&self.inner.node, Instant::now());
         let mut table = self.inner.table.borrow_mut();
         for ended in table.sweep(now, node.config()) {
-            node.directory().remove(ended, self.inner.index);
+            node.on_session_ended(ended, self.inner.index);
         }
         let unix_ms = node.clock().unix_ms();
         table.for_attached(|session| {

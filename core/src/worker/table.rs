@@ -1,6 +1,6 @@
 //! The sessions of one worker. Synchronous; the worker's tasks borrow it for moments.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::ops::Range;
 use std::rc::Rc;
 use std::time::Duration;
@@ -52,6 +52,8 @@ struct Entry {
     /// Distinguishes this use of the slot from every other.
     generation: u64,
     attached: bool,
+    /// How present the session is for others.
+    presence: v1::PresenceState,
     /// Wakes the attachment.
     wake: Rc<Wake>,
 }
@@ -88,7 +90,10 @@ impl Table {
         let wake = Rc::new(Wake::default());
         let id = session.id();
         let generation = self.next_generation;
-        let entry = Box::new(Entry { session, generation, attached: true, wake: wake.clone() });
+        let presence = v1::PresenceState::Online;
+        let wake_up = wake.clone();
+        let entry = Entry { session, generation, attached: true, presence, wake: wake_up };
+        let entry = Box::new(entry);
         let slot = match self.free.pop() {
             Some(slot) => {
                 self.sessions[slot as usize] = Some(entry);
@@ -284,6 +289,16 @@ impl Table {
         ended
     }
 
+    /// Channels of some slots have other owners. Who has a connection attaches there again; the
+    /// others say how present they are.
+    pub fn on_rehomed(&mut self, slots: &HashSet<u16>) {
+        let mut commands = Vec::new();
+        for entry in self.sessions.iter_mut().flatten().filter(|entry| !entry.attached) {
+            commands.extend(entry.session.presence_again(entry.presence, slots));
+        }
+        commands.into_iter().for_each(|command| self.push_background(command));
+    }
+
     /// Adds a command for which no connection waits. When too many wait, the oldest is dropped:
     /// they are about presence, which a newer one or the session's end puts right.
     pub fn push_background(&mut self, command: LinkCommand) {
@@ -336,6 +351,7 @@ impl Table {
 
     fn set_presence(&mut self, slot: Slot, state: v1::PresenceState) {
         let Some(Some(entry)) = self.sessions.get_mut(slot as usize) else { return };
+        entry.presence = state;
         let commands = entry.session.presence_commands(state);
         commands.into_iter().for_each(|command| self.push_background(command));
     }

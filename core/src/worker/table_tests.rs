@@ -58,7 +58,7 @@ fn asked(session: &mut Session) -> Vec<(String, u64)> {
 fn told(table: &mut Table) -> Vec<(String, PresenceState, u64)> {
     let commands = std::iter::from_fn(|| table.pop_background());
     let presence = commands.map(|command| match command.verb {
-        Verb::SetPresence { state, turn } => (command.channel.to_string(), state, turn),
+        Verb::SetPresence { state, turn, .. } => (command.channel.to_string(), state, turn),
         other => panic!("{other:?}"),
     });
     let mut told: Vec<_> = presence.collect();

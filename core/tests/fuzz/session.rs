@@ -358,7 +358,8 @@ fn identity(pattern: &str) -> Identity {
 fn config() -> CoreConfig {
     let often = Rate { per_second: 1_000_000, burst: 1_000_000 };
     let mut config = CoreConfig::embedded(NodeId::new("fuzz").unwrap(), v1::Durability::Memory);
-    config.rates = Rates { publish: often, command: often, ephemeral: often, sync: often };
+    let (publish, user_publish) = (often, often);
+    config.rates = Rates { publish, user_publish, command: often, ephemeral: often, sync: often };
     config.queues = QueueLimits {
         outbox_frames: OUTBOX_FRAMES,
         outbox_bytes: OUTBOX_BYTES,

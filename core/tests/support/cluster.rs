@@ -9,6 +9,7 @@ use std::time::Duration;
 use bytes::BytesMut;
 use sterna_core::cluster::{ClusterConfig, Incarnation, NodeInfo, NodeState};
 use sterna_core::link::lane::{FrameReceiver, FrameSender, LaneError};
+use sterna_core::link::ports::LaneFrom;
 use sterna_core::link::router::Router;
 use sterna_core::link::serve::{self, Speaker};
 use sterna_core::{CoreConfig, Node, SystemClock, Worker};
@@ -78,10 +79,20 @@ pub fn cluster_of(role: Role, config: &CoreConfig) -> ClusterConfig {
 
 impl Cluster {
     pub async fn start(roles: &[Role], store: &MemoryStore) -> Self {
+        Self::start_with(roles, store, |_, _| {}).await
+    }
+
+    /// The same with other settings.
+    pub async fn start_with(
+        roles: &[Role],
+        store: &MemoryStore,
+        change: impl Fn(&mut CoreConfig, &mut ClusterConfig),
+    ) -> Self {
         let mut members = Vec::new();
         for (index, role) in roles.iter().copied().enumerate() {
-            let config = config_of(role, index as u16);
-            let cluster = cluster_of(role, &config);
+            let mut config = config_of(role, index as u16);
+            let mut cluster = cluster_of(role, &config);
+            change(&mut config, &mut cluster);
             let stores = role.core.then(|| store.stores());
             let node = Node::join(config, stores, Arc::new(SystemClock), cluster).await.unwrap();
             let worker = Worker::new(&node, 0);
@@ -205,8 +216,10 @@ impl Cluster {
             }));
             // Its own task: what it has begun ends in order when the connection does.
             let answering = answering.clone();
+            let own = asking.own();
+            let from = LaneFrom { node: own.name, incarnation: own.incarnation, lane, wide };
             tokio::task::spawn_local(async move {
-                serve::serve(&answering, wide, &mut down, &mut up_end).await
+                serve::serve(&answering, from, &mut down, &mut up_end).await
             });
         }
         let ((mut up, mut up_end), (mut down, mut down_end)) = (wire(), wire());

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use axum::extract::FromRequestParts;
 use axum::http::header;
@@ -10,6 +11,7 @@ use axum::http::request::Parts;
 use sha2::{Digest as _, Sha256};
 use sterna_core::config::Rate;
 use sterna_core::limit::TokenBucket;
+use sterna_core::volatile::Volatile;
 use sterna_core::{Identity, Permission};
 use sterna_proto::{ClientId, ErrorCode, UserId, v1};
 use tokio::time::Instant;
@@ -196,6 +198,22 @@ impl Rates {
 
     /// Takes one from the caller's bucket.
     pub(super) fn take(&self, caller: &Caller) -> Result<(), v1::Error> {
+        self.try_take(caller).map_err(too_much)
+    }
+
+    /// Takes one publication from the caller's bucket, and from what the user may publish with all
+    /// sessions on all nodes together.
+    pub(super) fn take_publication(
+        &self,
+        caller: &Caller,
+        shared: &Volatile,
+    ) -> Result<(), v1::Error> {
+        let user = &caller.identity.user;
+        let of_user = |()| if caller.identity.operator { Ok(()) } else { shared.try_take(user) };
+        self.try_take(caller).and_then(of_user).map_err(too_much)
+    }
+
+    fn try_take(&self, caller: &Caller) -> Result<(), Duration> {
         if caller.identity.operator {
             return Ok(());
         }
@@ -209,12 +227,14 @@ impl Rates {
         let bucket = buckets
             .entry(caller.identity.user.clone())
             .or_insert_with(|| TokenBucket::new(self.rate, now));
-        bucket.try_take(now).map_err(|wait| {
-            let wait_ms = u32::try_from(wait.as_millis()).unwrap_or(u32::MAX).max(1);
-            v1::Error::new(ErrorCode::RateLimited, "too much at once for this user; slow down")
-                .with_retry_after_ms(wait_ms)
-        })
+        bucket.try_take(now)
     }
+}
+
+fn too_much(wait: Duration) -> v1::Error {
+    let wait_ms = u32::try_from(wait.as_millis()).unwrap_or(u32::MAX).max(1);
+    v1::Error::new(ErrorCode::RateLimited, "too much at once for this user; slow down")
+        .with_retry_after_ms(wait_ms)
 }
 
 #[cfg(test)]
@@ -243,5 +263,20 @@ mod tests {
             rates.take(&caller("user-0")).unwrap();
         });
         assert_eq!(moved["sterna_edge_http_rates_forgotten_total"], RATED_USERS as f64);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_publication_counts_with_those_of_the_users_sessions_and_the_operators_never() {
+        let rates = Rates::new(Rate { per_second: 100, burst: 100 });
+        let shared = Volatile::alone(Rate { per_second: 1, burst: 2 });
+        let user = caller("u");
+        shared.try_take(&user.identity.user).unwrap();
+        rates.take_publication(&user, &shared).unwrap();
+        let error = rates.take_publication(&user, &shared).unwrap_err();
+        assert_eq!((error.name.as_str(), error.retry_after_ms), ("RATE_LIMITED", 1000));
+        rates.take(&user).unwrap();
+        let identity = Identity { operator: true, ..(*user.identity).clone() };
+        let operator = Caller { identity: Arc::new(identity), client_id: user.client_id };
+        rates.take_publication(&operator, &shared).unwrap();
     }
 }

@@ -18,6 +18,7 @@ mod cluster;
 mod inbox;
 mod input;
 mod listen;
+mod once;
 mod operate;
 mod publish;
 mod read;
@@ -25,6 +26,8 @@ mod ready;
 
 #[cfg(test)]
 mod inbox_tests;
+#[cfg(test)]
+mod once_tests;
 #[cfg(test)]
 mod pressure_tests;
 #[cfg(test)]
@@ -175,6 +178,10 @@ fn router(config: &HttpConfig, parts: HttpParts) -> Result<Router, EdgeError> {
         parts,
     });
     let router = Router::new()
+        .route("/api/v1/channels/create", post(channels::create))
+        .route("/api/v1/members/set", post(channels::set_member))
+        .route("/api/v1/members/remove", post(channels::remove_member))
+        .route_layer(middleware::from_fn_with_state(surface.clone(), once::once))
         .route("/api/v1/publish", post(publish::publish))
         .route("/api/v1/broadcast", post(publish::broadcast))
         .route("/api/v1/history", post(read::history))
@@ -182,10 +189,8 @@ fn router(config: &HttpConfig, parts: HttpParts) -> Result<Router, EdgeError> {
         .route("/api/v1/inbox", post(inbox::inbox))
         .route("/api/v1/inbox/change", post(inbox::change))
         .route("/api/v1/channels", post(channels::list))
-        .route("/api/v1/channels/create", post(channels::create))
         .route("/api/v1/members", post(channels::members))
-        .route("/api/v1/members/set", post(channels::set_member))
-        .route("/api/v1/members/remove", post(channels::remove_member))
+        .route("/api/v1/sessions", post(operate::sessions))
         .route("/api/v1/revoke", post(operate::revoke))
         .route("/api/v1/drain", post(operate::drain))
         .route("/api/v1/operate/cluster", get(cluster::cluster))

@@ -7,12 +7,13 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use futures_util::FutureExt as _;
 use serde::{Deserialize, Serialize};
+use sterna_core::volatile::{SESSIONS_PER_USER, VolatileState};
 use sterna_proto::{ErrorCode, UserId, v1};
 
 use super::answer::{Answer, ApiError, respond, success};
 use super::caller::Caller;
 use super::input::Body;
-use super::{DrainOrder, Shared};
+use super::{DrainOrder, Shared, Surface};
 
 /// The description of the API, kept by hand; a test holds it against the routes.
 pub(super) const OPENAPI: &str = include_str!("openapi.json");
@@ -56,9 +57,65 @@ pub(super) async fn readyz(State(surface): Shared) -> Response {
         return unready("no key to check access tokens with: the JWKS could not be read".into());
     }
     match surface.ready.check().await {
-        Ok(()) => "ok\n".into_response(),
+        Ok(()) => format!("ok\n{}", shared_state(&surface)).into_response(),
         Err(reason) => unready(reason),
     }
+}
+
+/// What may be lost makes no node unready: a line for whoever looks.
+fn shared_state(surface: &Surface) -> String {
+    let volatile = surface.parts.node.volatile();
+    match volatile.state() {
+        _ if !volatile.is_shared() => String::new(),
+        VolatileState::Answering => "redis ok\n".to_owned(),
+        VolatileState::Silent { since, reason } => format!(
+            "redis has not answered for {} s, and nobody has to wait for it: {reason}\n",
+            since.as_secs()
+        ),
+    }
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct SessionsBody {
+    user: String,
+}
+
+#[derive(Debug, Serialize)]
+pub(super) struct SessionListBody {
+    user: String,
+    sessions: Vec<SessionBody>,
+}
+
+#[derive(Debug, Serialize)]
+struct SessionBody {
+    session: String,
+    edge: String,
+}
+
+/// Where a user's sessions are: what edges have told lately, which may be a moment behind.
+pub(super) async fn sessions(
+    State(surface): Shared,
+    caller: Caller,
+    Body(body): Body<SessionsBody>,
+) -> Answer<SessionListBody> {
+    caller.check_operator("see where a user's sessions are")?;
+    let user = UserId::new(&body.user)?;
+    let volatile = surface.parts.node.volatile();
+    if !volatile.is_shared() {
+        let message =
+            "this node has no Redis, in which nodes keep where sessions are; see `redis.urls`";
+        return Err(ApiError(v1::Error::new(ErrorCode::BadRequest, message)));
+    }
+    let found = volatile.sessions_of(user, SESSIONS_PER_USER).await.ok_or_else(|| {
+        let message = "Redis, in which nodes keep where sessions are, does not answer";
+        ApiError(v1::Error::new(ErrorCode::Unavailable, message))
+    })?;
+    let sessions = found.into_iter().map(|entry| SessionBody {
+        session: entry.session.to_string(),
+        edge: entry.edge.to_string(),
+    });
+    success(SessionListBody { user: body.user, sessions: sessions.collect() })
 }
 
 pub(super) async fn metrics(State(surface): Shared) -> Response {

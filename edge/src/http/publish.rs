@@ -281,7 +281,7 @@ async fn send_group(
 }
 
 async fn send(surface: &Surface, caller: &Caller, draft: Draft) -> Result<PublishedBody, ApiError> {
-    surface.rates.take(caller)?;
+    surface.rates.take_publication(caller, surface.parts.node.volatile())?;
     let Draft { channel, mut publish } = draft;
     publish.client_ts_ms = surface.parts.node.clock().unix_ms();
     match surface.call(caller, channel, Verb::Publish(publish)).await? {
@@ -325,13 +325,13 @@ pub(super) fn unexpected(result: &v1::reply::Result) -> ApiError {
 }
 
 /// From the header of that name; the log itself recognises repetitions by it (I3).
-enum IdempotencyKey {
+pub(super) enum IdempotencyKey {
     None,
     Given(String),
 }
 
 impl IdempotencyKey {
-    fn from_headers(headers: &HeaderMap) -> Result<Self, ApiError> {
+    pub(super) fn from_headers(headers: &HeaderMap) -> Result<Self, ApiError> {
         let mut values = headers.get_all("idempotency-key").iter();
         let (Some(value), None) = (values.next(), values.next()) else {
             return match headers.contains_key("idempotency-key") {

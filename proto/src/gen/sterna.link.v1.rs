@@ -142,6 +142,9 @@ pub struct Attach {
     pub subscribe: ::core::option::Option<super::super::v1::Subscribe>,
     #[prost(uint64, tag = "2")]
     pub turn: u64,
+    /// The session was attached to an earlier owner: that it is present is no news.
+    #[prost(bool, tag = "3")]
+    pub again: bool,
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct MoveCursor {
@@ -159,6 +162,9 @@ pub struct SetPresence {
     pub state: i32,
     #[prost(uint64, tag = "2")]
     pub turn: u64,
+    /// As in Attach.
+    #[prost(bool, tag = "3")]
+    pub again: bool,
 }
 /// There is something new for the caller in this channel; the mark in the inbox follows.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -363,6 +369,35 @@ pub struct Answering {
     /// How long its last answer took.
     #[prost(uint32, tag = "2")]
     pub answer_us: u32,
+}
+/// What the owners of channels have to say about presence to those that come after them. Not on a
+/// link: it is kept where it may be lost.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct PresenceDelta {
+    #[prost(message, repeated, tag = "1")]
+    pub changes: ::prost::alloc::vec::Vec<Present>,
+}
+/// A session in a channel; offline: it has left.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Present {
+    /// The channel's key, 16 bytes.
+    #[prost(bytes = "bytes", tag = "1")]
+    pub channel: ::prost::bytes::Bytes,
+    /// 16 bytes.
+    #[prost(bytes = "bytes", tag = "2")]
+    pub session: ::prost::bytes::Bytes,
+    #[prost(string, tag = "3")]
+    pub user: ::prost::alloc::string::String,
+    /// Incarnation of the edge that holds the session.
+    #[prost(fixed64, tag = "4")]
+    pub edge: u64,
+    #[prost(enumeration = "super::super::v1::PresenceState", tag = "5")]
+    pub state: i32,
+    /// Of two the higher is newer.
+    #[prost(uint64, tag = "6")]
+    pub turn: u64,
+    #[prost(uint64, tag = "7")]
+    pub since_ms: u64,
 }
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
 #[repr(i32)]

@@ -36,6 +36,7 @@ const MAY_DEPEND: &[(&str, &[&str])] = &[
             "sterna-proto",
             "sterna-relay",
             "sterna-storage",
+            "sterna-storage-redis",
             "sterna-storage-rocks",
             "sterna-storage-sql",
         ],

@@ -10,6 +10,7 @@ use futures_util::StreamExt as _;
 use futures_util::future::LocalBoxFuture;
 use futures_util::stream::FuturesUnordered;
 use sterna_core::link::lane::LaneError;
+use sterna_core::link::ports::LaneFrom;
 use sterna_core::link::router::Router;
 use sterna_core::link::serve::{self, Speaker};
 use sterna_proto::{NodeId, limits};
@@ -146,9 +147,11 @@ impl Dialling {
         let (up, mut up_end) = network.pipe(way, self.chance.millis(1, 15));
         let (mut down_end, down) = network.pipe((way.1, way.0), self.chance.millis(1, 15));
         let (answering, wide, peer) = (answering.clone(), network.is_wide(way), speaker(router));
+        let incarnation = router.own().incarnation;
+        let from = LaneFrom { node: peer.name.clone(), incarnation, lane, wide };
         self.world.spawn(async move {
             match lane < limits::LINK_LANES {
-                true => serve::serve(&answering, wide, &mut down_end, &mut up_end).await,
+                true => serve::serve(&answering, from, &mut down_end, &mut up_end).await,
                 false => {
                     serve::exchange_rosters(&answering, &peer, &mut down_end, &mut up_end).await
                 }

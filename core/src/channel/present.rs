@@ -1,0 +1,86 @@
+//! Presence in a channel, as its owner keeps it and tells it: those that are present hear of each
+//! other, and so do those that may own the channel after this node.
+
+use sterna_proto::v1::PresenceState;
+use sterna_proto::v1::reply::Result as Reply;
+use sterna_proto::{ChannelKey, ErrorCode, v1};
+use tokio::sync::oneshot;
+
+use crate::channel::recall::Recall;
+use crate::channel::shard::{Call, Shard};
+use crate::channel::work::answer;
+use crate::link::{Audience, LinkPush, LinkReply};
+use crate::push::EncodedPush;
+
+/// Users in one answer about presence.
+const PRESENCE_LISTED: usize = 1000;
+
+impl Shard {
+    /// I12: everybody who is present hears of everybody who comes, so there is an end to it.
+    pub(super) fn may_enter(&self, key: ChannelKey, call: &Call) -> Result<(), v1::Error> {
+        let Some(state) = self.channels.get(&key) else { return Ok(()) };
+        let user = &call.command.caller.identity.user;
+        let most = self.context.config.queues.present_users;
+        if state.presence.user_count() < most || state.presence.has_user(user) {
+            return Ok(());
+        }
+        metrics::counter!("sterna_core_presence_refused_total").increment(1);
+        let message =
+            format!("{most} users are present here, as many as may be; subscribe without presence");
+        Err(v1::Error::new(ErrorCode::LimitExceeded, message))
+    }
+
+    /// `again`: an earlier owner has told others already.
+    pub(super) fn set_presence(
+        &mut self,
+        key: ChannelKey,
+        call: &Call,
+        set: PresenceState,
+        turn: u64,
+        again: bool,
+    ) {
+        self.start_recall(key);
+        let now_ms = self.context.clock.unix_ms();
+        let Some(state) = self.channels.get_mut(&key) else { return };
+        let (session, user) = (call.command.caller.session, &call.command.caller.identity.user);
+        if let (Recall::Asking { left }, PresenceState::Offline) = (&mut state.recall, set) {
+            left.insert(session);
+        }
+        // A session that is not in the channel cannot become detached in it.
+        if set != PresenceState::Online && !again && !state.presence.contains(session, user) {
+            // Another owner has let others know of it, perhaps, and is not asked any more.
+            if set == PresenceState::Offline && self.context.config.head_watch.is_some() {
+                let gone = state.presence.absent(user);
+                self.spread_presence(key, gone);
+            }
+            return;
+        }
+        let holder = (session, call.command.caller.edge);
+        let was_known = state.presence.contains(session, user);
+        let changed = state.presence.set(holder, user, (set, turn), now_ms);
+        self.tell_presence(key, holder, user, (set, turn), now_ms);
+        // Who is new here, and not to the channel, is no news.
+        if was_known || !again {
+            self.spread_presence(key, changed);
+        }
+    }
+
+    pub(super) fn spread_presence(&mut self, key: ChannelKey, member: Option<v1::PresenceMember>) {
+        let Some(state) = self.channels.get(&key) else { return };
+        if member.is_none() {
+            return;
+        }
+        let change = v1::PresenceChange { channel: state.name.to_string(), member };
+        let push = EncodedPush::new(v1::push::Event::Presence(change));
+        self.spread(key, &LinkPush::Event { channel: key, audience: Audience::Presence, push });
+    }
+
+    pub(super) fn list_presence(&mut self, key: ChannelKey, reply: oneshot::Sender<LinkReply>) {
+        self.start_recall(key);
+        let Some(state) = self.channels.get(&key) else { return };
+        let (members, total) = state.presence.list(PRESENCE_LISTED);
+        let total = u32::try_from(total).unwrap_or(u32::MAX);
+        let channel = state.name.to_string();
+        answer(reply, Ok(Reply::Presence(v1::PresenceList { channel, members, total })));
+    }
+}
