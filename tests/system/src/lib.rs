@@ -1,9 +1,9 @@
 //! What the tests of the whole share: reading the repository's own source ([`source`]), running the
 //! real node as a process ([`node`], [`served`]) and its verbs beside it ([`process`]), clients of
 //! the SDK alone ([`sdk`]) and by the hundred ([`crowd`]), clients without it ([`raw`]), attackers
-//! ([`flood`]), several nodes ([`cluster`]) and networks that are cut ([`network`]), a balancer before
-//! edges ([`balancer`]), realistic conversations ([`text`]), and judging what subscribers saw
-//! ([`checker`]).
+//! ([`flood`]), several nodes ([`cluster`]), traffic through them ([`traffic`]) and networks that are
+//! cut ([`network`]), a balancer before edges ([`balancer`]), realistic conversations ([`text`]), and
+//! judging what subscribers saw ([`checker`]).
 //! Used by the tests beside it and by the fault campaign.
 
 #![allow(clippy::unwrap_used)] // Everything here is test code: a failure is a panic that tells.
@@ -21,3 +21,4 @@ pub mod sdk;
 pub mod served;
 pub mod source;
 pub mod text;
+pub mod traffic;

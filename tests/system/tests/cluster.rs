@@ -3,79 +3,9 @@
 
 #![allow(clippy::unwrap_used)] // Helpers of tests; clippy exempts only the tests themselves.
 
-use sterna_system_tests::checker::Checker;
 use sterna_system_tests::cluster::Cluster;
-use sterna_system_tests::process::{self, JsonProcess};
-use sterna_system_tests::text::Writer;
+use sterna_system_tests::traffic::Traffic;
 use sterna_test_engines::MariaDb;
-
-const CHANNEL: &str = "room:cluster";
-
-/// Publishers and subscribers at two edges, and what they were promised.
-struct Traffic {
-    lines: usize,
-    checker: Checker,
-    publishers: Vec<(&'static str, JsonProcess, Vec<String>)>,
-    subscribers: Vec<(&'static str, JsonProcess)>,
-    wanted: usize,
-}
-
-impl Traffic {
-    /// Two publishers of so many lines each.
-    async fn start(cluster: &Cluster, lines: usize) -> Self {
-        let mut checker = Checker::new();
-        let mut subscribers = Vec::new();
-        for (edge, transport) in [("e1", "wss"), ("e2", "quic")] {
-            let verb = ["sub", CHANNEL, "--from", "earliest", "--json", "--transport", transport];
-            let command = cluster.verb(edge, edge, &verb).await;
-            subscribers.push((edge, JsonProcess::start(edge, command, Vec::new())));
-        }
-        let mut publishers = Vec::new();
-        for (at, (user, edge)) in [("ana", "e1"), ("ben", "e2")].into_iter().enumerate() {
-            let mut writer = Writer::new(user, at as u64);
-            let texts: Vec<String> = (0..lines).map(|_| writer.next_line()).collect();
-            texts.iter().for_each(|line| checker.attempt(user, line));
-            let verb = ["pub", CHANNEL, "--stdin", "--json", "--timeout", "60s"];
-            let command = cluster.verb(edge, user, &verb).await;
-            publishers.push((user, JsonProcess::start(user, command, texts.clone()), texts));
-        }
-        Self { lines, checker, publishers, subscribers, wanted: 0 }
-    }
-
-    /// Waits until every publisher has this many more acknowledgements.
-    async fn more(&mut self, count: usize) {
-        self.wanted += count;
-        assert!(self.wanted < self.lines, "the traffic is too short to be disturbed");
-        for (_, publisher, _) in &mut self.publishers {
-            publisher.wait_for_count(self.wanted).await;
-        }
-    }
-
-    /// What the subscribers have felt so far, for whoever reads the output of the test.
-    fn tell_silences(&self, when: &str) {
-        for (edge, subscriber) in &self.subscribers {
-            let longest = subscriber.longest_silence();
-            eprintln!("{when}: the subscriber of {edge} heard nothing for {longest:?} at most");
-        }
-    }
-
-    /// Everything was acknowledged, and both subscribers saw it once and in order.
-    async fn finish(mut self) {
-        for (user, mut publisher, lines) in self.publishers {
-            assert!(publisher.finish().await.success(), "{}", publisher.errors());
-            for (line, object) in lines.iter().zip(&publisher.objects()) {
-                let acked = process::acked(object, user, line);
-                self.checker.ack(acked.expect("every line was acknowledged"));
-            }
-        }
-        for (edge, mut subscriber) in self.subscribers {
-            subscriber.wait_for_count(2 * self.lines).await;
-            let seen: Vec<_> = subscriber.kill().await.iter().map(process::seen).collect();
-            self.checker.view(edge, seen);
-        }
-        self.checker.assert_clean();
-    }
-}
 
 /// A core that is killed in the middle of everything takes nothing with it: the edges keep what was
 /// on its way and give it to the core that starts in its place; clients stay connected.

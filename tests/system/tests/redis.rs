@@ -1,0 +1,159 @@
+//! Nodes with a real Redis behind them: what they keep there, and that nobody notices when it is
+//! flushed, killed or stands still (I6).
+
+#![allow(clippy::unwrap_used)] // Helpers of tests; clippy exempts only the tests themselves.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use sterna_system_tests::cluster::Cluster;
+use sterna_system_tests::traffic::Traffic;
+use sterna_test_engines::MariaDb;
+use sterna_test_engines::redis::RedisServer;
+
+/// Two cores on a database and two edges, all with Redis.
+async fn with_redis(database: &MariaDb, redis: &RedisServer) -> Cluster {
+    let mut cluster = Cluster::new().await;
+    let urls = format!("store.urls={}", database.fresh_url());
+    let redis = format!("redis.urls={}", redis.url());
+    for core in ["c1", "c2"] {
+        cluster.add(core, "core", &["store.engine=sql", &urls, &redis]).await;
+    }
+    for edge in ["e1", "e2"] {
+        cluster.add(edge, "edge", &[&redis]).await;
+    }
+    cluster.ready().await;
+    cluster
+}
+
+/// The kinds of keys that are there: what stands before the first braces.
+fn kinds(redis: &RedisServer) -> BTreeSet<String> {
+    let keys: Vec<String> = redis.command(&["KEYS", "sterna:*"]);
+    keys.iter().filter_map(|key| key.split(':').nth(1)).map(str::to_owned).collect()
+}
+
+/// Everything that nodes with subscribers and publishers have put.
+const KINDS: [&str; 6] = ["boot", "edge", "idf", "route", "rpv", "sess"];
+
+async fn until_all_is_there(redis: &RedisServer) {
+    let wanted: BTreeSet<String> = KINDS.map(str::to_owned).into();
+    for _ in 0..1200 {
+        if kinds(redis).is_superset(&wanted) {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    panic!("only {:?} are there", kinds(redis));
+}
+
+async fn until_ready_says(cluster: &Cluster, node: &str, text: &str) {
+    for _ in 0..600 {
+        let said = cluster.node(node).wait_ready(200).await;
+        if said.contains(text) {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    panic!("{node} never says {text:?}");
+}
+
+/// What Redis has been asked by clients so far, one for each command of a script's too.
+fn calls(redis: &RedisServer) -> u64 {
+    let info: String = redis.command(&["INFO", "commandstats"]);
+    let counted = info.lines().filter(|line| !line.contains("cmdstat_info"));
+    let count = |line: &str| line.split("calls=").nth(1)?.split(',').next()?.parse::<u64>().ok();
+    counted.filter_map(count).sum()
+}
+
+/// Flushed, killed and started again empty, and standing still, while clients publish and listen:
+/// nothing is lost, doubled or out of order, and everything is in Redis again afterwards.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn i6_redis_is_lost_in_every_way_under_load_and_nobody_notices() {
+    let (database, mut redis) = (MariaDb::start(), RedisServer::start());
+    let cluster = with_redis(&database, &redis).await;
+    let mut traffic = Traffic::start(&cluster, 1500).await;
+    traffic.more(50).await;
+    until_all_is_there(&redis).await;
+    redis.command::<()>(&["FLUSHALL"]);
+    traffic.more(100).await;
+    until_all_is_there(&redis).await;
+    redis.pause();
+    traffic.more(100).await;
+    redis.resume();
+    traffic.more(100).await;
+    redis.kill();
+    traffic.more(100).await;
+    redis.restart();
+    traffic.more(50).await;
+    until_all_is_there(&redis).await;
+    traffic.finish().await;
+    cluster.stop().await;
+}
+
+/// An owner that is killed while Redis is flushed: the next one has neither it nor what it told.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn i6_cores_are_killed_while_redis_is_flushed() {
+    let (database, redis) = (MariaDb::start(), RedisServer::start());
+    let mut cluster = with_redis(&database, &redis).await;
+    let mut traffic = Traffic::start(&cluster, 1500).await;
+    for core in ["c1", "c2"] {
+        traffic.more(50).await;
+        redis.command::<()>(&["FLUSHALL"]);
+        cluster.node_mut(core).kill().await;
+        traffic.more(100).await;
+        cluster.start(core).await;
+    }
+    traffic.finish().await;
+    cluster.stop().await;
+}
+
+/// Redis is away when nodes start: they start, say so, and use it once it is there.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn i6_nodes_start_without_redis_and_say_so() {
+    let mut redis = RedisServer::start_with(&["--maxmemory-policy", "allkeys-lru"]);
+    redis.kill();
+    let mut cluster = Cluster::new().await;
+    let urls = format!("redis.urls={}", redis.url());
+    cluster.add("c1", "core", &[&urls]).await;
+    cluster.add("e1", "edge", &[&urls]).await;
+    cluster.ready().await;
+    until_ready_says(&cluster, "c1", "redis has not answered for").await;
+    assert!(!cluster.logged("c1", "Redis does not answer").is_empty());
+    redis.restart();
+    until_ready_says(&cluster, "c1", "redis ok").await;
+    until_ready_says(&cluster, "e1", "redis ok").await;
+    let warned = || cluster.node("c1").log().contains("set noeviction");
+    for _ in 0..300 {
+        if warned() {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    assert!(warned(), "{}", cluster.node("c1").log());
+    cluster.stop().await;
+}
+
+/// No publication asks Redis: the calls of a whole conversation are those of its sessions, and of
+/// the time that passes.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_publication_asks_redis() {
+    let redis = RedisServer::start();
+    let mut cluster = Cluster::new().await;
+    let urls = format!("redis.urls={}", redis.url());
+    cluster.add("c1", "core", &[&urls]).await;
+    cluster.add("e1", "edge", &[&urls]).await;
+    cluster.add("e2", "edge", &[&urls]).await;
+    cluster.ready().await;
+    let started = tokio::time::Instant::now();
+    let mut traffic = Traffic::start(&cluster, 2000).await;
+    traffic.more(50).await;
+    let (before, began) = (calls(&redis), tokio::time::Instant::now());
+    traffic.more(1500).await;
+    let (asked, took) = (calls(&redis) - before, began.elapsed());
+    println!("{asked} commands in Redis in {took:?} for 3000 publications");
+    traffic.finish().await;
+    println!("{} commands in all in {:?}, for 4 sessions", calls(&redis), started.elapsed());
+    // A few for each second that passes; were there one for each publication, there would be 3000.
+    assert!(asked < 1500, "{asked} in {took:?}");
+    cluster.stop().await;
+}
