@@ -7,7 +7,7 @@ use anyhow::{Context as _, Result, bail};
 use sterna_core::Tasks;
 use sterna_storage::memory::MemoryStore;
 use sterna_storage::{StorageError, StorageErrorKind, Stores};
-use sterna_storage_redis::{RedisConfig, RedisStore};
+use sterna_storage_redis::{RedisConfig, RedisStore, RedisWarning};
 use sterna_storage_rocks::{RocksConfig, RocksStore};
 use sterna_storage_sql::{SqlConfig, SqlStore};
 
@@ -114,7 +114,9 @@ pub(crate) async fn watch_redis(tasks: Tasks, store: RedisStore) {
             looked = store.check() => looked,
         };
         let (found, pause) = match looked {
-            Ok(report) => (report.warnings, REDIS_LOOK),
+            Ok(report) => {
+                (report.warnings.iter().map(RedisWarning::to_string).collect(), REDIS_LOOK)
+            }
             Err(error) => {
                 let advice = "Redis cannot be asked; the node works without it, and nothing that \
                               was acknowledged depends on it. See to the servers in `redis.urls`";

@@ -54,7 +54,7 @@ use std::sync::Arc;
 use sterna_storage::StorageError;
 use sterna_storage::volatile::VolatileStores;
 
-pub use check::{NodeReport, RedisReport};
+pub use check::{NodeReport, RedisReport, RedisWarning};
 pub use config::RedisConfig;
 
 use calls::Calls;

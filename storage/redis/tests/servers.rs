@@ -122,24 +122,25 @@ async fn a_check_names_every_server_and_finds_nothing_wrong() {
     assert_eq!(report.nodes[0].address, format!("127.0.0.1:{}", server.port()));
     assert!(report.nodes[0].version.starts_with(|c: char| c.is_ascii_digit()));
     assert_eq!(report.nodes[0].eviction.as_deref(), Some("noeviction"));
-    assert_eq!(report.warnings, Vec::<String>::new());
+    assert_eq!(report.warnings, []);
     let report = open(RedisConfig::cluster(shared_cluster().urls())).check().await.unwrap();
     assert_eq!(report.nodes.len(), 3);
     assert!(report.nodes.iter().all(|node| node.cluster_state.as_deref() == Some("ok")));
-    assert_eq!(report.warnings, Vec::<String>::new());
+    assert_eq!(report.warnings, []);
 }
 
 #[tokio::test]
 async fn a_check_warns_of_what_loses_keys_and_of_the_wrong_kind_of_server() {
     let server = RedisServer::start_with(&["--maxmemory-policy", "allkeys-lru"]);
     let report = open(RedisConfig::new(server.url())).check().await.unwrap();
-    assert!(report.warnings[0].contains("allkeys-lru"), "{report:?}");
-    assert!(report.warnings[0].contains("sess:"), "{report:?}");
+    assert!(report.warnings[0].what.contains("allkeys-lru"), "{report:?}");
+    assert!(report.warnings[0].why.contains("sess:"), "{report:?}");
     let node = RedisConfig::new(shared_cluster().nodes[0].url());
     let report = open(node).check().await.unwrap();
-    assert!(report.warnings[0].contains("cluster = true"), "{report:?}");
+    assert!(report.warnings[0].fix.contains("redis.cluster = true"), "{report:?}");
     let error = open(RedisConfig::new("redis://127.0.0.1:1")).check().await.unwrap_err();
     assert_eq!(error.kind, StorageErrorKind::Unavailable);
+    assert!(error.to_string().contains("127.0.0.1:1"), "{error}");
 }
 
 #[tokio::test]

@@ -6,7 +6,9 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use serde_json::Value;
 use sterna_system_tests::cluster::Cluster;
+use sterna_system_tests::served::{run, said};
 use sterna_system_tests::traffic::Traffic;
 use sterna_test_engines::MariaDb;
 use sterna_test_engines::redis::RedisServer;
@@ -122,7 +124,7 @@ async fn i6_nodes_start_without_redis_and_say_so() {
     redis.restart();
     until_ready_says(&cluster, "c1", "redis ok").await;
     until_ready_says(&cluster, "e1", "redis ok").await;
-    let warned = || cluster.node("c1").log().contains("set noeviction");
+    let warned = || cluster.node("c1").log().contains("maxmemory-policy noeviction");
     for _ in 0..300 {
         if warned() {
             break;
@@ -130,6 +132,43 @@ async fn i6_nodes_start_without_redis_and_say_so() {
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
     assert!(warned(), "{}", cluster.node("c1").log());
+    cluster.stop().await;
+}
+
+/// What the doctor of a node says of Redis, each with its verdict. All of it is no more than a
+/// warning, so the node counts as healthy.
+async fn examined(cluster: &Cluster, node: &str) -> Vec<(String, String)> {
+    let mut command = cluster.configured_verb(node, "doctor");
+    command.arg("--json");
+    let output = run(command).await;
+    assert!(output.status.success(), "{}", said(&output));
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let findings = report["findings"].as_array().unwrap();
+    let of_redis = findings.iter().filter(|finding| finding["check"] == "redis");
+    let text = |value: &Value| value.as_str().unwrap().to_owned();
+    of_redis.map(|finding| (text(&finding["verdict"]), text(&finding["what"]))).collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_doctor_examines_redis() {
+    let mut redis = RedisServer::start_with(&["--maxmemory-policy", "allkeys-lru"]);
+    let mut cluster = Cluster::new().await;
+    let urls = format!("redis.urls={}", redis.url());
+    cluster.add("c1", "core", &[&urls]).await;
+    cluster.add("e1", "edge", &[&urls]).await;
+    cluster.ready().await;
+    let found = examined(&cluster, "e1").await;
+    let is = |at: usize, verdict: &str, text: &str| {
+        found.get(at).is_some_and(|(is, what)| is == verdict && what.contains(text))
+    };
+    assert!(is(0, "ok", "answers, version"), "{found:?}");
+    assert!(is(1, "warning", "maxmemory-policy allkeys-lru"), "{found:?}");
+    redis.command::<()>(&["CONFIG", "SET", "maxmemory-policy", "noeviction"]);
+    let found = examined(&cluster, "c1").await;
+    assert!(found.len() == 1 && found[0].0 == "ok", "{found:?}");
+    redis.kill();
+    let found = examined(&cluster, "c1").await;
+    assert!(found.len() == 1 && found[0].0 == "warning", "{found:?}");
     cluster.stop().await;
 }
 

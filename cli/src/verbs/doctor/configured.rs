@@ -10,7 +10,7 @@ use sterna_edge::auth::jwks;
 
 use super::{
     Finding, OPEN_FILES, Protocol, Verdict, clock, connect, database, disk, held, kernel, links,
-    machine, tls,
+    machine, redis, tls,
 };
 use crate::config::{Config, StoreConfig};
 use crate::raw_config::{RawConfig, environment};
@@ -64,6 +64,7 @@ fn live(config: &Config) -> Vec<Finding> {
         findings.extend(seen.findings);
         let address = cluster.links.address;
         findings.push(place("link address", Protocol::Udp, address, node));
+        findings.extend(cluster.redis.iter().flat_map(redis::examine));
     }
     if let Some(StoreConfig::Sql(sql)) = &config.store {
         findings.extend(database::examine(sql, cores));

@@ -5,6 +5,7 @@ mod configured;
 mod database;
 mod kernel;
 mod links;
+mod redis;
 mod tls;
 
 use std::path::Path;
