@@ -36,6 +36,9 @@ pub struct Vitals {
     pub append_p99: Duration,
     /// `None`: the node has no database that others share.
     pub database: Option<Answering>,
+    /// How long what nodes share and may lose (I6) has not answered; zero: it answers, `None`: the
+    /// node has none.
+    pub shared_silent: Option<Duration>,
     pub totals: Totals,
     /// `None`: all are empty.
     pub fullest: Option<QueueDepth>,
@@ -144,6 +147,7 @@ impl Vitals {
             fullest_queue: fullest.name,
             fullest_depth: fullest.depth,
             fullest_bound: fullest.bound,
+            shared_silent_seconds: self.shared_silent.map(begun_seconds),
         }
     }
 
@@ -175,6 +179,7 @@ impl Vitals {
                 healthy: database.healthy,
                 took: us(database.answer_us),
             }),
+            shared_silent: wire.shared_silent_seconds.map(|s| Duration::from_secs(s.into())),
             totals: Totals {
                 conflicts: wire.conflicts,
                 resumes: wire.resumes,
@@ -187,6 +192,11 @@ impl Vitals {
 
 fn micros(duration: Duration) -> u32 {
     u32::try_from(duration.as_micros()).unwrap_or(u32::MAX)
+}
+
+/// Silence that has begun is none that has not.
+fn begun_seconds(duration: Duration) -> u32 {
+    u32::try_from(duration.as_millis().div_ceil(1000)).unwrap_or(u32::MAX)
 }
 
 #[cfg(test)]
@@ -213,11 +223,13 @@ mod tests {
             append_p50: Duration::from_micros(10),
             append_p99: Duration::from_micros(11),
             database: Some(Answering { healthy: true, took: Duration::from_micros(12) }),
+            shared_silent: Some(Duration::from_secs(17)),
             totals: Totals { conflicts: 13, resumes: 14, path_changes: 15 },
             fullest: Some(QueueDepth { name: "outbox_frames".into(), depth: 16, bound: 32 }),
         };
         assert_eq!(Vitals::from_wire(vitals.to_wire()), vitals);
         assert_eq!(Vitals::from_wire(v1::Vitals::default()), Vitals::default());
+        assert_eq!([0, 1, 1000, 1001].map(Duration::from_millis).map(begun_seconds), [0, 1, 1, 2]);
         assert_eq!(vitals.sessions.attached(), 6);
         assert_eq!(vitals.fullest.map(|fullest| fullest.share()), Some(0.5));
     }

@@ -34,6 +34,7 @@ pub(crate) async fn run(node: Node) {
         vitals.unix_ms = node.clock().unix_ms();
         vitals.up = now.saturating_duration_since(started);
         vitals.slots = node.owned_slots();
+        vitals.shared_silent = node.volatile().silence();
         vitals.fullest = fullest(node.queue_depths());
         node.set_vitals(vitals);
     }

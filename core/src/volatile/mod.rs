@@ -95,6 +95,14 @@ impl Volatile {
         self.health.state()
     }
 
+    /// How long what nodes share has not answered; zero: it answers, `None`: nothing is shared.
+    pub fn silence(&self) -> Option<Duration> {
+        self.is_shared.then(|| match self.state() {
+            VolatileState::Answering => Duration::ZERO,
+            VolatileState::Silent { since, .. } => since,
+        })
+    }
+
     /// A node has attached to a channel that is owned here.
     pub(crate) fn on_attached(&self, channel: ChannelKey, node: NodeId, process: Incarnation) {
         if self.is_shared && !self.own_routes().want((channel, node), process.0, now()) {

@@ -49,6 +49,8 @@ struct NodeBody {
     append_p99_ms: f64,
     /// `None`: it has none that others share.
     database: Option<AnsweringBody>,
+    /// `None`: it has none.
+    redis: Option<RedisBody>,
     conflicts: u64,
     resumes: u64,
     path_changes: u64,
@@ -63,6 +65,13 @@ struct SessionsBody {
     wss: u32,
     detached: u32,
     behind: u32,
+}
+
+#[derive(Debug, Serialize)]
+struct RedisBody {
+    healthy: bool,
+    /// How long it has not answered.
+    silent_s: u64,
 }
 
 #[derive(Debug, Serialize)]
@@ -121,6 +130,7 @@ impl NodeBody {
             append_p50_ms: ms(vitals.append_p50),
             append_p99_ms: ms(vitals.append_p99),
             database: vitals.database.map(Into::into),
+            redis: vitals.shared_silent.map(Into::into),
             conflicts: vitals.totals.conflicts,
             resumes: vitals.totals.resumes,
             path_changes: vitals.totals.path_changes,
@@ -144,6 +154,12 @@ impl From<SessionCounts> for SessionsBody {
 impl From<Answering> for AnsweringBody {
     fn from(answering: Answering) -> Self {
         Self { healthy: answering.healthy, answer_ms: ms(answering.took) }
+    }
+}
+
+impl From<Duration> for RedisBody {
+    fn from(silent: Duration) -> Self {
+        Self { healthy: silent.is_zero(), silent_s: silent.as_secs() }
     }
 }
 

@@ -360,6 +360,9 @@ pub struct Vitals {
     pub fullest_depth: u64,
     #[prost(uint64, tag = "21")]
     pub fullest_bound: u64,
+    /// How long what nodes share and may lose has not answered; 0: it answers, absent: there is none.
+    #[prost(uint32, optional, tag = "22")]
+    pub shared_silent_seconds: ::core::option::Option<u32>,
 }
 /// Whether a server that the node needs answers.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]

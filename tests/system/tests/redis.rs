@@ -59,6 +59,22 @@ async fn until_ready_says(cluster: &Cluster, node: &str, text: &str) {
     panic!("{node} never says {text:?}");
 }
 
+/// Waits until one node knows of another whether Redis answers it.
+async fn until_top_shows(cluster: &Cluster, viewer: &str, node: &str, healthy: bool) {
+    let mut view = Value::Null;
+    for _ in 0..300 {
+        let output = run(cluster.node(viewer).operator_verb(&["top", "--once", "--json"])).await;
+        assert!(output.status.success(), "{}", said(&output));
+        view = serde_json::from_slice(&output.stdout).unwrap();
+        let nodes = view["cluster"]["nodes"].as_array().unwrap();
+        if nodes.iter().any(|it| it["name"] == node && it["redis"]["healthy"] == healthy) {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    panic!("{viewer} never sees {node} so: {view:#}");
+}
+
 /// What Redis has been asked by clients so far, one for each command of a script's too.
 fn calls(redis: &RedisServer) -> u64 {
     let info: String = redis.command(&["INFO", "commandstats"]);
@@ -121,9 +137,11 @@ async fn i6_nodes_start_without_redis_and_say_so() {
     cluster.ready().await;
     until_ready_says(&cluster, "c1", "redis has not answered for").await;
     assert!(!cluster.logged("c1", "Redis does not answer").is_empty());
+    until_top_shows(&cluster, "e1", "c1", false).await;
     redis.restart();
     until_ready_says(&cluster, "c1", "redis ok").await;
     until_ready_says(&cluster, "e1", "redis ok").await;
+    until_top_shows(&cluster, "e1", "c1", true).await;
     let warned = || cluster.node("c1").log().contains("maxmemory-policy noeviction");
     for _ in 0..300 {
         if warned() {

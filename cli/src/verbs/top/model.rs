@@ -34,6 +34,7 @@ pub(super) struct Node {
     pub(super) append_p50_ms: f64,
     pub(super) append_p99_ms: f64,
     pub(super) database: Option<Answering>,
+    pub(super) redis: Option<Redis>,
     pub(super) conflicts: u64,
     pub(super) resumes: u64,
     pub(super) path_changes: u64,
@@ -55,6 +56,13 @@ pub(super) struct Sessions {
 pub(super) struct Answering {
     pub(super) healthy: bool,
     pub(super) answer_ms: f64,
+}
+
+#[derive(Debug, Clone, Copy, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Redis {
+    pub(super) healthy: bool,
+    pub(super) silent_s: u64,
 }
 
 #[derive(Debug, Clone, Default, Deserialize)]

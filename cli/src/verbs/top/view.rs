@@ -1,7 +1,7 @@
 //! The view of `sterna top` as lines of text. Pure: the same lines are drawn and printed.
 
 use super::model::{Cluster, Inspection, Node};
-use super::table::{Column, Line, Table, Tone, piece};
+use super::table::{Column, Line, Piece, Table, Tone, piece};
 use crate::output::printable;
 
 /// A clock that is further off than this makes trouble: ids and tokens are judged by it.
@@ -112,6 +112,7 @@ const NODES: &[Column] = &[
     Column::right("P50 MS", 12),
     Column::right("P99 MS", 5),
     Column::right("DB MS", 8),
+    Column::left("REDIS", 12),
     Column::right("QUEUE", 10),
     Column::right("CLOCK", 15),
 ];
@@ -125,13 +126,6 @@ fn nodes(cluster: &Cluster) -> Table {
         let sessions = &node.sessions;
         let queue = node.fullest_queue.as_ref();
         let share = queue.map_or(0.0, |queue| queue.depth as f64 / queue.bound.max(1) as f64);
-        let database = node.database.map_or_else(
-            || piece("-", Tone::Faint),
-            |database| match database.healthy {
-                true => piece(ms(database.answer_ms), above(database.answer_ms, DATABASE_MS)),
-                false => piece("no answer", Tone::Bad),
-            },
-        );
         let off = node.clock_ahead_ms.unwrap_or(0);
         table.row(vec![
             piece(printable(&node.name), tone),
@@ -150,12 +144,30 @@ fn nodes(cluster: &Cluster) -> Table {
             plain(count(node.slots)),
             plain(ms(node.append_p50_ms)),
             plain(ms(node.append_p99_ms)),
-            database,
+            database(node),
+            redis(node),
             piece(format!("{:.0}%", share * 100.0), above(share, QUEUE_SHARE)),
             piece(format!("{off:+} ms"), above(off.abs() as f64, CLOCK_OFF_MS as f64)),
         ]);
     }
     table
+}
+
+fn database(node: &Node) -> Piece {
+    match node.database {
+        None => piece("-", Tone::Faint),
+        Some(it) if it.healthy => piece(ms(it.answer_ms), above(it.answer_ms, DATABASE_MS)),
+        Some(_) => piece("no answer", Tone::Bad),
+    }
+}
+
+/// Nobody waits for it, so its silence is no more than a warning.
+fn redis(node: &Node) -> Piece {
+    match node.redis {
+        None => piece("-", Tone::Faint),
+        Some(it) if it.healthy => piece("ok", Tone::Plain),
+        Some(it) => piece(format!("silent {}", time(it.silent_s)), Tone::Warn),
+    }
 }
 
 fn state(node: &Node) -> String {

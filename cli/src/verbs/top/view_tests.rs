@@ -15,7 +15,7 @@ fn cluster() -> Cluster {
                 "release": "0.1.0", "up_s": 90_000, "publications_per_second": 1234.5,
                 "slots": 1024, "channels": 7, "append_p50_ms": 0.8, "append_p99_ms": 12.25,
                 "database": { "healthy": true, "answer_ms": 1.5 }, "conflicts": 3,
-                "clock_ahead_ms": 0,
+                "clock_ahead_ms": 0, "redis": { "healthy": true, "silent_s": 0 },
                 "fullest_queue": { "name": "shard_mailbox", "depth": 768, "bound": 1024 },
             },
             {
@@ -23,6 +23,7 @@ fn cluster() -> Cluster {
                 "release": "0.1.0", "up_s": 61, "deliveries_per_second": 98_765.0,
                 "sessions": { "quic": 1200, "wss": 34, "detached": 5, "behind": 2 },
                 "resumes": 4, "path_changes": 9, "clock_ahead_ms": -812,
+                "redis": { "healthy": false, "silent_s": 120 },
             },
             {
                 "name": "e2", "state": "silent", "roles": ["edge"], "region": "us",
@@ -63,10 +64,10 @@ fn a_wide_terminal_shows_everything() {
 sterna top  as c1 sees it  08:00:00 UTC  3 nodes  1 serving  1 draining  1 silent
 1,234 sessions (1,200 quic, 34 wss), 5 detached, 2 behind  1234 publications/s  98.8k deliveries/s  3 conflicts  4 resumes  9 path changes
 
-NODE  STATE      ROLES  REGION  ZONE  RELEASE     UP   QUIC  WSS  DETACHED  BEHIND  PUB/S  DELIV/S  SLOTS  P50 MS  P99 MS  DB MS  QUEUE    CLOCK
-c1    serving    core   eu      a     0.1.0    1d01h      0    0         0       0   1234        0  1,024     0.8      12    1.5    75%    +0 ms
-e1    draining   edge   eu      b     0.1.0       1m  1,200   34         5       2      0    98.8k      0       -       -      -     0%  -812 ms
-e2    silent 1m  edge   us                        0s      7    0         0       0      0        0      0       -       -      -     0%    +0 ms
+NODE  STATE      ROLES  REGION  ZONE  RELEASE     UP   QUIC  WSS  DETACHED  BEHIND  PUB/S  DELIV/S  SLOTS  P50 MS  P99 MS  DB MS  REDIS      QUEUE    CLOCK
+c1    serving    core   eu      a     0.1.0    1d01h      0    0         0       0   1234        0  1,024     0.8      12    1.5  ok           75%    +0 ms
+e1    draining   edge   eu      b     0.1.0       1m  1,200   34         5       2      0    98.8k      0       -       -      -  silent 2m     0%  -812 ms
+e2    silent 1m  edge   us                        0s      7    0         0       0      0        0      0       -       -      -  -             0%    +0 ms
 
 sessions of c1
 USER     CLIENT  TRANSPORT  REMOTE           CHANNELS  FRAMES/S  OUTBOX  KIB
@@ -106,6 +107,7 @@ fn what_is_wrong_stands_out() {
     assert_eq!(tone("2 behind"), Tone::Warn);
     assert_eq!(tone("-812 ms"), Tone::Warn);
     assert_eq!(tone("75%"), Tone::Warn);
+    assert_eq!(tone("silent 2m"), Tone::Warn, "nobody waits for Redis");
     assert_eq!(tone("serving"), Tone::Good);
     assert_eq!(tone("e2"), Tone::Faint, "what a silent node said is no news");
     let mut cluster = cluster();
