@@ -7,6 +7,7 @@
 
 pub mod client;
 pub mod dialect;
+pub mod http;
 pub mod machine;
 pub mod meter;
 pub mod mix;

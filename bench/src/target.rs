@@ -13,6 +13,8 @@ use tokio::time::{Instant, sleep, timeout};
 
 use crate::client::{Access, Client, Transport, quic};
 use crate::dialect::Dialect;
+use crate::http;
+use crate::machine::Usage;
 use crate::meter::Meter;
 use crate::progress::Progress;
 use crate::server::{Launch, START_DEADLINE, Server};
@@ -46,9 +48,13 @@ impl std::fmt::Debug for Target {
 #[derive(Debug)]
 pub struct Prepared {
     pub launch: Launch,
+    /// Further processes that it needs, started before it.
+    pub behind: Vec<Launch>,
+    /// All of these answer `GET /readyz` before anybody connects.
+    pub ready: Vec<SocketAddr>,
     pub dialect: Rc<dyn Dialect>,
     pub tls: Arc<rustls::ClientConfig>,
-    /// Where it answers `GET /metrics`.
+    /// Where the process that commits answers `GET /metrics`.
     pub metrics: Option<SocketAddr>,
     /// Its files; they go with it.
     pub home: Option<TempDir>,
@@ -59,6 +65,7 @@ pub struct Prepared {
 pub struct Running {
     pub access: Access,
     pub server: Server,
+    behind: Vec<Server>,
     pub metrics: Option<SocketAddr>,
     _home: Option<TempDir>,
 }
@@ -79,8 +86,10 @@ impl Target {
 
     /// The inner error: it ended at once, as it does when somebody has taken its port meanwhile.
     async fn try_start(&self) -> Result<Result<Running>> {
-        let Prepared { launch, dialect, tls, metrics, home } = (self.prepare)()?;
-        let mut server = Server::start(&launch).with_context(|| self.name.clone())?;
+        let Prepared { launch, behind, ready, dialect, tls, metrics, home } = (self.prepare)()?;
+        let start = |launch: &Launch| Server::start(launch).with_context(|| self.name.clone());
+        let behind = behind.iter().map(start).collect::<Result<Vec<_>>>()?;
+        let mut server = start(&launch)?;
         let quic = match self.transport {
             Transport::Quic => Some(quic::endpoint(&tls, dialect.alpn())?),
             Transport::Wss | Transport::Ws => None,
@@ -94,6 +103,17 @@ impl Target {
             meter: Rc::new(Meter::default()),
         };
         let deadline = Instant::now() + START_DEADLINE;
+        for address in ready {
+            while let Err(error) = http::get(address, "/readyz").await {
+                if let Err(ended) = server.usage() {
+                    return Ok(Err(ended));
+                }
+                if Instant::now() > deadline {
+                    return Err(error.context(format!("{} does not become ready", self.name)));
+                }
+                sleep(LOOK_AGAIN).await;
+            }
+        }
         loop {
             // QUIC does not notice by itself that nobody listens.
             let first = timeout(FIRST_PATIENCE, Client::connect(&access, "first"));
@@ -106,10 +126,10 @@ impl Target {
             if Instant::now() > deadline {
                 return Err(error.context(format!("{} lets nobody in", self.name)));
             }
-            sleep(Duration::from_millis(20)).await;
+            sleep(LOOK_AGAIN).await;
         }
         let access = Access { meter: Rc::new(Meter::default()), ..access };
-        Ok(Ok(Running { access, server, metrics, _home: home }))
+        Ok(Ok(Running { access, server, behind, metrics, _home: home }))
     }
 }
 
@@ -117,6 +137,17 @@ impl Running {
     #[must_use]
     pub fn meter(&self) -> &Meter {
         &self.access.meter
+    }
+
+    /// What all its processes have used; an error when one has ended.
+    pub fn usage(&mut self) -> Result<Usage> {
+        let mut sum = self.server.usage()?;
+        for server in &mut self.behind {
+            let usage = server.usage()?;
+            sum.cpu += usage.cpu;
+            sum.resident += usage.resident;
+        }
+        Ok(sum)
     }
 
     /// Connects `count` clients. `channel` says what each subscribes to.
@@ -140,6 +171,8 @@ impl Running {
         stream::iter((0..count).map(join)).buffer_unordered(CONNECTING).try_collect().await
     }
 }
+
+const LOOK_AGAIN: Duration = Duration::from_millis(20);
 
 /// How often a server is started before it is believed that it cannot be.
 const STARTS: u32 = 3;

@@ -10,6 +10,8 @@ use std::sync::OnceLock;
 
 use serde_json::Value;
 use sterna_bench::machine;
+use sterna_test_engines::MariaDb;
+use sterna_test_engines::redis::RedisServer;
 
 const TARGETS: [&str; 4] = ["raw quinn", "sterna, QUIC", "raw rustls + tungstenite", "sterna, wss"];
 
@@ -34,6 +36,59 @@ fn publish_counts_acknowledgements_and_commits() {
         assert!((1.0..=8.0).contains(&in_a_commit), "{row}");
     }
     assert!(report["method"].as_str().unwrap().contains(&machine::file_system(disk())));
+}
+
+#[test]
+fn publish_is_held_against_bare_transactions_of_a_database() {
+    let database = MariaDb::start();
+    let report = bench(&format!(
+        "publish --only sterna-wss,cluster-wss --clients 4 --in-flight 2 --channels 2 --seconds 1 \
+         --rounds 1 --database {}",
+        database.fresh_url()
+    ));
+    let rows = rows(&report, &["bare transactions", "sterna, wss", "edge and core, wss"]);
+    for row in &rows {
+        assert!(number(row, "acks_per_second") > 0.0, "{row}");
+        let ratio = number(row, "acks_per_second") / number(rows[0], "acks_per_second");
+        assert!((number(row, "of_raw") - ratio).abs() < 1e-9, "{row}");
+        assert!((1.0..=8.0).contains(&number(row, "publications_per_commit")), "{row}");
+    }
+    let left = database.execute("SHOW DATABASES LIKE 'sterna_bench%'");
+    assert!(!left.contains("sterna_bench"), "left behind: {left}");
+}
+
+#[test]
+fn everybody_is_back_with_everything_after_the_death_of_an_edge() {
+    let (database, redis) = (MariaDb::start(), RedisServer::start());
+    let report = bench(&format!(
+        "failover --sessions 20 --room 5 --rate 20 --jitter 10ms --seconds 1 --cores 2 \
+         --database {} --redis {}",
+        database.fresh_url(),
+        redis.url()
+    ));
+    let stages = ["connect and subscribe", "silence", "publications", "an edge dies"];
+    let rows = rows(&report, &stages);
+    for stage in [rows[0], rows[2], rows[3]] {
+        assert_ascending(stage, &["p50_ms", "p99_ms", "max_ms"]);
+    }
+    assert!(number(rows[0], "redis_per_session") > 0.0, "{}", rows[0]);
+    let facts = &report["facts"];
+    // One to make each room, and one at the end for certain.
+    assert!(number(facts, "published") >= 8.0, "{facts}");
+    assert_eq!(number(facts, "due") % 5.0, 0.0, "all of a room: {facts}");
+    assert_eq!((number(facts, "missing"), number(facts, "repeated")), (0.0, 0.0), "{facts}");
+}
+
+#[test]
+fn a_core_behind_an_edge_delivers_the_same() {
+    let report = bench(
+        "latency --only sterna-quic,cluster-quic --clients 4 --rate 50 --seconds 1 --rounds 1 \
+         --durability memory",
+    );
+    for row in rows(&report, &["sterna, QUIC", "edge and core, QUIC"]) {
+        assert_eq!(number(row, "asked_per_second"), 50.0);
+        assert_ascending(row, &["delivery_ms_p50", "delivery_ms_p90", "delivery_ms_p99"]);
+    }
 }
 
 #[test]

@@ -12,8 +12,9 @@ use sterna_proto::{ChannelId, NodeId, UserId};
 
 use crate::bench::args::{
     FanoutArgs, HandshakeArgs, IdleArgs, LatencyArgs, LoadArgs, PublishArgs, RawCommitArgs,
-    RawServerArgs, RestartArgs, ScaleArgs, StormArgs,
+    RawServerArgs, ScaleArgs, StormArgs,
 };
+use crate::bench::cluster_args::{FailoverArgs, RestartArgs};
 
 pub(crate) use operate::{DrainArgs, OperatorArgs, SortArg, TopArgs};
 
@@ -381,6 +382,12 @@ pub(crate) enum BenchSubject {
     /// steady talk. Exit code 1 when anything that was acknowledged was lost or came
     /// twice.
     Restart(RestartArgs),
+    /// How soon thousands of clients are back after the death of their edge
+    ///
+    /// A private cluster on this machine, one of whose edges is killed; its clients connect to
+    /// another and go on where they were. With `--redis` also what a session and a publication ask
+    /// of Redis. Exit code 1 when anything that was acknowledged did not come, or came twice.
+    Failover(FailoverArgs),
     /// The commit loop that `publish` is held against
     #[command(hide = true)]
     RawCommit(RawCommitArgs),

@@ -5,6 +5,7 @@
 //! * [`quic`]: streams of bare quinn, written by one hub loop
 //! * [`wss`]: rustls and tungstenite, written by one hub loop
 //! * [`commit`]: a RocksDB group-commit loop
+//! * [`sql`]: the transactions of the SQL store
 //!
 //! One protocol over both transports: [`protocol`].
 
@@ -12,6 +13,7 @@ pub mod commit;
 mod hub;
 pub mod protocol;
 pub mod quic;
+pub mod sql;
 pub mod wss;
 
 use std::net::SocketAddr;

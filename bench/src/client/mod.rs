@@ -17,7 +17,7 @@ use tokio::sync::{Mutex, Notify};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
-use crate::dialect::{Dialect, Event, Message, Page};
+use crate::dialect::{Dialect, Event, Message, Page, Place};
 use crate::meter::Meter;
 
 /// How clients reach a server.
@@ -72,6 +72,32 @@ impl std::fmt::Display for Refused {
 
 impl std::error::Error for Refused {}
 
+/// What came of a channel, as far as the dialect knows places.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Trail {
+    /// Of the newest that came; where it began before any has.
+    pub place: Option<Place>,
+    /// Publications of an epoch that others came after, and they did not.
+    pub skipped: u64,
+    /// Publications that came again.
+    pub repeated: u64,
+}
+
+impl Trail {
+    fn on(&mut self, place: Place) {
+        if let Some((epoch, offset)) = self.place
+            && epoch == place.0
+        {
+            if place.1 <= offset {
+                self.repeated += 1;
+                return;
+            }
+            self.skipped += place.1 - offset - 1;
+        }
+        self.place = Some(place);
+    }
+}
+
 /// What the reading task has seen.
 #[derive(Debug)]
 struct Seen {
@@ -81,6 +107,7 @@ struct Seen {
     acked: Cell<u64>,
     refused: Cell<u64>,
     page: RefCell<Option<Page>>,
+    trail: Cell<Trail>,
     /// The end of the connection is wanted.
     leaving: Cell<bool>,
     ended: RefCell<Option<String>>,
@@ -100,6 +127,16 @@ impl Seen {
                 self.acked.set(self.acked.get() + 1);
                 let sent = self.sent.borrow_mut().pop_front();
                 self.meter.on_ack(sent.map(|sent| sent.elapsed()));
+            }
+            Event::At(place) => {
+                let mut trail = self.trail.get();
+                trail.on(place);
+                return self.trail.set(trail);
+            }
+            Event::Stands(place) => {
+                let mut trail = self.trail.get();
+                trail.place.get_or_insert(place);
+                return self.trail.set(trail);
             }
             Event::Ready => self.ready.set(true),
             Event::Named(name) => name.clone_into(&mut self.name.borrow_mut()),
@@ -154,6 +191,7 @@ impl Client {
             acked: Cell::new(0),
             refused: Cell::new(0),
             page: RefCell::default(),
+            trail: Cell::default(),
             leaving: Cell::new(false),
             ended: RefCell::default(),
             answers: RefCell::default(),
@@ -197,6 +235,34 @@ impl Client {
     pub async fn join(&self, channel: u32) -> Result<()> {
         let message = self.dialect.join(channel, &self.seen.name.borrow());
         self.subscribe_with(message).await
+    }
+
+    /// Subscribes, behind what has come by an earlier connection.
+    pub async fn follow(&self, channel: u32, trail: Trail) -> Result<()> {
+        self.seen.trail.set(trail);
+        let name = self.seen.name.borrow().clone();
+        let message = match trail.place {
+            Some(place) => self.dialect.follow(channel, place, &name),
+            None => self.dialect.subscribe(channel, &name),
+        };
+        self.subscribe_with(message).await
+    }
+
+    /// What has come of the channel that it follows.
+    #[must_use]
+    pub fn trail(&self) -> Trail {
+        self.seen.trail.get()
+    }
+
+    /// Waits until the connection has ended.
+    pub async fn ended(&self) {
+        loop {
+            let changed = self.seen.changed.notified();
+            if self.seen.ended.borrow().is_some() {
+                return;
+            }
+            changed.await;
+        }
     }
 
     async fn subscribe_with(&self, message: Message) -> Result<()> {
@@ -263,16 +329,7 @@ impl Client {
         self.seen.leaving.set(true);
         let Some(goodbye) = self.dialect.goodbye() else { return Ok(()) };
         self.send(goodbye).await?;
-        let ended = async {
-            loop {
-                let changed = self.seen.changed.notified();
-                if self.seen.ended.borrow().is_some() {
-                    return;
-                }
-                changed.await;
-            }
-        };
-        timeout(ANSWER_DEADLINE, ended).await.context("no end after a goodbye")
+        timeout(ANSWER_DEADLINE, self.ended()).await.context("no end after a goodbye")
     }
 
     pub async fn heartbeat(&self) -> Result<()> {
@@ -314,3 +371,17 @@ impl Drop for Client {
 
 /// How long a server may take to answer under load.
 const ANSWER_DEADLINE: Duration = Duration::from_secs(30);
+
+#[cfg(test)]
+mod tests {
+    use super::Trail;
+
+    #[test]
+    fn a_trail_counts_what_is_missing_and_what_comes_again() {
+        let mut trail = Trail::default();
+        for place in [(1, 5), (1, 6), (1, 6), (1, 9), (2, 10), (2, 11)] {
+            trail.on(place);
+        }
+        assert_eq!(trail, Trail { place: Some((2, 11)), skipped: 2, repeated: 1 });
+    }
+}

@@ -39,6 +39,10 @@ pub enum Event<'a> {
     /// The oldest publication that was not acknowledged is now.
     Acked,
     Delivered(&'a [u8]),
+    /// The place of a publication that came, where the dialect knows places.
+    At(Place),
+    /// Where the client stands in the channel that it has subscribed to.
+    Stands(Place),
     /// The answer to a publication or a subscription.
     Refused(String),
     /// Publications did not get through to this client.
@@ -48,6 +52,9 @@ pub enum Event<'a> {
     /// Has to be said at once.
     Answer(Message),
 }
+
+/// An epoch, and an offset in it.
+pub type Place = (u32, u64);
 
 /// A stretch of what a channel holds.
 #[derive(Debug)]
@@ -75,6 +82,10 @@ pub trait Dialect: std::fmt::Debug {
     fn hello(&self, client: &str) -> Option<Message>;
     /// `connection`: what the server calls it, if it does.
     fn subscribe(&self, channel: u32, connection: &str) -> Message;
+    /// Subscribes as somebody does who had been there, with what has come since that place.
+    fn follow(&self, channel: u32, _since: Place, connection: &str) -> Message {
+        self.subscribe(channel, connection)
+    }
     /// Whether only who is subscribed to a channel may publish to it; such a client gets none of its
     /// own publications.
     fn subscribes_to_publish(&self) -> bool {

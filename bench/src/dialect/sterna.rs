@@ -5,7 +5,7 @@ use bytes::BytesMut;
 use sterna_proto::{FrameDecoder, codec, limits, v1, version};
 use v1::{command::Verb, frame::Body, push, reply};
 
-use super::{Dialect, Event, Message, Page, Reader};
+use super::{Dialect, Event, Message, Page, Place, Reader};
 
 /// A client of a node; `token` has to allow everything.
 #[derive(Debug, Clone)]
@@ -59,6 +59,15 @@ impl Dialect for Sterna {
     fn subscribe(&self, channel: u32, _connection: &str) -> Message {
         let channel = channel_name(channel);
         let subscribe = v1::Subscribe { channel, ..v1::Subscribe::default() };
+        command(SUBSCRIBE, Verb::Subscribe(subscribe))
+    }
+
+    fn follow(&self, channel: u32, (epoch, offset): Place, _connection: &str) -> Message {
+        let subscribe = v1::Subscribe {
+            channel: channel_name(channel),
+            since: Some(v1::Position { epoch, offset }),
+            ..v1::Subscribe::default()
+        };
         command(SUBSCRIBE, Verb::Subscribe(subscribe))
     }
 
@@ -132,6 +141,7 @@ impl Reader for SternaReader {
 fn take(frame: &v1::Frame, on: &mut dyn FnMut(Event<'_>)) {
     match &frame.body {
         Some(Body::Push(v1::Push { event: Some(push::Event::Publication(publication)) })) => {
+            on(Event::At((publication.epoch, publication.offset)));
             on(Event::Delivered(&publication.payload));
         }
         Some(Body::Push(v1::Push { event: Some(push::Event::Gap(gap)) })) => {
@@ -139,13 +149,29 @@ fn take(frame: &v1::Frame, on: &mut dyn FnMut(Event<'_>)) {
         }
         Some(Body::Reply(v1::Reply { result: Some(result), .. })) => match result {
             reply::Result::Welcome(_) => on(Event::Ready),
-            reply::Result::Subscribed(_) => on(Event::Subscribed),
+            reply::Result::Subscribed(subscribed) => take_subscribed(subscribed, on),
             reply::Result::Published(_) => on(Event::Acked),
             reply::Result::History(page) => on(Event::Page(contents(page))),
             reply::Result::Error(error) => on(Event::Refused(error.message.clone())),
             _ => {}
         },
         _ => {}
+    }
+}
+
+fn take_subscribed(subscribed: &v1::Subscribed, on: &mut dyn FnMut(Event<'_>)) {
+    if let Some(gap) = &subscribed.gap {
+        on(Event::Lagged(format!("{gap:?}")));
+    }
+    for publication in &subscribed.publications {
+        on(Event::At((publication.epoch, publication.offset)));
+    }
+    if let Some(position) = &subscribed.position {
+        on(Event::Stands((position.epoch, position.offset)));
+    }
+    match subscribed.live {
+        true => on(Event::Subscribed),
+        false => on(Event::Refused("there is more to read before pushes follow".to_owned())),
     }
 }
 

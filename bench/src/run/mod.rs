@@ -9,7 +9,7 @@ pub mod handshake;
 pub mod idle;
 pub mod latency;
 pub mod load;
-mod node_metrics;
+pub mod node_metrics;
 mod pace;
 pub mod publish;
 pub mod scale;
@@ -27,7 +27,7 @@ use crate::target::{Part, Running, Target};
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Window {
     pub(crate) took: Duration,
-    /// Processor time of the server.
+    /// Processor time of the server, with all its processes.
     pub(crate) cpu: Duration,
     pub(crate) counts: Counts,
 }
@@ -38,10 +38,9 @@ impl Window {
         running: &mut Running,
         work: impl AsyncFnOnce(&Running) -> Result<T>,
     ) -> Result<(Self, T)> {
-        let (before, counts, began) =
-            (running.server.usage()?, running.meter().counts(), Instant::now());
+        let (before, counts, began) = (running.usage()?, running.meter().counts(), Instant::now());
         let outcome = work(running).await?;
-        let (after, now) = (running.server.usage()?, running.meter().counts());
+        let (after, now) = (running.usage()?, running.meter().counts());
         let window = Self {
             took: began.elapsed(),
             cpu: after.cpu.saturating_sub(before.cpu),

@@ -1,40 +1,23 @@
 //! What a node says of itself: its `/metrics`, read over plain HTTP.
 
 use std::net::SocketAddr;
-use std::time::Duration;
 
-use anyhow::{Context as _, Result, ensure};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpStream;
-use tokio::time::timeout;
+use anyhow::Result;
+
+use crate::http;
 
 /// All metrics at one moment.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Samples(String);
+pub struct Samples(String);
 
-pub(crate) async fn read(address: SocketAddr) -> Result<Samples> {
-    let asked = async {
-        let mut stream = TcpStream::connect(address).await?;
-        let request =
-            format!("GET /metrics HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\r\n");
-        stream.write_all(request.as_bytes()).await?;
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).await?;
-        anyhow::Ok(answer)
-    };
-    let answer = timeout(DEADLINE, asked).await.context("no answer to GET /metrics")??;
-    let (head, body) = answer.split_once("\r\n\r\n").unwrap_or_default();
-    ensure!(
-        head.starts_with("HTTP/1.1 200"),
-        "GET /metrics: {}",
-        head.lines().next().unwrap_or("")
-    );
-    Ok(Samples(body.to_owned()))
+pub async fn read(address: SocketAddr) -> Result<Samples> {
+    Ok(Samples(http::get(address, "/metrics").await?))
 }
 
 impl Samples {
     /// The sum of a metric over those of its labels that contain `label`; 0 when it never moved.
-    pub(crate) fn sum(&self, name: &str, label: &str) -> f64 {
+    #[must_use]
+    pub fn sum(&self, name: &str, label: &str) -> f64 {
         let rest = |line| str::strip_prefix(line, name);
         let named = self.0.lines().filter_map(rest).filter(|rest| rest.starts_with([' ', '{']));
         let values = named.filter(|rest| rest.contains(label));
@@ -74,8 +57,6 @@ impl Samples {
         bounds.filter_map(|bound| bound.parse().ok()).filter(|bound: &f64| bound.is_finite())
     }
 }
-
-const DEADLINE: Duration = Duration::from_secs(10);
 
 #[cfg(test)]
 mod tests {

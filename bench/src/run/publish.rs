@@ -38,6 +38,8 @@ pub enum Durability {
     Memory,
     Os,
     Fsync,
+    /// Committed by a database.
+    Database,
 }
 
 /// What one target did in one round.
@@ -87,7 +89,10 @@ fn report(
     let mut report = Report::new("publish", method(options), COLUMNS);
     if let Some(limit) = limit {
         report.rows.push(Row {
-            name: "raw RocksDB commits".to_owned(),
+            name: match options.durability {
+                Durability::Database => "bare transactions".to_owned(),
+                _ => "raw RocksDB commits".to_owned(),
+            },
             part: Part::Raw,
             transport: None,
             values: values(limit),
@@ -122,6 +127,7 @@ fn method(options: &Options) -> String {
         Durability::Memory => "acknowledged from memory".to_owned(),
         Durability::Os => format!("handed to the operating system ({})", disk(options)),
         Durability::Fsync => format!("synced ({})", disk(options)),
+        Durability::Database => "committed by one database".to_owned(),
     };
     format!(
         "{} clients with {} publications on their way each, {} bytes, to {} channels, {durability}; \
@@ -142,7 +148,7 @@ fn disk(options: &Options) -> String {
 
 async fn raw(options: &Options) -> Result<Round> {
     let batch = (options.clients * options.in_flight) as usize;
-    let synced = options.durability == Durability::Fsync;
+    let synced = options.durability != Durability::Os;
     let (bytes, duration) = (options.payload_bytes, options.duration);
     let outcome = options.commits.run(&Load { batch, bytes, synced, duration }).await?;
     let ack = [outcome.batch_us_p50, outcome.batch_us_p99, outcome.batch_us_p999];
@@ -192,7 +198,9 @@ fn in_ms(times: &Percentiles) -> [f64; 3] {
 async fn commits(running: &Running) -> Result<f64> {
     let Some(address) = running.metrics else { return Ok(0.0) };
     let samples = node_metrics::read(address).await?;
-    Ok(samples.count("sterna_storage_commit_seconds"))
+    let files = samples.count("sterna_storage_commit_seconds");
+    // Among them the few of leases and heartbeats.
+    Ok(files + samples.sum("sterna_storage_sql_commits_total", ""))
 }
 
 /// Every client publishes for `duration`, and then waits until all is acknowledged.

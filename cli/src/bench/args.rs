@@ -12,7 +12,8 @@ use crate::args::parse_duration;
 #[derive(Debug, ClapArgs)]
 pub(crate) struct FieldArgs {
     /// Only these, as in `sterna-quic,raw-quic`; default: all that are here. Peers take part in
-    /// `fanout`, `idle` and `publish`
+    /// `fanout`, `idle` and `publish`; `cluster-quic` and `cluster-wss`, an edge with a core behind
+    /// it, only when they are named
     #[arg(long, value_delimiter = ',', value_name = "TARGET")]
     pub(crate) only: Vec<TargetName>,
     #[command(flatten)]
@@ -30,45 +31,12 @@ pub(crate) struct ShownArgs {
     pub(crate) report: Option<PathBuf>,
 }
 
-#[derive(Debug, ClapArgs)]
-pub(crate) struct RestartArgs {
-    #[command(flatten)]
-    pub(crate) shown: ShownArgs,
-    /// An empty database that the cores share, as in `mysql://user:password@host:3306/database`;
-    /// without one there is a single core, whose restart nobody takes over
-    #[arg(long, value_name = "URL")]
-    pub(crate) database: Option<String>,
-    /// Cores on the database
-    #[arg(long, default_value_t = 3, value_name = "N", value_parser = clap::value_parser!(u16).range(2..=16))]
-    cores: u16,
-    /// Edges
-    #[arg(long, default_value_t = 2, value_name = "N", value_parser = clap::value_parser!(u16).range(2..=16))]
-    pub(crate) edges: u16,
-    /// Channels, each with a publisher and two subscribers
-    #[arg(long, default_value_t = 8, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
-    pub(crate) channels: u16,
-    /// Publications a second in each
-    #[arg(long, default_value_t = 20, value_name = "N", value_parser = clap::value_parser!(u32).range(2..=500))]
-    pub(crate) rate: u32,
-    /// How often all nodes are restarted
-    #[arg(long, default_value_t = 1, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=100))]
-    pub(crate) rounds: u16,
-    /// Where files lie; default: where the system puts temporary ones
-    #[arg(long, value_name = "DIR")]
-    pub(crate) directory: Option<PathBuf>,
-}
-
-impl RestartArgs {
-    /// Without a database that they share there cannot be several.
-    pub(crate) fn cores(&self) -> u16 {
-        if self.database.is_some() { self.cores } else { 1 }
-    }
-}
-
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum TargetName {
     SternaQuic,
     SternaWss,
+    ClusterQuic,
+    ClusterWss,
     RawQuic,
     RawWss,
     NatsWss,
@@ -120,6 +88,10 @@ pub(crate) struct DiskArgs {
     /// What an acknowledgement proves
     #[arg(long, value_enum, default_value_t = DurabilityArg::Fsync)]
     pub(crate) durability: DurabilityArg,
+    /// A server of databases in place of files, as in `mysql://user:password@host:3306`: each node
+    /// begins with a new database that goes afterwards
+    #[arg(long, value_name = "URL", conflicts_with = "durability")]
+    pub(crate) database: Option<String>,
     /// Where stores are made, on the disk that is meant; default: where temporary files go
     #[arg(long, value_name = "DIR")]
     pub(crate) directory: Option<PathBuf>,
@@ -238,8 +210,10 @@ pub(crate) struct ScaleArgs {
 /// The commit loop, in a process of its own.
 #[derive(Debug, ClapArgs)]
 pub(crate) struct RawCommitArgs {
+    #[arg(long, required_unless_present = "database")]
+    pub(crate) directory: Option<PathBuf>,
     #[arg(long)]
-    pub(crate) directory: PathBuf,
+    pub(crate) database: Option<String>,
     #[arg(long)]
     pub(crate) batch: usize,
     #[arg(long)]

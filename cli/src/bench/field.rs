@@ -1,7 +1,6 @@
 //! What `sterna bench` measures and compares: nodes and raw servers that are made for it, each a
 //! process of its own with files of its own.
 
-use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -16,6 +15,8 @@ use sterna_bench::server::{Launch, free_address};
 use sterna_bench::target::{Part, Prepared, Target};
 
 use super::args::{FieldArgs, TargetName};
+use super::cluster::{Files, NodeFiles, Shape, client_lines};
+use super::databases::Databases;
 use crate::keys::{self, DevKeys};
 use crate::verbs::token::{self, Grant};
 
@@ -32,6 +33,8 @@ pub(super) enum Store {
 #[derive(Debug, Clone)]
 pub(super) struct NodeSetup {
     pub(super) store: Store,
+    /// Where it keeps everything in place of `store`.
+    pub(super) databases: Option<Rc<Databases>>,
     /// Where its files lie; `None`: where the system puts temporary ones.
     pub(super) directory: Option<PathBuf>,
     /// It takes no more connections than these.
@@ -40,80 +43,135 @@ pub(super) struct NodeSetup {
 
 impl From<Store> for NodeSetup {
     fn from(store: Store) -> Self {
-        Self { store, directory: None, connections: CONNECTIONS }
+        Self { store, databases: None, directory: None, connections: CONNECTIONS }
     }
+}
+
+impl NodeSetup {
+    /// The lines of `[store]`, for one node or for those that share it.
+    fn store_lines(&self) -> Result<String> {
+        if let Some(databases) = &self.databases {
+            return Ok(sql_lines(&databases.fresh()?));
+        }
+        let lines = match self.store {
+            Store::Memory => "engine = \"memory\"",
+            Store::Os => "engine = \"rocksdb\"\ndurability = \"os\"",
+            Store::Fsync => "engine = \"rocksdb\"\ndurability = \"fsync\"",
+        };
+        Ok(lines.to_owned())
+    }
+}
+
+/// The lines of `[store]` for a database.
+pub(super) fn sql_lines(url: &str) -> String {
+    format!("engine = \"sql\"\nurls = [{url:?}]")
 }
 
 /// Our nodes and the raw servers, as far as they were asked for.
 pub(super) fn targets(args: &FieldArgs, setup: impl Into<NodeSetup>) -> Vec<Target> {
     let setup = setup.into();
     OURS.into_iter()
-        .filter(|(name, ..)| args.only.is_empty() || args.only.contains(name))
-        .map(|(_, name, part, transport)| target(name, part, transport, &setup))
+        .filter(|(name, ..)| args.only.contains(name) || args.only.is_empty() && !is_cluster(*name))
+        .map(|(target, name, part, transport)| {
+            let prepare: Prepare = match part {
+                Part::Sterna if is_cluster(target) => cluster,
+                Part::Sterna => node,
+                Part::Raw | Part::Peer => return raw(name, transport),
+            };
+            ours(name, transport, prepare, &setup)
+        })
         .collect()
 }
 
 /// One of our nodes, for what looks at no other server.
 pub(super) fn our_node(setup: &NodeSetup) -> Target {
-    target("sterna", Part::Sterna, Transport::Quic, setup)
+    ours("sterna", Transport::Quic, node, setup)
 }
 
-const OURS: [(TargetName, &str, Part, Transport); 4] = [
+const OURS: [(TargetName, &str, Part, Transport); 6] = [
     (TargetName::RawQuic, "raw quinn", Part::Raw, Transport::Quic),
     (TargetName::SternaQuic, "sterna, QUIC", Part::Sterna, Transport::Quic),
     (TargetName::RawWss, "raw rustls + tungstenite", Part::Raw, Transport::Wss),
     (TargetName::SternaWss, "sterna, wss", Part::Sterna, Transport::Wss),
+    (TargetName::ClusterQuic, "edge and core, QUIC", Part::Sterna, Transport::Quic),
+    (TargetName::ClusterWss, "edge and core, wss", Part::Sterna, Transport::Wss),
 ];
 
-fn target(name: &str, part: Part, transport: Transport, setup: &NodeSetup) -> Target {
-    let prepare: Box<dyn Fn() -> Result<Prepared>> = match part {
-        Part::Sterna => {
-            let setup = setup.clone();
-            Box::new(move || node(&setup))
-        }
-        Part::Raw | Part::Peer => Box::new(move || raw_server(transport)),
-    };
-    Target { name: name.to_owned(), part, transport, prepare }
+/// Takes part only where it is named: most measurements are about one node.
+fn is_cluster(name: TargetName) -> bool {
+    matches!(name, TargetName::ClusterQuic | TargetName::ClusterWss)
+}
+
+type Prepare = fn(&NodeSetup) -> Result<Prepared>;
+
+fn ours(name: &str, transport: Transport, prepare: Prepare, setup: &NodeSetup) -> Target {
+    let setup = setup.clone();
+    let prepare = Box::new(move || prepare(&setup));
+    Target { name: name.to_owned(), part: Part::Sterna, transport, prepare }
+}
+
+fn raw(name: &str, transport: Transport) -> Target {
+    let prepare = Box::new(move || raw_server(transport));
+    Target { name: name.to_owned(), part: Part::Raw, transport, prepare }
 }
 
 fn node(setup: &NodeSetup) -> Result<Prepared> {
     let home = home(setup.directory.as_deref())?;
     let keys = DevKeys::ensure(home.path())?;
     let (address, http) = (free_address()?, free_address()?);
-    let connections = setup.connections;
-    let engine = match setup.store {
-        Store::Memory => "engine = \"memory\"",
-        Store::Os => "engine = \"rocksdb\"\ndurability = \"os\"",
-        Store::Fsync => "engine = \"rocksdb\"\ndurability = \"fsync\"",
-    };
-    let mut config = String::new();
     // Limits that one machine does not reach by itself.
-    write!(
-        config,
+    let config = format!(
         "[node]\ndata_dir = {home:?}\n\
-         [client]\naddress = \"{address}\"\nworkers = 1\ncertificate = {certificate:?}\n\
-         private_key = {key:?}\nconnections = {connections}\naddress_connections_per_second = 100000\n\
-         address_connection_burst = 100000\naddress_connections_open = 60000\n\
          [http]\naddress = \"{http}\"\n\
          [[auth.keys]]\nalgorithm = \"HS256\"\nfile = {secret:?}\n\
-         [store]\n{engine}\n\
+         [store]\n{store}\n\
          [channels]\ncreate_on_first_use = true\n\
-         [sessions]\npublish_per_second = 1000000\npublish_burst = 1000000\n\
-         commands_per_second = 1000000\ncommand_burst = 1000000\n\
-         [log]\nfilter = \"warn\"\n",
+         [log]\nfilter = \"warn\"\n{client}",
         home = home.path(),
-        certificate = keys.tls.certificate_chain,
-        key = keys.tls.private_key,
         secret = keys.token_secret,
-    )?;
+        store = setup.store_lines()?,
+        client = client_lines(address, &keys, setup.connections)?,
+    );
     let file = home.path().join("sterna.toml");
     std::fs::write(&file, config)?;
-    let secret = keys::read_secret(&keys.token_secret).map_err(anyhow::Error::msg)?;
-    let token = token::sign(&Grant::everything("bench", TOKEN_LIFE), secret.as_bytes(), None)?;
-    let arguments = vec!["serve".into(), "--config".into(), file.to_string_lossy().into()];
-    let dialect = Rc::new(Sterna { token });
-    let launch = Launch { program: program()?, arguments, address };
+    let dialect = Rc::new(Sterna { token: token_of("bench", &keys)? });
+    let launch = Launch { program: program()?, arguments: serve(&file), address };
     Ok(Prepared { metrics: Some(http), ..prepared(home, &keys, dialect, launch)? })
+}
+
+/// An edge for clients, and the core behind it.
+fn cluster(setup: &NodeSetup) -> Result<Prepared> {
+    let home = home(setup.directory.as_deref())?;
+    let shape = Shape {
+        cores: 1,
+        edges: 1,
+        store: setup.store_lines()?,
+        redis: None,
+        connections: setup.connections,
+    };
+    let files = Files::write(home.path(), &shape)?;
+    let launch = |node: &NodeFiles| {
+        Ok(Launch { program: program()?, arguments: serve(&node.config), address: node.client })
+    };
+    let behind = files.of("core").map(launch).collect::<Result<Vec<_>>>()?;
+    let edge = files.of("edge").next().context("a cluster has an edge")?;
+    let dialect = Rc::new(Sterna { token: token_of("bench", &files.keys)? });
+    Ok(Prepared {
+        behind,
+        ready: files.nodes.iter().map(|node| node.http).collect(),
+        metrics: files.of("core").next().map(|core| core.http),
+        ..prepared(home, &files.keys, dialect, launch(edge)?)?
+    })
+}
+
+fn serve(config: &Path) -> Vec<String> {
+    vec!["serve".into(), "--config".into(), config.to_string_lossy().into()]
+}
+
+/// Allows a user everything.
+pub(super) fn token_of(user: &str, keys: &DevKeys) -> Result<String> {
+    let secret = keys::read_secret(&keys.token_secret).map_err(anyhow::Error::msg)?;
+    token::sign(&Grant::everything(user, TOKEN_LIFE), secret.as_bytes(), None)
 }
 
 fn raw_server(transport: Transport) -> Result<Prepared> {
@@ -136,7 +194,15 @@ pub(super) fn prepared(
     dialect: Rc<dyn Dialect>,
     launch: Launch,
 ) -> Result<Prepared> {
-    Ok(Prepared { launch, dialect, tls: trusting(&keys.ca)?, metrics: None, home: Some(home) })
+    Ok(Prepared {
+        launch,
+        behind: Vec::new(),
+        ready: Vec::new(),
+        dialect,
+        tls: trusting(&keys.ca)?,
+        metrics: None,
+        home: Some(home),
+    })
 }
 
 /// A new directory in `parent`, or where the system puts temporary ones.
@@ -151,7 +217,7 @@ pub(super) fn program() -> Result<PathBuf> {
 }
 
 /// Believes what this authority has signed.
-fn trusting(ca: &Path) -> Result<Arc<rustls::ClientConfig>> {
+pub(super) fn trusting(ca: &Path) -> Result<Arc<rustls::ClientConfig>> {
     let mut roots = rustls::RootCertStore::empty();
     for certificate in CertificateDer::pem_file_iter(ca)? {
         roots.add(certificate?)?;
@@ -160,6 +226,6 @@ fn trusting(ca: &Path) -> Result<Arc<rustls::ClientConfig>> {
 }
 
 /// More than one machine opens.
-const CONNECTIONS: u32 = 60_000;
+pub(super) const CONNECTIONS: u32 = 60_000;
 
 const TOKEN_LIFE: Duration = Duration::from_secs(24 * 3600);

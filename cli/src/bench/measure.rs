@@ -1,9 +1,10 @@
 //! Runs the measurements of `sterna_bench` and shows their reports.
 
 use std::process::ExitCode;
+use std::rc::Rc;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
 use sterna_bench::client::Transport;
 use sterna_bench::progress::Progress;
 use sterna_bench::report::Report;
@@ -12,6 +13,7 @@ use sterna_bench::run::{fanout, handshake, idle, latency, load, publish, scale, 
 use sterna_bench::target::{Part, Target};
 use sterna_bench_raw::commit::Load;
 use sterna_bench_raw::{ServerOptions, quic, wss};
+use sterna_storage_sql::{SqlConfig, SqlStore};
 use tokio::task::LocalSet;
 
 use super::args::{
@@ -19,6 +21,7 @@ use super::args::{
     LoadTransport, PublishArgs, RawCommitArgs, RawServerArgs, RawTransport, ScaleArgs, ShownArgs,
     StormArgs,
 };
+use super::databases::Databases;
 use super::field::{self, NodeSetup, Store};
 use super::peers::{self, Work};
 use crate::output;
@@ -64,6 +67,7 @@ pub(super) async fn publish(args: &PublishArgs) -> Result<ExitCode> {
         channels: args.channels,
         payload_bytes: args.payload as usize,
         durability: match args.disk.durability {
+            _ if args.disk.database.is_some() => publish::Durability::Database,
             DurabilityArg::Memory => publish::Durability::Memory,
             DurabilityArg::Os => publish::Durability::Os,
             DurabilityArg::Fsync => publish::Durability::Fsync,
@@ -72,9 +76,15 @@ pub(super) async fn publish(args: &PublishArgs) -> Result<ExitCode> {
         duration: Duration::from_secs(args.seconds),
         rounds: args.rounds,
     };
-    let setup = on_disk(&args.disk);
-    let work = Work::Acknowledge(setup.store);
-    let mut targets = peers::targets(&args.field, work, setup.directory.as_deref())?;
+    let setup = on_disk(&args.disk)?;
+    // What a peer has stored is nothing that compares with a database.
+    let mut targets = match &setup.databases {
+        Some(_) => Vec::new(),
+        None => {
+            let work = Work::Acknowledge(setup.store);
+            peers::targets(&args.field, work, setup.directory.as_deref())?
+        }
+    };
     targets.splice(..0, only(&[Part::Sterna], &args.field, setup));
     let progress = Progress::new("durable publications", 0);
     show(
@@ -85,7 +95,7 @@ pub(super) async fn publish(args: &PublishArgs) -> Result<ExitCode> {
 }
 
 pub(super) async fn latency(args: &LatencyArgs) -> Result<ExitCode> {
-    let syncs = args.disk.durability == DurabilityArg::Fsync;
+    let syncs = args.disk.durability == DurabilityArg::Fsync && args.disk.database.is_none();
     let options = latency::Options {
         clients: args.clients,
         payload_bytes: args.payload as usize,
@@ -96,8 +106,8 @@ pub(super) async fn latency(args: &LatencyArgs) -> Result<ExitCode> {
     };
     // What a peer has stored when it delivers is nothing that compares with a sync.
     let targets = match args.disk.durability {
-        DurabilityArg::Memory => everybody(&args.field, on_disk(&args.disk))?,
-        DurabilityArg::Os | DurabilityArg::Fsync => ours(&args.field, on_disk(&args.disk))?,
+        DurabilityArg::Memory => everybody(&args.field, on_disk(&args.disk)?)?,
+        DurabilityArg::Os | DurabilityArg::Fsync => ours(&args.field, on_disk(&args.disk)?)?,
     };
     let progress = Progress::new("latency", 0);
     show(
@@ -162,6 +172,7 @@ pub(super) async fn scale(args: &ScaleArgs) -> Result<ExitCode> {
 pub(super) async fn load(args: &LoadArgs) -> Result<ExitCode> {
     let disk = commit_loop(&args.disk)?.directory;
     let storage = match args.disk.durability {
+        _ if args.disk.database.is_some() => "committed by one database".to_owned(),
         DurabilityArg::Memory => "stored in memory".to_owned(),
         DurabilityArg::Os => "handed to the operating system".to_owned(),
         DurabilityArg::Fsync => {
@@ -187,7 +198,7 @@ pub(super) async fn load(args: &LoadArgs) -> Result<ExitCode> {
         seed: args.seed,
         storage,
     };
-    let node = field::our_node(&on_disk(&args.disk));
+    let node = field::our_node(&on_disk(&args.disk)?);
     let progress = Progress::new("load", 0);
     let outcome = on_one_thread(load::run(&options, &node, &progress)).await;
     let (report, consistency) = outcome.inspect_err(|_| progress.done())?;
@@ -210,35 +221,53 @@ fn only(parts: &[Part], args: &FieldArgs, setup: NodeSetup) -> Vec<Target> {
     targets
 }
 
-fn on_disk(args: &DiskArgs) -> NodeSetup {
+fn on_disk(args: &DiskArgs) -> Result<NodeSetup> {
     let store = match args.durability {
         DurabilityArg::Memory => Store::Memory,
         DurabilityArg::Os => Store::Os,
         DurabilityArg::Fsync => Store::Fsync,
     };
-    NodeSetup { directory: args.directory.clone(), ..store.into() }
+    let databases = args.database.as_deref().map(Databases::on).transpose()?.map(Rc::new);
+    Ok(NodeSetup { databases, directory: args.directory.clone(), ..store.into() })
 }
 
 fn commit_loop(args: &DiskArgs) -> Result<CommitLoop> {
     let directory = args.directory.clone().unwrap_or_else(std::env::temp_dir);
     ensure!(
-        args.durability != DurabilityArg::Fsync || !sterna_bench::machine::is_memory(&directory),
+        args.durability != DurabilityArg::Fsync
+            || args.database.is_some()
+            || !sterna_bench::machine::is_memory(&directory),
         "{} is in memory, where a sync costs nothing; name one on a disk with --directory",
         directory.display()
     );
     let arguments = ["bench", "raw-commit"].map(str::to_owned).to_vec();
-    Ok(CommitLoop { program: field::program()?, arguments, directory })
+    let database = args.database.clone();
+    Ok(CommitLoop { program: field::program()?, arguments, directory, database })
 }
 
+/// Transactions at a time, as many as a core has shards.
+const RAW_WRITERS: usize = 4;
+
 /// Commits for a while and prints what came of it.
-pub(super) fn raw_commit(args: &RawCommitArgs) -> Result<ExitCode> {
+pub(super) async fn raw_commit(args: &RawCommitArgs) -> Result<ExitCode> {
     let load = Load {
         batch: args.batch,
         bytes: args.bytes,
         synced: !args.unsynced,
         duration: Duration::from_millis(args.milliseconds),
     };
-    output::line(&serde_json::to_string(&commit::perform(&args.directory, &load)?)?)?;
+    let outcome = match (&args.database, &args.directory) {
+        (Some(server), _) => {
+            let databases = Databases::on(server)?;
+            let url = databases.fresh()?;
+            // Makes the tables.
+            drop(SqlStore::connect(SqlConfig::new(&url)).await?);
+            commit::perform_sql(&url, &load, RAW_WRITERS).await?
+        }
+        (None, Some(directory)) => commit::perform(directory, &load)?,
+        (None, None) => bail!("--directory or --database"),
+    };
+    output::line(&serde_json::to_string(&outcome)?)?;
     Ok(ExitCode::SUCCESS)
 }
 

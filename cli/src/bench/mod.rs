@@ -2,6 +2,10 @@
 //! with its report, or at once when it is interrupted.
 
 pub(crate) mod args;
+mod cluster;
+pub(crate) mod cluster_args;
+mod databases;
+mod failover;
 mod field;
 mod handover;
 mod journal;
@@ -56,7 +60,8 @@ pub(crate) fn run(args: &BenchArgs) -> Result<ExitCode> {
                 BenchSubject::Scale(args) => measure::scale(args).await,
                 BenchSubject::Load(args) => measure::load(args).await,
                 BenchSubject::Restart(args) => restart::run(args).await,
-                BenchSubject::RawCommit(args) => measure::raw_commit(args),
+                BenchSubject::Failover(args) => failover::run(args).await,
+                BenchSubject::RawCommit(args) => measure::raw_commit(args).await,
                 BenchSubject::RawServer(args) => measure::raw_server(args).await,
                 BenchSubject::Handover(args) => handover::run(args).await,
                 BenchSubject::Traveller(args) => traveller::run(args).await,

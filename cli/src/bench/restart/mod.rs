@@ -2,7 +2,6 @@
 //! the other, while clients talk; what they feel is the longest silence in a steady talk. Exit code 1
 //! when anything that was acknowledged is lost or comes twice.
 
-mod cluster;
 mod talk;
 
 use std::process::ExitCode;
@@ -13,9 +12,11 @@ use sterna_bench::progress::Progress;
 use sterna_bench::report::{Column, Report, Row};
 use sterna_bench::target::Part;
 
-use super::args::RestartArgs;
+use super::cluster::Cluster;
+use super::cluster_args::RestartArgs;
+use super::databases::Databases;
+use super::field;
 use super::told::now_us;
-use cluster::Cluster;
 use talk::Talk;
 
 /// How long the cluster is left alone for comparison, and after each restart.
@@ -44,7 +45,9 @@ pub(super) async fn run(args: &RestartArgs) -> Result<ExitCode> {
 }
 
 async fn measure(args: &RestartArgs, progress: &Progress) -> Result<(Report, bool)> {
-    let mut cluster = Cluster::start(args).await?;
+    let databases = args.cluster.database.as_deref().map(Databases::on).transpose()?;
+    let shape = args.cluster.shape(databases.as_ref(), field::CONNECTIONS)?;
+    let mut cluster = Cluster::start(&shape, args.cluster.directory.as_deref()).await?;
     let talk = Talk::start(&cluster, args).await?;
     let mut rows = Vec::new();
     progress.next("no restart".to_owned(), 0);
@@ -84,7 +87,7 @@ async fn measure(args: &RestartArgs, progress: &Progress) -> Result<(Report, boo
 }
 
 fn method(args: &RestartArgs) -> String {
-    let store = match args.database {
+    let store = match args.cluster.database {
         Some(_) => "on one database",
         None => "with its store on this machine",
     };
@@ -92,8 +95,8 @@ fn method(args: &RestartArgs) -> String {
         "{} cores {store} and {} edges, each drained and started again in turn; {} channels \
          with {} publications a second, each with a subscriber on QUIC and one on wss; the gap is \
          the longest silence of a subscriber",
-        args.cores(),
-        args.edges,
+        args.cluster.cores(),
+        args.cluster.edges,
         args.channels,
         args.rate
     )

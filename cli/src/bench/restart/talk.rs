@@ -9,9 +9,9 @@ use sterna_client::{ChannelId, Client, Position, Subscribe};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
-use super::cluster::Cluster;
 use crate::args::TransportArg;
-use crate::bench::args::RestartArgs;
+use crate::bench::cluster::Cluster;
+use crate::bench::cluster_args::RestartArgs;
 use crate::bench::journal::Journal;
 use crate::bench::publisher::Publisher;
 use crate::bench::told::{self, Told};
