@@ -12,7 +12,7 @@ use sterna_client::Position;
 use sterna_proto::{ChannelId, NodeId, UserId};
 
 pub(crate) use bench::{BenchArgs, BenchSubject, HandoverArgs, TravellerArgs};
-pub(crate) use operate::{DrainArgs, OperatorArgs, SortArg, TopArgs};
+pub(crate) use operate::{DrainArgs, OperatorArgs, RevokeArgs, SortArg, TopArgs};
 
 /// Real-time messaging gateway: durable, ordered channels over QUIC and WebSocket.
 #[derive(Debug, Parser)]
@@ -60,6 +60,11 @@ pub(crate) enum Verb {
     /// The order is with the node as soon as the first line is there: Ctrl-C ends the watching and
     /// not the leaving. Exit code 0 when the node has left.
     Drain(DrainArgs),
+    /// Void the tokens of a user that are out, and end the sessions made with them, at all nodes
+    ///
+    /// Nodes remember it as long as one of them runs; whoever issues tokens must not give this user
+    /// another that is not meant.
+    Revoke(RevokeArgs),
     /// Measure a node the way its users feel it
     Bench(BenchArgs),
 }

@@ -42,6 +42,7 @@ fn main() -> ExitCode {
         Verb::Doctor(args) => verbs::doctor::run(&args),
         Verb::Top(args) => verbs::top::run(&args),
         Verb::Drain(args) => verbs::drain::run(&args),
+        Verb::Revoke(args) => verbs::revoke::run(&args),
         Verb::Bench(args) => bench::run(&args),
     };
     match outcome {

@@ -155,7 +155,7 @@ impl Running {
         node_secret: [u8; 32],
         metrics: PrometheusHandle,
     ) -> Result<Self> {
-        let auth = Arc::new(Authenticator::new(config.auth)?);
+        let auth = Authenticator::new(config.auth)?;
         auth.read_published_keys().await;
         let clock = Arc::new(SystemClock);
         let connections = config.clients.as_ref().map_or(0, |clients| clients.limits.connections);
@@ -168,6 +168,7 @@ impl Running {
                 Node::join(config.core, stores, clock, own).await?
             }
         };
+        let auth = Arc::new(auth.sharing(node.revocations().clone()));
         let mut parts = Parts { node, edge: None, links: None };
         match parts
             .open(config.cluster, config.clients, node_secret, config.node_number, &auth)

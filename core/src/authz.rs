@@ -108,6 +108,7 @@ mod tests {
             user: UserId::new(user).unwrap(),
             permissions: vec![Permission::all(pattern)],
             expires_at_ms: None,
+            issued_at_ms: None,
             operator: false,
         }
     }

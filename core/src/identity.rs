@@ -64,6 +64,8 @@ pub struct Identity {
     pub permissions: Vec<Permission>,
     /// Unix time in milliseconds after which the identity is void; `None`: never.
     pub expires_at_ms: Option<u64>,
+    /// Unix time in milliseconds at which the token says that it was issued.
+    pub issued_at_ms: Option<u64>,
     /// Acts on behalf of the operator (API key): membership is not asked for.
     pub operator: bool,
 }
@@ -89,6 +91,7 @@ mod tests {
                 Permission::all("lobby"),
             ],
             expires_at_ms: None,
+            issued_at_ms: None,
             operator: false,
         };
         assert!(identity.permits(&channel("room:1"), Action::Subscribe));

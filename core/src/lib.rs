@@ -27,6 +27,7 @@ pub mod order;
 mod placing;
 pub mod presence;
 pub mod push;
+pub mod revocations;
 pub mod session;
 pub mod tasks;
 pub mod vitals;

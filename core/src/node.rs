@@ -22,6 +22,7 @@ use crate::link::router::{Router, RouterLink};
 use crate::link::turns::Turns;
 use crate::link::{Link, LinkCommand, LinkReply};
 use crate::membership::{self, ids::IdLease};
+use crate::revocations::{Revocation, Revocations};
 use crate::session::directory::SessionDirectory;
 use crate::tasks::{Tasks, vital};
 use crate::vitals::tally::Tally;
@@ -56,6 +57,7 @@ struct Inner {
     /// As last sampled; unused where the router has them.
     vitals: Mutex<Vitals>,
     volatile: Arc<Volatile>,
+    revocations: Arc<Revocations>,
     workers: Mutex<Vec<Option<mpsc::Sender<WorkerControl>>>>,
     draining: AtomicBool,
     leaving: Mutex<Option<leaving::Leaving>>,
@@ -130,9 +132,10 @@ impl Node {
             }
             None => None,
         };
+        let revocations = Arc::<Revocations>::default();
         let router = cluster.map(|cluster| {
             let shards = channels.as_ref().map(|channels| channels.shards.clone());
-            Router::new(cluster, config.queues, shards, ports.clone(), turns)
+            Router::new(cluster, config.queues, shards, ports.clone(), turns, revocations.clone())
         });
         let inner = Inner {
             config,
@@ -145,6 +148,7 @@ impl Node {
             tally,
             vitals: Mutex::default(),
             volatile,
+            revocations,
             workers: Mutex::default(),
             draining: AtomicBool::new(false),
             leaving: Mutex::default(),
@@ -166,6 +170,7 @@ impl Node {
         let spawn = |name, task: BoxFuture<'static, ()>| {
             self.inner.tasks.spawn(name, vital(self.inner.broken.clone(), task));
         };
+        spawn("revocations", Box::pin(self.clone().follow_revocations()));
         spawn("membership", Box::pin(membership::run(self.clone(), router.clone())));
         if self.volatile().is_shared() {
             let keeper = volatile::keeper::keep(self.clone(), self.volatile().clone());
@@ -293,11 +298,41 @@ impl Node {
         self.inner.broken.cancelled().await;
     }
 
-    /// I11: ends all sessions of a user.
-    pub async fn revoke(&self, user: &UserId) {
+    /// I11: voids the tokens of a user that were issued before a time, then ends the sessions that
+    /// were made with them, here at once and at other nodes as soon as they hear of it: in this
+    /// order, or one could come back in between.
+    pub async fn revoke(&self, user: &UserId, before_ms: u64) {
+        let revocation = Revocation { user: Some(user.clone()), before_ms };
+        self.inner.revocations.add(revocation.clone());
+        self.end_revoked(&revocation).await;
+    }
+
+    /// Whose tokens are void.
+    pub fn revocations(&self) -> &Arc<Revocations> {
+        &self.inner.revocations
+    }
+
+    async fn end_revoked(&self, revocation: &Revocation) {
         for worker in self.controls() {
             // A worker that has ended has no sessions.
-            let _ = worker.send(WorkerControl::Revoke(user.clone())).await;
+            let _ = worker.send(WorkerControl::Revoke(revocation.clone())).await;
+        }
+    }
+
+    /// Ends what other nodes have revoked.
+    async fn follow_revocations(self) {
+        let (mut news, mut state) = (self.inner.revocations.news(), 0);
+        loop {
+            let (revoked, reached) = self.inner.revocations.since(state, usize::MAX);
+            state = reached;
+            for revocation in revoked.iter().filter(|it| it.user.is_some()) {
+                self.end_revoked(revocation).await;
+            }
+            tokio::select! {
+                () = self.shutdown_started() => return,
+                // The sender is this node's.
+                _ = news.changed() => {}
+            }
         }
     }
 

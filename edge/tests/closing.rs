@@ -14,8 +14,8 @@ use common::wss::{self, WssClient};
 use common::{TestEdge, hello, publish, subscribe, within};
 use quinn::TransportConfig;
 use sterna_core::config::{Rate, Rates};
-use sterna_core::{Clock, Node, SystemClock};
-use sterna_edge::Authenticator;
+use sterna_core::revocations::{Revocation, Revocations};
+use sterna_core::{Clock, SystemClock};
 use sterna_proto::{CloseReason, UserId, codec, v1, version};
 use tokio::io::AsyncReadExt as _;
 use tokio::net::TcpStream;
@@ -69,17 +69,11 @@ async fn i11_a_revocation_reaches_a_client_that_does_not_read() {
         writer.send(&[publish(id, "room:1", vec![7; 50_000])]).await;
         writer.reply(id).await;
     }
-    revoke(&edge.node, &edge.auth, "stalled").await;
+    let user = UserId::new("stalled").unwrap();
+    edge.node.revoke(&user, SystemClock.unix_ms()).await;
     assert_eq!(stalled.closed().await, CloseReason::Revoked);
     writer.send(&[common::ping(100)]).await;
     writer.reply(100).await;
-}
-
-/// What an operator's revocation does, in its order.
-async fn revoke(node: &Node, auth: &Authenticator, user: &str) {
-    let user = UserId::new(user).unwrap();
-    auth.revoke(&user, SystemClock.unix_ms());
-    node.revoke(&user).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -90,7 +84,7 @@ async fn i11_a_revocation_while_the_session_opens_is_not_missed() {
         settings.clock = clock.clone();
     })
     .await;
-    clock.auth.set(edge.auth.clone()).unwrap();
+    clock.revocations.set(edge.node.revocations().clone()).unwrap();
     let (endpoint, connection) = connect(&edge).await.unwrap();
     let mut client = QuicClient::on(endpoint, connection).await;
     clock.arm().await;
@@ -102,7 +96,7 @@ async fn i11_a_revocation_while_the_session_opens_is_not_missed() {
 /// while her session opens.
 #[derive(Debug, Default)]
 struct RevokingClock {
-    auth: OnceLock<Arc<Authenticator>>,
+    revocations: OnceLock<Arc<Revocations>>,
     looks: AtomicU32,
     armed: OnceLock<u32>,
 }
@@ -128,8 +122,9 @@ impl Clock for RevokingClock {
         if on_a_worker {
             let look = self.looks.fetch_add(1, Ordering::SeqCst) + 1;
             if self.armed.get().is_some_and(|armed| look == armed + 2) {
-                let alice = UserId::new("alice").unwrap();
-                self.auth.get().unwrap().revoke(&alice, SystemClock.unix_ms());
+                let user = Some(UserId::new("alice").unwrap());
+                let revocation = Revocation { user, before_ms: SystemClock.unix_ms() };
+                self.revocations.get().unwrap().add(revocation);
             }
         }
         SystemClock.unix_ms()

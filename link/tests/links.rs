@@ -120,6 +120,7 @@ fn publish(seq: u64) -> LinkCommand {
         user: UserId::new("alice").unwrap(),
         permissions: vec![Permission::all("*")],
         expires_at_ms: None,
+        issued_at_ms: None,
         operator: false,
     };
     let (client_id, session) = (ClientId::new("phone").unwrap(), SessionId(1));

@@ -67,6 +67,7 @@ fn session(number: u32) -> Session {
         user: UserId::new("bob").unwrap_or_else(|_| unreachable!("a good name")),
         permissions: Vec::new(),
         expires_at_ms: None,
+        issued_at_ms: None,
         operator: false,
     };
     let ticket = ResumeTicket { session: SessionId(number.into()), secret: [5; 16] };

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args as ClapArgs, ValueEnum};
+use sterna_proto::UserId;
 
 use super::parse_duration;
 
@@ -54,6 +55,18 @@ pub(crate) enum SortArg {
     Deliveries,
     Behind,
     Append,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct RevokeArgs {
+    /// Whose tokens
+    #[arg(value_name = "USER")]
+    pub(crate) user: UserId,
+    /// One JSON object
+    #[arg(long)]
+    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) operator: OperatorArgs,
 }
 
 #[derive(Debug, ClapArgs)]

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
-use sterna_client::{Client, ClientBuilder, TokenError, Transport};
+use sterna_client::{Client, ClientBuilder, ClientState, TokenError, Transport};
 
 use super::token::{self, Grant};
 use crate::args::{ConnectArgs, TransportArg};
@@ -99,6 +99,18 @@ fn unreachable_node(error: sterna_client::Error) -> anyhow::Error {
         _ => "the node cannot be reached",
     };
     anyhow::Error::from(error).context(what)
+}
+
+/// Completes when the client has given up for good, with the reason: its token is void, or the node
+/// does not understand it.
+pub(crate) async fn given_up(client: &Client) -> anyhow::Error {
+    let mut states = client.states();
+    while let Some(state) = states.next().await {
+        if let ClientState::Disconnected { error: Some(error) } = state {
+            return anyhow::Error::from(error).context("the node wants no more of this client");
+        }
+    }
+    std::future::pending().await
 }
 
 pub(crate) async fn close(client: &Client) {

@@ -32,8 +32,11 @@ async fn print(args: &InboxArgs, client: &Client) -> Result<()> {
             }
         }
         let Some(touches) = &mut touches else { return Ok(()) };
-        if touches.next().await.is_none() {
-            return Ok(());
+        tokio::select! {
+            touch = touches.next() => if touch.is_none() {
+                return Ok(());
+            },
+            error = connect::given_up(client) => return Err(error),
         }
     }
 }

@@ -9,6 +9,7 @@ pub(crate) mod inbox;
 pub(crate) mod migrate;
 pub(crate) mod presence;
 pub(crate) mod publish;
+pub(crate) mod revoke;
 pub(crate) mod subscribe;
 pub(crate) mod token;
 pub(crate) mod top;

@@ -17,6 +17,7 @@ pub(crate) fn run(args: &SubArgs) -> Result<ExitCode> {
         let mut interrupt = signal(SignalKind::interrupt())?;
         let outcome = tokio::select! {
             outcome = receive(args, &client) => outcome,
+            error = connect::given_up(&client) => Err(error),
             _ = terminate.recv() => Ok(()),
             _ = interrupt.recv() => Ok(()),
         };

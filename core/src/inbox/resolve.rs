@@ -73,6 +73,7 @@ impl Resolver {
             user: user.clone(),
             permissions: Vec::new(),
             expires_at_ms: None,
+            issued_at_ms: None,
             operator: false,
         };
         let client_id = ClientId::new("node").ok()?;

@@ -14,6 +14,7 @@ fn command(channel: &str, verb: Verb) -> LinkCommand {
         user: UserId::new("alice").unwrap(),
         permissions: Vec::new(),
         expires_at_ms: None,
+        issued_at_ms: None,
         operator: false,
     };
     let client_id = ClientId::new("phone").unwrap();

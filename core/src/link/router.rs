@@ -28,6 +28,7 @@ use crate::link::peer::Peer;
 use crate::link::ports::{FarEnd, LaneFrom, LinkId, LinkPorts, LinkReceiver};
 use crate::link::turns::{Turn, Turns, out_of_turn};
 use crate::link::{Answered, Calling, Link, LinkCommand};
+use crate::revocations::Revocations;
 use crate::vitals::{Observed, Vitals};
 
 /// Nodes that pass a command on before it is carried out where it is: rosters that differ could
@@ -47,6 +48,7 @@ pub struct Router {
     ports: Arc<LinkPorts>,
     turns: Arc<Turns>,
     pub(super) interests: Interests,
+    revocations: Arc<Revocations>,
     roster: Mutex<Roster>,
     balancer: Mutex<Balancer>,
     pub(super) routing: RwLock<Routing>,
@@ -111,6 +113,7 @@ impl Router {
         shards: Option<Shards>,
         ports: Arc<LinkPorts>,
         turns: Arc<Turns>,
+        revocations: Arc<Revocations>,
     ) -> Arc<Self> {
         let own = config.node.clone();
         let view = View::new(&own, std::slice::from_ref(&own), |_| true);
@@ -123,6 +126,7 @@ impl Router {
             shards,
             ports,
             turns,
+            revocations,
             roster: Mutex::new(roster),
             routing: RwLock::new(Routing {
                 view,
@@ -218,6 +222,11 @@ impl Router {
     /// The roster for another node.
     pub fn roster_to_wire(&self) -> Vec<wire::Node> {
         self.roster().to_wire(now())
+    }
+
+    /// Whose tokens are void, which nodes tell each other beside their rosters.
+    pub(super) fn revocations(&self) -> &Revocations {
+        &self.revocations
     }
 
     /// What another node, or the store, knows.

@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt as _, StreamExt as _};
-use sterna_proto::NodeId;
 use sterna_proto::link::v1::{self as wire, frame::Body};
+use sterna_proto::{NodeId, UserId};
 use tokio::sync::mpsc;
 
 use crate::link::lane::{FrameReceiver, FrameSender, LaneError};
@@ -15,6 +15,7 @@ use crate::link::ports::{LaneFrom, LinkId, LinkReceiver};
 use crate::link::router::Router;
 use crate::link::wire as frames;
 use crate::link::{Answering, Calling, LinkPush, LinkReply};
+use crate::revocations::Revocation;
 
 /// Calls of one lane that are carried out at a time. Full: the lane is not read.
 pub const LANE_ANSWERS: usize = 4096;
@@ -151,7 +152,30 @@ impl Speaker {
     }
 }
 
-/// Exchanges rosters with a peer until the connection ends; the same at both ends.
+fn to_wire(revocation: Revocation) -> wire::Revocation {
+    let user = revocation.user.map(|user| user.to_string()).unwrap_or_default();
+    wire::Revocation { user, before_ms: revocation.before_ms }
+}
+
+fn from_wire(revocation: wire::Revocation) -> Option<Revocation> {
+    let wire::Revocation { user, before_ms } = revocation;
+    if user.is_empty() {
+        return Some(Revocation { user: None, before_ms });
+    }
+    match UserId::new(&user) {
+        Ok(user) => Some(Revocation { user: Some(user), before_ms }),
+        Err(error) => {
+            // Nobody has a token with such a name either.
+            tracing::warn!(%error, "a revocation of no user");
+            None
+        }
+    }
+}
+
+/// In one frame beside a roster.
+const REVOCATIONS_A_FRAME: usize = 500;
+
+/// Exchanges rosters, and whose tokens are void, with a peer until the connection ends; the same at both ends.
 pub async fn exchange_rosters<S: FrameSender, R: FrameReceiver>(
     router: &Arc<Router>,
     speaker: &Speaker,
@@ -159,11 +183,22 @@ pub async fn exchange_rosters<S: FrameSender, R: FrameReceiver>(
     receiver: &mut R,
 ) -> LaneError {
     let tell = async {
-        let mut beats = router.beats();
+        let (mut beats, mut news) = (router.beats(), router.revocations().news());
+        let mut told = 0;
         loop {
-            let roster = wire::Roster { nodes: router.roster_to_wire() };
+            let (revoked, reached) = router.revocations().since(told, REVOCATIONS_A_FRAME);
+            told = reached;
+            let (more, revocations) = (revoked.len(), revoked.into_iter().map(to_wire).collect());
+            let roster = wire::Roster { nodes: router.roster_to_wire(), revocations };
             sender.send(&mut vec![frames::frame(Body::Roster(roster))]).await?;
-            if beats.changed().await.is_err() {
+            if more == REVOCATIONS_A_FRAME {
+                continue;
+            }
+            let changed = tokio::select! {
+                changed = beats.changed() => changed,
+                changed = news.changed() => changed,
+            };
+            if changed.is_err() {
                 return Err::<(), _>(LaneError::Lost("the node is gone".into()));
             }
         }
@@ -176,6 +211,8 @@ pub async fn exchange_rosters<S: FrameSender, R: FrameReceiver>(
                 if let Body::Roster(mut roster) = body {
                     speaker.mask(&mut roster.nodes);
                     router.on_roster(roster.nodes);
+                    let revoked = roster.revocations.into_iter().filter_map(from_wire);
+                    revoked.for_each(|revocation| router.revocations().add(revocation));
                 }
             }
         }

@@ -137,6 +137,8 @@ fn identity(caller: wire::Caller) -> Result<Identity, &'static str> {
     Ok(Identity {
         user: UserId::new(&caller.user).map_err(|_| "the caller's name is no user name")?,
         permissions: caller.permissions.into_iter().map(permission).collect(),
+        // Revocations are the edge's to check.
+        issued_at_ms: None,
         expires_at_ms: (caller.expires_at_ms > 0).then_some(caller.expires_at_ms),
         operator: caller.operator,
     })

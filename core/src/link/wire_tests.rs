@@ -21,6 +21,7 @@ fn command_of(verb: Verb) -> LinkCommand {
             Permission { pattern: "lobby".into(), actions: vec![Action::Presence] },
         ],
         expires_at_ms: Some(17),
+        issued_at_ms: None,
         operator: false,
     };
     let (client_id, session) = (ClientId::new("phone").unwrap(), SessionId(9 << 100));

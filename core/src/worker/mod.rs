@@ -29,6 +29,7 @@ use crate::identity::Identity;
 use crate::link::ports::LinkReceiver;
 use crate::link::{Link, LinkPush};
 use crate::node::Node;
+use crate::revocations::Revocation;
 use crate::session::{ConnectionInfo, Departed, ResumeTicket, Session};
 use crate::vitals::inspect::SessionReport;
 use farewell::Farewell;
@@ -42,8 +43,8 @@ pub enum WorkerControl {
     TakeOver { ticket: ResumeTicket, user: UserId, reply: oneshot::Sender<Option<Departed>> },
     /// All sessions are to move to another node.
     GoAway(v1::GoAway),
-    /// All sessions of a user end.
-    Revoke(UserId),
+    /// The sessions end whose tokens are void.
+    Revoke(Revocation),
     /// Channels of these slots have other owners: sessions without a connection, which nobody tells
     /// to attach again, say there who they are.
     Rehomed(Arc<HashSet<u16>>),
@@ -258,8 +259,8 @@ impl Worker {
             WorkerControl::Inspect { most, reply } => {
                 let _ = reply.send(self.inner.table.borrow_mut().inspect(most));
             }
-            WorkerControl::Revoke(user) => {
-                let ended = self.inner.table.borrow_mut().revoke(&user);
+            WorkerControl::Revoke(revocation) => {
+                let ended = self.inner.table.borrow_mut().revoke(&revocation);
                 let node = &self.inner.node;
                 ended.into_iter().for_each(|id| node.on_session_ended(id, self.inner.index));
             }

@@ -13,6 +13,7 @@ use tokio::time::Instant;
 use crate::config::CoreConfig;
 use crate::fanout::hub::{Hub, Interest, Slot};
 use crate::link::LinkCommand;
+use crate::revocations::Revocation;
 use crate::session::{Departed, ResumeTicket, Session};
 use crate::vitals::inspect::SessionReport;
 use crate::vitals::tally::WorkerCounts;
@@ -240,13 +241,14 @@ impl Table {
         reports
     }
 
-    /// I11: ends all sessions of a user; nothing of them can be resumed. Returns those that have
-    /// ended at once because they have no connection.
-    pub fn revoke(&mut self, user: &UserId) -> Vec<SessionId> {
+    /// I11: ends the sessions whose tokens are void; nothing of them can be resumed. Returns those
+    /// that have ended at once because they have no connection.
+    pub fn revoke(&mut self, revocation: &Revocation) -> Vec<SessionId> {
         let mut ended = Vec::new();
         for slot in 0..self.sessions.len() {
             let Some(entry) = &mut self.sessions[slot] else { continue };
-            if entry.session.identity().user != *user {
+            let identity = entry.session.identity();
+            if !revocation.covers(&identity.user, identity.issued_at_ms) {
                 continue;
             }
             if sterna_storage::planted!(RevokedResumes) {

@@ -20,6 +20,7 @@ fn session(ticket: ResumeTicket, user: &str, config: &CoreConfig) -> Session {
         user: UserId::new(user).unwrap(),
         permissions: Vec::new(),
         expires_at_ms: None,
+        issued_at_ms: None,
         operator: false,
     };
     let connection = ConnectionInfo {
@@ -151,7 +152,8 @@ fn i11_a_revoked_session_without_connection_ends_at_once() {
     alice.handle_hello(named(&["room:1"]));
     let (slot, generation, _) = table.insert(alice);
     table.detach(slot, generation, now);
-    assert_eq!(table.revoke(&user), [ticket.session]);
+    let revoked = Revocation { user: Some(user.clone()), before_ms: 1 };
+    assert_eq!(table.revoke(&revoked), [ticket.session]);
     assert!(matches!(told(&mut table)[..], [(_, PresenceState::Offline, _)]));
     assert!(table.depart(&ticket, &user).is_none());
     assert!(table.sweep(now + config.resume_window, &config).is_empty());

@@ -351,6 +351,7 @@ fn identity(pattern: &str) -> Identity {
         user: UserId::new("bob").unwrap(),
         permissions: vec![Permission::all(pattern)],
         expires_at_ms: None,
+        issued_at_ms: None,
         operator: false,
     }
 }

@@ -111,6 +111,7 @@ pub fn identity(user: &str) -> Identity {
         user: UserId::new(user).unwrap(),
         permissions: vec![Permission::all("*")],
         expires_at_ms: None,
+        issued_at_ms: None,
         operator: false,
     }
 }

@@ -14,14 +14,13 @@
 mod claims;
 pub mod jwks;
 mod keys;
-mod revocations;
 
 #[cfg(test)]
 mod fuzz_tests;
 #[cfg(test)]
 mod tests;
 
-use std::sync::Mutex;
+use std::sync::Arc;
 use std::time::Duration;
 
 use jwks::{Jwks, JwksConfig};
@@ -29,10 +28,10 @@ use jwks::{Jwks, JwksConfig};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use sterna_core::Identity;
+use sterna_core::revocations::Revocations;
 use sterna_proto::{UserId, limits};
 
 use claims::{Claims, Header};
-use revocations::Revocations;
 
 pub use keys::{AuthKey, KeyAlgorithm, KeyError};
 
@@ -76,7 +75,7 @@ pub struct Authenticator {
     issuer: Option<String>,
     leeway_ms: u64,
     require_expiry: bool,
-    revocations: Mutex<Revocations>,
+    revocations: Arc<Revocations>,
 }
 
 /// All a client hears of a refusal; the log knows more.
@@ -104,8 +103,14 @@ impl Authenticator {
             issuer: config.issuer,
             leeway_ms: u64::try_from(config.leeway.as_millis()).unwrap_or(u64::MAX),
             require_expiry: config.require_expiry,
-            revocations: Mutex::new(Revocations::default()),
+            revocations: Arc::default(),
         })
+    }
+
+    /// Refuses what is on this list from now on (I11); before, it had one of its own.
+    #[must_use]
+    pub fn sharing(self, revocations: Arc<Revocations>) -> Self {
+        Self { revocations, ..self }
     }
 
     /// Reads the keys of a JWKS for the first time, bounded by its deadline. What fails is logged and
@@ -159,13 +164,6 @@ impl Authenticator {
         tell(verdict)
     }
 
-    /// Refuses from now on every token of `user` issued before this time (I11). Sessions that are
-    /// open already are the core's to end.
-    pub fn revoke(&self, user: &UserId, before_ms: u64) {
-        let mut revocations = self.revocations.lock().unwrap_or_else(|held| held.into_inner());
-        revocations.add(user.clone(), before_ms);
-    }
-
     fn verify(&self, access_token: &str, unix_ms: u64) -> Result<Identity, Refusal> {
         if access_token.len() > limits::ACCESS_TOKEN_BYTES {
             return Err(Refusal::TooLong(access_token.len()));
@@ -213,13 +211,11 @@ impl Authenticator {
             Some(end) if end <= unix_ms => return Err(Refusal::Expired),
             _ => {}
         }
-        let revocations = self.revocations.lock().unwrap_or_else(|held| held.into_inner());
-        if revocations.covers(&user, issued_ms) {
+        if self.revocations.covers(&user, issued_ms) {
             return Err(Refusal::Revoked);
         }
-        drop(revocations);
         let permissions = claims.channels.into_permissions().map_err(Refusal::Channels)?;
-        Ok(Identity { user, permissions, expires_at_ms, operator: false })
+        Ok(Identity { user, permissions, expires_at_ms, issued_at_ms: issued_ms, operator: false })
     }
 
     fn check_addressee(&self, claims: &Claims) -> Result<(), Refusal> {

@@ -6,9 +6,9 @@ use jsonwebtoken::{Algorithm, EncodingKey, crypto};
 use sterna_core::Action;
 use sterna_proto::{ChannelId, UserId};
 
-use super::revocations::REVOCATIONS;
 use super::*;
 use crate::testing::moved_by;
+use sterna_core::revocations::{REVOCATIONS, Revocation};
 
 /// Now, in every row.
 const NOW_S: u64 = 1_800_000_000;
@@ -447,13 +447,15 @@ fn expiry_can_be_left_out_when_the_configuration_says_so() {
 
 #[test]
 fn i11_revocation_voids_earlier_tokens_of_that_user_only() {
-    let authenticator = authenticator();
+    let revocations = Arc::<Revocations>::default();
+    let authenticator = authenticator().sharing(revocations.clone());
     let token = |user: &str, iat: u64| {
         hs(&format!(r#"{{"sub":"{user}","iat":{iat},"exp":{}}}"#, NOW_S + 60))
     };
     let alice = UserId::new("alice").unwrap();
-    authenticator.revoke(&alice, NOW_MS - 5_000);
-    authenticator.revoke(&alice, NOW_MS - 50_000);
+    for before_ms in [NOW_MS - 5_000, NOW_MS - 50_000] {
+        revocations.add(Revocation { user: Some(alice.clone()), before_ms });
+    }
     let check = |token: &str| authenticator.check(token, NOW_MS).is_ok();
     assert!(!check(&token("alice", NOW_S - 6)));
     assert!(check(&token("alice", NOW_S - 5)));
@@ -463,15 +465,16 @@ fn i11_revocation_voids_earlier_tokens_of_that_user_only() {
 
 #[test]
 fn i12_a_full_revocation_list_refuses_more_never_less() {
-    let authenticator = authenticator();
+    let revocations = Arc::<Revocations>::default();
+    let authenticator = authenticator().sharing(revocations.clone());
     let moved = moved_by(|| {
         for n in 0..=REVOCATIONS as u64 {
-            let user = UserId::new(&format!("user-{n}")).unwrap();
-            authenticator.revoke(&user, NOW_MS - 60_000 + n);
+            let user = Some(UserId::new(&format!("user-{n}")).unwrap());
+            revocations.add(Revocation { user, before_ms: NOW_MS - 60_000 + n });
         }
     });
-    assert_eq!(moved["sterna_edge_revocations_held"], REVOCATIONS as f64);
-    assert_eq!(moved["sterna_edge_revocations_evicted_total"], 1.0);
+    assert_eq!(moved["sterna_core_revocations_held"], REVOCATIONS as f64);
+    assert_eq!(moved["sterna_core_revocations_evicted_total"], 1.0);
     let token = |user: &str, iat: u64| {
         hs(&format!(r#"{{"sub":"{user}","iat":{iat},"exp":{}}}"#, NOW_S + 60))
     };

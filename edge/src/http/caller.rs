@@ -98,6 +98,7 @@ fn operator(id: &str) -> Result<Principal, ApiKeyError> {
         user: UserId::new(&format!("api.{id}")).map_err(|_| invalid())?,
         permissions: vec![Permission::all("*")],
         expires_at_ms: None,
+        issued_at_ms: None,
         operator: true,
     };
     let client_id = ClientId::new(&format!("http:{id}")).map_err(|_| invalid())?;
@@ -245,7 +246,13 @@ mod tests {
     fn caller(user: &str) -> Caller {
         let user = UserId::new(user).unwrap();
         let client_id = client_id_of(&user).unwrap();
-        let identity = Identity { user, permissions: vec![], expires_at_ms: None, operator: false };
+        let identity = Identity {
+            user,
+            permissions: vec![],
+            expires_at_ms: None,
+            issued_at_ms: None,
+            operator: false,
+        };
         Caller { identity: Arc::new(identity), client_id }
     }
 

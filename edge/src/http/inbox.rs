@@ -165,6 +165,7 @@ fn whose(caller: &Caller, user: Option<&str>) -> Result<Arc<Identity>, ApiError>
             permissions: vec![Permission::all("*")],
             expires_at_ms: None,
             // What the user could see with an access token for everything, and nothing more.
+            issued_at_ms: None,
             operator: false,
         })),
         Some(user) if user == own.user.as_str() => Ok(own.clone()),

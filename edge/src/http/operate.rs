@@ -171,8 +171,8 @@ pub(super) struct RevokedBody {
     before_ms: u64,
 }
 
-/// Voids the tokens of a user that are out, then ends the sessions made with them (I11): in this
-/// order, or one could come back in between.
+/// Voids the tokens of a user that are out and ends the sessions made with them (I11), here and, as
+/// soon as they hear of it, at all other nodes.
 pub(super) async fn revoke(
     State(surface): Shared,
     caller: Caller,
@@ -181,8 +181,7 @@ pub(super) async fn revoke(
     caller.check_operator("revoke a user")?;
     let user = UserId::new(&body.user)?;
     let before_ms = surface.parts.node.clock().unix_ms();
-    surface.parts.auth.revoke(&user, before_ms);
-    surface.parts.node.revoke(&user).await;
+    surface.parts.node.revoke(&user, before_ms).await;
     success(RevokedBody { before_ms })
 }
 

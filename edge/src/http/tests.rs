@@ -67,8 +67,8 @@ impl Api {
         let node = Node::start(core, stores, Arc::new(SystemClock)).await.unwrap();
         let (drain_order, drain) = watch::channel(None);
         let parts = HttpParts {
+            auth: Arc::new(Authenticator::new(auth).unwrap().sharing(node.revocations().clone())),
             node,
-            auth: Arc::new(Authenticator::new(auth).unwrap()),
             metrics: PrometheusBuilder::new().build_recorder().handle(),
             ready: ReadyProbe { client_address: Some("127.0.0.1:1".parse().unwrap()) },
             connections: None,

@@ -55,7 +55,7 @@ impl TestEdge {
         change(&mut settings);
         let stores = MemoryStore::new().stores();
         let node = Node::start(settings.core, stores, settings.clock).await.unwrap();
-        let auth = authenticator();
+        let auth = Arc::new(authenticator().sharing(node.revocations().clone()));
         let edge = Edge::start(settings.edge.clone(), node.clone(), auth.clone()).await?;
         Ok(Self { edge, node, auth, certificate, config: settings.edge, files })
     }
@@ -101,10 +101,10 @@ fn write_certificate(files: &TempDir) -> CertificateDer<'static> {
     made.cert.der().clone()
 }
 
-fn authenticator() -> Arc<Authenticator> {
+fn authenticator() -> Authenticator {
     let material = TOKEN_SECRET.to_vec();
     let key = AuthKey { kid: None, algorithm: KeyAlgorithm::Hs256, material };
-    Arc::new(Authenticator::new(AuthConfig::new(vec![key])).unwrap())
+    Authenticator::new(AuthConfig::new(vec![key])).unwrap()
 }
 
 pub fn token(user: &str) -> String {

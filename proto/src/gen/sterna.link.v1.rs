@@ -261,6 +261,19 @@ pub struct Moved {
 pub struct Roster {
     #[prost(message, repeated, tag = "1")]
     pub nodes: ::prost::alloc::vec::Vec<Node>,
+    /// What has been revoked since the sender's last frame on this lane; on the first, everything.
+    #[prost(message, repeated, tag = "2")]
+    pub revocations: ::prost::alloc::vec::Vec<Revocation>,
+}
+/// Access tokens that are void. Of two for one user the later time holds.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Revocation {
+    /// Empty: of everybody.
+    #[prost(string, tag = "1")]
+    pub user: ::prost::alloc::string::String,
+    /// Issued before this time.
+    #[prost(uint64, tag = "2")]
+    pub before_ms: u64,
 }
 /// What a node says of itself. Of two with the same name the higher incarnation, then the higher
 /// beat holds.

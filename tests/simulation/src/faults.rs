@@ -137,7 +137,7 @@ pub(crate) async fn strike(world: &Rc<World>, fault: Fault) {
         Fault::Revoked => {
             let nodes = world.nodes.borrow().clone();
             for node in nodes {
-                node.node.revoke(&user(client.role.user)).await;
+                node.node.revoke(&user(client.role.user), 1).await;
             }
             world.book.note(What::Revoked { user: client.role.user });
         }

@@ -252,6 +252,7 @@ impl World {
             user: user(u32::MAX),
             permissions: vec![Permission::all("*")],
             expires_at_ms: None,
+            issued_at_ms: None,
             operator: true,
         };
         let name = self.names.name(channel);

@@ -117,6 +117,44 @@ async fn i13_a_drained_edge_says_how_far_it_is_and_its_clients_miss_nothing() {
     cluster.stop().await;
 }
 
+/// Also at a node that knew of it only by hearsay, and at one that starts afterwards.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn i11_what_is_revoked_at_one_node_is_revoked_at_all() {
+    let mut cluster = Cluster::new().await;
+    cluster.add("c1", "core", &[]).await;
+    cluster.add("e1", "edge", &[]).await;
+    cluster.add("e2", "edge", &[]).await;
+    cluster.ready().await;
+    let old = cluster.node("e2").token("writer").await;
+    let publishes = async |cluster: &Cluster, token: &str| {
+        let verb = ["pub", CHANNEL, "a line", "--timeout", "10s"];
+        run(cluster.node("e2").verb_with(&cluster.authority, token, &verb)).await.status.success()
+    };
+    assert!(publishes(&cluster, &old).await);
+    let mut reader = subscriber(&cluster, "e2", "wss").await;
+    reader.wait_for_count(1).await;
+    for user in ["reader", "writer"] {
+        let output = run(cluster.node("e1").operator_verb(&["revoke", user, "--json"])).await;
+        assert!(output.status.success(), "{}", said(&output));
+        let taken: Value = serde_json::from_slice(&output.stdout).unwrap();
+        assert!(taken["before_ms"].as_u64() > Some(0), "{taken}");
+    }
+    assert!(!reader.finish().await.success(), "its session goes on");
+    cluster.node("e2").wait_metric("sterna_core_revocations_held", "", 2.0).await;
+    assert!(!publishes(&cluster, &old).await);
+    cluster.node_mut("e2").kill().await;
+    cluster.start("e2").await;
+    cluster.ready().await;
+    cluster.node("e2").wait_metric("sterna_core_revocations_held", "", 2.0).await;
+    assert!(!publishes(&cluster, &old).await);
+    // `iat` counts in seconds.
+    let deadline = tokio::time::Instant::now() + PATIENCE;
+    while !publishes(&cluster, &cluster.node("e2").token("writer").await).await {
+        assert!(tokio::time::Instant::now() < deadline, "a new token is refused");
+    }
+    cluster.stop().await;
+}
+
 /// What the doctor found about a check, by its verdict, and its exit code.
 async fn examined(cluster: &Cluster, node: &str) -> (bool, Vec<Value>) {
     let mut command = cluster.configured_verb(node, "doctor");

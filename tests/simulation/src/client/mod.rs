@@ -122,6 +122,7 @@ impl Client {
             user: user(self.role.user),
             permissions: vec![Permission::all("*")],
             expires_at_ms: None,
+            issued_at_ms: None,
             operator: false,
         }
     }
