@@ -104,10 +104,22 @@ impl WssClient {
 
     /// The same on what is there already.
     pub async fn start_on(stream: TlsStream<TcpStream>, hello: v1::Frame) -> Self {
+        Self::start_as(stream, hello, &[]).await
+    }
+
+    /// The same with further headers in the request.
+    pub async fn start_as(
+        stream: TlsStream<TcpStream>,
+        hello: v1::Frame,
+        headers: &[(&'static str, &str)],
+    ) -> Self {
         let url = format!("wss://localhost{}", version::WEBSOCKET_PATH);
         let mut request = url.into_client_request().unwrap();
         let subprotocol = version::SUBPROTOCOL_PROTOBUF.parse().unwrap();
         request.headers_mut().insert("sec-websocket-protocol", subprotocol);
+        for (name, value) in headers {
+            request.headers_mut().insert(*name, value.parse().unwrap());
+        }
         let upgrade = tokio_tungstenite::client_async(request, stream);
         let (socket, _) = within("an upgrade", upgrade).await.unwrap();
         let mut client = Self { socket, decoder: FrameDecoder::new(limits::FRAME_BYTES) };
@@ -157,8 +169,12 @@ pub async fn tls(node: &Node) -> std::io::Result<TlsStream<TcpStream>> {
 
 /// TLS on what is there already.
 pub async fn tls_on(tcp: TcpStream, node: &Node) -> std::io::Result<TlsStream<TcpStream>> {
-    let authority = node.data_dir().join("keys/ca.pem");
-    let connector = TlsConnector::from(Arc::new(tls_config(&authority, b"http/1.1")));
+    tls_by(tcp, &node.data_dir().join("keys/ca.pem")).await
+}
+
+/// The same with whom the authority in this file has signed.
+pub async fn tls_by(tcp: TcpStream, authority: &Path) -> std::io::Result<TlsStream<TcpStream>> {
+    let connector = TlsConnector::from(Arc::new(tls_config(authority, b"http/1.1")));
     let name = ServerName::try_from("localhost").unwrap();
     within("a TLS handshake", connector.connect(name, tcp)).await
 }

@@ -14,8 +14,11 @@ use sterna_relay::{Relay, RelayConfig};
 use sterna_system_tests::balancer::{Balancer, Routing};
 use sterna_system_tests::cluster::Cluster;
 use sterna_system_tests::node::{PATIENCE, wait_for};
-use sterna_system_tests::raw::{QuicClient, hello_with, ping, quic_config_for, within};
+use sterna_system_tests::raw::{
+    QuicClient, WssClient, hello_with, ping, quic_config_for, tls_by, within,
+};
 use sterna_system_tests::sdk;
+use tokio::net::TcpStream;
 
 const CHANNEL: &str = "room:balance";
 const KEY: &str = "8f95f09245765f80256934e50c66207f";
@@ -229,6 +232,37 @@ async fn devices_of_a_user_meet_at_one_edge() {
     for client in clients {
         client.close().await;
     }
+    cluster.stop().await;
+}
+
+/// The header of an upgrade decides in place of the user: of two users of a tenant who come in at two
+/// edges one has to move.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn users_with_the_same_header_meet_at_one_edge() {
+    let settings = [
+        "balance.sessions=affinity",
+        "balance.affinity=header:X-Tenant",
+        "balance.slack_percent=1000",
+    ];
+    let cluster = fleet(2, &settings).await;
+    let mut clients = Vec::new();
+    for tenant in 0..6 {
+        for edge in ["e1", "e2"] {
+            let tcp = TcpStream::connect(cluster.node(edge).client_address()).await.unwrap();
+            let stream = tls_by(tcp, &cluster.clients_ca(edge)).await.unwrap();
+            let user = format!("user-{tenant}-{edge}");
+            let token = cluster.node(edge).token(&user).await;
+            let headers = [("x-tenant", &*format!("tenant-{tenant}"))];
+            clients.push(WssClient::start_as(stream, hello_with(token, &user), &headers).await);
+        }
+    }
+    let mut moved = 0.0;
+    for edge in ["e1", "e2"] {
+        let here = cluster.node(edge).metric("sterna_core_sessions_moved_total", "affinity").await;
+        moved += here.unwrap_or_default();
+    }
+    assert_eq!(moved, 6.0, "of each tenant one");
+    drop(clients);
     cluster.stop().await;
 }
 
