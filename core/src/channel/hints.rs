@@ -64,6 +64,8 @@ impl Shard {
         if !state.remove_interest(link) {
             return;
         }
+        self.await_sessions_of(key, link);
+        let Some(state) = self.channels.get_mut(&key) else { return };
         let (node, _) = self.context.behind(far_end);
         if !state.hints.links.contains(&link) {
             return self.context.volatile.on_detached(key, node);
@@ -81,13 +83,18 @@ impl Shard {
     /// A link is gone with all its interests.
     pub(super) fn on_link_closed(&mut self, link: LinkId, far_end: FarEnd) {
         let (node, _) = self.context.behind(far_end);
+        let mut lost = Vec::new();
         for (key, state) in &mut self.channels {
             let was_hinted = state.hints.links.contains(&link);
             state.hints.links.retain(|other| *other != link);
-            if state.remove_interest(link) && !was_hinted && !state.released {
-                self.context.volatile.on_detached(*key, node.clone());
+            if state.remove_interest(link) && !was_hinted {
+                lost.push(*key);
+                if !state.released {
+                    self.context.volatile.on_detached(*key, node.clone());
+                }
             }
         }
+        lost.into_iter().for_each(|key| self.await_sessions_of(key, link));
     }
 
     /// Something was published: whoever has not attached yet is to hear of it too.

@@ -11,6 +11,7 @@ mod calls;
 mod cursors;
 mod hints;
 pub(crate) mod members;
+mod missed;
 mod pages;
 mod present;
 mod recall;

@@ -6,10 +6,11 @@ use sterna_proto::v1::reply::Result as Reply;
 use sterna_proto::{ChannelKey, ErrorCode, v1};
 use tokio::sync::oneshot;
 
-use crate::channel::recall::Recall;
+use crate::channel::recall::{CONFIRMED_WITHIN, Recall};
 use crate::channel::shard::{Call, Shard};
 use crate::channel::work::answer;
 use crate::link::{Audience, LinkPush, LinkReply};
+use crate::presence::Word;
 use crate::push::EncodedPush;
 
 /// Users in one answer about presence.
@@ -41,6 +42,8 @@ impl Shard {
     ) {
         self.start_recall(key);
         let now_ms = self.context.clock.unix_ms();
+        let awaited_until = self.awaited_until();
+        let is_taking_over = self.rehoming.owned_for(key) < CONFIRMED_WITHIN;
         let Some(state) = self.channels.get_mut(&key) else { return };
         let (session, user) = (call.command.caller.session, &call.command.caller.identity.user);
         if let (Recall::Asking { left }, PresenceState::Offline) = (&mut state.recall, set) {
@@ -55,12 +58,27 @@ impl Shard {
             }
             return;
         }
-        let holder = (session, call.command.caller.edge);
         let was_known = state.presence.contains(session, user);
-        let changed = state.presence.set(holder, user, (set, turn), now_ms);
-        self.tell_presence(key, holder, user, (set, turn), now_ms);
-        // Who is new here, and not to the channel, is no news.
-        if was_known || !again {
+        // Who is new here, and not to the channel, is no news to those who come from the owner
+        // before this one. But others may have been with this one all the time.
+        let is_news = was_known || !again || !is_taking_over || state.presence.is_relied_on();
+        if !was_known && !again {
+            state.presence.on_newcomer();
+        }
+        let edge = call.command.caller.edge;
+        let is_connected = call.link.is_some_and(|link| state.interest.contains(&link));
+        let awaited_until = match set {
+            PresenceState::Online if is_connected => None,
+            PresenceState::Offline => None,
+            _ => Some(awaited_until),
+        };
+        let word = Word { session, edge, link: call.link, state: set, turn, awaited_until };
+        let changed = state.presence.set(user, word, now_ms);
+        if let Some(until) = awaited_until {
+            self.awaited.look_at(state, until);
+        }
+        self.tell_presence(key, (session, edge), user, (set, turn), now_ms);
+        if is_news {
             self.spread_presence(key, changed);
         }
     }

@@ -31,7 +31,7 @@ pub(super) enum Recall {
 }
 
 /// As long as edges take to attach again, and those that are dead to be noticed.
-const CONFIRMED_WITHIN: Duration = Duration::from_secs(30);
+pub(super) const CONFIRMED_WITHIN: Duration = Duration::from_secs(30);
 
 impl Shard {
     /// Somebody asks about presence, or is present, in a channel that may have had another owner.
@@ -53,30 +53,12 @@ impl Shard {
         let Recall::Asking { left } = std::mem::take(&mut state.recall) else { return };
         state.recall = Recall::Asked;
         let present = recalled.into_iter().flatten().filter_map(|it| present(&it));
+        let until = (Instant::now() + CONFIRMED_WITHIN).into_std();
         for present in present.filter(|present| !left.contains(&present.session)) {
-            state.presence.remember(present);
+            state.presence.remember(present, until);
         }
+        self.awaited.look_at(state, until);
         metrics::counter!("sterna_core_presence_recalls_total").increment(1);
-        self.recalls.push((Instant::now() + CONFIRMED_WITHIN, key));
-    }
-
-    /// Who was remembered and has not been heard of is gone, and others hear of that.
-    pub(super) fn end_recalls(&mut self, now: Instant) {
-        let ended = self.recalls.iter().filter(|(until, _)| *until <= now);
-        let ended: Vec<ChannelKey> = ended.map(|(_, key)| *key).collect();
-        self.recalls.retain(|(until, _)| *until > now);
-        for key in ended {
-            let Some(state) = self.channels.get_mut(&key) else { continue };
-            let (gone, changed) = state.presence.drop_unconfirmed();
-            for present in gone {
-                let session = (present.session, present.edge);
-                let said = (v1::PresenceState::Offline, present.turn + 1);
-                self.tell_presence(key, session, &present.user, said, present.since_ms);
-            }
-            for member in changed {
-                self.spread_presence(key, Some(member));
-            }
-        }
     }
 
     /// For those that may own the channel after this node.

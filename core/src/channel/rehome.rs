@@ -65,8 +65,12 @@ impl Rehoming {
 
     /// Other nodes may not know yet that the channel is owned here.
     pub fn is_young(&self, key: ChannelKey) -> bool {
-        let gained_at = self.gained.get(&key.slot()).unwrap_or(&self.started_at);
-        gained_at.elapsed() < HINTS_SOUGHT
+        self.owned_for(key) < HINTS_SOUGHT
+    }
+
+    /// How long this node has owned the channel, if not for longer than is remembered.
+    pub fn owned_for(&self, key: ChannelKey) -> Duration {
+        self.gained.get(&key.slot()).unwrap_or(&self.started_at).elapsed()
     }
 }
 
@@ -150,9 +154,8 @@ impl Shard {
         let keys: Vec<ChannelKey> = self.channels.keys().copied().collect();
         for key in keys {
             let Some(state) = self.channels.get_mut(&key) else { continue };
-            for member in state.presence.remove_edges(|edge| !alive.contains(&edge)) {
-                self.spread_presence(key, Some(member));
-            }
+            let missed = state.presence.remove_edges(|edge| !alive.contains(&edge));
+            self.tell_missed(key, missed);
         }
     }
 

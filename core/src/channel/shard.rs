@@ -18,6 +18,7 @@ use sterna_storage::{Append, BoxFuture, StorageErrorKind, Stores};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::channel::cursors::Cursors;
+use crate::channel::missed::Awaited;
 use crate::channel::rehome::Rehoming;
 use crate::channel::spread::Owed;
 use crate::channel::state::ChannelState;
@@ -110,8 +111,7 @@ pub struct Shard {
     pub(super) cursors: Cursors,
     pub(crate) rehoming: Rehoming,
     pub(crate) inbox: InboxWork,
-    /// Channels in which not everybody is confirmed to be present, and until when.
-    pub(super) recalls: Vec<(tokio::time::Instant, ChannelKey)>,
+    pub(super) awaited: Awaited,
     /// Channels whose next append may be due, for the end of this turn.
     due: VecDeque<ChannelKey>,
 }
@@ -136,7 +136,7 @@ impl Shard {
             owed: Owed::new(context.config.queues.owed_heads),
             cursors: Cursors::default(),
             rehoming: Rehoming::new(),
-            recalls: Vec::new(),
+            awaited: Awaited::default(),
             due: VecDeque::new(),
             context,
         }
@@ -213,7 +213,7 @@ impl Shard {
         self.on_inbox_tick(tokio::time::Instant::now());
         self.drop_released();
         self.watch_heads(tokio::time::Instant::now());
-        self.end_recalls(tokio::time::Instant::now());
+        self.drop_missed(tokio::time::Instant::now());
         self.context.tally.set_shard(self.index, self.channels.len());
         if self.channels.len() > self.context.config.queues.shard_channels {
             self.drop_idle_channels();

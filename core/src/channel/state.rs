@@ -44,6 +44,8 @@ pub(crate) struct ChannelState {
     pub turns: Arc<Turns>,
     pub ring: Ring,
     pub presence: Presence,
+    /// When somebody may be missed there.
+    pub(super) look_at: Option<std::time::Instant>,
     pub(super) recall: Recall,
     pub(super) hints: Hints,
     pub cursors: KnownCursors,
@@ -180,6 +182,7 @@ impl ChannelState {
             turns,
             ring: Ring::new(queues.ring_publications, queues.ring_bytes),
             presence: Presence::default(),
+            look_at: None,
             recall: Recall::default(),
             hints: Hints::default(),
             cursors: KnownCursors::default(),

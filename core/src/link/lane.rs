@@ -79,13 +79,21 @@ impl Asked {
         (Self { command, reply, room, since: Instant::now(), turns }, answer)
     }
 
-    /// Whether it may go another way: not behind one that was refused on this one.
+    /// Whether it may go its way: not behind one that was refused, and not without an asker.
     fn in_turn(self) -> Option<Self> {
+        if self.is_void() {
+            return None;
+        }
         if self.turns.admits(&self.command) {
             return Some(self);
         }
         self.answer(Err(out_of_turn()));
         None
+    }
+
+    /// Nobody waits for the answer, and who has left must not come back by it.
+    fn is_void(&self) -> bool {
+        self.command.verb.interest().is_some() && self.reply.is_closed()
     }
 
     /// Puts the call into the mailbox of its shard on this node.
@@ -375,8 +383,7 @@ fn repeatable(asked: Asked) -> Option<Asked> {
     let unsafe_twice = match &asked.command.verb {
         Verb::Publish(publish) => publish.client_seq == 0,
         Verb::CreateChannel(_) | Verb::SetMember(_) | Verb::RemoveMember(_) => true,
-        // Nobody waits for the answer, and who has left must not come back by it.
-        verb if verb.interest().is_some() && asked.reply.is_closed() => return None,
+        _ if asked.is_void() => return None,
         _ => false,
     };
     if !unsafe_twice {

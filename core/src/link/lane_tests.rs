@@ -193,3 +193,20 @@ fn a_call_weighs_at_least_one_and_never_more_than_a_lane() {
     let huge = v1::Publish { payload: vec![0; 1 << 25].into(), ..Default::default() };
     assert_eq!(weight(&command("a", Verb::Publish(huge))), LANE_WEIGHT as u32);
 }
+
+/// Its asker has gone meanwhile, and may have been taken out of the channel by another way.
+#[tokio::test]
+async fn who_has_left_does_not_attach_any_more() {
+    let lane = Lane::new();
+    let attach = || {
+        let subscribe = v1::Subscribe::default();
+        command("a", Verb::Attach { subscribe, turn: 1, again: true })
+    };
+    let waiting = [ask(&lane, attach()), ask(&lane, attach())];
+    let [gone, _still_there] = waiting;
+    drop(gone);
+    let mut out = Vec::new();
+    let _connected = lane.start();
+    lane.next_frames(&mut out, |_| true);
+    assert_eq!(out.len(), 1);
+}

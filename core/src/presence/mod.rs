@@ -4,18 +4,26 @@
 //!
 //! What a session says about itself is numbered with turns, across its connections: ways to the
 //! owner differ in speed, and what comes late must not undo what was said after it.
+//!
+//! A leave can be lost: while the way to this owner was cut, it went to another one. So only who is
+//! connected, by a link that holds, is present until further notice. Whoever is away has an end to
+//! that, and whose link is lost has to be heard of again.
 
 use std::collections::BTreeMap;
+use std::time::Instant;
 
 use sterna_proto::v1::PresenceState;
 use sterna_proto::{SessionId, UserId, v1};
 
 use crate::cluster::Incarnation;
+use crate::link::ports::LinkId;
 
 /// Sessions in one channel, by user.
 #[derive(Debug, Default)]
 pub struct Presence {
     users: BTreeMap<UserId, Vec<Entry>>,
+    /// Others rely on this owner: it has told them who came, or that somebody is missed.
+    is_relied_on: bool,
 }
 
 #[derive(Debug)]
@@ -23,12 +31,35 @@ struct Entry {
     session: SessionId,
     /// The process that holds the session.
     edge: Incarnation,
+    /// By which it has said so; `None`: an earlier owner knew of it.
+    link: Option<LinkId>,
     state: PresenceState,
     /// When the session said so last.
     turn: u64,
     since_ms: u64,
-    /// Its edge has said so to this owner.
-    is_confirmed: bool,
+    /// It has left if nothing is heard of it by then.
+    awaited_until: Option<Instant>,
+}
+
+/// What a session says of itself, or its edge for it.
+#[derive(Debug, Clone, Copy)]
+pub struct Word {
+    pub session: SessionId,
+    pub edge: Incarnation,
+    /// By which it came.
+    pub link: Option<LinkId>,
+    /// `Offline`: it leaves.
+    pub state: PresenceState,
+    pub turn: u64,
+    /// It has left if nothing more is heard of it by then.
+    pub awaited_until: Option<Instant>,
+}
+
+/// Sessions that have left without a word, and what others should hear of it.
+#[derive(Debug, Default, PartialEq)]
+pub struct Missed {
+    pub sessions: Vec<Present>,
+    pub changed: Vec<v1::PresenceMember>,
 }
 
 /// A session that is present.
@@ -56,30 +87,19 @@ impl Presence {
         self.entries(user).iter().any(|entry| entry.session == session)
     }
 
-    /// A session is in the channel with this state; `Offline` takes it out. Returns what others
-    /// should hear: the user's new state, if that has changed.
-    pub fn set(
-        &mut self,
-        (session, edge): (SessionId, Incarnation),
-        user: &UserId,
-        (state, turn): (PresenceState, u64),
-        now_ms: u64,
-    ) -> Option<v1::PresenceMember> {
+    /// Takes a session's word. Returns what others should hear: the user's new state, if that has
+    /// changed.
+    pub fn set(&mut self, user: &UserId, word: Word, now_ms: u64) -> Option<v1::PresenceMember> {
         let before = self.user_state(user);
         let entries = self.users.entry(user.clone()).or_default();
-        let known = entries.iter_mut().find(|entry| entry.session == session);
-        match (known, state) {
-            (Some(entry), _) if turn < entry.turn => {}
-            (_, PresenceState::Offline) => entries.retain(|entry| entry.session != session),
-            (Some(entry), state) => {
-                (entry.state, entry.turn, entry.edge) = (state, turn, edge);
-                entry.is_confirmed = true;
+        let known = entries.iter_mut().find(|entry| entry.session == word.session);
+        match known {
+            Some(entry) if word.turn < entry.turn => {}
+            _ if word.state == PresenceState::Offline => {
+                entries.retain(|entry| entry.session != word.session);
             }
-            (None, state) => {
-                let is_confirmed = true;
-                let entry = Entry { session, edge, state, turn, since_ms: now_ms, is_confirmed };
-                entries.push(entry);
-            }
+            Some(entry) => *entry = Entry::new(word, entry.since_ms),
+            None => entries.push(Entry::new(word, now_ms)),
         }
         if entries.is_empty() {
             self.users.remove(user);
@@ -87,22 +107,48 @@ impl Presence {
         (self.user_state(user) != before).then(|| self.member(user))
     }
 
-    /// An earlier owner knew of the session. Nobody hears of it: they have heard.
-    pub fn remember(&mut self, it: Present) {
+    /// An earlier owner knew of the session, which is to be heard of by then. Nobody hears of it
+    /// here: they have heard.
+    pub fn remember(&mut self, it: Present, awaited_until: Instant) {
         let entries = self.users.entry(it.user).or_default();
         if entries.iter().any(|entry| entry.session == it.session) {
             return;
         }
         let Present { session, edge, state, turn, since_ms, .. } = it;
-        entries.push(Entry { session, edge, state, turn, since_ms, is_confirmed: false });
+        let word =
+            Word { session, edge, link: None, state, turn, awaited_until: Some(awaited_until) };
+        entries.push(Entry::new(word, since_ms));
     }
 
-    /// Sessions that were remembered and of which no edge has spoken are out, and what others should
-    /// hear of it.
-    pub fn drop_unconfirmed(&mut self) -> (Vec<Present>, Vec<v1::PresenceMember>) {
-        let gone: Vec<Present> = self.present(|entry| !entry.is_confirmed).collect();
-        let changed = self.remove(|entry| !entry.is_confirmed);
-        (gone, changed)
+    /// A link has no connected session behind it any more: who came by it is to be heard of by then.
+    /// True: there is somebody.
+    pub fn on_link_lost(&mut self, link: LinkId, awaited_until: Instant) -> bool {
+        let mut any = false;
+        for entry in self.users.values_mut().flatten().filter(|it| it.link == Some(link)) {
+            entry.awaited_until.get_or_insert(awaited_until);
+            any = true;
+        }
+        any
+    }
+
+    /// When the next session is missed of which nothing is heard until then.
+    pub fn next_missed(&self) -> Option<Instant> {
+        self.users.values().flatten().filter_map(|entry| entry.awaited_until).min()
+    }
+
+    /// Sessions of which nothing was heard for too long are out.
+    pub fn drop_missed(&mut self, now: Instant) -> Missed {
+        self.remove(|entry| entry.awaited_until.is_some_and(|until| until <= now))
+    }
+
+    /// Whether others know who is here by the word of this owner, and not by that of an earlier one.
+    pub fn is_relied_on(&self) -> bool {
+        self.is_relied_on
+    }
+
+    /// Somebody has come here first, and will ask who else is here.
+    pub fn on_newcomer(&mut self) {
+        self.is_relied_on = true;
     }
 
     /// All sessions.
@@ -137,13 +183,13 @@ impl Presence {
         self.users.remove(user).map(|_| self.member(user))
     }
 
-    /// The sessions of some edges are out; what others should hear.
-    pub fn remove_edges(&mut self, dead: impl Fn(Incarnation) -> bool) -> Vec<v1::PresenceMember> {
+    /// The sessions of some edges are out.
+    pub fn remove_edges(&mut self, dead: impl Fn(Incarnation) -> bool) -> Missed {
         self.remove(|entry| dead(entry.edge))
     }
 
-    /// Takes sessions out; what others should hear.
-    fn remove(&mut self, out: impl Fn(&Entry) -> bool) -> Vec<v1::PresenceMember> {
+    fn remove(&mut self, out: impl Fn(&Entry) -> bool) -> Missed {
+        let sessions: Vec<Present> = self.present(&out).collect();
         let holds = |entries: &Vec<Entry>| entries.iter().any(&out);
         let touched = self.users.iter().filter(|(_, entries)| holds(entries));
         let touched: Vec<UserId> = touched.map(|(user, _)| user.clone()).collect();
@@ -160,7 +206,8 @@ impl Presence {
                 changed.push(self.member(&user));
             }
         }
-        changed
+        self.is_relied_on |= !changed.is_empty();
+        Missed { sessions, changed }
     }
 
     /// Users in name order, at most `limit`, and how many there are in all.
@@ -195,90 +242,12 @@ impl Presence {
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const HERE: Incarnation = Incarnation(1);
-
-    #[test]
-    fn others_hear_of_users_not_of_sessions() {
-        let (alice, bob) = (UserId::new("alice").unwrap(), UserId::new("bob").unwrap());
-        let (phone, laptop, other) = (SessionId(1), SessionId(2), SessionId(3));
-        let mut presence = Presence::default();
-        let change = presence.set((phone, HERE), &alice, (PresenceState::Online, 1), 10).unwrap();
-        assert_eq!((change.user.as_str(), change.state()), ("alice", PresenceState::Online));
-        assert_eq!(presence.set((laptop, HERE), &alice, (PresenceState::Online, 2), 20), None);
-        assert_eq!(presence.set((phone, HERE), &alice, (PresenceState::Detached, 3), 30), None);
-        assert_eq!(presence.set((phone, HERE), &alice, (PresenceState::Offline, 4), 40), None);
-        let change =
-            presence.set((laptop, HERE), &alice, (PresenceState::Detached, 5), 50).unwrap();
-        assert_eq!(change.state(), PresenceState::Detached);
-        presence.set((other, HERE), &bob, (PresenceState::Online, 6), 60);
-        let (members, total) = presence.list(1);
-        assert_eq!((members[0].user.as_str(), members[0].since_ms, total), ("alice", 20, 2));
-        let change = presence.set((laptop, HERE), &alice, (PresenceState::Offline, 7), 70).unwrap();
-        assert_eq!((change.state(), change.sessions), (PresenceState::Offline, 0));
-        assert_eq!(presence.set((laptop, HERE), &alice, (PresenceState::Offline, 9), 80), None);
-        assert_eq!(presence.remove_user(&bob).unwrap().state(), PresenceState::Offline);
-        assert_eq!(presence.remove_user(&bob), None);
-        assert!(presence.is_empty());
-    }
-
-    #[test]
-    fn what_comes_late_does_not_undo_what_was_said_after_it() {
-        let (alice, phone) = (UserId::new("alice").unwrap(), SessionId(1));
-        let mut presence = Presence::default();
-        presence.set((phone, HERE), &alice, (PresenceState::Online, 1), 10);
-        presence.set((phone, HERE), &alice, (PresenceState::Online, 4), 20);
-        for late in [PresenceState::Roaming, PresenceState::Detached, PresenceState::Offline] {
-            assert_eq!(presence.set((phone, HERE), &alice, (late, 3), 30), None);
-        }
-        let change = presence.set((phone, HERE), &alice, (PresenceState::Detached, 6), 40).unwrap();
-        assert_eq!(change.state(), PresenceState::Detached);
-        assert_eq!(presence.set((phone, HERE), &alice, (PresenceState::Roaming, 5), 50), None);
-    }
-
-    #[test]
-    fn whose_edge_has_died_is_out_unless_another_session_stays() {
-        let (alice, bob) = (UserId::new("alice").unwrap(), UserId::new("bob").unwrap());
-        let there = Incarnation(2);
-        let mut presence = Presence::default();
-        presence.set((SessionId(1), HERE), &alice, (PresenceState::Online, 1), 10);
-        presence.set((SessionId(2), there), &alice, (PresenceState::Online, 1), 10);
-        presence.set((SessionId(3), there), &bob, (PresenceState::Online, 1), 10);
-        let changed = presence.remove_edges(|edge| edge == there);
-        assert_eq!(changed.len(), 1);
-        assert_eq!((changed[0].user.as_str(), changed[0].state()), ("bob", PresenceState::Offline));
-        assert!(presence.contains(SessionId(1), &alice));
-    }
-
-    #[test]
-    fn who_is_remembered_and_not_confirmed_is_out_in_the_end() {
-        let mut presence = Presence::default();
-        let user = |name| UserId::new(name).unwrap();
-        let remembered = |session, name| Present {
-            session: SessionId(session),
-            user: user(name),
-            edge: HERE,
-            state: PresenceState::Online,
-            turn: 3,
-            since_ms: 10,
-        };
-        for (session, name) in [(1, "alice"), (2, "bob"), (3, "bob"), (4, "carol")] {
-            presence.remember(remembered(session, name));
-        }
-        let confirm = |presence: &mut Presence, session, name, said| {
-            presence.set((SessionId(session), HERE), &user(name), said, 50)
-        };
-        assert_eq!(confirm(&mut presence, 2, "bob", (PresenceState::Online, 4)), None, "no news");
-        assert_eq!(confirm(&mut presence, 4, "carol", (PresenceState::Online, 1)), None, "late");
-        presence.remember(remembered(2, "bob"));
-        let (gone, changed) = presence.drop_unconfirmed();
-        assert_eq!(gone, [remembered(1, "alice"), remembered(3, "bob"), remembered(4, "carol")]);
-        let changed: Vec<&str> = changed.iter().map(|member| member.user.as_str()).collect();
-        assert_eq!(changed, ["alice", "carol"]);
-        assert_eq!((presence.user_count(), presence.list(9).0[0].since_ms), (1, 10));
-        assert!(presence.drop_unconfirmed().0.is_empty());
+impl Entry {
+    fn new(word: Word, since_ms: u64) -> Self {
+        let Word { session, edge, link, state, turn, awaited_until } = word;
+        Self { session, edge, link, state, turn, since_ms, awaited_until }
     }
 }
+
+#[cfg(test)]
+mod tests;

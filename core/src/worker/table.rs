@@ -12,7 +12,7 @@ use tokio::time::Instant;
 
 use crate::config::CoreConfig;
 use crate::fanout::hub::{Hub, Interest, Slot};
-use crate::link::LinkCommand;
+use crate::link::{LinkCommand, Verb};
 use crate::revocations::Revocation;
 use crate::session::{Departed, ResumeTicket, Session};
 use crate::vitals::inspect::SessionReport;
@@ -330,8 +330,25 @@ impl Table {
         self.background.append(&mut self.refused);
     }
 
+    /// The next one that still holds: what a session has said of itself since is not undone by what
+    /// was refused before.
     pub fn pop_background(&mut self) -> Option<LinkCommand> {
-        self.background.pop_front()
+        while let Some(command) = self.background.pop_front() {
+            if self.still_holds(&command) {
+                return Some(command);
+            }
+        }
+        None
+    }
+
+    fn still_holds(&self, command: &LinkCommand) -> bool {
+        let state = match command.verb {
+            Verb::SetPresence { state, .. } if state != v1::PresenceState::Offline => state,
+            _ => return true,
+        };
+        let slot = self.by_id.get(&command.caller.session);
+        let entry = slot.and_then(|slot| self.sessions.get(*slot as usize)?.as_ref());
+        entry.is_some_and(|entry| !entry.attached && entry.presence == state)
     }
 
     /// Notified when there is another command in the background.

@@ -225,3 +225,28 @@ fn the_sessions_of_all_tables_are_counted_together() {
     }
     assert_eq!(sizes, [("attached".into(), 2.0), ("detached".into(), 2.0)].into());
 }
+
+#[test]
+fn what_was_refused_does_not_come_again_behind_what_was_said_after_it() {
+    let (config, start) = (config(), Instant::now());
+    let mut table = Table::new();
+    let mut alice = session(ResumeTicket::random(), "alice", &config);
+    alice.handle_hello(named(&["room:1"]));
+    let (slot, generation, _) = table.insert(alice);
+    table.detach(slot, generation, start);
+    let mut refused = Vec::new();
+    for away in [config.roaming_after, config.presence_debounce] {
+        table.sweep(start + away, &config);
+        refused.extend(table.pop_background());
+    }
+    refused.into_iter().for_each(|command| table.on_background_refused(command));
+    table.retry_background();
+    let detached = told(&mut table);
+    assert_eq!(detached.len(), 1, "that she was roaming does not hold any more: {detached:?}");
+    assert_eq!(detached[0].1, PresenceState::Detached);
+    table.sweep(start + config.resume_window, &config);
+    let offline = table.pop_background().unwrap();
+    table.on_background_refused(offline);
+    table.retry_background();
+    assert_eq!(told(&mut table)[0].1, PresenceState::Offline, "a leave always comes again");
+}
