@@ -173,3 +173,28 @@ fn who_was_taken_for_gone_is_told_to_be_back() {
         }
     });
 }
+
+/// The owner's own sessions die with it, and only it knew of them.
+#[test]
+fn who_dies_with_the_owner_has_left() {
+    counted(|snapshotter| {
+        with_cluster(&ROLES, |cluster| async move {
+            let (owner, other) = owner_and_other(&cluster).await;
+            let watcher = Present::enter(&cluster, "e1", "watcher").await;
+            let _bob = Present::enter(&cluster, owner, "bob").await;
+            let gone = Present::enter(&cluster, owner, "gone").await;
+            let _carol = Present::enter(&cluster, "e2", "carol").await;
+            until("all are there", || watcher.heard.borrow().len() == 4).await;
+            gone.lose().await;
+            tokio::time::sleep(MISSED).await;
+            watcher.news();
+            cluster.kill(owner);
+            until("another owner", || cluster.owners(ROOM) == [other]).await;
+            until("bob is missed", || !watcher.heard.borrow().is_empty()).await;
+            tokio::time::sleep(2 * MISSED).await;
+            assert_eq!(watcher.news(), [said("bob", PresenceState::Offline)]);
+            assert_eq!(listed(&cluster, "e1").await, ["carol", "watcher"]);
+        });
+        assert_eq!(counts(snapshotter, &["sterna_core_presence_recalls_total"]), [1]);
+    });
+}

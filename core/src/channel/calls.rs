@@ -205,6 +205,7 @@ impl Shard {
             Verb::Members(_) => self.list_members(key, call),
             Verb::Info => self.info(key, call.reply),
             Verb::Sync(_) | Verb::ChangeInbox(_) | Verb::Touch(_) => self.handle_inbox_call(call),
+            Verb::KeepPresence(_) => self.keep_presence(call),
         }
     }
 
@@ -297,6 +298,8 @@ fn action(verb: &Verb) -> Option<Action> {
         Verb::Members(_) => Action::Presence,
         // Authorised for each channel that they are about.
         Verb::Sync(_) | Verb::ChangeInbox(_) | Verb::Touch(_) => return None,
+        // Between owners.
+        Verb::KeepPresence(_) => return None,
     })
 }
 

@@ -78,6 +78,7 @@ impl Shard {
             self.awaited.look_at(state, until);
         }
         self.tell_presence(key, (session, edge), user, (set, turn), now_ms);
+        self.heirs.note(key, edge == self.context.config.incarnation);
         if is_news {
             self.spread_presence(key, changed);
         }

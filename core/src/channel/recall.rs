@@ -36,6 +36,7 @@ pub(super) const CONFIRMED_WITHIN: Duration = Duration::from_secs(30);
 impl Shard {
     /// Somebody asks about presence, or is present, in a channel that may have had another owner.
     pub(super) fn start_recall(&mut self, key: ChannelKey) {
+        self.remember_kept(key);
         let is_young = self.context.volatile.is_shared() && self.rehoming.is_young(key);
         let Some(state) = self.channels.get_mut(&key) else { return };
         if !is_young || !matches!(state.recall, Recall::NotAsked) {
@@ -46,6 +47,19 @@ impl Shard {
         self.work.push(Box::pin(async move {
             Done::PresenceRecalled { key, recalled: volatile.recall(key).await }
         }));
+    }
+
+    /// What the owner before has told this node directly.
+    fn remember_kept(&mut self, key: ChannelKey) {
+        let kept = self.heirs.take(key);
+        let Some(state) = self.channels.get_mut(&key) else { return };
+        if kept.is_empty() {
+            return;
+        }
+        let until = (Instant::now() + CONFIRMED_WITHIN).into_std();
+        kept.into_iter().for_each(|present| state.presence.remember(present, until));
+        self.awaited.look_at(state, until);
+        metrics::counter!("sterna_core_presence_recalls_total").increment(1);
     }
 
     pub(super) fn on_presence_recalled(&mut self, key: ChannelKey, recalled: Option<Recalled>) {
@@ -73,15 +87,9 @@ impl Shard {
         if !self.context.volatile.is_shared() {
             return;
         }
-        self.context.volatile.on_presence(wire::Present {
-            channel: Bytes::copy_from_slice(&key.0),
-            session: Bytes::copy_from_slice(&session.0.to_be_bytes()),
-            user: user.to_string(),
-            edge: edge.0,
-            state: state.into(),
-            turn,
-            since_ms,
-        });
+        let it = Present { session, user: user.clone(), edge, state, turn, since_ms };
+        let channel = Bytes::copy_from_slice(&key.0);
+        self.context.volatile.on_presence(wire::Present { channel, ..to_wire(&it) });
     }
 
     /// What was told of these partitions is gone.
@@ -101,8 +109,21 @@ impl Shard {
     }
 }
 
+/// Without the channel.
+pub(super) fn to_wire(it: &Present) -> wire::Present {
+    wire::Present {
+        channel: Bytes::new(),
+        session: Bytes::copy_from_slice(&it.session.0.to_be_bytes()),
+        user: it.user.to_string(),
+        edge: it.edge.0,
+        state: it.state.into(),
+        turn: it.turn,
+        since_ms: it.since_ms,
+    }
+}
+
 /// What an owner of another release may have written otherwise is left to the edges.
-fn present(it: &wire::Present) -> Option<Present> {
+pub(super) fn present(it: &wire::Present) -> Option<Present> {
     Some(Present {
         session: SessionId(u128::from_be_bytes(it.session[..].try_into().ok()?)),
         user: UserId::new(&it.user).ok()?,

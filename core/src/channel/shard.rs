@@ -18,6 +18,7 @@ use sterna_storage::{Append, BoxFuture, StorageErrorKind, Stores};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::channel::cursors::Cursors;
+use crate::channel::heirs::Heirs;
 use crate::channel::missed::Awaited;
 use crate::channel::rehome::Rehoming;
 use crate::channel::spread::Owed;
@@ -30,7 +31,7 @@ use crate::id::IdGenerator;
 use crate::inbox::InboxWork;
 use crate::link::ports::{FarEnd, LinkId, LinkPorts};
 use crate::link::turns::Turns;
-use crate::link::{Link, LinkCommand, LinkReply};
+use crate::link::{Link, LinkCommand, LinkReply, Verb};
 use crate::tasks::Tasks;
 use crate::vitals::inspect::ChannelReport;
 use crate::vitals::tally::Tally;
@@ -112,6 +113,7 @@ pub struct Shard {
     pub(crate) rehoming: Rehoming,
     pub(crate) inbox: InboxWork,
     pub(super) awaited: Awaited,
+    pub(super) heirs: Heirs,
     /// Channels whose next append may be due, for the end of this turn.
     due: VecDeque<ChannelKey>,
 }
@@ -137,6 +139,7 @@ impl Shard {
             cursors: Cursors::default(),
             rehoming: Rehoming::new(),
             awaited: Awaited::default(),
+            heirs: Heirs::default(),
             due: VecDeque::new(),
             context,
         }
@@ -183,6 +186,9 @@ impl Shard {
             ShardCommand::Call(call) if call.command.verb.is_of_inbox() => {
                 self.handle_inbox_call(call);
             }
+            ShardCommand::Call(call) if matches!(call.command.verb, Verb::KeepPresence(_)) => {
+                self.keep_presence(call);
+            }
             ShardCommand::Call(call) => self.handle_call(call),
             ShardCommand::Detach { link, channel } => {
                 self.inbox.unwatch(channel, link);
@@ -214,6 +220,7 @@ impl Shard {
         self.drop_released();
         self.watch_heads(tokio::time::Instant::now());
         self.drop_missed(tokio::time::Instant::now());
+        self.tell_heirs(tokio::time::Instant::now());
         self.context.tally.set_shard(self.index, self.channels.len());
         if self.channels.len() > self.context.config.queues.shard_channels {
             self.drop_idle_channels();

@@ -24,6 +24,8 @@ pub enum Route {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct View {
     routes: Vec<Route>,
+    /// Of slots that this node owns: who would be the next.
+    heirs: Vec<Option<NodeId>>,
 }
 
 impl View {
@@ -31,21 +33,37 @@ impl View {
     pub fn new(own: &NodeInfo, live: &[NodeInfo], reachable: impl Fn(&NodeId) -> bool) -> Self {
         let owners = candidates(live, |node| node.core);
         if has_conflict(live) {
-            return Self { routes: vec![Route::Nowhere; usize::from(SLOTS)] };
+            return Self::all(Route::Nowhere);
         }
         let mut relays = relays(own, live);
         relays.retain(|relay| relay.name == own.name || reachable(&relay.name));
         let route = |slot| route(slot, own, &owners, &relays, &reachable);
-        Self { routes: (0..SLOTS).map(route).collect() }
+        let routes: Vec<Route> = (0..SLOTS).map(route).collect();
+        let heir = |(slot, route)| match route {
+            &Route::Here => heir(slot, own, &owners, &reachable),
+            Route::By(_) | Route::Nowhere => None,
+        };
+        let heirs = (0..SLOTS).zip(&routes).map(heir).collect();
+        Self { routes, heirs }
     }
 
     /// A view in which this node owns everything.
     pub fn alone() -> Self {
-        Self { routes: vec![Route::Here; usize::from(SLOTS)] }
+        Self::all(Route::Here)
+    }
+
+    fn all(route: Route) -> Self {
+        let count = usize::from(SLOTS);
+        Self { routes: vec![route; count], heirs: vec![None; count] }
     }
 
     pub fn route(&self, slot: u16) -> &Route {
         self.routes.get(usize::from(slot)).unwrap_or(&Route::Nowhere)
+    }
+
+    /// Who would own a slot after this node; `None`: nobody, or this node does not own it.
+    pub fn heir(&self, slot: u16) -> Option<&NodeId> {
+        self.heirs.get(usize::from(slot))?.as_ref()
     }
 
     /// Slots whose route is another one in `new`.
@@ -112,6 +130,17 @@ fn route(
     }
     // Nobody can be reached: the right one may be soon.
     first.map_or(Route::Nowhere, |hop| Route::By(hop.clone()))
+}
+
+fn heir(
+    slot: u16,
+    own: &NodeInfo,
+    owners: &[&NodeInfo],
+    reachable: &impl Fn(&NodeId) -> bool,
+) -> Option<NodeId> {
+    let others = owners.iter().copied().filter(|node| node.name != own.name);
+    let next = highest(slot, others.filter(|node| reachable(&node.name)));
+    next.map(|node| node.name.clone())
 }
 
 #[cfg(test)]
@@ -196,6 +225,22 @@ mod tests {
             let owner = follow(slot, "c2", &views).pop();
             assert_eq!(way.last(), owner.as_ref(), "slot {slot} keeps its owner");
         }
+    }
+
+    #[test]
+    fn the_heir_of_a_slot_owns_it_once_its_owner_is_gone() {
+        let live = [node("c1", 1), node("c2", 1), node("c3", 1), edge("e1")];
+        let (before, after) = (views(&live, &[]), views(&live[1..], &[]));
+        let mut inherited = 0;
+        for slot in 0..SLOTS {
+            assert_eq!(before["e1"].heir(slot), None);
+            if let Some(heir) = before["c1"].heir(slot) {
+                assert_eq!(after[heir.as_str()].route(slot), &Route::Here);
+                inherited += 1;
+            }
+        }
+        assert_eq!(inherited, before["c1"].owned());
+        assert_eq!(View::new(&live[0], &live[..1], |_| true).heir(7), None);
     }
 
     #[test]

@@ -23,6 +23,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use futures_util::future::BoxFuture;
+use sterna_proto::link::v1 as v1_link;
 use sterna_proto::{
     ChannelId, ChannelKey, ClientId, ErrorCode, Offset, Position, SessionId, UserId, v1,
 };
@@ -119,6 +120,9 @@ pub enum Verb {
     ChangeInbox(v1::ChangeInbox),
     /// Between owners: there is something new for the caller in a channel, and a mark follows.
     Touch(ChannelId),
+    /// From a channel's owner to who would be the next: its own sessions there, which would die with
+    /// it. Not passed on.
+    KeepPresence(v1_link::KeepPresence),
 }
 
 impl Verb {

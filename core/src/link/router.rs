@@ -27,7 +27,7 @@ use crate::link::memory::MemoryLink;
 use crate::link::peer::Peer;
 use crate::link::ports::{FarEnd, LaneFrom, LinkId, LinkPorts, LinkReceiver};
 use crate::link::turns::{Turn, Turns, out_of_turn};
-use crate::link::{Answered, Calling, Link, LinkCommand};
+use crate::link::{Answered, Calling, Link, LinkCommand, Verb};
 use crate::revocations::Revocations;
 use crate::vitals::{Observed, Vitals};
 
@@ -406,6 +406,12 @@ impl Router {
 
     pub(super) fn next_hop<'a>(&'a self, routing: &'a Routing, command: &LinkCommand) -> Hop<'a> {
         let here = self.shards.as_ref().map_or(Hop::Nowhere, Hop::Local);
+        if let Verb::KeepPresence(_) = command.verb {
+            let heir = routing.view.heir(command.key.slot());
+            let peer = heir.and_then(|heir| routing.peers.get(heir));
+            let by_peer = |peer: &'a Arc<Peer>| Hop::Lane(peer.lane(&command.key));
+            return if command.hops > 0 { here } else { peer.map_or(Hop::Nowhere, by_peer) };
+        }
         if routing.parked.contains(&command.key.slot()) {
             return Hop::Lane(&self.parking);
         }

@@ -54,6 +54,9 @@ fn every_command_survives_the_way() {
         Verb::Sync(v1::Sync { limit: 3, live: true, ..Default::default() }),
         Verb::ChangeInbox(v1::ChangeInbox { muted: Some(false), ..Default::default() }),
         Verb::Touch(ChannelId::new("room:2").unwrap()),
+        Verb::KeepPresence(wire::KeepPresence {
+            present: vec![wire::Present { user: "bob".into(), turn: 4, ..Default::default() }],
+        }),
     ];
     for verb in verbs {
         let of_inbox = verb.is_of_inbox();

@@ -67,7 +67,7 @@ pub struct Call {
     /// How many nodes have passed it on.
     #[prost(uint32, tag = "4")]
     pub hops: u32,
-    #[prost(oneof = "call::Verb", tags = "10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24")]
+    #[prost(oneof = "call::Verb", tags = "10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 30")]
     pub verb: ::core::option::Option<call::Verb>,
 }
 /// Nested message and enum types in `Call`.
@@ -105,6 +105,9 @@ pub mod call {
         ChangeInbox(super::super::super::v1::ChangeInbox),
         #[prost(message, tag = "24")]
         Touch(super::Touch),
+        /// To whoever would own the channel after the one that says so; not passed on.
+        #[prost(message, tag = "30")]
+        KeepPresence(super::KeepPresence),
     }
 }
 /// On whose behalf. The edge has checked the access token; the owner checks what it permits.
@@ -171,6 +174,14 @@ pub struct SetPresence {
 pub struct Touch {
     #[prost(string, tag = "1")]
     pub channel: ::prost::alloc::string::String,
+}
+/// Sessions in the channel that the process of its owner holds: nobody could say who they were if it
+/// died. These are all; who is not among them any more has left.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct KeepPresence {
+    /// `channel` is not said again.
+    #[prost(message, repeated, tag = "1")]
+    pub present: ::prost::alloc::vec::Vec<Present>,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Answer {
