@@ -361,6 +361,19 @@ impl Router {
         }
     }
 
+    /// The same for a link of another node. It may want the channel by another way: then nobody would
+    /// tell the shard again, so it is told even if that takes time.
+    pub(super) async fn detach_lane(&self, link: LinkId, channel: ChannelKey) {
+        if self.interests.remove(channel, link) {
+            self.detach_upstream(channel);
+        }
+        if let Some(shards) = &self.shards {
+            let mailbox = crate::link::memory::mailbox(shards, channel);
+            // A shard that has ended has no interests.
+            let _ = mailbox.send(ShardCommand::Detach { link, channel }).await;
+        }
+    }
+
     /// Drives a connection of the lane that leads to a peer, until it ends. Dropping the future ends
     /// it too.
     pub async fn run_lane<S: FrameSender, R: FrameReceiver>(

@@ -69,7 +69,9 @@ async fn take_calls<R: FrameReceiver>(
                     let answer = sent.unwrap_or_else(|error| answered(Err(error)));
                     asked.send((id, answer)).await.map_err(lost)?;
                 }
-                Body::Detach(detach) => router.detach(link, frames::key(&detach.channel)?),
+                Body::Detach(detach) => {
+                    router.detach_lane(link, frames::key(&detach.channel)?).await;
+                }
                 // Of a newer release.
                 _ => {}
             }
@@ -222,5 +224,73 @@ pub async fn exchange_rosters<S: FrameSender, R: FrameReceiver>(
     tokio::select! {
         Err(error) = tell => error,
         Err(error) = hear => error,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::channel::shard::ShardCommand;
+    use crate::cluster::testing::node;
+    use crate::cluster::{ClusterConfig, Incarnation};
+    use crate::config::QueueLimits;
+    use std::time::Duration;
+    use sterna_proto::{ChannelId, ChannelKey};
+
+    /// Brings one frame and nothing more.
+    struct One(Option<wire::Frame>);
+
+    impl FrameReceiver for One {
+        async fn receive(&mut self, frames: &mut Vec<wire::Frame>) -> Result<(), LaneError> {
+            match self.0.take() {
+                Some(frame) => frames.push(frame),
+                None => std::future::pending().await,
+            }
+            Ok(())
+        }
+    }
+
+    struct Nowhere;
+
+    impl FrameSender for Nowhere {
+        async fn send(&mut self, frames: &mut Vec<wire::Frame>) -> Result<(), LaneError> {
+            frames.clear();
+            Ok(())
+        }
+    }
+
+    fn key(name: &str) -> ChannelKey {
+        ChannelId::new(name).unwrap().key()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn i9_a_shard_without_room_hears_that_a_lane_wants_a_channel_no_more() {
+        let (mailbox, mut shard) = mpsc::channel(1);
+        mailbox.try_send(ShardCommand::Detach { link: 7, channel: key("room:full") }).unwrap();
+        let config = ClusterConfig::new(node("core", 1));
+        let (ports, turns, revocations) = Default::default();
+        let shards = Some([mailbox].into());
+        let queues = QueueLimits::default();
+        let router = Router::new(config, queues, shards, ports, turns, revocations);
+        let (node, incarnation) = (NodeId::new("edge").unwrap(), Incarnation(2));
+        let from = LaneFrom { node, incarnation, lane: 0, wide: false };
+        let (mut calls, mut answers) = (One(Some(frames::detach(key("room:left")))), Nowhere);
+        // The lane is served first, and finds no room.
+        let heard = async {
+            let mut heard = Vec::new();
+            while heard.len() < 2 {
+                let Some(ShardCommand::Detach { channel, .. }) = shard.recv().await else {
+                    panic!()
+                };
+                heard.push(channel);
+            }
+            heard
+        };
+        let heard = tokio::select! {
+            biased;
+            error = serve(&router, from, &mut answers, &mut calls) => panic!("{error}"),
+            heard = tokio::time::timeout(Duration::from_secs(1), heard) => heard.unwrap(),
+        };
+        assert_eq!(heard, [key("room:full"), key("room:left")]);
     }
 }
