@@ -56,7 +56,16 @@ impl<K: Eq + Hash> OrderGate<K> {
         if sterna_storage::planted!(EarlierOpensGate) && earliest > Some(client_seq) {
             refused.clear();
         }
+        self.on_settled(key, client_seq, now);
+        true
+    }
+
+    /// A publication has come again, or was refused for good: nothing waits for it any more.
+    pub fn on_settled(&mut self, key: &K, client_seq: u64, now: Instant) {
+        let Some(refused) = self.refused.get_mut(key) else { return };
+        let was_earliest = refused.keys().next() == Some(&client_seq);
         if refused.remove(&client_seq).is_some()
+            && was_earliest
             && let Some(mut next) = refused.first_entry()
         {
             // Its turn begins now.
@@ -65,7 +74,6 @@ impl<K: Eq + Hash> OrderGate<K> {
         if refused.is_empty() {
             self.refused.remove(key);
         }
-        true
     }
 
     /// A publication was refused with a retryable error.
@@ -119,6 +127,18 @@ mod tests {
         assert!(gate.admits(&"phone", 7, now));
         assert!(gate.admits(&"phone", 8, now));
         assert!(gate.admits(&"phone", 9, now));
+    }
+
+    #[test]
+    fn what_is_refused_for_good_holds_nothing_back() {
+        let now = Instant::now();
+        let mut gate = OrderGate::default();
+        (5..7).for_each(|seq| gate.on_refused("phone", seq, now));
+        gate.on_settled(&"phone", 6, now);
+        assert!(!gate.admits(&"phone", 7, now), "5 has not come again");
+        gate.on_settled(&"phone", 5, now);
+        assert!(gate.admits(&"phone", 7, now));
+        assert!(gate.refused.is_empty());
     }
 
     #[test]

@@ -140,6 +140,27 @@ fn i11_an_eviction_that_finds_a_full_link_comes_before_anything_else() {
 }
 
 #[test]
+fn i1_what_was_stored_before_the_right_was_lost_is_not_refused() {
+    let store = MemoryStore::new();
+    with_workers(config(), store.stores(), 1, |_, workers| async move {
+        let mut owner = TestClient::connect(&workers[0], "owner").await;
+        owner.ask(create("team", &[("bob", v1::Role::Member)])).await;
+        let mut bob = TestClient::connect(&workers[0], "bob").await;
+        bob.publish("team", 5, "the answer is lost").await;
+        assert!(matches!(owner.ask(remove("team", "bob")).await, Reply::Done(_)));
+    });
+    // The next owner has the log alone to know it by.
+    with_workers(config(), store.stores(), 1, |_, workers| async move {
+        let mut bob = TestClient::connect(&workers[0], "bob").await;
+        let again = bob.publish("team", 5, "the answer is lost").await;
+        assert_eq!((again.offset, again.duplicate), (1, true));
+        let other = publish("team", 5, "another text");
+        assert_eq!(error(bob.ask(other).await).code, DENIED);
+        assert_eq!(error(bob.ask(publish("team", 6, "never stored")).await).code, DENIED);
+    });
+}
+
+#[test]
 fn i3_nobody_can_use_up_anothers_sequence_numbers() {
     with_worker(|_, worker| async move {
         let hello = || v1::Hello { client_id: "phone".into(), ..Default::default() };

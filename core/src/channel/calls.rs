@@ -5,7 +5,7 @@ use bytes::Bytes;
 
 use sterna_proto::v1::reply::Result as Reply;
 use sterna_proto::v1::{ChannelAccess, ChannelKind, PresenceState, Role};
-use sterna_proto::{ChannelKey, ErrorCode, Offset, UserId, limits, v1};
+use sterna_proto::{ChannelKey, ErrorCode, Offset, PublicationId, UserId, limits, v1};
 use sterna_storage::{ChannelRecord, Created, Membership, NewRecord, Origin};
 
 use crate::authz::{self, FirstUse, Verdict};
@@ -16,7 +16,7 @@ use crate::channel::state::{ChannelState, PublishTicket};
 use crate::channel::work::{Done, answer};
 use crate::identity::{Action, Identity};
 use crate::link::turns::out_of_turn;
-use crate::link::{Audience, LinkPush, Verb};
+use crate::link::{Audience, LinkCommand, LinkPush, Verb};
 use crate::push::EncodedPush;
 
 /// Roles kept of one channel; above, all are forgotten and looked up again.
@@ -62,11 +62,7 @@ impl Shard {
                     }
                     self.work.push(work);
                 }
-                Err(error) => {
-                    if let Some(state) = self.channels.get_mut(&key) {
-                        state.refuse(call, error);
-                    }
-                }
+                Err(error) => self.deny(key, call, error),
             }
         }
         self.want_append(key);
@@ -212,7 +208,8 @@ impl Shard {
     fn publish(&mut self, key: ChannelKey, call: Call) {
         let Verb::Publish(publish) = &call.command.verb else { return };
         if let Err(error) = check_publish(publish) {
-            return answer(call.reply, Err(error));
+            let Some(state) = self.channels.get(&key) else { return };
+            return state.refuse(call, error);
         }
         let Ok(id) = self.context.ids.try_next() else {
             // Another shard has taken the last one since this call was let through.
@@ -221,22 +218,9 @@ impl Shard {
             }
             return;
         };
-        let client_id = call.command.caller.origin_id.clone();
-        let client_seq = publish.client_seq;
-        let ordered = (publish.ordered && client_seq > 0).then(|| (client_id.clone(), client_seq));
-        let origin = (client_seq > 0).then_some(Origin { client_id, client_seq });
-        let record = NewRecord {
-            id,
-            sender: call.command.caller.identity.user.clone(),
-            origin,
-            // Copied: a slice would keep the whole read buffer of its connection alive (I12).
-            client_msg_id: Bytes::copy_from_slice(&publish.client_msg_id),
-            server_ts_ms: 0,
-            client_ts_ms: publish.client_ts_ms,
-            kind: publish.kind,
-            target_offset: Offset(publish.target_offset),
-            payload: Bytes::copy_from_slice(&publish.payload),
-        };
+        let record = record_of(&call.command, publish, id);
+        let origin = record.origin.clone().filter(|_| publish.ordered);
+        let ordered = origin.map(|origin| (origin.client_id, origin.client_seq));
         let reader = self.reader(key, &call.command.caller.identity);
         let Some(state) = self.channels.get_mut(&key) else { return };
         let by_role = !call.command.caller.identity.operator;
@@ -309,6 +293,27 @@ fn may_create(call: &Call) -> Result<(), v1::Error> {
     }
     let message = "the access token does not allow to create channels here";
     Err(v1::Error::new(ErrorCode::PermissionDenied, message))
+}
+
+/// What a publication becomes in the log.
+pub(super) fn record_of(
+    command: &LinkCommand,
+    publish: &v1::Publish,
+    id: PublicationId,
+) -> NewRecord {
+    let (client_id, client_seq) = (command.caller.origin_id.clone(), publish.client_seq);
+    NewRecord {
+        id,
+        sender: command.caller.identity.user.clone(),
+        origin: (client_seq > 0).then_some(Origin { client_id, client_seq }),
+        // Copied: a slice would keep the whole read buffer of its connection alive (I12).
+        client_msg_id: Bytes::copy_from_slice(&publish.client_msg_id),
+        server_ts_ms: 0,
+        client_ts_ms: publish.client_ts_ms,
+        kind: publish.kind,
+        target_offset: Offset(publish.target_offset),
+        payload: Bytes::copy_from_slice(&publish.payload),
+    }
 }
 
 fn check_publish(publish: &v1::Publish) -> Result<(), v1::Error> {

@@ -9,6 +9,7 @@ pub mod shard;
 
 mod calls;
 mod cursors;
+mod denied;
 mod heirs;
 mod hints;
 pub(crate) mod members;

@@ -375,14 +375,7 @@ impl<T> Sequence<T> {
         if stored.fingerprint != fingerprint {
             return Err(conflict());
         }
-        Ok(v1::Published {
-            channel: self.name.to_string(),
-            epoch: stored.position.epoch.0,
-            offset: stored.position.offset.0,
-            id: stored.id.0,
-            server_ts_ms: stored.server_ts_ms,
-            duplicate: true,
-        })
+        Ok(published_before(&self.name, stored))
     }
 
     fn published(&self, record: &Record, duplicate: bool) -> v1::Published {
@@ -394,6 +387,18 @@ impl<T> Sequence<T> {
             server_ts_ms: record.body.server_ts_ms,
             duplicate,
         }
+    }
+}
+
+/// The answer for a publication that is stored already.
+pub(super) fn published_before(channel: &ChannelId, stored: &Duplicate) -> v1::Published {
+    v1::Published {
+        channel: channel.to_string(),
+        epoch: stored.position.epoch.0,
+        offset: stored.position.offset.0,
+        id: stored.id.0,
+        server_ts_ms: stored.server_ts_ms,
+        duplicate: true,
     }
 }
 

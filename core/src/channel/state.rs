@@ -96,10 +96,8 @@ impl PublishTicket {
 impl ChannelState {
     /// Answers a publication, and remembers a refusal.
     pub fn answer(&self, ticket: PublishTicket, result: Answer) {
-        if let (Err(error), Some((client, client_seq))) = (&result, &ticket.ordered)
-            && error.retryable
-        {
-            self.turns.note_refused(self.key, client, *client_seq);
+        if let (Err(error), Some((client, client_seq))) = (&result, &ticket.ordered) {
+            self.turns.note_error(self.key, client, *client_seq, error);
         }
         if result.as_ref().is_ok_and(|published| published.duplicate) {
             metrics::counter!("sterna_core_duplicates_total").increment(1);

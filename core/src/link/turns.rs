@@ -50,12 +50,31 @@ impl Turns {
         self.part(&key).admits(&(key, client.clone()), client_seq, Instant::now())
     }
 
-    /// Remembers a command whose answer is a refusal for the moment.
+    /// Remembers a command that is refused for the moment, and forgets one that is for good.
     pub fn note(&self, command: &LinkCommand, reply: &LinkReply) {
-        if let (Some((client, client_seq)), Err(error)) = (turn(command), reply)
-            && error.retryable
-        {
-            self.note_refused(command.key, client, client_seq);
+        if let (Some((client, client_seq)), Err(error)) = (turn(command), reply) {
+            self.note_error(command.key, client, client_seq, error);
+        }
+    }
+
+    /// The same for a publication of which no more is known.
+    pub fn note_error(
+        &self,
+        key: ChannelKey,
+        client: &ClientId,
+        client_seq: u64,
+        error: &v1::Error,
+    ) {
+        match error.retryable {
+            true => self.note_refused(key, client, client_seq),
+            false => self.settle(key, client, client_seq),
+        }
+    }
+
+    /// Nothing waits for the command any more.
+    pub fn note_settled(&self, command: &LinkCommand) {
+        if let Some((client, client_seq)) = turn(command) {
+            self.settle(command.key, client, client_seq);
         }
     }
 
@@ -70,8 +89,11 @@ impl Turns {
         self.note_refused(turn.key, &turn.client, turn.client_seq);
     }
 
-    /// The same for a publication of which no more is known.
-    pub fn note_refused(&self, key: ChannelKey, client: &ClientId, client_seq: u64) {
+    fn settle(&self, key: ChannelKey, client: &ClientId, client_seq: u64) {
+        self.part(&key).on_settled(&(key, client.clone()), client_seq, Instant::now());
+    }
+
+    fn note_refused(&self, key: ChannelKey, client: &ClientId, client_seq: u64) {
         if sterna_storage::planted!(TurnsForgotten) {
             return;
         }
