@@ -43,7 +43,7 @@ test-planted: ## Prove that the simulation finds planted bugs of a node and of c
 	@$(ROCKSDB); cargo test --locked -p sterna-simulation --features planted --test planted --test planted_clusters -- --nocapture
 
 simulate: ## Thousands of schedules of clusters in virtual time (SEEDS=3000)
-	@STERNA_SEEDS=$(or $(SEEDS),3000) cargo test --locked -p sterna-simulation --test clusters -- --nocapture i2
+	@STERNA_SEEDS=$(or $(SEEDS),3000) cargo test --locked --profile simulate -p sterna-simulation --test clusters -- --nocapture i2
 
 fuzz: ## Drive every fuzz target by coverage (ARGS="--seconds 60 --keep TARGET...")
 	@tools/setup.sh build

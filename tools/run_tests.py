@@ -173,7 +173,7 @@ def main():
     say("planted bugs")
     check(totals, "planted bugs", [
         "cargo", "test", "--locked", "-q", "-p", "sterna-simulation", "--features", "planted",
-        "--test", "planted"])
+        "--test", "planted", "--test", "planted_clusters"])
     say("other clients")
     suite(totals, "tests/interop", ["tests/interop/run.sh"])
     say("a cluster on one machine")

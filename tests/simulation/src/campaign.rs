@@ -12,6 +12,7 @@ use sterna_proto::CloseReason;
 
 use crate::branches::{BRANCHES, BRANCHES_OF_CLUSTERS};
 use crate::checker::Witness;
+use crate::cluster::plan::SPLITTING;
 use crate::history::{Event, Text, What};
 use crate::plan::{Fault, Plan, Setting};
 use crate::run::{self, Outcome, Running};
@@ -49,6 +50,7 @@ const MET_IN_CLUSTERS: &[&str] = &[
     "receipt",
     "refused and tried again",
     "refused for good",
+    "removed while two may own",
     "sent again",
     "session not resumed",
 ];
@@ -126,6 +128,7 @@ impl Campaign {
                 *self.met.entry(name).or_default() += 1;
             }
         }
+        *self.met.entry("removed while two may own".into()).or_default() += split_removals(outcome);
         for (name, count) in &outcome.branches {
             *self.met.entry(name.clone()).or_default() += count;
         }
@@ -176,7 +179,7 @@ impl Campaign {
 /// In the order of the seeds: the next one begins once this one has.
 fn begin_next(setting: Setting, seeds: &Mutex<Range<u64>>) -> Option<Running> {
     let mut seeds = seeds.lock().unwrap_or_else(PoisonError::into_inner);
-    seeds.next().map(|seed| run::begin(setting, seed, || {}))
+    seeds.next().map(|seed| run::begin(seed, move || Plan::of(setting, seed)))
 }
 
 /// The first violation with its events, and how to see it again.
@@ -217,6 +220,20 @@ fn met(what: &What) -> Option<String> {
         What::Opened { resumed: false, .. } => "session not resumed".into(),
         _ => return None,
     })
+}
+
+/// Members that were removed while two cores may have owned their channel.
+fn split_removals(outcome: &Outcome) -> u64 {
+    let (mut splitting, mut removals) = (0, 0);
+    for event in &outcome.events {
+        match event.what {
+            What::FaultBegan(fault) if SPLITTING.contains(&fault) => splitting += 1,
+            What::FaultEnded(fault) if SPLITTING.contains(&fault) => splitting -= 1,
+            What::Evicted { .. } if splitting > 0 => removals += 1,
+            _ => {}
+        }
+    }
+    removals
 }
 
 /// Publications that no fault has disturbed, and those of them that were acked promptly.

@@ -13,13 +13,20 @@ use sterna_storage::fault::FaultPoint;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
+use crate::cluster::faults::await_calm;
 use crate::history::What;
 use crate::plan::Fault;
 use crate::store::user;
-use crate::world::World;
+use crate::world::{EVICTION_IN_CLUSTERS, Removal, World};
 
 /// Longer than anything may still leave for a removed member.
 const SLOW_WHILE_EVICTED: Duration = Duration::from_millis(2400);
+
+/// In a cluster: for so long it is watched that nothing leaves any more.
+const WATCHED: Duration = Duration::from_millis(1200);
+
+/// In a cluster: once the ways hold, what was on its way has arrived or is lost.
+const ARRIVAL: Duration = Duration::from_millis(1500);
 
 /// How often the operator tries to add a member again.
 const ATTEMPTS: usize = 100;
@@ -199,14 +206,19 @@ async fn remove_and_add(world: &Rc<World>, member: (usize, u32), name: String) {
     let remove = v1::RemoveMember { channel: name.clone(), user: user(number).to_string() };
     let removed = world.operate(channel, Verb::RemoveMember(remove)).await;
     if matches!(removed, Some(Ok(_))) {
-        world.evicted.borrow_mut().insert(member, Instant::now());
+        let removal = Removal { head: world.head(channel).await, acked_at: Instant::now() };
+        world.evicted.borrow_mut().insert(member, removal);
         world.book.note(What::Evicted { channel, user: number });
         match world.plan.cluster {
             None => tokio::time::sleep(millis(world, 1200, 3000)).await,
-            Some(_) => crate::cluster::faults::watch_evicted(world).await,
+            Some(_) => await_calm(world, EVICTION_IN_CLUSTERS + WATCHED).await,
         }
         world.evicted.borrow_mut().remove(&member);
         world.book.note(What::Readmitted { channel, user: number });
+    }
+    if removed.is_none_or(|answer| answer.is_err()) && world.plan.cluster.is_some() {
+        // It may be on its way still, and must not come after what follows.
+        await_calm(world, ARRIVAL).await;
     }
     let member = v1::Member { user: user(number).to_string(), role: v1::Role::Member.into() };
     let set = v1::SetMember { channel: name, member: Some(member) };

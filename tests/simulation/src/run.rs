@@ -49,16 +49,17 @@ impl Running {
 
 /// Runs the schedule of a seed. Seeds of one process have to come in rising order.
 pub fn run(setting: Setting, seed: u64) -> Outcome {
-    begin(setting, seed, || {}).finish()
+    begin(seed, move || Plan::of(setting, seed)).finish()
 }
 
-/// Begins the schedule of a seed on a thread of its own; `prepare` is called there first.
-pub fn begin(setting: Setting, seed: u64, prepare: impl FnOnce() + Send + 'static) -> Running {
-    Running(turn::begin(seed, move |started| {
-        entropy::seed_thread(seed);
-        prepare();
+/// Begins a schedule on a thread of its own, where the plan is made. `place`: its number among the
+/// schedules of this process, which have to come in rising order; that of a plain schedule is its
+/// seed.
+pub fn begin(place: u64, plan: impl FnOnce() -> Plan + Send + 'static) -> Running {
+    Running(turn::begin(place, move |started| {
+        entropy::seed_thread(place);
+        let plan = plan();
         let counts = BranchCounts::new();
-        let plan = Plan::of(setting, seed);
         let acted = || simulate(plan.clone(), &started);
         let mut events = metrics::with_local_recorder(&counts, acted);
         let branches = counts.taken();
@@ -105,11 +106,9 @@ async fn act(world: &Rc<World>) {
 pub(crate) async fn settle(world: &Rc<World>, patience: Duration) -> bool {
     let deadline = Instant::now() + patience;
     loop {
-        let stores = world.store.borrow().plain();
         let mut heads = Vec::new();
-        for name in world.names.all() {
-            let head = stores.log.head(name.key()).await.ok().flatten();
-            heads.push(head.map_or(0, |head| head.position.offset.0));
+        for channel in 0..world.plan.channels {
+            heads.push(world.head(channel).await);
         }
         if world.clients.iter().all(|client| client.is_settled(&heads)) {
             return true;

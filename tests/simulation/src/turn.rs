@@ -1,6 +1,6 @@
 //! Gives each schedule its place in the process. A tokio runtime mixes the number of runtimes that
 //! the process has made into the choices of `tokio::select!`; so a schedule begins only when that
-//! number is the one that belongs to its seed, whatever ran before.
+//! number is the one that belongs to its place, whatever ran before.
 
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -18,16 +18,16 @@ static DRAWN_SO_FAR: Mutex<u64> = Mutex::new(0);
 #[derive(Debug)]
 pub struct Started(SyncSender<()>);
 
-/// Begins a schedule on a thread of its own and returns once its runtime has been made. Seeds of
+/// Begins a schedule on a thread of its own and returns once its runtime has been made. Places of
 /// one process have to come in rising order.
 pub fn begin<T: Send + 'static>(
-    seed: u64,
+    place: u64,
     schedule: impl FnOnce(Started) -> T + Send + 'static,
 ) -> JoinHandle<T> {
     let mut drawn = drawn();
-    let place = seed * DRAWN;
-    assert!(*drawn <= place, "seed {seed} comes too late in this process; run it in another one");
-    while *drawn < place {
+    let first = place * DRAWN;
+    assert!(*drawn <= first, "place {place} comes too late in this process; run it in another one");
+    while *drawn < first {
         let _ = Builder::new_current_thread();
         *drawn += 1;
     }

@@ -33,7 +33,7 @@ use crate::store::{Names, SharedStore, Way, user};
 /// Workers of one node.
 const WORKERS: u16 = 2;
 
-/// How long after a removal was acknowledged something may still leave for the removed member.
+/// How long after a removal was acknowledged something older may still leave for the removed member.
 const EVICTION_PATIENCE: Duration = Duration::from_secs(1);
 
 /// The same where a view may be as old as a lease.
@@ -50,8 +50,8 @@ pub struct World {
     pub clients: Vec<Rc<Client>>,
     /// Decides about faults.
     pub chance: RefCell<Chance>,
-    /// Removed members, and since when that is acknowledged.
-    pub evicted: RefCell<HashMap<(usize, u32), Instant>>,
+    /// Members whose removal was acknowledged.
+    pub evicted: RefCell<HashMap<(usize, u32), Removal>>,
     /// Members that are being removed or added.
     pub changing: RefCell<HashSet<(usize, u32)>>,
     pub publishing: Cell<bool>,
@@ -66,6 +66,15 @@ pub struct World {
     pub split: Cell<u32>,
     tasks: RefCell<JoinSet<()>>,
     nodes_started: Cell<u32>,
+}
+
+/// What a member may still get that was removed.
+#[derive(Debug, Clone, Copy)]
+pub struct Removal {
+    /// Nothing that was published since.
+    pub head: u64,
+    /// Nothing at all, some time after this.
+    pub acked_at: Instant,
 }
 
 /// One process, as far as it is simulated.
@@ -353,20 +362,28 @@ impl World {
         }
         for publication in publications(frame) {
             let channel = self.names.index(&publication.channel);
-            let since = evicted.get(&(channel, user));
-            if since.is_some_and(|since| self.has_taken_effect(*since)) {
-                let offset = publication.offset;
+            let Some(removal) = evicted.get(&(channel, user)) else { continue };
+            let offset = publication.offset;
+            if offset > removal.head || self.has_taken_effect(removal.acked_at) {
                 self.book.note(What::Leaked { client, channel, offset });
             }
         }
     }
 
-    /// In a cluster the news may take a way that is lost: it counts from when all ways hold again.
-    fn has_taken_effect(&self, removed_at: Instant) -> bool {
+    /// Of what is older than the removal. In a cluster the news may take a way that is lost: it counts
+    /// from when all ways hold again.
+    fn has_taken_effect(&self, acked_at: Instant) -> bool {
         match self.plan.cluster {
-            None => removed_at.elapsed() > EVICTION_PATIENCE,
-            Some(_) => self.calm.since(removed_at).is_some_and(|calm| calm > EVICTION_IN_CLUSTERS),
+            None => acked_at.elapsed() > EVICTION_PATIENCE,
+            Some(_) => self.calm.since(acked_at).is_some_and(|calm| calm > EVICTION_IN_CLUSTERS),
         }
+    }
+
+    /// Where the log of a channel ends.
+    pub async fn head(&self, channel: usize) -> u64 {
+        let log = self.store.borrow().plain().log;
+        let head = log.head(self.names.name(channel).key()).await.ok().flatten();
+        head.map_or(0, |head| head.position.offset.0)
     }
 }
 

@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 
-use sterna_simulation::plan::Setting;
+use sterna_simulation::plan::{Plan, Setting};
 use sterna_simulation::run::begin;
 use sterna_storage::planted::{Bug, plant};
 
@@ -23,7 +23,11 @@ fn every_planted_bug_is_caught() {
     for bug in Bug::ALONE {
         let tried = (1..=SEEDS).zip(next.by_ref());
         let found = tried.into_iter().find_map(|(tries, seed)| {
-            let outcome = begin(Setting::Alone, seed, move || plant(Some(bug))).finish();
+            let schedule = move || {
+                plant(Some(bug));
+                Plan::of(Setting::Alone, seed)
+            };
+            let outcome = begin(seed, schedule).finish();
             let first = outcome.violations.first()?;
             Some((tries, format!("{}: {}", first.invariant, first.message)))
         });

@@ -12,7 +12,7 @@ use crate::cluster::nodes;
 use crate::faults::{chance_index, millis};
 use crate::history::What;
 use crate::plan::Fault;
-use crate::world::{EVICTION_IN_CLUSTERS, RunningNode, World};
+use crate::world::{RunningNode, World};
 
 /// After its last connection is told to go, a node waits this long for its clients.
 const DRAIN: Duration = Duration::from_millis(800);
@@ -113,14 +113,12 @@ pub(crate) async fn strike(world: &Rc<World>, fault: Fault) {
     }
 }
 
-/// Nothing of the channel may leave for who was removed, once the ways have held for long enough.
-pub(crate) async fn watch_evicted(world: &World) {
-    let removed_at = Instant::now();
-    let seen = EVICTION_IN_CLUSTERS + Duration::from_millis(1200);
-    // At most until all else is over.
+/// Waits until nothing has disturbed the ways for so long; at most until all else is over.
+pub(crate) async fn await_calm(world: &World, wanted: Duration) {
+    let since = Instant::now();
     for _ in 0..100 {
         tokio::time::sleep(Duration::from_millis(100)).await;
-        if world.calm.since(removed_at).is_some_and(|calm| calm > seen) {
+        if world.calm.since(since).is_some_and(|calm| calm > wanted) {
             return;
         }
     }

@@ -1,6 +1,6 @@
 //! Links: each node keeps a connection to every peer that its router wants, as `link/` does over
 //! QUIC, with the same pauses. The two ends of a connection learn of its loss at different times:
-//! what was on its way to the end that still believes in it is carried out there.
+//! what was on its way to the end that still believes in it is carried out there, or is lost.
 
 use std::rc::Rc;
 use std::sync::Arc;
@@ -124,6 +124,9 @@ impl Dialling {
         };
         if let Some(LaneError::BadFrame(error)) = ended {
             self.world.book.note(What::Wrong(format!("a link says {error}")));
+        }
+        if self.chance.one_in(2) {
+            lanes.iter().for_each(|(up, _)| up.break_off());
         }
         if !self.from.has_ended() && !to.has_ended() {
             let notice = self.chance.millis(0, SILENCE.as_millis() as u64);

@@ -1,6 +1,7 @@
 //! What lies between nodes, and what is wrong with it. Frames of one lane arrive in their order,
 //! those of different lanes in any. What passes through is encoded and decoded.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -121,9 +122,11 @@ impl Network {
     /// One direction of a lane.
     pub fn pipe(&self, way: Way, latency: Duration) -> (PipeSender, PipeReceiver) {
         let (frames, arriving) = mpsc::channel(IN_FLIGHT);
+        let (network, broken) = (self.clone(), Arc::<AtomicBool>::default());
+        let sender =
+            PipeSender { network: network.clone(), way, latency, frames, broken: broken.clone() };
         let decoder = LinkDecoder::new(limits::LINK_FRAME_BYTES);
-        let sender = PipeSender { network: self.clone(), way, latency, frames };
-        (sender, PipeReceiver { network: self.clone(), way, arriving, next: None, decoder })
+        (sender, PipeReceiver { network, way, arriving, broken, next: None, decoder })
     }
 
     fn slowness(&self, way: Way) -> Duration {
@@ -161,6 +164,14 @@ pub struct PipeSender {
     way: Way,
     latency: Duration,
     frames: mpsc::Sender<(Instant, BytesMut)>,
+    broken: Arc<AtomicBool>,
+}
+
+impl PipeSender {
+    /// What is on its way never arrives; whoever waits for it learns of the loss instead.
+    pub fn break_off(&self) {
+        self.broken.store(true, Ordering::Relaxed);
+    }
 }
 
 #[derive(Debug)]
@@ -168,6 +179,7 @@ pub struct PipeReceiver {
     network: Network,
     way: Way,
     arriving: mpsc::Receiver<(Instant, BytesMut)>,
+    broken: Arc<AtomicBool>,
     next: Option<(Instant, BytesMut)>,
     decoder: LinkDecoder,
 }
@@ -194,6 +206,9 @@ impl FrameReceiver for PipeReceiver {
         if let Some((due, _)) = &self.next {
             tokio::time::sleep_until(*due).await;
             self.network.until_passes(self.way).await;
+        }
+        if self.broken.load(Ordering::Relaxed) {
+            return Err(lost());
         }
         let Some((_, bytes)) = self.next.take() else { return Ok(()) };
         self.decoder.extend(&bytes);

@@ -69,7 +69,7 @@ const START_MS: u64 = 1500;
 pub fn of(seed: u64) -> Plan {
     let mut chance = Chance::new(seed ^ 0xc1a5_0000_0000_0000);
     let active = START_MS + 2500 + chance.below(2500);
-    let kinds = kinds(&mut chance);
+    let kinds: Vec<Fault> = FAULTS.into_iter().filter(|_| chance.one_in(2)).collect();
     let count = 4 + chance.below(6);
     let mut strikes: Vec<(Duration, Fault)> = match kinds.is_empty() {
         true => Vec::new(),
@@ -90,18 +90,6 @@ pub fn of(seed: u64) -> Plan {
     config.head_watch = Some(Duration::from_millis(500));
     let (channels, active) = (3, Duration::from_millis(active));
     Plan { seed, config, roles, channels, active, strikes, cluster: Some(layout) }
-}
-
-fn kinds(chance: &mut Chance) -> Vec<Fault> {
-    let mut kinds: Vec<Fault> = FAULTS.into_iter().filter(|_| chance.one_in(2)).collect();
-    // An owner trusts the roles it has seen, so two owners do not go with changes of members.
-    if kinds.contains(&Fault::Evicted) {
-        match chance.one_in(2) {
-            true => kinds.retain(|kind| !SPLITTING.contains(kind)),
-            false => kinds.retain(|kind| *kind != Fault::Evicted),
-        }
-    }
-    kinds
 }
 
 /// Two or three cores and one to three edges, in one region or in two. Names differ from seed to

@@ -27,6 +27,10 @@ const PRESENCE: Duration = Duration::from_secs(15);
 /// Then the ways have settled.
 const CALM: Duration = Duration::from_millis(4500);
 
+/// Then nothing holds back what clients say: a publication that was refused to somebody who was gone
+/// by then, and was stored by another way, keeps those behind it waiting for as long.
+const TURNS_OVER: Duration = Duration::from_secs(11);
+
 /// After the last client has gone, interests are withdrawn within this time.
 const WITHDRAWAL: Duration = Duration::from_secs(5);
 
@@ -45,7 +49,9 @@ pub(crate) async fn act(world: &Rc<World>) {
     tokio::time::sleep_until(active_until).await;
     world.over.set(true);
     world.book.note(What::Healed);
+    let healed_at = Instant::now();
     if settle(world, HEALING).await {
+        tokio::time::sleep_until((Instant::now() + CALM).max(healed_at + TURNS_OVER)).await;
         speak_in_calm(world).await;
         // Nothing follows these, so nothing but a beacon shows that one was lost.
         (0..world.plan.channels).for_each(|channel| world.clients[0].publish(channel));
@@ -67,7 +73,6 @@ pub(crate) async fn act(world: &Rc<World>) {
 
 /// While the ways hold, everybody says something everywhere.
 async fn speak_in_calm(world: &World) {
-    tokio::time::sleep(CALM).await;
     for client in &world.clients {
         (0..world.plan.channels).for_each(|channel| client.publish(channel));
         tokio::time::sleep(Duration::from_millis(150)).await;
