@@ -1,5 +1,6 @@
 //! Verbs and flags. Shapes are a promise: scripts depend on them.
 
+mod activity;
 mod bench;
 mod operate;
 
@@ -11,6 +12,7 @@ use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 use sterna_client::Position;
 use sterna_proto::{ChannelId, NodeId, UserId};
 
+pub(crate) use activity::ActivityArg;
 pub(crate) use bench::{BenchArgs, BenchSubject, HandoverArgs, TravellerArgs};
 pub(crate) use operate::{DrainArgs, OperatorArgs, RevokeArgs, SortArg, TopArgs};
 
@@ -262,10 +264,13 @@ pub(crate) struct SubArgs {
     /// Where to start: earliest, latest, or after EPOCH:OFFSET
     #[arg(long, default_value = "latest", value_parser = parse_from)]
     pub(crate) from: FromArg,
-    /// End after this many publications
+    /// End after this many lines
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) count: Option<u64>,
-    /// One JSON object a publication
+    /// How closely to follow the channel
+    #[arg(long, value_enum, default_value = "active")]
+    pub(crate) activity: ActivityArg,
+    /// One JSON object a line
     #[arg(long)]
     pub(crate) json: bool,
     #[command(flatten)]
@@ -394,6 +399,7 @@ mod tests {
             "sterna pub room:1 hello",
             "sterna pub room:1 --stdin --transport wss --json",
             "sterna sub room:1 --from earliest --count 3 --transport quic --json",
+            "sterna sub room:1 --activity background --count 1",
             "sterna sub room:1 --from 7:42 --server 127.0.0.1:4443 --ca ca.pem --token t",
             "sterna history room:1 --from 1:5 --limit 10 --json --user bob",
             "sterna presence room:1 --json --data-dir d",

@@ -7,7 +7,7 @@ use anyhow::Result;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
-use sterna_client::{Ack, MemberChange, Publication, v1};
+use sterna_client::{Ack, MemberChange, Position, Publication, v1};
 
 /// How a verb prints.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -75,6 +75,18 @@ pub(crate) fn publication(format: Format, publication: &Publication) -> String {
     }
 }
 
+/// Where a channel ends, of which no publications are received.
+pub(crate) fn head(format: Format, channel: &str, position: Position) -> String {
+    match format {
+        Format::Json => head_json(channel, position).to_string(),
+        Format::Human => format!("{channel} ends at {position}"),
+    }
+}
+
+fn head_json(channel: &str, position: Position) -> Value {
+    json!({ "channel": channel, "epoch": position.epoch.0, "head_offset": position.offset.0 })
+}
+
 fn member_line(change: &MemberChange) -> String {
     let user = printable(&change.user);
     match change.role {
@@ -124,7 +136,6 @@ pub(crate) fn state_name(state: v1::PresenceState) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use sterna_client::Position;
 
     fn example(payload: &'static [u8]) -> Publication {
         Publication::from(v1::Publication {
@@ -176,6 +187,11 @@ mod tests {
             })
         );
         assert_eq!(acked(Format::Human, "room:1", &ack), "room:1 3:42");
+        assert_eq!(
+            head_json("room:1", ack.position),
+            json!({ "channel": "room:1", "epoch": 3, "head_offset": 42 })
+        );
+        assert_eq!(head(Format::Human, "room:1", ack.position), "room:1 ends at 3:42");
     }
 
     #[test]

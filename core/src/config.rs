@@ -38,10 +38,30 @@ pub struct CoreConfig {
     pub heartbeat: Duration,
     /// How long an outbox may stay unwritable before its connection is closed as slow.
     pub slow_after: Duration,
+    /// When sessions that follow a channel less closely are told.
+    pub activities: Activities,
     /// When inboxes are written and when channels are pulled.
     pub inbox: InboxRules,
     pub rates: Rates,
     pub queues: QueueLimits,
+}
+
+/// How much later than an active session those of other classes are told.
+#[derive(Debug, Clone, Copy)]
+pub struct Activities {
+    /// Foreground: what is given to a session waits so long for more to be written with it.
+    pub foreground_linger: Duration,
+    /// Background: what is published within this time is one beacon of a channel.
+    pub background_heads: Duration,
+}
+
+impl Default for Activities {
+    fn default() -> Self {
+        Self {
+            foreground_linger: Duration::from_millis(250),
+            background_heads: Duration::from_secs(3),
+        }
+    }
 }
 
 /// Token buckets: steady events per second, and the burst on top.
@@ -182,6 +202,7 @@ impl CoreConfig {
             head_watch: None,
             heartbeat: Duration::from_secs(25),
             slow_after: Duration::from_secs(30),
+            activities: Activities::default(),
             inbox: InboxRules::default(),
             rates: Rates::default(),
             queues: QueueLimits::default(),

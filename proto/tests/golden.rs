@@ -141,6 +141,7 @@ fn subscribe() -> v1::Subscribe {
         presence: true,
         receipts: true,
         page_publications: 50,
+        activity: v1::Activity::Foreground.into(),
     }
 }
 
@@ -222,6 +223,13 @@ fn reading() -> Vec<(&'static str, Verb)> {
         ("command/presence", Verb::Presence(v1::PresenceQuery { channel: channel() })),
         ("command/ping", Verb::Ping(v1::Ping { client_time_ms: 1_795_448_186_528 })),
         ("command/ack", Verb::Ack(v1::Ack { channel: channel(), offset: 12 })),
+        (
+            "command/set_activity",
+            Verb::SetActivity(v1::SetActivity {
+                channel: channel(),
+                activity: v1::Activity::Background.into(),
+            }),
+        ),
         ("command/mark_read", Verb::MarkRead(v1::MarkRead { channel: channel(), offset: 12 })),
         (
             "command/ephemeral",

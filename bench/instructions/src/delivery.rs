@@ -36,13 +36,15 @@ pub(crate) fn hub_delivery(repeats: u32) {
     let key = channel().key();
     let mut hub = Hub::default();
     let mut sessions: Vec<Session> = (0..SESSIONS).map(session).collect();
-    (0..SESSIONS).for_each(|slot| hub.join(key, slot as _));
+    for slot in 0..SESSIONS {
+        hub.join(key, slot as _, v1::Activity::Active);
+    }
     let mut offset = Offset::ZERO;
     let mut frames = Vec::new();
     measured(repeats, &mut || {
         offset = offset.next();
         let pushes = [EncodedPush::new(publication(offset.0))];
-        for slot in hub.sessions(&key) {
+        for slot in hub.sessions(&key, v1::Activity::Active) {
             let session = &mut sessions[*slot as usize];
             session.handle_delivery(key, 7, offset, &pushes);
             session.take_frames(&mut frames, 64 * 1024);

@@ -19,7 +19,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use sterna_core::CoreConfig;
-use sterna_core::config::{Rate, Rates};
+use sterna_core::config::{Activities, Rate, Rates};
 use sterna_edge::auth::AuthConfig;
 use sterna_edge::http::HttpConfig;
 use sterna_edge::{EdgeLimits, IdFormat, TlsFiles};
@@ -166,6 +166,7 @@ impl Reader {
         let heartbeat = self.duration("sessions.heartbeat", "25s", "1s", "10m");
         let slow_after = self.duration("sessions.slow_after", "30s", "1s", "10m");
         let coalesce = self.duration("channels.inbox_coalesce", "5s", "0s", "1m");
+        let activities = self.activities();
         let rates = self.rates();
         let queues = self.queues();
         let node_number = self.integer("node.number", 1, 0..=0xff_ffff);
@@ -180,9 +181,16 @@ impl Reader {
         core.heartbeat = heartbeat?;
         core.slow_after = slow_after?;
         core.inbox.coalesce = coalesce?;
+        core.activities = activities?;
         core.rates = rates?;
         core.queues = queues?;
         Some(core)
+    }
+
+    fn activities(&mut self) -> Option<Activities> {
+        let linger = self.duration("sessions.foreground_linger", "250ms", "0s", "5s");
+        let heads = self.duration("sessions.background_heads", "3s", "100ms", "1m");
+        Some(Activities { foreground_linger: linger?, background_heads: heads? })
     }
 
     fn rates(&mut self) -> Option<Rates> {

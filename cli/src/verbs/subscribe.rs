@@ -1,4 +1,5 @@
-//! `sterna sub`: prints a channel's publications as they come, through every reconnect.
+//! `sterna sub`: prints a channel's publications as they come, through every reconnect, or in the
+//! background only where it ends.
 
 use std::process::ExitCode;
 
@@ -32,6 +33,7 @@ async fn receive(args: &SubArgs, client: &Client) -> Result<()> {
         FromArg::Latest => Subscribe::latest(),
         FromArg::After(position) => Subscribe::after(position),
     };
+    let options = options.with_activity(args.activity.into());
     let mut subscription = client.subscribe(&args.channel, options)?;
     client.connect();
     if let Err(error) = client.ready(args.connect.timeout).await {
@@ -45,6 +47,14 @@ async fn receive(args: &SubArgs, client: &Client) -> Result<()> {
         match subscription.next().await {
             Some(Event::Publication(publication)) => {
                 output::line(&output::publication(Format::of(args.json), &publication))?;
+                left -= 1;
+            }
+            Some(Event::Head { position }) => {
+                output::line(&output::head(
+                    Format::of(args.json),
+                    args.channel.as_str(),
+                    position,
+                ))?;
                 left -= 1;
             }
             Some(Event::Gap { after, upto, .. }) => {

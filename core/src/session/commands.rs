@@ -53,6 +53,7 @@ impl Session {
             Command::Publish(publish) => self.publish(id, publish, now),
             Command::Sync(sync) => self.sync(id, sync, now),
             Command::ChangeInbox(change) => self.change_inbox(id, change),
+            Command::SetActivity(set) => self.set_activity(id, &set),
             other => self.forward(id, other),
         }
         Ok(())

@@ -100,7 +100,7 @@ impl Session {
         }
     }
 
-    fn tell(&mut self, key: ChannelKey, delivery: &Delivery) {
+    pub(super) fn tell(&mut self, key: ChannelKey, delivery: &Delivery) {
         let Some(subscription) = self.subscriptions.get(&key) else { return };
         match delivery {
             Delivery::Gap => {

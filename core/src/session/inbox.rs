@@ -44,7 +44,7 @@ impl Session {
     pub(super) fn start_sync(&mut self, id: u32, sync: v1::Sync) {
         let key = self.inbox_key();
         if sync.live && self.inbox == InboxWatch::No {
-            self.effects.push_back(Effect::Join(key));
+            self.effects.push_back(Effect::Join(key, v1::Activity::Active));
             self.inbox = InboxWatch::Yes;
         }
         self.open_pages += 1;

@@ -7,6 +7,7 @@ use sterna_proto::v1;
 
 use crate::push::SharedPush;
 
+mod activity;
 mod commands;
 mod deliver;
 pub mod directory;
@@ -23,6 +24,7 @@ pub mod subscription;
 mod ticket;
 
 pub use crate::push::Encoding;
+pub use activity::{MERGED_BYTES, MERGED_FRAMES};
 pub use pages::PRESENCE_SUBSCRIPTIONS;
 pub use presence::Departed;
 pub use session::{CallToken, Effect, Session};

@@ -59,7 +59,7 @@ impl Session {
         }
     }
 
-    fn attach(&mut self, reply_to: ReplyTo, subscribe: v1::Subscribe) {
+    fn attach(&mut self, reply_to: ReplyTo, mut subscribe: v1::Subscribe) {
         let channel = match channel_id(&subscribe.channel) {
             Ok(channel) => channel,
             Err(error) => return self.refuse_attach(reply_to, subscribe.channel, error),
@@ -85,9 +85,12 @@ impl Session {
         }
         let max_held = self.config.queues.subscription_held;
         let (presence, receipts) = (subscribe.presence, subscribe.receipts);
-        self.effects.push_back(Effect::Join(key));
+        let activity = subscribe.activity();
+        self.effects.push_back(Effect::Join(key, activity));
         self.open_pages += 1;
-        let call = Call::Attach { reply_to, channel: channel.clone() };
+        let in_background = activity == v1::Activity::Background;
+        let stays_at = if in_background { subscribe.since.take().map(Into::into) } else { None };
+        let call = Call::Attach { reply_to, channel: channel.clone(), stays_at };
         let turn = self.next_turn();
         let token =
             self.call(call, channel.clone(), Verb::Attach { subscribe, turn, again: inherited });
@@ -97,6 +100,7 @@ impl Session {
             .or_insert_with(|| Subscription::new(channel, key, max_held));
         subscription.presence |= presence || inherited;
         subscription.receipts |= receipts;
+        subscription.set_activity(activity);
         subscription.on_attach_started(token);
     }
 
@@ -121,6 +125,7 @@ impl Session {
         token: CallToken,
         reply_to: ReplyTo,
         channel: &ChannelId,
+        stays_at: Option<Position>,
         reply: LinkReply,
     ) {
         let key = channel.key();
@@ -151,9 +156,12 @@ impl Session {
         };
         let position: Position = page.position.unwrap_or_default().into();
         subscription.on_allowed(Position { offset: Offset(page.head_offset), ..position });
-        let follow = subscription.handle_page(token, &mut page);
+        let follow = match stays_at {
+            Some(since) => subscription.handle_end(token, &mut page, since),
+            None => subscription.handle_page(token, &mut page),
+        };
         let lane = subscription.lane();
-        let mut offset = position.offset;
+        let mut offset = stays_at.unwrap_or(position).offset;
         match reply_to {
             ReplyTo::Command(id) => self.reply(id, v1::reply::Result::Subscribed(page)),
             ReplyTo::Hello => self.push_own(v1::push::Event::Subscribed(page)),

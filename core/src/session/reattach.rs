@@ -22,7 +22,7 @@ impl Session {
             channel: channel.to_string(),
             presence: subscription.presence,
             receipts: subscription.receipts,
-            // No page: the head is enough to know whether something is missing.
+            // No page, in whatever class the session follows the channel: the head is enough to know whether something is missing.
             since: None,
             ..Default::default()
         };

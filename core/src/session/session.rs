@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use ahash::RandomState;
 use sterna_proto::{
-    ChannelId, ChannelKey, ClientId, CloseReason, ErrorCode, SessionId, limits, v1,
+    ChannelId, ChannelKey, ClientId, CloseReason, ErrorCode, Position, SessionId, limits, v1,
 };
 use tokio::time::Instant;
 
@@ -38,7 +38,8 @@ pub enum Effect {
     },
     /// Nobody waits for the answer, and it is sent even if the session's connection ends first.
     Background(LinkCommand),
-    Join(ChannelKey),
+    /// Also when the channel is joined already: it is to be followed in this way from here on.
+    Join(ChannelKey, v1::Activity),
     Leave(ChannelKey),
 }
 
@@ -63,6 +64,9 @@ pub(super) enum Call {
     Attach {
         reply_to: ReplyTo,
         channel: ChannelId,
+        /// Asked in the background: the owner only says where the channel ends, and the client
+        /// stays here.
+        stays_at: Option<Position>,
     },
     /// The session's own: the client knows nothing of it.
     Reattach {
@@ -201,7 +205,7 @@ impl Session {
             match effect {
                 Effect::Leave(channel) => left.0.push(channel),
                 Effect::Background(command) => left.1.push(command),
-                Effect::Call { .. } | Effect::Join(_) => {}
+                Effect::Call { .. } | Effect::Join(..) => {}
             }
         }
         self.calls = HashMap::default();
@@ -271,9 +275,9 @@ impl Session {
                 self.open_pages -= 1;
                 self.answer(id, refused.map_or(reply, Err));
             }
-            Some(Call::Attach { reply_to, channel }) => {
+            Some(Call::Attach { reply_to, channel, stays_at }) => {
                 self.open_pages -= 1;
-                self.handle_attached(token, reply_to, &channel, reply);
+                self.handle_attached(token, reply_to, &channel, stays_at, reply);
             }
             Some(Call::Reattach { channel }) => self.handle_reattached(&channel, reply),
             Some(Call::Rewatch) => self.handle_rewatched(reply),

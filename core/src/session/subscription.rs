@@ -1,7 +1,8 @@
 //! One session's place in one channel. Pure.
 //!
 //! I5, I13: what is pushed is contiguous. A publication that does not follow the last one is
-//! never passed on; the subscription falls behind instead and the client, told where, asks.
+//! never passed on; the subscription falls behind instead and the client, told where, asks. One in
+//! the background falls behind by being told nothing but where the channel ends.
 
 use std::collections::VecDeque;
 
@@ -15,6 +16,7 @@ pub struct Subscription {
     pub channel: ChannelId,
     pub presence: bool,
     pub receipts: bool,
+    activity: v1::Activity,
     key: ChannelKey,
     mode: Mode,
     /// The last publication given to the connection.
@@ -57,6 +59,7 @@ impl Subscription {
             channel,
             presence: false,
             receipts: false,
+            activity: v1::Activity::Active,
             key,
             mode: Mode::Behind,
             position: Position::EARLIEST,
@@ -72,9 +75,24 @@ impl Subscription {
         Lane::Channel(self.key.0[15] % limits::LANES as u8)
     }
 
-    /// Lag mode: the client has to ask.
+    /// Lag mode: the client has to ask. In the background it need not.
     pub fn is_behind(&self) -> bool {
-        self.mode == Mode::Behind
+        self.mode == Mode::Behind && !self.is_background()
+    }
+
+    fn is_background(&self) -> bool {
+        self.activity == v1::Activity::Background
+    }
+
+    /// The client follows the channel in another way from here on. What it was not given meanwhile
+    /// is a gap.
+    pub fn set_activity(&mut self, activity: v1::Activity) -> Delivery {
+        let was_background = self.is_background();
+        self.activity = activity;
+        if self.is_background() {
+            self.drop_held();
+        }
+        if was_background && self.is_behind() { Delivery::Gap } else { Delivery::Nothing }
     }
 
     /// A page was asked for; what is pushed meanwhile is held.
@@ -94,6 +112,9 @@ impl Subscription {
 
     /// Takes a publication from the hub.
     pub fn handle_delivery(&mut self, epoch: u32, offset: Offset, push: &SharedPush) -> Delivery {
+        if self.is_background() {
+            return self.note_head(Position { epoch: sterna_proto::Epoch(epoch), offset });
+        }
         self.head_seen = self.head_seen.max(offset);
         match self.mode {
             Mode::Attaching { .. } => {
@@ -121,6 +142,9 @@ impl Subscription {
 
     /// Takes a head beacon from the link.
     pub fn handle_head(&mut self, head: Position) -> Delivery {
+        if self.is_background() {
+            return self.note_head(head);
+        }
         self.head_seen = self.head_seen.max(head.offset);
         match self.mode {
             Mode::Live if head.offset > self.position.offset => {
@@ -130,6 +154,42 @@ impl Subscription {
             Mode::Behind => Delivery::Beacon,
             Mode::Attaching { .. } | Mode::Live => Delivery::Nothing,
         }
+    }
+
+    /// In the background: takes where the channel ends. What lies before it is the client's to ask
+    /// for, once it wants it.
+    pub fn note_head(&mut self, head: Position) -> Delivery {
+        let is_news = head.offset > self.head_seen;
+        self.head_seen = self.head_seen.max(head.offset);
+        if self.mode == Mode::Live && head.offset > self.position.offset {
+            self.mode = Mode::Behind;
+        }
+        match self.mode {
+            Mode::Live | Mode::Behind if is_news => Delivery::Beacon,
+            // While attaching, the page says it.
+            _ => Delivery::Nothing,
+        }
+    }
+
+    /// Takes the answer of `call`, which was asked in the background and only says where the channel
+    /// ends, while the client stays at `since`.
+    pub fn handle_end(
+        &mut self,
+        call: u32,
+        page: &mut v1::Subscribed,
+        since: Position,
+    ) -> Vec<SharedPush> {
+        let is_expected = self.mode == Mode::Attaching { call };
+        let end: Position = page.position.unwrap_or_default().into();
+        page.position = Some(since.into());
+        let follow = self.handle_page(call, page);
+        if since == end || !is_expected {
+            return follow;
+        }
+        // Of another epoch, or beyond the end: only the owner can say what is left of it.
+        (self.position, self.mode) = (since, Mode::Behind);
+        page.live = self.is_background();
+        Vec::new()
     }
 
     /// Takes the page of `call`, decides whether pushes follow it (and says so in the page), and
@@ -163,6 +223,8 @@ impl Subscription {
         }
         self.position = page.position.unwrap_or_default().into();
         self.mode = Mode::Behind;
+        // Heads follow, and the client asks for more when it wants it.
+        page.live = self.is_background();
         Vec::new()
     }
 
@@ -264,11 +326,68 @@ mod tests {
         assert!(second.live);
     }
 
+    fn background(position: u64) -> Subscription {
+        let mut subscription = subscription(8);
+        subscription.set_activity(v1::Activity::Background);
+        subscription.on_attach_started(1);
+        subscription.handle_page(1, &mut page(position, position));
+        subscription
+    }
+
+    #[test]
+    fn i5_what_the_background_held_back_is_a_gap_and_nothing_else_is() {
+        let mut subscription = background(10);
+        assert_eq!(subscription.set_activity(v1::Activity::Active), Delivery::Nothing);
+        assert_eq!(subscription.handle_delivery(1, Offset(11), &push(11)), Delivery::Push);
+        subscription.set_activity(v1::Activity::Background);
+        assert_eq!(subscription.note_head(Position::new(1, 11)), Delivery::Nothing, "is known");
+        assert_eq!(subscription.note_head(Position::new(1, 14)), Delivery::Beacon);
+        assert_eq!(subscription.note_head(Position::new(1, 14)), Delivery::Nothing, "was told");
+        assert!(!subscription.is_behind(), "it wants to be");
+        assert_eq!(subscription.set_activity(v1::Activity::Foreground), Delivery::Gap);
+        let gap = subscription.gap();
+        assert_eq!((gap.after_offset, gap.upto_offset), (11, 14));
+    }
+
+    #[test]
+    fn i5_in_the_background_a_client_stays_where_it_is() {
+        for (since, has_missed) in [
+            (Position::new(1, 10), false),
+            (Position::new(1, 7), true),
+            // Of an epoch that the owner has to explain, and from the future.
+            (Position::new(5, 10), true),
+            (Position::new(1, 12), true),
+        ] {
+            let mut subscription = subscription(8);
+            subscription.set_activity(v1::Activity::Background);
+            subscription.on_attach_started(1);
+            let mut end = page(10, 10);
+            assert!(subscription.handle_end(1, &mut end, since).is_empty());
+            assert!(end.live, "heads follow");
+            assert_eq!(end.position.map(Position::from), Some(since));
+            let expected = if has_missed { Delivery::Gap } else { Delivery::Nothing };
+            assert_eq!(subscription.set_activity(v1::Activity::Active), expected, "{since}");
+        }
+    }
+
+    #[test]
+    fn i5_who_comes_forward_while_the_end_is_asked_for_asks_for_the_rest() {
+        let mut subscription = subscription(8);
+        subscription.set_activity(v1::Activity::Background);
+        subscription.on_attach_started(1);
+        subscription.set_activity(v1::Activity::Active);
+        subscription.handle_delivery(1, Offset(11), &push(11));
+        let mut end = page(10, 10);
+        assert!(subscription.handle_end(1, &mut end, Position::new(1, 7)).is_empty());
+        assert!(!end.live && subscription.is_behind());
+        assert_eq!((end.position.unwrap().offset, end.head_offset), (7, 11));
+    }
+
     proptest! {
         /// I5, I13: however deliveries, losses and pages interleave, what reaches the connection
         /// while live is contiguous, and after the last page nothing is missing.
         #[test]
-        fn i13_what_is_pushed_is_contiguous(steps in proptest::collection::vec(0u8..10, 1..200)) {
+        fn i13_what_is_pushed_is_contiguous(steps in proptest::collection::vec(0u8..12, 1..200)) {
             let mut subscription = subscription(4);
             let (mut head, mut client, mut call) = (0u64, 0u64, 0u32);
             let mut asked: Option<(u32, u64)> = None;
@@ -299,6 +418,10 @@ mod tests {
                             recovering = true;
                         }
                     }
+                    10 => drop(subscription.set_activity(v1::Activity::Background)),
+                    11 => if subscription.set_activity(v1::Activity::Active) == Delivery::Gap {
+                        recovering = true;
+                    }
                     7..=8 if recovering && asked.is_none() => {
                         call += 1;
                         subscription.on_attach_started(call);
@@ -309,6 +432,7 @@ mod tests {
                     },
                 }
             }
+            subscription.set_activity(v1::Activity::Active);
             if let Some(page) = asked.take() {
                 settle(&mut subscription, &mut client, page);
             }

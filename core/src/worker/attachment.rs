@@ -185,8 +185,8 @@ impl Attachment {
                 return;
             };
             match effect {
-                Effect::Join(channel) => {
-                    self.worker.inner.table.borrow_mut().join(channel, self.slot);
+                Effect::Join(channel, activity) => {
+                    self.worker.inner.table.borrow_mut().join(channel, self.slot, activity);
                 }
                 Effect::Leave(channel) => {
                     let interest = self.worker.inner.table.borrow_mut().leave(channel, self.slot);

@@ -5,8 +5,10 @@
 //! that has said Hello; it then drives the [`Attachment`] until either side is done.
 
 mod attachment;
+mod classes;
 mod detached;
 mod farewell;
+mod later;
 mod table;
 mod wake;
 
@@ -14,6 +16,7 @@ pub use attachment::Attachment;
 
 use std::cell::RefCell;
 use std::collections::HashSet;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,10 +24,11 @@ use std::time::Duration;
 use futures_util::StreamExt as _;
 use futures_util::future::LocalBoxFuture;
 use futures_util::stream::FuturesUnordered;
-use sterna_proto::{ClientId, CloseReason, UserId, limits, v1};
+use sterna_proto::{ClientId, CloseReason, Position, UserId, limits, v1};
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::Instant;
+use tokio::time::{Instant, Sleep};
 
+use crate::config::Activities;
 use crate::identity::Identity;
 use crate::link::ports::LinkReceiver;
 use crate::link::{Link, LinkPush};
@@ -112,7 +116,9 @@ impl Worker {
         let mut tick = tokio::time::interval(TICK);
         // When the next sessions are told that the node leaves.
         let mut farewell_at = None;
+        let mut later = pin!(tokio::time::sleep(TICK));
         loop {
+            let due = set_timer(later.as_mut(), self.inner.table.borrow().next_due());
             tokio::select! {
                 count = inputs.pushes.receive(&mut pushes, 64) => {
                     if count == 0 {
@@ -124,6 +130,7 @@ impl Worker {
                     self.handle_control(control);
                     farewell_at = self.say_farewell();
                 }
+                () = &mut later, if due => self.inner.table.borrow_mut().tell_due(Instant::now()),
                 () = until(farewell_at), if farewell_at.is_some() => {
                     farewell_at = self.say_farewell();
                 }
@@ -301,18 +308,30 @@ impl Worker {
 
     fn deliver(&self, push: &LinkPush) {
         let mut table = self.inner.table.borrow_mut();
+        let Activities { foreground_linger: linger, background_heads: period } =
+            self.inner.node.config().activities;
         let reached = match push {
             LinkPush::Deliver { channel, epoch, first, pushes } => {
-                let reached = table.for_subscribed(channel, |session| {
+                let given = table.for_following(channel, linger, |session| {
                     session.handle_delivery(*channel, *epoch, *first, pushes);
                 });
-                self.inner.node.tally().on_delivered(reached * pushes.len());
-                reached
+                self.inner.node.tally().on_delivered(given * pushes.len());
+                let last = first.0 + (pushes.len() as u64).saturating_sub(1);
+                let head = Position::new(*epoch, last);
+                given + table.withhold(channel, head, pushes.len(), period)
             }
-            LinkPush::Event { channel, audience, push } => table
-                .for_subscribed(channel, |session| session.handle_event(*channel, audience, push)),
+            // Nobody looks in the background: what has no position is dropped by its meaning.
+            LinkPush::Event { channel, audience, push } => {
+                table.for_following(channel, linger, |session| {
+                    session.handle_event(*channel, audience, push);
+                });
+                table.listening(channel)
+            }
             LinkPush::Head { channel, head } => {
-                table.for_subscribed(channel, |session| session.handle_head(*channel, *head))
+                let given = table.for_following(channel, linger, |session| {
+                    session.handle_head(*channel, *head);
+                });
+                given + table.withhold(channel, *head, 0, period)
             }
             LinkPush::Evict { channel, user, at, error } => {
                 table.for_subscribed(channel, |session| {
@@ -342,6 +361,16 @@ impl Worker {
         });
         node.tally().set_worker(self.inner.index, table.count(TICK));
     }
+}
+
+/// Sets the timer to what is due next; false: nothing is.
+fn set_timer(mut timer: Pin<&mut Sleep>, at: Option<Instant>) -> bool {
+    if let Some(at) = at
+        && timer.deadline() != at
+    {
+        timer.as_mut().reset(at);
+    }
+    at.is_some()
 }
 
 async fn until(at: Option<Instant>) {

@@ -18,6 +18,7 @@ use crate::session::{Departed, ResumeTicket, Session};
 use crate::vitals::inspect::SessionReport;
 use crate::vitals::tally::WorkerCounts;
 use crate::worker::detached::{Absence, Detached, DetachedQueue};
+use crate::worker::later::Later;
 use crate::worker::wake::Wake;
 
 /// Values of the metric label `state`.
@@ -29,10 +30,12 @@ pub const BACKGROUND_COMMANDS: usize = 65_536;
 #[derive(Debug)]
 pub struct Table {
     /// Boxed: a table that grows moves no session, and a free slot keeps no room for one.
-    sessions: Vec<Option<Box<Entry>>>,
+    pub(super) sessions: Vec<Option<Box<Entry>>>,
     free: Vec<Slot>,
     by_id: HashMap<SessionId, Slot, RandomState>,
-    hub: Hub,
+    pub(super) hub: Hub,
+    /// What foreground and background sessions are told later.
+    pub(super) later: Later,
     /// Detached sessions; entries of those that have continued or ended are skipped.
     detached: DetachedQueue,
     /// How many sessions are detached.
@@ -48,15 +51,17 @@ pub struct Table {
 }
 
 #[derive(Debug)]
-struct Entry {
-    session: Session,
+pub(super) struct Entry {
+    pub(super) session: Session,
     /// Distinguishes this use of the slot from every other.
-    generation: u64,
+    pub(super) generation: u64,
     attached: bool,
+    /// What it was given waits for more.
+    pub(super) is_merging: bool,
     /// How present the session is for others.
     presence: v1::PresenceState,
     /// Wakes the attachment.
-    wake: Rc<Wake>,
+    pub(super) wake: Rc<Wake>,
 }
 
 impl Table {
@@ -66,6 +71,7 @@ impl Table {
             free: Vec::new(),
             by_id: HashMap::default(),
             hub: Hub::default(),
+            later: Later::default(),
             detached: DetachedQueue::default(),
             detached_count: 0,
             recorded: [0; 2],
@@ -92,8 +98,8 @@ impl Table {
         let id = session.id();
         let generation = self.next_generation;
         let presence = v1::PresenceState::Online;
-        let wake_up = wake.clone();
-        let entry = Entry { session, generation, attached: true, presence, wake: wake_up };
+        let (attached, is_merging, wake_up) = (true, false, wake.clone());
+        let entry = Entry { session, generation, attached, is_merging, presence, wake: wake_up };
         let entry = Box::new(entry);
         let slot = match self.free.pop() {
             Some(slot) => {
@@ -112,10 +118,6 @@ impl Table {
     /// The session, if the slot is still that use of it.
     pub fn session(&mut self, slot: Slot, generation: u64) -> Option<&mut Session> {
         self.entry(slot, generation).map(|entry| &mut entry.session)
-    }
-
-    pub fn join(&mut self, channel: ChannelKey, slot: Slot) {
-        self.hub.join(channel, slot);
     }
 
     pub fn leave(&mut self, channel: ChannelKey, slot: Slot) -> Interest {
@@ -164,25 +166,6 @@ impl Table {
             entry.wake.notify();
         }
         Some((departed, lost))
-    }
-
-    /// Gives a push to every session subscribed to the channel and wakes it; how many there are.
-    pub fn for_subscribed(
-        &mut self,
-        channel: &ChannelKey,
-        mut give: impl FnMut(&mut Session),
-    ) -> usize {
-        let (hub, sessions) = (&self.hub, &mut self.sessions);
-        let slots = hub.sessions(channel);
-        for slot in slots {
-            if let Some(Some(entry)) = sessions.get_mut(*slot as usize) {
-                give(&mut entry.session);
-                if entry.session.has_output() {
-                    entry.wake.notify();
-                }
-            }
-        }
-        slots.len()
     }
 
     /// Does something with every attached session and wakes those that have something to say.
@@ -394,7 +377,7 @@ impl Table {
         Some(entry)
     }
 
-    fn entry(&mut self, slot: Slot, generation: u64) -> Option<&mut Entry> {
+    pub(super) fn entry(&mut self, slot: Slot, generation: u64) -> Option<&mut Entry> {
         let entry = self.sessions.get_mut(slot as usize)?.as_mut()?;
         (entry.generation == generation).then_some(entry)
     }

@@ -198,7 +198,7 @@ impl World {
                 Effect::Background(command) => {
                     assert!(matches!(command.verb, Verb::SetPresence { .. }));
                 }
-                Effect::Join(key) => drop(self.joined.insert(key)),
+                Effect::Join(key, _) => drop(self.joined.insert(key)),
                 Effect::Leave(key) => {
                     self.joined.remove(&key);
                 }

@@ -22,7 +22,7 @@ pub mod frame {
 pub struct Command {
     #[prost(uint32, tag = "1")]
     pub id: u32,
-    #[prost(oneof = "command::Verb", tags = "2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19")]
+    #[prost(oneof = "command::Verb", tags = "2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20")]
     pub verb: ::core::option::Option<command::Verb>,
 }
 /// Nested message and enum types in `Command`.
@@ -65,6 +65,8 @@ pub mod command {
         Sync(super::Sync),
         #[prost(message, tag = "19")]
         ChangeInbox(super::ChangeInbox),
+        #[prost(message, tag = "20")]
+        SetActivity(super::SetActivity),
     }
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -270,6 +272,19 @@ pub struct Subscribe {
     /// Most publications in the reply; 0 and values above the server's limit mean that limit.
     #[prost(uint32, tag = "6")]
     pub page_publications: u32,
+    /// In the background the reply holds no publications and leaves the client where `since` says.
+    #[prost(enumeration = "Activity", tag = "7")]
+    pub activity: i32,
+}
+/// Changes how closely the session follows a channel that it is subscribed to. Answered by Done; when
+/// publications were held back and are wanted now, a Gap names them. A node that does not know it
+/// refuses it (BAD_REQUEST) and pushes everything.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct SetActivity {
+    #[prost(string, tag = "1")]
+    pub channel: ::prost::alloc::string::String,
+    #[prost(enumeration = "Activity", tag = "2")]
+    pub activity: i32,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Subscribed {
@@ -280,7 +295,8 @@ pub struct Subscribed {
     pub position: ::core::option::Option<Position>,
     #[prost(message, repeated, tag = "3")]
     pub publications: ::prost::alloc::vec::Vec<Publication>,
-    /// Pushes follow from `position`. False: ask again with since = position.
+    /// Pushes follow from `position`; in the background, Heads. False: ask again with
+    /// since = position.
     #[prost(bool, tag = "4")]
     pub live: bool,
     /// The newest offset known to the server.
@@ -477,7 +493,7 @@ pub struct Gap {
     #[prost(uint64, tag = "4")]
     pub upto_offset: u64,
 }
-/// Where a channel ends, for a subscription that is behind or has been quiet.
+/// Where a channel ends, for a subscription that is behind, in the background or has been quiet.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Head {
     #[prost(string, tag = "1")]
@@ -803,6 +819,40 @@ impl RecoveryOrder {
         match value {
             "RECOVERY_ORDER_OLDEST_FIRST" => Some(Self::OldestFirst),
             "RECOVERY_ORDER_NEWEST_FIRST" => Some(Self::NewestFirst),
+            _ => None,
+        }
+    }
+}
+/// How closely a session follows a channel: what is pushed, and when.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum Activity {
+    /// Everything at once: the user looks at the channel.
+    Active = 0,
+    /// Everything, a moment later, so that what comes together is sent together.
+    Foreground = 1,
+    /// No publications and nothing that has no position: only a Head, merged for some seconds, when
+    /// something was published. What was held back is asked for as after a Gap.
+    Background = 2,
+}
+impl Activity {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Active => "ACTIVITY_ACTIVE",
+            Self::Foreground => "ACTIVITY_FOREGROUND",
+            Self::Background => "ACTIVITY_BACKGROUND",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "ACTIVITY_ACTIVE" => Some(Self::Active),
+            "ACTIVITY_FOREGROUND" => Some(Self::Foreground),
+            "ACTIVITY_BACKGROUND" => Some(Self::Background),
             _ => None,
         }
     }

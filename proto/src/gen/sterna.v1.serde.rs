@@ -110,6 +110,80 @@ impl<'de> serde::Deserialize<'de> for Ack {
         deserializer.deserialize_struct("sterna.v1.Ack", FIELDS, GeneratedVisitor)
     }
 }
+impl serde::Serialize for Activity {
+    #[allow(deprecated)]
+    fn serialize<S>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error>
+    where
+        S: serde::Serializer,
+    {
+        let variant = match self {
+            Self::Active => "ACTIVITY_ACTIVE",
+            Self::Foreground => "ACTIVITY_FOREGROUND",
+            Self::Background => "ACTIVITY_BACKGROUND",
+        };
+        serializer.serialize_str(variant)
+    }
+}
+impl<'de> serde::Deserialize<'de> for Activity {
+    #[allow(deprecated)]
+    fn deserialize<D>(deserializer: D) -> std::result::Result<Self, D::Error>
+    where
+        D: serde::Deserializer<'de>,
+    {
+        const FIELDS: &[&str] = &[
+            "ACTIVITY_ACTIVE",
+            "ACTIVITY_FOREGROUND",
+            "ACTIVITY_BACKGROUND",
+        ];
+
+        struct GeneratedVisitor;
+
+        impl serde::de::Visitor<'_> for GeneratedVisitor {
+            type Value = Activity;
+
+            fn expecting(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                write!(formatter, "expected one of: {:?}", &FIELDS)
+            }
+
+            fn visit_i64<E>(self, v: i64) -> std::result::Result<Self::Value, E>
+            where
+                E: serde::de::Error,
+            {
+                i32::try_from(v)
+                    .ok()
+                    .and_then(|x| x.try_into().ok())
+                    .ok_or_else(|| {
+                        serde::de::Error::invalid_value(serde::de::Unexpected::Signed(v), &self)
+                    })
+            }
+
+            fn visit_u64<E>(self, v: u64) -> std::result::Result<Self::Value, E>
+            where
+                E: serde::de::Error,
+            {
+                i32::try_from(v)
+                    .ok()
+                    .and_then(|x| x.try_into().ok())
+                    .ok_or_else(|| {
+                        serde::de::Error::invalid_value(serde::de::Unexpected::Unsigned(v), &self)
+                    })
+            }
+
+            fn visit_str<E>(self, value: &str) -> std::result::Result<Self::Value, E>
+            where
+                E: serde::de::Error,
+            {
+                match value {
+                    "ACTIVITY_ACTIVE" => Ok(Activity::Active),
+                    "ACTIVITY_FOREGROUND" => Ok(Activity::Foreground),
+                    "ACTIVITY_BACKGROUND" => Ok(Activity::Background),
+                    _ => Err(serde::de::Error::unknown_variant(value, FIELDS)),
+                }
+            }
+        }
+        deserializer.deserialize_any(GeneratedVisitor)
+    }
+}
 impl serde::Serialize for ChangeInbox {
     #[allow(deprecated)]
     fn serialize<S>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error>
@@ -729,6 +803,9 @@ impl serde::Serialize for Command {
                 command::Verb::ChangeInbox(v) => {
                     struct_ser.serialize_field("changeInbox", v)?;
                 }
+                command::Verb::SetActivity(v) => {
+                    struct_ser.serialize_field("setActivity", v)?;
+                }
             }
         }
         struct_ser.end()
@@ -765,6 +842,8 @@ impl<'de> serde::Deserialize<'de> for Command {
             "sync",
             "change_inbox",
             "changeInbox",
+            "set_activity",
+            "setActivity",
         ];
 
         #[allow(clippy::enum_variant_names)]
@@ -788,6 +867,7 @@ impl<'de> serde::Deserialize<'de> for Command {
             Goodbye,
             Sync,
             ChangeInbox,
+            SetActivity,
         }
         impl<'de> serde::Deserialize<'de> for GeneratedField {
             fn deserialize<D>(deserializer: D) -> std::result::Result<GeneratedField, D::Error>
@@ -828,6 +908,7 @@ impl<'de> serde::Deserialize<'de> for Command {
                             "goodbye" => Ok(GeneratedField::Goodbye),
                             "sync" => Ok(GeneratedField::Sync),
                             "changeInbox" | "change_inbox" => Ok(GeneratedField::ChangeInbox),
+                            "setActivity" | "set_activity" => Ok(GeneratedField::SetActivity),
                             _ => Err(serde::de::Error::unknown_field(value, FIELDS)),
                         }
                     }
@@ -983,6 +1064,13 @@ impl<'de> serde::Deserialize<'de> for Command {
                                 return Err(serde::de::Error::duplicate_field("changeInbox"));
                             }
                             verb__ = map_.next_value::<::std::option::Option<_>>()?.map(command::Verb::ChangeInbox)
+;
+                        }
+                        GeneratedField::SetActivity => {
+                            if verb__.is_some() {
+                                return Err(serde::de::Error::duplicate_field("setActivity"));
+                            }
+                            verb__ = map_.next_value::<::std::option::Option<_>>()?.map(command::Verb::SetActivity)
 ;
                         }
                     }
@@ -6945,6 +7033,117 @@ impl<'de> serde::Deserialize<'de> for Role {
         deserializer.deserialize_any(GeneratedVisitor)
     }
 }
+impl serde::Serialize for SetActivity {
+    #[allow(deprecated)]
+    fn serialize<S>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error>
+    where
+        S: serde::Serializer,
+    {
+        use serde::ser::SerializeStruct;
+        let mut len = 0;
+        if !self.channel.is_empty() {
+            len += 1;
+        }
+        if self.activity != 0 {
+            len += 1;
+        }
+        let mut struct_ser = serializer.serialize_struct("sterna.v1.SetActivity", len)?;
+        if !self.channel.is_empty() {
+            struct_ser.serialize_field("channel", &self.channel)?;
+        }
+        if self.activity != 0 {
+            match Activity::try_from(self.activity) {
+                Ok(v) => struct_ser.serialize_field("activity", &v)?,
+                Err(_) => struct_ser.serialize_field("activity", &self.activity)?,
+            }
+        }
+        struct_ser.end()
+    }
+}
+impl<'de> serde::Deserialize<'de> for SetActivity {
+    #[allow(deprecated)]
+    fn deserialize<D>(deserializer: D) -> std::result::Result<Self, D::Error>
+    where
+        D: serde::Deserializer<'de>,
+    {
+        const FIELDS: &[&str] = &[
+            "channel",
+            "activity",
+        ];
+
+        #[allow(clippy::enum_variant_names)]
+        enum GeneratedField {
+            Channel,
+            Activity,
+        }
+        impl<'de> serde::Deserialize<'de> for GeneratedField {
+            fn deserialize<D>(deserializer: D) -> std::result::Result<GeneratedField, D::Error>
+            where
+                D: serde::Deserializer<'de>,
+            {
+                struct GeneratedVisitor;
+
+                impl serde::de::Visitor<'_> for GeneratedVisitor {
+                    type Value = GeneratedField;
+
+                    fn expecting(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                        write!(formatter, "expected one of: {:?}", &FIELDS)
+                    }
+
+                    #[allow(unused_variables)]
+                    fn visit_str<E>(self, value: &str) -> std::result::Result<GeneratedField, E>
+                    where
+                        E: serde::de::Error,
+                    {
+                        match value {
+                            "channel" => Ok(GeneratedField::Channel),
+                            "activity" => Ok(GeneratedField::Activity),
+                            _ => Err(serde::de::Error::unknown_field(value, FIELDS)),
+                        }
+                    }
+                }
+                deserializer.deserialize_identifier(GeneratedVisitor)
+            }
+        }
+        struct GeneratedVisitor;
+        impl<'de> serde::de::Visitor<'de> for GeneratedVisitor {
+            type Value = SetActivity;
+
+            fn expecting(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                formatter.write_str("struct sterna.v1.SetActivity")
+            }
+
+            fn visit_map<V>(self, mut map_: V) -> std::result::Result<SetActivity, V::Error>
+                where
+                    V: serde::de::MapAccess<'de>,
+            {
+                let mut channel__ = None;
+                let mut activity__ = None;
+                while let Some(k) = map_.next_key()? {
+                    match k {
+                        GeneratedField::Channel => {
+                            if channel__.is_some() {
+                                return Err(serde::de::Error::duplicate_field("channel"));
+                            }
+                            channel__ = Some(map_.next_value()?);
+                        }
+                        GeneratedField::Activity => {
+                            if activity__.is_some() {
+                                return Err(serde::de::Error::duplicate_field("activity"));
+                            }
+                            activity__ = Some(map_.next_value::<Activity>()? as i32);
+                        }
+                    }
+                }
+                Ok(SetActivity {
+                    channel: channel__.unwrap_or_default(),
+                    activity: activity__.unwrap_or_default(),
+                })
+            }
+        }
+        deserializer.deserialize_struct("sterna.v1.SetActivity", FIELDS, GeneratedVisitor)
+    }
+}
 impl serde::Serialize for SetMember {
     #[allow(deprecated)]
     fn serialize<S>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error>
@@ -7079,6 +7278,9 @@ impl serde::Serialize for Subscribe {
         if self.page_publications != 0 {
             len += 1;
         }
+        if self.activity != 0 {
+            len += 1;
+        }
         let mut struct_ser = serializer.serialize_struct("sterna.v1.Subscribe", len)?;
         if !self.channel.is_empty() {
             struct_ser.serialize_field("channel", &self.channel)?;
@@ -7101,6 +7303,12 @@ impl serde::Serialize for Subscribe {
         if self.page_publications != 0 {
             struct_ser.serialize_field("pagePublications", &self.page_publications)?;
         }
+        if self.activity != 0 {
+            match Activity::try_from(self.activity) {
+                Ok(v) => struct_ser.serialize_field("activity", &v)?,
+                Err(_) => struct_ser.serialize_field("activity", &self.activity)?,
+            }
+        }
         struct_ser.end()
     }
 }
@@ -7118,6 +7326,7 @@ impl<'de> serde::Deserialize<'de> for Subscribe {
             "receipts",
             "page_publications",
             "pagePublications",
+            "activity",
         ];
 
         #[allow(clippy::enum_variant_names)]
@@ -7128,6 +7337,7 @@ impl<'de> serde::Deserialize<'de> for Subscribe {
             Presence,
             Receipts,
             PagePublications,
+            Activity,
         }
         impl<'de> serde::Deserialize<'de> for GeneratedField {
             fn deserialize<D>(deserializer: D) -> std::result::Result<GeneratedField, D::Error>
@@ -7155,6 +7365,7 @@ impl<'de> serde::Deserialize<'de> for Subscribe {
                             "presence" => Ok(GeneratedField::Presence),
                             "receipts" => Ok(GeneratedField::Receipts),
                             "pagePublications" | "page_publications" => Ok(GeneratedField::PagePublications),
+                            "activity" => Ok(GeneratedField::Activity),
                             _ => Err(serde::de::Error::unknown_field(value, FIELDS)),
                         }
                     }
@@ -7180,6 +7391,7 @@ impl<'de> serde::Deserialize<'de> for Subscribe {
                 let mut presence__ = None;
                 let mut receipts__ = None;
                 let mut page_publications__ = None;
+                let mut activity__ = None;
                 while let Some(k) = map_.next_key()? {
                     match k {
                         GeneratedField::Channel => {
@@ -7220,6 +7432,12 @@ impl<'de> serde::Deserialize<'de> for Subscribe {
                                 Some(map_.next_value::<::pbjson::private::NumberDeserialize<_>>()?.0)
                             ;
                         }
+                        GeneratedField::Activity => {
+                            if activity__.is_some() {
+                                return Err(serde::de::Error::duplicate_field("activity"));
+                            }
+                            activity__ = Some(map_.next_value::<Activity>()? as i32);
+                        }
                     }
                 }
                 Ok(Subscribe {
@@ -7229,6 +7447,7 @@ impl<'de> serde::Deserialize<'de> for Subscribe {
                     presence: presence__.unwrap_or_default(),
                     receipts: receipts__.unwrap_or_default(),
                     page_publications: page_publications__.unwrap_or_default(),
+                    activity: activity__.unwrap_or_default(),
                 })
             }
         }

@@ -178,6 +178,12 @@ pub enum Event {
         /// Up to here both logs are the same.
         keep_upto: Offset,
     },
+    /// Where the channel ends, while the subscription is in the background: for a badge. Merged for
+    /// some seconds; only the newest waits for the reader.
+    Head {
+        /// Of the newest publication.
+        position: Position,
+    },
     /// The subscription went live, or waits to.
     State(SubscriptionState),
     /// Events that have no position (presence, receipts, ephemerals) were dropped because the

@@ -69,8 +69,8 @@ pub use event::{
 };
 pub use inbox::{Inbox, InboxChange, InboxEntry, InboxPosition, InboxTouches};
 pub use options::{
-    CreateChannel, History, NetworkChange, Order, OutboxLimits, OutboxPolicy, StartFrom, Subscribe,
-    TokenError, TokenReason, TokenRequest, Transport,
+    Activity, CreateChannel, History, NetworkChange, Order, OutboxLimits, OutboxPolicy, StartFrom,
+    Subscribe, TokenError, TokenReason, TokenRequest, Transport,
 };
 pub use outbox_store::{
     FileOutbox, OutboxChange, OutboxStore, OutboxStoreError, StoredOutbox, StoredPublication,

@@ -100,6 +100,10 @@ impl Queue {
                 self.events.pop_back();
                 self.events.push_back(event);
             }
+            Event::Head { .. } if matches!(self.events.back(), Some(Event::Head { .. })) => {
+                self.events.pop_back();
+                self.events.push_back(event);
+            }
             Event::State(SubscriptionState::Subscribing) | Event::Recovered { .. } if full => {}
             event => self.events.push_back(event),
         }

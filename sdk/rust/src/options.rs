@@ -46,7 +46,31 @@ pub enum Order {
     NewestFirst,
 }
 
-/// How to subscribe. `Subscribe::default()` is: from now on, without presence and receipts.
+/// How closely a subscription follows its channel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Activity {
+    /// Everything at once: the user looks at the channel.
+    #[default]
+    Active,
+    /// Everything, a moment later, so that what comes together is sent together.
+    Foreground,
+    /// No publications, and nothing that has no position: only
+    /// [`Event::Head`](crate::Event::Head), now and then. What was published meanwhile comes, all
+    /// of it and in order, once the subscription is in another class.
+    Background,
+}
+
+impl From<Activity> for v1::Activity {
+    fn from(activity: Activity) -> Self {
+        match activity {
+            Activity::Active => Self::Active,
+            Activity::Foreground => Self::Foreground,
+            Activity::Background => Self::Background,
+        }
+    }
+}
+
+/// How to subscribe. `Subscribe::default()` is: from now on, active, without presence and receipts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Subscribe {
     /// Where to start.
@@ -57,6 +81,9 @@ pub struct Subscribe {
     pub receipts: bool,
     /// In which order a long recovery arrives.
     pub order: Order,
+    /// How closely to follow at first;
+    /// [`Subscription::set_activity`](crate::Subscription::set_activity) changes it.
+    pub activity: Activity,
 }
 
 impl Subscribe {
@@ -86,6 +113,12 @@ impl Subscribe {
     #[must_use]
     pub fn with_receipts(self) -> Self {
         Self { receipts: true, ..self }
+    }
+
+    /// Follow this closely at first.
+    #[must_use]
+    pub fn with_activity(self, activity: Activity) -> Self {
+        Self { activity, ..self }
     }
 
     /// Receive a long recovery in this order.

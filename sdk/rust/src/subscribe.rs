@@ -11,6 +11,7 @@ use sterna_proto::{ChannelId, Position};
 use crate::Client;
 use crate::event::Event;
 use crate::mailbox::{Mailbox, Taken};
+use crate::options::Activity;
 
 /// Receives one channel. Publications arrive exactly once and in order, across connections; when
 /// the reader is slow nothing is lost: they wait on the server. Dropping it unsubscribes.
@@ -36,6 +37,14 @@ impl Subscription {
     /// stored by applications that want to go on there after a restart.
     pub fn position(&self) -> Option<Position> {
         self.mailbox.position()
+    }
+
+    /// Follows the channel in another class from here on: a word to the node, not a new
+    /// subscription. Kept through reconnects; a node that knows no classes sends everything.
+    pub fn set_activity(&self, activity: Activity) {
+        self.client
+            .shared()
+            .change(|session| session.set_activity(&self.channel, &self.mailbox, activity));
     }
 
     /// The next event; `None` after [`Event::Error`] and after the client was closed.

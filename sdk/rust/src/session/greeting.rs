@@ -23,7 +23,7 @@ impl Session {
         let mut named = Named::new();
         let mut subscriptions = Vec::new();
         let mut size = access_token.len() + self.resume_ticket.len() + self.user_agent.len();
-        for (channel, entry) in &self.subscriptions {
+        for (channel, entry) in &mut self.subscriptions {
             size += channel.as_str().len() + SUBSCRIBE_BYTES;
             if size > HELLO_BYTES {
                 break;

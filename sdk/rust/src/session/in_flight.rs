@@ -13,6 +13,7 @@ pub(super) enum InFlight {
     Publish { seq: u64 },
     Subscribe { channel: ChannelId, serial: u64 },
     Unsubscribe { channel: ChannelId },
+    SetActivity { channel: ChannelId, serial: u64 },
     Call { serial: u64 },
     Ping { sent: Instant },
     Refresh,
@@ -92,6 +93,12 @@ impl InFlights {
 
     pub(super) fn is_empty(&self) -> bool {
         self.open.is_empty()
+    }
+
+    /// Changes of activity that may still be answered in time.
+    pub(super) fn activities(&self) -> usize {
+        let is_one = |what: &InFlight| matches!(what, InFlight::SetActivity { .. });
+        self.open.values().filter(|(what, _)| is_one(what)).count()
     }
 
     /// Subscribes that may still be answered in time.

@@ -2,6 +2,7 @@
 //! Handles change it, the driver feeds it frames and time and sends what it says. It never touches
 //! a socket, a task or a clock. It outlives connections; [`Session::fail_everything`] ends it.
 
+mod activity;
 pub(crate) mod background;
 pub(crate) mod backoff;
 pub(crate) mod calls;

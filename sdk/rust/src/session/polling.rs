@@ -22,6 +22,7 @@ impl Session {
         self.poll_publications(now, &mut commands);
         self.poll_leaving(now, &mut commands);
         self.poll_subscriptions(now, &mut commands);
+        self.poll_activities(now, &mut commands);
         self.poll_calls(now, &mut commands);
         for ephemeral in self.ephemerals.drain(..) {
             let verb = Some(Verb::Ephemeral(ephemeral));
@@ -77,6 +78,9 @@ impl Session {
                     if let Some(leaving) = self.leaving.get_mut(&channel) {
                         leaving.on_unanswered(now, rand::random());
                     }
+                }
+                InFlight::SetActivity { channel, serial } => {
+                    self.on_activity_said(&channel, serial);
                 }
                 InFlight::Refresh => self.notices.push_back(Notice::RefreshFailed(Error::Timeout)),
                 // Each has a clock of its own: the outbox, the machine below, the calls above.

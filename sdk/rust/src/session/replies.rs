@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use sterna_proto::v1::{self, frame::Body, push, reply};
-use sterna_proto::{ChannelId, Epoch, ErrorCode, Offset, Position};
+use sterna_proto::{ChannelId, ErrorCode, Position};
 
 use super::greeting::channel_of;
 use super::in_flight::{Answered, InFlight};
@@ -44,6 +44,7 @@ impl Session {
                     self.leaving.remove(&channel);
                 }
             }
+            InFlight::SetActivity { channel, serial } => self.on_activity_said(&channel, serial),
             InFlight::Call { serial } => {
                 let answer = match result {
                     reply::Result::Error(error) => Err(error.into()),
@@ -147,9 +148,7 @@ impl Session {
             }
             push::Event::Head(head) => {
                 let Some(channel) = channel_of(&head.channel) else { return };
-                self.with_subscription(&channel, |machine, _, _| {
-                    machine.handle_head(Epoch(head.epoch), Offset(head.offset));
-                });
+                self.handle_head(&channel, &head);
             }
             push::Event::Ephemeral(event) => {
                 self.pass_on(event.channel.clone(), event, Event::Ephemeral);
@@ -188,7 +187,7 @@ impl Session {
 
     /// Runs the channel's machine and puts what it delivers into the mailbox. A channel that is
     /// being left, or never was subscribed, has none.
-    fn with_subscription(
+    pub(super) fn with_subscription(
         &mut self,
         channel: &ChannelId,
         run: impl FnOnce(&mut Subscription, usize, &mut Vec<Event>),

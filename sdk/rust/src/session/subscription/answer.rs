@@ -53,7 +53,11 @@ impl Subscription {
         self.cross_gap(gap.as_ref(), position.offset, out);
         self.catch_up(position.offset, out);
         if reply.live {
+            if self.is_background() {
+                self.seen = self.seen.max(Position::new(position.epoch, reply.head_offset));
+            }
             self.go_live(had_position, &mut room, out);
+            self.show_head(out);
         } else {
             self.seen = self.seen.max(Position::new(position.epoch, reply.head_offset));
             self.phase = Phase::Wanted(None);
@@ -145,12 +149,10 @@ impl Subscription {
                 self.counts.gaps_recovered += 1;
                 out.push(Event::Recovered { publications: late });
             }
-            Repair::Stall | Repair::None => {}
+            Repair::Pause | Repair::None => {}
         }
         self.take_waiting(room, out);
-        if self.phase == Phase::Live && self.position.is_some_and(|own| self.seen > own) {
-            self.start_repair();
-        }
+        self.look_behind();
     }
 }
 

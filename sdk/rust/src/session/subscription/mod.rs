@@ -3,6 +3,7 @@
 //! directly, dropped when it does not lie above it (I13), and otherwise waits, bounded, while the
 //! difference is fetched (I5).
 
+mod activity;
 mod answer;
 mod pushes;
 
@@ -13,7 +14,7 @@ use sterna_proto::{ChannelId, Epoch, Offset, Position, v1};
 
 use super::backoff::Backoff;
 use crate::mailbox::ROOM_TO_GO_ON;
-use crate::options::{Order, StartFrom, Subscribe};
+use crate::options::{Activity, Order, StartFrom, Subscribe};
 
 #[derive(Debug)]
 pub(crate) struct Subscription {
@@ -28,6 +29,12 @@ pub(crate) struct Subscription {
     waiting: BTreeMap<u64, v1::Publication>,
     waiting_bytes: usize,
     repair: Repair,
+    /// The class that the last question named, the one that the node was told, and whether it has yet to answer a word of its own.
+    asked: Activity,
+    told: Activity,
+    is_saying: bool,
+    /// What was last shown of where the channel ends.
+    shown: Position,
     /// How long an answer is waited for.
     patience: Duration,
     /// Questions in a row that nobody has answered.
@@ -58,8 +65,8 @@ enum Repair {
     Hole {
         late: u64,
     },
-    /// The reader had no room.
-    Stall,
+    /// The reader had no room, or did not want what there was.
+    Pause,
     None,
 }
 
@@ -88,6 +95,10 @@ impl Subscription {
             waiting: BTreeMap::new(),
             waiting_bytes: 0,
             repair: Repair::Attach { whole: true },
+            asked: options.activity,
+            told: options.activity,
+            is_saying: false,
+            shown: Position::EARLIEST,
             patience,
             unanswered: Backoff::new(),
             counts: Counts::default(),
@@ -106,14 +117,16 @@ impl Subscription {
             Phase::Asking { .. } | Phase::Live => false,
         };
         due.then(|| {
+            let question = self.question(room);
             self.on_asked(now);
-            self.question(room)
+            question
         })
     }
 
     /// The question was sent.
     pub(crate) fn on_asked(&mut self, now: Instant) {
         self.phase = Phase::Asking { deadline: now + self.patience };
+        self.told = self.asked;
     }
 
     /// Gives up an answer that is overdue: the question is asked again, ever more seldom, so that
@@ -150,7 +163,8 @@ impl Subscription {
     }
 
     /// The question, whatever the phase; for the Hello of a connection.
-    pub(crate) fn question(&self, room: usize) -> v1::Subscribe {
+    pub(crate) fn question(&mut self, room: usize) -> v1::Subscribe {
+        self.asked = self.options.activity;
         let order = match self.options.order {
             Order::OldestFirst => v1::RecoveryOrder::OldestFirst,
             Order::NewestFirst => v1::RecoveryOrder::NewestFirst,
@@ -162,6 +176,7 @@ impl Subscription {
             presence: self.options.presence,
             receipts: self.options.receipts,
             page_publications: u32::try_from(room.max(1)).unwrap_or(u32::MAX),
+            activity: v1::Activity::from(self.options.activity).into(),
         }
     }
 
@@ -177,6 +192,7 @@ impl Subscription {
     pub(crate) fn handle_detached(&mut self) {
         self.phase = Phase::Wanted(None);
         self.unanswered.reset();
+        self.is_saying = false;
         self.forget_waiting();
         if !matches!(self.repair, Repair::Attach { .. }) {
             self.repair = Repair::Attach { whole: true };
@@ -186,6 +202,7 @@ impl Subscription {
     /// Pushes of the present connection were dropped before they came here.
     pub(crate) fn handle_pushes_lost(&mut self) {
         match self.phase {
+            Phase::Live if self.is_background() => {}
             Phase::Live => self.start_repair(),
             Phase::Asking { .. } => self.phase = Phase::Wanted(None),
             Phase::Wanted(_) | Phase::Stalled => {}
@@ -200,15 +217,13 @@ impl Subscription {
     /// The server has stopped pushing this channel, or says where it ends.
     pub(crate) fn handle_head(&mut self, epoch: Epoch, offset: Offset) {
         self.seen = self.seen.max(Position { epoch, offset });
-        if self.phase == Phase::Live && self.position.is_some_and(|own| self.seen > own) {
-            self.start_repair();
-        }
+        self.look_behind();
     }
 
     /// A named hole: the server pushes no more until it is asked, whether or not we are behind.
     pub(crate) fn handle_gap(&mut self, gap: &v1::Gap) {
         self.handle_head(Epoch(gap.epoch), Offset(gap.upto_offset));
-        if self.phase == Phase::Live {
+        if self.phase == Phase::Live && !self.is_background() {
             self.start_repair();
         }
     }
@@ -224,10 +239,12 @@ impl Subscription {
         self.phase = Phase::Stalled;
         self.forget_waiting();
         if self.repair == Repair::None {
-            self.repair = Repair::Stall;
+            self.repair = Repair::Pause;
         }
     }
 }
 
+#[cfg(test)]
+mod activity_tests;
 #[cfg(test)]
 mod tests;

@@ -39,6 +39,7 @@ impl Subscription {
                 self.deliver(publication, &mut room, out);
                 self.take_waiting(&mut room, out);
             }
+            Place::Hole if self.is_background() => self.pass_by(position_of(&publication), out),
             Place::Hole => {
                 self.keep_waiting(publication);
                 self.start_repair();
