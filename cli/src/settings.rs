@@ -114,6 +114,8 @@ pub(crate) const SETTINGS: &[Setting] = &[
     key("sessions.resume_window", Kind::Duration),
     key("sessions.roaming_after", Kind::Duration),
     key("sessions.presence_debounce", Kind::Duration),
+    key("sessions.foreground_linger", Kind::Duration),
+    key("sessions.background_heads", Kind::Duration),
     key("sessions.heartbeat", Kind::Duration),
     key("sessions.slow_after", Kind::Duration),
     key("sessions.publish_per_second", Kind::Integer),
