@@ -16,7 +16,7 @@ use sterna_storage::memory::MemoryStore;
 use sterna_storage::{
     BoxFuture, RosterEntry, RosterError, RosterStore, StorageError, StorageErrorKind, Stores,
 };
-use support::cluster::{Cluster, Role, core, edge};
+use support::cluster::{Cluster, Role, core, edge, until};
 use support::{TestClient, join, publish};
 
 const ROLES: [Role; 5] = [core("c1"), core("c2"), core("c3"), edge("e1"), edge("e2")];
@@ -35,17 +35,6 @@ fn with_cluster<F: Future<Output = ()>>(
         tokio::time::timeout(patience, test(cluster.clone(), store)).await.unwrap();
         cluster.shutdown().await;
     });
-}
-
-/// Waits until a condition holds.
-async fn until(what: &str, mut holds: impl FnMut() -> bool) {
-    for _ in 0..3000 {
-        if holds() {
-            return;
-        }
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
-    panic!("never: {what}");
 }
 
 /// Sends one publication until it is stored, as a client's SDK does.

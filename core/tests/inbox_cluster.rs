@@ -10,7 +10,7 @@ use std::time::Duration;
 use sterna_proto::UserId;
 use sterna_proto::v1::{self, command::Verb, push::Event, reply::Result as Reply};
 use sterna_storage::memory::MemoryStore;
-use support::cluster::{Cluster, Role, core, edge};
+use support::cluster::{Cluster, Role, core, edge, until};
 use support::{TestClient, publish};
 
 const ROLES: [Role; 5] = [core("c1"), core("c2"), core("c3"), edge("e1"), edge("e2")];
@@ -22,16 +22,6 @@ fn owners(cluster: &Cluster, user: &str, dead: &str) -> Vec<&'static str> {
     let owns =
         |name: &&str| *name != dead && cluster.member(name).node.router().unwrap().owns(slot);
     CORES.into_iter().filter(owns).collect()
-}
-
-async fn until(what: &str, mut holds: impl FnMut() -> bool) {
-    for _ in 0..3000 {
-        if holds() {
-            return;
-        }
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
-    panic!("never: {what}");
 }
 
 async fn send(client: &mut TestClient, channel: &str, seq: u64) {

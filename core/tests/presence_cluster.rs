@@ -13,7 +13,7 @@ use std::time::Duration;
 use sterna_core::CoreConfig;
 use sterna_proto::v1::{self, PresenceState, command::Verb, push::Event, reply::Result as Reply};
 use sterna_storage::memory::MemoryStore;
-use support::cluster::{Cluster, Role, core, edge};
+use support::cluster::{Cluster, Role, core, edge, until};
 use support::{TestClient, counted, counts, join};
 
 const ROOM: &str = "room:1";
@@ -41,16 +41,6 @@ fn with_cluster<F: Future<Output = ()>>(roles: &[Role], test: impl FnOnce(Cluste
         tokio::time::timeout(patience, test(cluster.clone())).await.unwrap();
         cluster.shutdown().await;
     });
-}
-
-async fn until(what: &str, mut holds: impl FnMut() -> bool) {
-    for _ in 0..10_000 {
-        if holds() {
-            return;
-        }
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
-    panic!("never: {what}");
 }
 
 /// The owner that everybody knows of, and the core beside it.

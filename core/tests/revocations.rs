@@ -11,7 +11,7 @@ use sterna_core::revocations::{REVOCATIONS, Revocation};
 use sterna_proto::{CloseReason, UserId};
 use sterna_storage::memory::MemoryStore;
 use support::TestClient;
-use support::cluster::{Cluster, Role, core, edge};
+use support::cluster::{Cluster, Role, core, edge, until};
 
 const ROLES: [Role; 4] = [core("c1"), core("c2"), edge("e1"), edge("e2")];
 
@@ -34,16 +34,6 @@ fn user(name: &str) -> UserId {
 
 fn knows(cluster: &Cluster, node: &str, name: &str) -> bool {
     cluster.member(node).node.revocations().covers(&user(name), Some(999))
-}
-
-async fn until(what: &str, mut holds: impl FnMut() -> bool) {
-    for _ in 0..3000 {
-        if holds() {
-            return;
-        }
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
-    panic!("never: {what}");
 }
 
 /// Two steps away: edges have no link with each other.

@@ -4,16 +4,16 @@
 //!
 //! What happens when the ways change is told in [`ways`](super::ways).
 
+mod calls;
+
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
-use std::time::Duration;
 
 use ahash::RandomState;
 use sterna_proto::id::SLOTS;
 use sterna_proto::link::v1 as wire;
 use sterna_proto::{ChannelKey, ErrorCode, NodeId, v1};
-use tokio::sync::{Notify, OwnedSemaphorePermit, mpsc, watch};
-use tracing::Instrument as _;
+use tokio::sync::{Notify, mpsc, watch};
 
 use crate::channel::shard::ShardCommand;
 use crate::cluster::balance::Balancer;
@@ -22,18 +22,15 @@ use crate::cluster::view::{Route, View};
 use crate::cluster::{ClusterConfig, Incarnation, NodeInfo, NodeState};
 use crate::config::QueueLimits;
 use crate::fanout::interests::Interests;
-use crate::link::lane::{Asked, FrameReceiver, FrameSender, Lane, LaneError};
-use crate::link::memory::MemoryLink;
+use crate::link::lane::{FrameReceiver, FrameSender, Lane, LaneError};
 use crate::link::peer::Peer;
 use crate::link::ports::{FarEnd, LaneFrom, LinkId, LinkPorts, LinkReceiver};
-use crate::link::turns::{Turn, Turns, out_of_turn};
-use crate::link::{Answered, Calling, Link, LinkCommand, Verb};
+use crate::link::turns::Turns;
 use crate::revocations::Revocations;
 use crate::vitals::{Observed, Vitals};
 
-/// Nodes that pass a command on before it is carried out where it is: rosters that differ could
-/// send it in a circle. That is safe, since ownership is a hint.
-const MAX_HOPS: u32 = 3;
+pub(super) use calls::Hop;
+pub(crate) use calls::RouterLink;
 
 /// The shards of a node that owns channels.
 pub(super) type Shards = Arc<[mpsc::Sender<ShardCommand>]>;
@@ -85,13 +82,6 @@ pub struct PeerAddress {
     pub core: bool,
     pub incarnation: Incarnation,
     pub address: String,
-}
-
-/// Where a command goes next.
-pub(super) enum Hop<'a> {
-    Local(&'a Shards),
-    Lane(&'a Arc<Lane>),
-    Nowhere,
 }
 
 impl Routing {
@@ -302,78 +292,6 @@ impl Router {
         }
     }
 
-    /// Sends a command towards the owner of its channel.
-    pub fn call(self: &Arc<Self>, link: Option<LinkId>, command: LinkCommand) -> Calling {
-        let routing = self.routing();
-        match self.next_hop(&routing, &command) {
-            Hop::Local(shards) => {
-                if let (Some(link), Some(_)) = (link, command.verb.interest()) {
-                    // It was passed on before, perhaps.
-                    self.interests.remove(command.key, link);
-                }
-                // With the routing locked, so that it is in front of the news that a slot is lost.
-                let turn = self.turns.turn_of(&command);
-                let local = MemoryLink::new(shards.clone(), link, self.queues.mailbox_patience);
-                self.noting(turn, local.call(command))
-            }
-            Hop::Lane(lane) => {
-                let lane = lane.clone();
-                match lane.try_room(&command) {
-                    Some(room) => self.enqueue(&lane, link, command, room),
-                    None => {
-                        drop(routing);
-                        self.wait_for_room(lane, link, command)
-                    }
-                }
-            }
-            Hop::Nowhere => {
-                self.turns.note(&command, &Err(nowhere()));
-                refused(nowhere())
-            }
-        }
-    }
-
-    /// A call that finds no room is refused before its owner knows of it: what is behind it must not
-    /// go on either.
-    fn noting(&self, turn: Option<Turn>, calling: Calling) -> Calling {
-        match (calling, turn) {
-            (Calling::Waiting(sent), Some(turn)) => {
-                let turns = self.turns.clone();
-                Calling::Waiting(Box::pin(async move {
-                    let sent = sent.await;
-                    if sent.as_ref().is_err_and(|error| error.retryable) {
-                        turns.note_turn(&turn);
-                    }
-                    sent
-                }))
-            }
-            (calling, _) => calling,
-        }
-    }
-
-    /// Nobody behind `link` is subscribed to the channel any more.
-    pub fn detach(&self, link: LinkId, channel: ChannelKey) {
-        if self.interests.remove(channel, link) {
-            self.detach_upstream(channel);
-        }
-        if let Some(shards) = &self.shards {
-            MemoryLink::new(shards.clone(), Some(link), Duration::ZERO).detach(channel);
-        }
-    }
-
-    /// The same for a link of another node. It may want the channel by another way: then nobody would
-    /// tell the shard again, so it is told even if that takes time.
-    pub(super) async fn detach_lane(&self, link: LinkId, channel: ChannelKey) {
-        if self.interests.remove(channel, link) {
-            self.detach_upstream(channel);
-        }
-        if let Some(shards) = &self.shards {
-            let mailbox = crate::link::memory::mailbox(shards, channel);
-            // A shard that has ended has no interests.
-            let _ = mailbox.send(ShardCommand::Detach { link, channel }).await;
-        }
-    }
-
     /// Drives a connection of the lane that leads to a peer, until it ends. Dropping the future ends
     /// it too.
     pub async fn run_lane<S: FrameSender, R: FrameReceiver>(
@@ -417,82 +335,6 @@ impl Router {
         metrics::gauge!("sterna_link_interests_held").set(self.interests.len() as f64);
     }
 
-    pub(super) fn next_hop<'a>(&'a self, routing: &'a Routing, command: &LinkCommand) -> Hop<'a> {
-        let here = self.shards.as_ref().map_or(Hop::Nowhere, Hop::Local);
-        if let Verb::KeepPresence(_) = command.verb {
-            let heir = routing.view.heir(command.key.slot());
-            let peer = heir.and_then(|heir| routing.peers.get(heir));
-            let by_peer = |peer: &'a Arc<Peer>| Hop::Lane(peer.lane(&command.key));
-            return if command.hops > 0 { here } else { peer.map_or(Hop::Nowhere, by_peer) };
-        }
-        if routing.parked.contains(&command.key.slot()) {
-            return Hop::Lane(&self.parking);
-        }
-        match routing.view.route(command.key.slot()) {
-            Route::Here => here,
-            Route::By(_) if command.hops >= MAX_HOPS => here,
-            Route::By(next) => {
-                let peer = routing.peers.get(next);
-                peer.map_or(Hop::Nowhere, |peer| Hop::Lane(peer.lane(&command.key)))
-            }
-            Route::Nowhere => Hop::Nowhere,
-        }
-    }
-
-    /// To be called with the routing locked: what is put behind others stays behind them when their
-    /// way changes.
-    fn enqueue(
-        &self,
-        lane: &Lane,
-        link: Option<LinkId>,
-        mut command: LinkCommand,
-        room: OwnedSemaphorePermit,
-    ) -> Calling {
-        if let (Some(link), Some(receipts)) = (link, command.verb.interest()) {
-            self.interests.add(command.key, link, receipts);
-        }
-        command.hops += 1;
-        let span = crate::link::memory::span_of(&command.verb);
-        let in_turn = self.turns.admits(&command);
-        let (asked, answer) = Asked::new(command, room, self.turns.clone());
-        match in_turn {
-            true => lane.push(asked),
-            false => asked.answer(Err(out_of_turn())),
-        }
-        Calling::Sent(Answered::new(answer).instrument(span))
-    }
-
-    fn wait_for_room(
-        self: &Arc<Self>,
-        lane: Arc<Lane>,
-        link: Option<LinkId>,
-        command: LinkCommand,
-    ) -> Calling {
-        let (router, patience) = (self.clone(), self.queues.mailbox_patience);
-        Calling::Waiting(Box::pin(async move {
-            let Some(room) = lane.room(&command, patience).await else {
-                metrics::counter!("sterna_core_mailbox_busy_total").increment(1);
-                router.turns.note(&command, &Err(crate::link::memory::busy()));
-                return Err(crate::link::memory::busy());
-            };
-            // The way may have changed meanwhile.
-            let sent = {
-                let routing = router.routing();
-                match router.next_hop(&routing, &command) {
-                    Hop::Lane(lane) => router.enqueue(lane, link, command, room),
-                    Hop::Local(_) | Hop::Nowhere => {
-                        drop(routing);
-                        router.call(link, command)
-                    }
-                }
-            };
-            match sent {
-                Calling::Sent(answer) => Ok(answer),
-                Calling::Waiting(sent) => sent.await,
-            }
-        }))
-    }
-
     /// The peer, made when it is heard of first.
     fn peer(&self, name: &NodeId) -> Arc<Peer> {
         if let Some(peer) = self.routing().peers.get(name) {
@@ -527,15 +369,6 @@ impl Router {
         (0..SLOTS).filter(by_peer).collect()
     }
 
-    fn detach_upstream(&self, channel: ChannelKey) {
-        let routing = self.routing();
-        if let Route::By(next) = routing.view.route(channel.slot())
-            && let Some(peer) = routing.peers.get(next)
-        {
-            peer.lane(&channel).detach(channel);
-        }
-    }
-
     fn roster(&self) -> MutexGuard<'_, Roster> {
         self.roster.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -554,37 +387,7 @@ pub(crate) fn now() -> std::time::Instant {
     tokio::time::Instant::now().into_std()
 }
 
-fn refused(error: v1::Error) -> Calling {
-    Calling::Waiting(Box::pin(std::future::ready(Err(error))))
-}
-
 pub(super) fn nowhere() -> v1::Error {
     let message = "no node that owns channels is known here yet; try again";
     v1::Error::new(ErrorCode::Unavailable, message).with_retry_after_ms(500)
-}
-
-/// The router, as one link of this node uses it.
-#[derive(Debug, Clone)]
-pub(crate) struct RouterLink {
-    router: Arc<Router>,
-    /// Where pushes go; `None` for callers that only ask.
-    link: Option<LinkId>,
-}
-
-impl RouterLink {
-    pub(crate) fn new(router: Arc<Router>, link: Option<LinkId>) -> Self {
-        Self { router, link }
-    }
-}
-
-impl Link for RouterLink {
-    fn call(&self, command: LinkCommand) -> Calling {
-        self.router.call(self.link, command)
-    }
-
-    fn detach(&self, channel: ChannelKey) {
-        if let Some(link) = self.link {
-            self.router.detach(link, channel);
-        }
-    }
 }

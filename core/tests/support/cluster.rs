@@ -270,3 +270,14 @@ impl FrameReceiver for WireReceiver {
         Ok(())
     }
 }
+
+/// Waits until a condition holds, on a clock that moves only while everybody waits for it.
+pub async fn until(what: &str, mut holds: impl FnMut() -> bool) {
+    for _ in 0..10_000 {
+        if holds() {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    panic!("never: {what}");
+}
