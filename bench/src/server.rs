@@ -1,7 +1,7 @@
 //! A server under measurement: a process of its own, on a core of its own where there is one, so
 //! that the work of the load generator is not counted with its work.
 
-use std::ffi::OsStr;
+use std::ffi::OsString;
 use std::fs::File;
 use std::io::{Read as _, Seek as _};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
@@ -38,8 +38,7 @@ impl Server {
             None => Stdio::inherit(),
         };
         let mut command = on_the_core(&launch.program);
-        // A node would take them for its configuration.
-        for (name, _) in std::env::vars_os().filter(|(name, _)| is_ours(name)) {
+        for name in not_for_nodes() {
             command.env_remove(name);
         }
         let child = command
@@ -77,8 +76,10 @@ impl Server {
     }
 }
 
-fn is_ours(name: &OsStr) -> bool {
-    name.as_encoded_bytes().starts_with(b"STERNA_")
+/// Variables of this process that a node would take for its configuration.
+pub fn not_for_nodes() -> impl Iterator<Item = OsString> {
+    let names = std::env::vars_os().map(|(name, _)| name);
+    names.filter(|name| name.as_encoded_bytes().starts_with(b"STERNA_"))
 }
 
 /// A program on the core of the servers, where there are several.

@@ -12,6 +12,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 use serde_json::json;
 use sterna_bench::http;
 use sterna_bench::machine::{self, Usage};
+use sterna_bench::server::not_for_nodes;
 use tempfile::TempDir;
 use tokio::process::{Child, Command};
 use tokio::time::{Instant, sleep, timeout};
@@ -137,6 +138,9 @@ impl Cluster {
         let log = std::fs::File::options().create(true).append(true).open(log)?;
         let mut command = Command::new(field::program()?);
         command.args(["serve", "--wait-for-store", "30", "--config"]).arg(config);
+        not_for_nodes().for_each(|name| {
+            command.env_remove(name);
+        });
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).kill_on_drop(true);
         command.spawn().with_context(|| format!("{name} cannot be started"))
     }
