@@ -123,6 +123,7 @@ pub(in crate::bench) fn client_lines(
          address_connections_per_second = 100000\naddress_connection_burst = 100000\n\
          address_connections_open = 60000\n\
          [sessions]\npublish_per_second = 1000000\npublish_burst = 1000000\n\
+         user_publish_per_second = 1000000\nuser_publish_burst = 1000000\n\
          commands_per_second = 1000000\ncommand_burst = 1000000\n",
         chain = keys.tls.certificate_chain,
         key = keys.tls.private_key,

@@ -162,7 +162,7 @@ impl Crowd {
     pub(super) fn delays(&self) -> Vec<Duration> {
         let (delivery, _) = self.state.meter.take_times();
         let us = |us: f64| Duration::from_secs_f64(us / 1e6);
-        let shares = [(500, delivery.p50), (490, delivery.p99), (10, delivery.max)];
+        let shares = [(510, delivery.p50), (480, delivery.p99), (10, delivery.max)];
         shares.into_iter().flat_map(|(count, value)| vec![us(value); count]).collect()
     }
 
