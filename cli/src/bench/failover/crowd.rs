@@ -153,8 +153,9 @@ impl Crowd {
         (self.state.arrived.take(), self.state.tries.take())
     }
 
-    /// What follows is timed from this moment.
+    /// What follows is timed from this moment; who has come before is not among those who are back.
     pub(super) fn disaster(&self) {
+        self.state.arrived.take();
         self.state.since.set(Some(Instant::now()));
     }
 

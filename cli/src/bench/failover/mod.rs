@@ -84,8 +84,9 @@ async fn measure(args: &FailoverArgs, progress: &Progress) -> Result<(Report, Ve
     stages.add("publications", &cluster, watch, delays, 0, talk.take()).await?;
 
     progress.next(format!("{VICTIM} is killed"), sessions.into());
-    cluster.kill(VICTIM).await?;
+    // First, or who is back already would be timed from its own beginning.
     crowd.disaster();
+    cluster.kill(VICTIM).await?;
     let watch = Watch::begin(&cluster).await?;
     let (back, talked) =
         tokio::join!(crowd.come_back(progress), talk.until(args.rate, crowd.back()));
