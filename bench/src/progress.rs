@@ -18,6 +18,12 @@ impl Progress {
         self.0.inc(1);
     }
 
+    /// So many of so many steps are done.
+    pub fn reach(&self, done: u64, all: u64) {
+        self.0.set_length(all);
+        self.0.set_position(done);
+    }
+
     /// Something else is done now.
     pub fn next(&self, what: String, steps: u64) {
         self.0.set_message(what);

@@ -4,6 +4,7 @@
 use std::process::ExitCode;
 
 use anyhow::{Context as _, Result, bail};
+use sterna_bench::progress::Progress;
 use sterna_storage_sql::SqlStore;
 
 use crate::args::ConfigArgs;
@@ -22,7 +23,11 @@ pub(crate) fn run(args: &ConfigArgs) -> Result<ExitCode> {
     };
     sql.migrate = true;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(SqlStore::connect(sql)).context("the store cannot be brought up to date")?;
+    let bar = Progress::new("databases are up to date", 0);
+    let connecting = SqlStore::connect_watched(sql, |done, all| bar.reach(done.into(), all.into()));
+    let connected = runtime.block_on(connecting);
+    bar.done();
+    connected.context("the store cannot be brought up to date")?;
     output::line("the tables are up to date")?;
     Ok(ExitCode::SUCCESS)
 }

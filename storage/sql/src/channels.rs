@@ -8,6 +8,7 @@ use sterna_storage::{
 };
 
 use crate::SqlStore;
+use crate::batch::batches;
 use crate::columns::{Columns, key, limit, number, repeat, text};
 use crate::engine::{rows, run};
 use crate::failure::{DUPLICATE_KEY, Failure};
@@ -151,7 +152,7 @@ async fn create(conn: &mut Conn, creation: &Creation) -> Result<Created, Failure
         }
         inserted => inserted?,
     };
-    for some in members.chunks(ROWS_PER_STATEMENT) {
+    for some in batches(members) {
         let params = some.iter().flat_map(|member| encode_member(channel, member)).collect();
         run(conn, &put_members(memberships, some.len()), params).await?;
     }
@@ -222,5 +223,3 @@ fn decode_member(row: Row) -> Result<Membership, StorageError> {
 
 /// In the order in which they are written and read.
 const CHANNEL: &str = "name, kind, access, created_by, created_at_ms";
-
-const ROWS_PER_STATEMENT: usize = 256;

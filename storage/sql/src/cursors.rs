@@ -8,6 +8,7 @@ use sterna_proto::{ChannelKey, UserId};
 use sterna_storage::{BoxFuture, CursorMove, CursorStore, MemberCursor, StorageError};
 
 use crate::SqlStore;
+use crate::batch::{batches, padded};
 use crate::columns::{Columns, key, limit, number, repeat, text};
 use crate::engine::{rows, run};
 use crate::failure::Failure;
@@ -104,7 +105,7 @@ async fn advance(conn: &mut Conn, args: &Moves) -> Result<Vec<(usize, MemberCurs
     }
     let rows: Vec<[Value; 4]> =
         cursors.iter().map(|((channel, _), cursor)| encode(*channel, cursor)).collect();
-    for some in rows.chunks(ROWS_PER_STATEMENT) {
+    for some in batches(&rows) {
         // By maximum once more: a row that was not there to be locked may be there now (I8).
         let sql = format!(
             "INSERT INTO {table} ({COLUMNS}) VALUES {} ON DUPLICATE KEY UPDATE \
@@ -124,7 +125,7 @@ async fn lock(
     cursors: &mut BTreeMap<Key, MemberCursor>,
 ) -> Result<(), Failure> {
     let keys: Vec<Key> = cursors.keys().cloned().collect();
-    for some in keys.chunks(ROWS_PER_STATEMENT) {
+    for some in padded(&keys) {
         let sql = format!(
             "SELECT {COLUMNS} FROM {table} FORCE INDEX (PRIMARY) WHERE {} \
              ORDER BY channel, user FOR UPDATE",
@@ -154,5 +155,3 @@ fn decode(row: Row) -> Result<(ChannelKey, MemberCursor), StorageError> {
 
 /// In the order in which they are written and read.
 const COLUMNS: &str = "channel, user, delivered, `read`";
-
-const ROWS_PER_STATEMENT: usize = 256;

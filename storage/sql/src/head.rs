@@ -4,6 +4,7 @@ use mysql_async::{Conn, Row, Value};
 use sterna_proto::{ChannelKey, Epoch, Offset};
 use sterna_storage::{EpochStart, Head, StorageError};
 
+use crate::batch::{batches, padded};
 use crate::columns::{Columns, key, number, repeat};
 use crate::engine::{rows, run};
 use crate::failure::{Failure, corrupt};
@@ -28,7 +29,7 @@ pub(crate) async fn lock(
     channels: &[ChannelKey],
 ) -> Result<Vec<(ChannelKey, Head)>, Failure> {
     let mut heads = Vec::with_capacity(channels.len());
-    for some in channels.chunks(ROWS_PER_STATEMENT) {
+    for some in padded(channels) {
         // The index is named because a scan of a small table would wait for the locks of others.
         let sql = format!(
             "SELECT {COLUMNS} FROM {table} FORCE INDEX (PRIMARY) WHERE channel IN ({}) \
@@ -72,7 +73,7 @@ async fn write(
     suffix: &str,
     each: usize,
 ) -> Result<(), Failure> {
-    for some in heads.chunks(ROWS_PER_STATEMENT) {
+    for some in batches(heads) {
         let values = repeat("(?, ?, ?, ?, ?, ?)", some.len(), ", ");
         let sql = format!("INSERT INTO {table} ({COLUMNS}) VALUES {values}{suffix}");
         let params = some.iter().flat_map(|(channel, head)| encode(*channel, head)).collect();
@@ -117,5 +118,3 @@ fn decode_epochs(bytes: &[u8]) -> Option<Vec<EpochStart>> {
     }
     entries.iter().map(start).collect()
 }
-
-const ROWS_PER_STATEMENT: usize = 256;

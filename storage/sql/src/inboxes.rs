@@ -9,6 +9,7 @@ use sterna_storage::{
 };
 
 use crate::SqlStore;
+use crate::batch::batches;
 use crate::columns::{Columns, key, limit, number, repeat, text};
 use crate::engine::{rows, run};
 use crate::failure::Failure;
@@ -208,7 +209,7 @@ async fn mark(
         .zip(first..)
         .map(|(channel, pts)| [user(), key(*channel), number(pts)])
         .collect();
-    for some in marks.chunks(ROWS_PER_STATEMENT) {
+    for some in batches(&marks) {
         let sql = format!(
             "INSERT INTO {states} (user, channel, last_pts, muted, pinned, deleted_before, version) \
              VALUES {} ON DUPLICATE KEY UPDATE last_pts = VALUES(last_pts)",
@@ -271,5 +272,3 @@ fn decode(row: Row) -> Result<InboxState, StorageError> {
 
 /// In the order in which they are read.
 const STATE: &str = "channel, last_pts, muted, pinned, deleted_before, version";
-
-const ROWS_PER_STATEMENT: usize = 256;

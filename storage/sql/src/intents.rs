@@ -9,6 +9,7 @@ use mysql_async::{Conn, Value};
 use sterna_storage::{BoxFuture, Intent, IntentStore, PageLimit, StorageError};
 
 use crate::SqlStore;
+use crate::batch::{batches, padded};
 use crate::columns::{Columns, limit, number, repeat};
 use crate::engine::{rows, run};
 use crate::failure::Failure;
@@ -121,7 +122,7 @@ pub(crate) async fn insert(conn: &mut Conn, places: &Places, owed: &[Owed]) -> R
             *next += 1;
             numbered.push([number(*slot), number(*next), Value::Bytes(payload.to_vec())]);
         }
-        for some in numbered.chunks(ROWS_PER_STATEMENT) {
+        for some in batches(&numbered) {
             let sql = format!(
                 "INSERT INTO {} (slot, number, payload) VALUES {}",
                 places.table(place, "intents"),
@@ -139,27 +140,32 @@ async fn raise_counts(
     slots: &str,
     counts: &BTreeMap<u16, u64>,
 ) -> Result<BTreeMap<u16, u64>, Failure> {
-    let sql = format!(
-        "INSERT INTO {slots} (slot, last, completed) VALUES {} \
-         ON DUPLICATE KEY UPDATE last = last + VALUES(last)",
-        repeat("(?, ?, 0)", counts.len(), ", ")
-    );
-    let raises = counts.iter().flat_map(|(slot, count)| [number(*slot), number(*count)]).collect();
-    run(conn, &sql, raises).await?;
-    let sql = format!(
-        "SELECT slot, last FROM {slots} FORCE INDEX (PRIMARY) WHERE slot IN ({}) FOR UPDATE",
-        repeat("?", counts.len(), ", ")
-    );
+    let raises: Vec<[Value; 2]> =
+        counts.iter().map(|(slot, count)| [number(*slot), number(*count)]).collect();
+    for some in batches(&raises) {
+        let sql = format!(
+            "INSERT INTO {slots} (slot, last, completed) VALUES {} \
+             ON DUPLICATE KEY UPDATE last = last + VALUES(last)",
+            repeat("(?, ?, 0)", some.len(), ", ")
+        );
+        run(conn, &sql, some.concat()).await?;
+    }
+    let keys: Vec<Value> = counts.keys().map(|slot| number(*slot)).collect();
     let mut before = BTreeMap::new();
-    for row in rows(conn, &sql, counts.keys().map(|slot| number(*slot)).collect()).await? {
-        let mut columns = Columns::of("intent_slots", row);
-        let (slot, last): (u16, u64) = (columns.take()?, columns.take()?);
-        before.insert(slot, last - counts.get(&slot).copied().unwrap_or(0).min(last));
+    for some in padded(&keys) {
+        let sql = format!(
+            "SELECT slot, last FROM {slots} FORCE INDEX (PRIMARY) WHERE slot IN ({}) FOR UPDATE",
+            repeat("?", some.len(), ", ")
+        );
+        for row in rows(conn, &sql, some).await? {
+            let mut columns = Columns::of("intent_slots", row);
+            let (slot, last): (u16, u64) = (columns.take()?, columns.take()?);
+            before.insert(slot, last - counts.get(&slot).copied().unwrap_or(0).min(last));
+        }
     }
     Ok(before)
 }
 
-const ROWS_PER_STATEMENT: usize = 128;
 const ROWS_PER_DELETE: usize = 1_000;
 
 /// Most intents in one page, whatever is asked for; the next page has the rest.

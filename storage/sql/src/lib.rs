@@ -27,6 +27,7 @@
 //! By slot ([`Layout`]); what concerns a channel lies with its channel, an inbox with its user.
 //! Relations, the manifest, ids and the roster are not spread: they lie in the first database.
 
+mod batch;
 mod channels;
 mod columns;
 mod commit;
@@ -60,6 +61,7 @@ use sterna_storage::{StorageError, Stores};
 pub use config::{Layout, SqlConfig, Tls};
 use engine::Engine;
 pub use examine::{Product, ServerFacts, examine};
+pub use server::STATEMENTS_PER_CONNECTION;
 
 /// An open store; clones share it.
 #[derive(Debug, Clone)]
@@ -72,7 +74,16 @@ impl SqlStore {
     /// makes a new store where there is none. Refuses a store of another layout and a schema that is
     /// newer than this program.
     pub async fn connect(config: SqlConfig) -> Result<Self, StorageError> {
-        Ok(Self { engine: Arc::new(open::open(&config).await?) })
+        Self::connect_watched(config, |_, _| {}).await
+    }
+
+    /// The same for somebody who waits: is told how many databases are up to date, of how many, after
+    /// each. A new store of many tables takes minutes.
+    pub async fn connect_watched(
+        config: SqlConfig,
+        progress: impl FnMut(u16, u16),
+    ) -> Result<Self, StorageError> {
+        Ok(Self { engine: Arc::new(open::open(&config, progress).await?) })
     }
 
     /// This store in all roles.

@@ -11,6 +11,7 @@ use sterna_storage::{
     ReadError, Record, StorageError,
 };
 
+use crate::batch::padded;
 use crate::columns::{key, limit, number, repeat};
 use crate::commit::Change;
 use crate::failure::Failure;
@@ -100,7 +101,7 @@ impl PublicationLog for SqlStore {
 }
 
 impl SqlStore {
-    /// The heads of many channels, a statement for each table and [`HEADS_PER_READ`].
+    /// The heads of many channels, some of a table in a statement.
     async fn find_heads(
         &self,
         channels: &[ChannelKey],
@@ -111,7 +112,7 @@ impl SqlStore {
         }
         let mut found = HashMap::default();
         for (place, channels) in tables {
-            for some in channels.chunks(HEADS_PER_READ) {
+            for some in padded(&channels) {
                 let sql = format!(
                     "SELECT {} FROM {} WHERE channel IN ({})",
                     head::COLUMNS,
@@ -171,9 +172,6 @@ async fn raise_trim_point(
     head::update(conn, heads, &[(channel, &raised)]).await?;
     Ok(Some(raised))
 }
-
-/// Few enough for a short statement.
-const HEADS_PER_READ: usize = 256;
 
 /// Small enough that the transactions of others do not wait for long.
 const RECORDS_PER_TRIM: usize = 1_000;

@@ -10,6 +10,7 @@ use sterna_storage::{
 };
 
 use crate::SqlStore;
+use crate::batch::{batches, padded};
 use crate::columns::{Columns, limit, number, repeat};
 use crate::engine::{rows, run};
 use crate::failure::Failure;
@@ -107,7 +108,7 @@ async fn lock(
 ) -> Result<Entries, Failure> {
     let keys: Vec<SegmentKey> = changes.iter().map(|change| change.entry.key).collect();
     let mut stored = Entries::new();
-    for some in keys.chunks(ROWS_PER_STATEMENT) {
+    for some in padded(&keys) {
         let sql = format!(
             "SELECT {COLUMNS} FROM {table} FORCE INDEX (PRIMARY) WHERE {} \
              ORDER BY shard, first_ts_ms, segment FOR UPDATE",
@@ -128,7 +129,7 @@ async fn write(
     entries: &[ManifestEntry],
     suffix: &str,
 ) -> Result<(), Failure> {
-    for some in entries.chunks(ROWS_PER_STATEMENT) {
+    for some in entries.chunks(ENTRIES_PER_STATEMENT).flat_map(batches) {
         let values = repeat("(?, ?, ?, ?, ?)", some.len(), ", ");
         let sql = format!("INSERT INTO {table} ({COLUMNS}) VALUES {values}{suffix}");
         let params = some.iter().flat_map(|entry| {
@@ -175,4 +176,5 @@ const MATCH: &str = "(shard = ? AND first_ts_ms = ? AND segment = ?)";
 /// In the order in which they are written and read.
 const COLUMNS: &str = "shard, first_ts_ms, segment, state, content";
 
-const ROWS_PER_STATEMENT: usize = 64;
+/// Their contents have no limit of this engine's, so fewer than of other rows.
+const ENTRIES_PER_STATEMENT: usize = 64;

@@ -15,8 +15,12 @@ use crate::place::{HOME, Places};
 use crate::schema;
 use crate::server::Server;
 
-/// Opens the store that the configuration names.
-pub(crate) async fn open(config: &SqlConfig) -> Result<Engine, StorageError> {
+/// Opens the store that the configuration names. `progress` is told how many databases are up to
+/// date, of how many.
+pub(crate) async fn open(
+    config: &SqlConfig,
+    mut progress: impl FnMut(u16, u16),
+) -> Result<Engine, StorageError> {
     let opts = parse_urls(config)?;
     let base = common_database(&opts)?;
     let places = Places::new(config.layout, &base).map_err(unavailable)?;
@@ -29,6 +33,7 @@ pub(crate) async fn open(config: &SqlConfig) -> Result<Engine, StorageError> {
     };
     for database in 0..engine.places.databases() {
         schema::bring_up(&engine, database, config.migrate).await?;
+        progress(database + 1, engine.places.databases());
     }
     let layout = settle(&engine, "layout", &format!("'{}'", name_of(config))).await?;
     if layout != name_of(config) {

@@ -6,6 +6,7 @@ use mysql_async::{Conn, Row, Value};
 use sterna_proto::{ChannelKey, ClientId, PublicationId};
 use sterna_storage::{Duplicate, Origin, Record, StorageError};
 
+use crate::batch::{batches, padded};
 use crate::columns::{Columns, key, number, repeat, text};
 use crate::engine::{rows, run};
 use crate::failure::Failure;
@@ -21,7 +22,7 @@ pub(crate) async fn look_up(
     origins: &[(ChannelKey, Origin)],
 ) -> Result<Stored, Failure> {
     let mut stored = Stored::default();
-    for some in origins.chunks(ROWS_PER_STATEMENT) {
+    for some in padded(origins) {
         // Alternatives rather than a list of tuples, which MariaDB would answer by a scan.
         let sql = format!(
             "SELECT {COLUMNS} FROM {table} FORCE INDEX (PRIMARY) WHERE {} FOR UPDATE",
@@ -65,7 +66,7 @@ pub(crate) async fn insert(
     records: &[(ChannelKey, &Record)],
 ) -> Result<(), Failure> {
     let rows: Vec<[Value; 8]> = records.iter().filter_map(|(at, one)| encode(*at, one)).collect();
-    for some in rows.chunks(ROWS_PER_STATEMENT) {
+    for some in batches(&rows) {
         let values = repeat("(?, ?, ?, ?, ?, ?, ?, ?, UNIX_TIMESTAMP())", some.len(), ", ");
         let sql = format!("INSERT INTO {table} ({COLUMNS}, stored_at_s) VALUES {values}");
         run(conn, &sql, some.concat()).await?;
@@ -96,4 +97,3 @@ fn origin_key(channel: ChannelKey, origin: &Origin) -> [Value; 3] {
 const COLUMNS: &str =
     "channel, client_id, client_seq, `offset`, epoch, id, server_ts_ms, fingerprint";
 const MATCH: &str = "(channel = ? AND client_id = ? AND client_seq = ?)";
-const ROWS_PER_STATEMENT: usize = 256;

@@ -4,6 +4,7 @@ use mysql_async::{Conn, Value};
 use sterna_proto::{ChannelKey, ClientId, Offset, PublicationId};
 use sterna_storage::{NewRecord, Origin, PageLimit, ReadError, Record, StorageError};
 
+use crate::batch::{MOST, batch};
 use crate::columns::{Columns, key, limit, number, repeat, text};
 use crate::engine::{Engine, run};
 use crate::failure::{Failure, corrupt};
@@ -16,7 +17,7 @@ pub(crate) async fn insert(
 ) -> Result<(), Failure> {
     let mut rest = records;
     while !rest.is_empty() {
-        let (some, others) = rest.split_at(rows_in_one_statement(rest));
+        let (some, others) = rest.split_at(batch(fitting(rest)));
         let values = repeat("(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", some.len(), ", ");
         let sql = format!("INSERT INTO {table} (channel, {COLUMNS}) VALUES {values}");
         let params = some.iter().flat_map(|(channel, record)| encode(*channel, record)).collect();
@@ -27,9 +28,9 @@ pub(crate) async fn insert(
 }
 
 /// At least one, and no more than a packet of any server's default holds.
-fn rows_in_one_statement(records: &[(ChannelKey, &Record)]) -> usize {
+fn fitting(records: &[(ChannelKey, &Record)]) -> usize {
     let mut bytes = 0;
-    let fits = records.iter().take(ROWS_PER_STATEMENT).take_while(|(_, record)| {
+    let fits = records.iter().take(MOST).take_while(|(_, record)| {
         bytes += record.body.payload.len() + ROW_OVERHEAD_BYTES;
         bytes <= BYTES_PER_STATEMENT
     });
@@ -176,8 +177,6 @@ fn decode(offset: Offset, columns: &mut Columns) -> Result<Record, StorageError>
 /// In the order in which they are written and read, behind the channel.
 const COLUMNS: &str = "`offset`, epoch, id, sender, client_id, client_seq, client_msg_id, \
                        server_ts_ms, client_ts_ms, kind, target_offset, payload";
-
-const ROWS_PER_STATEMENT: usize = 128;
 
 /// A quarter of MariaDB's default for the largest packet.
 const BYTES_PER_STATEMENT: usize = 4 << 20;

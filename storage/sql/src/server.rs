@@ -35,7 +35,7 @@ impl Server {
         let opts = secured(opts, &config.tls)
             // A socket of the same name on this machine belongs to somebody else.
             .prefer_socket(false)
-            .stmt_cache_size(STATEMENTS)
+            .stmt_cache_size(STATEMENTS_PER_CONNECTION)
             .db_name(None::<String>);
         // Without autocommit the first statement begins the transaction: one round trip less.
         let lock_wait = config.lock_wait.as_secs().max(1);
@@ -239,8 +239,9 @@ pub(crate) fn positional(params: Vec<Value>) -> Params {
     if params.is_empty() { Params::Empty } else { Params::Positional(params) }
 }
 
-/// Prepared statements kept on each connection: one for each number of rows that was written.
-const STATEMENTS: usize = 512;
+/// Most prepared statements that a connection keeps. It suffices for what commits in one table of
+/// each kind ([`crate::batch`]); servers limit what all connections of all nodes keep together.
+pub const STATEMENTS_PER_CONNECTION: usize = 120;
 
 const RETRY_JITTER_MS: u64 = 4;
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use metrics_util::debugging::{DebugValue, DebuggingRecorder};
 use sterna_proto::Offset;
-use sterna_storage::{AppendError, PublicationLog as _, StorageErrorKind};
+use sterna_storage::{Append, AppendError, PublicationLog as _, StorageErrorKind};
 use sterna_storage_sql::{SqlConfig, SqlStore};
 use sterna_test_engines::MariaDb;
 use sterna_test_engines::commits::{Fault, Relay};
@@ -15,6 +15,29 @@ use sterna_test_engines::commits::{Fault, Relay};
 use support::{append, failure, key, origin, persist, read_all, record};
 
 mod support;
+
+/// Servers keep a limited number of prepared statements for all connections together.
+#[tokio::test]
+async fn few_statements_are_prepared_however_many_records_commit() {
+    let server = MariaDb::start();
+    let store = support::connect(&server.fresh_url()).await;
+    let (mut expected, mut seq) = (None, 0);
+    for count in 1..=100 {
+        let records = (0..count).map(|_| {
+            seq += 1;
+            record("a", seq)
+        });
+        let append = Append::new(key("room"), expected, records.collect());
+        expected = Some(store.append(vec![append]).await.remove(0).unwrap().position);
+    }
+    assert_eq!(read_all(&store, key("room")).await.len(), seq as usize);
+    let kept = server.execute(
+        "SELECT VARIABLE_VALUE FROM information_schema.GLOBAL_STATUS \
+                               WHERE VARIABLE_NAME = 'Prepared_stmt_count'",
+    );
+    let kept: u64 = kept.trim().parse().unwrap();
+    assert!((1..100).contains(&kept), "{kept} statements are prepared");
+}
 
 async fn behind_a_relay() -> (Relay, SqlStore) {
     let server = MariaDb::shared();

@@ -2,7 +2,7 @@
 //! sessions (isolation, modes, time zone, lock waits, autocommit), so what is looked at here is what
 //! only an administrator can change.
 
-use sterna_storage_sql::{Product, ServerFacts, SqlConfig};
+use sterna_storage_sql::{Product, STATEMENTS_PER_CONNECTION, ServerFacts, SqlConfig};
 
 use super::{Finding, Verdict, connect};
 
@@ -52,6 +52,7 @@ fn judge(facts: &ServerFacts, config: &SqlConfig, cores: u64) -> Vec<Finding> {
     }
     findings.extend(server.read_only());
     findings.extend(server.connections(config, cores));
+    findings.extend(server.prepared_statements(config, cores));
     findings.extend(server.statement_bytes());
     findings.extend(server.clock());
     findings
@@ -187,6 +188,23 @@ impl Server<'_> {
             format!(
                 "`SET GLOBAL max_connections = {wanted}`, or smaller `store.write_connections` and \
                  `store.read_connections`"
+            ),
+        )
+    }
+
+    fn prepared_statements(&self, config: &SqlConfig, cores: u64) -> Option<Finding> {
+        let most = self.number("max_prepared_stmt_count")?;
+        let connections = (config.write_connections + config.read_connections) as u64;
+        let wanted = connections * cores * STATEMENTS_PER_CONNECTION as u64;
+        if most >= wanted {
+            return None;
+        }
+        self.bad(
+            if most == 0 { Verdict::Broken } else { Verdict::Warning },
+            &format!("max_prepared_stmt_count = {most}; {cores} cores can want {wanted}"),
+            "the server refuses statements once so many are prepared on all connections together",
+            format!(
+                "`SET GLOBAL max_prepared_stmt_count = {wanted}`, and in my.cnf under [mysqld]"
             ),
         )
     }

@@ -15,6 +15,7 @@ fn facts(version: &str, product: Product, changed: &[(&str, &str)]) -> ServerFac
         ("binlog_format", "ROW"),
         ("read_only", "OFF"),
         ("max_connections", "1000"),
+        ("max_prepared_stmt_count", "16382"),
         ("max_allowed_packet", "16777216"),
     ];
     let both = good.iter().chain(changed);
@@ -59,6 +60,8 @@ fn each_wrong_setting_is_found() {
         ("read_only", "ON", Verdict::Broken),
         ("super_read_only", "1", Verdict::Broken),
         ("max_connections", "5", Verdict::Broken),
+        ("max_prepared_stmt_count", "0", Verdict::Broken),
+        ("max_prepared_stmt_count", "1000", Verdict::Warning),
         ("max_allowed_packet", "1048576", Verdict::Broken),
     ] {
         let found = problems(&facts("8.4.2", Product::MySql, &[(name, value)]), 1);
