@@ -95,14 +95,27 @@ async fn commits(stage: &Stage, faults: &[Fault]) -> u64 {
     faults.len() as u64
 }
 
-/// Locks all heads from the last to the first, as nodes do from the first to the last, until the
-/// server has seen somebody wait for somebody who waits for him.
+/// Takes the places that publications are about to take, waits until nodes wait for one of them
+/// behind the lock of its head, and asks for the heads: the circle is closed. So many rows are
+/// changed before that the server, which ends whoever has changed less, ends a node's transaction.
 fn deadlock(stage: &Stage) -> u64 {
     let before = deadlocks(&stage.database);
-    for _ in 0..DEADLOCK_TRIES {
-        // The sleep is called for each row, behind its lock.
-        let lock = "SELECT SLEEP(0.05) FROM heads ORDER BY channel DESC FOR UPDATE";
-        stranger(stage, &format!("BEGIN; {lock}; COMMIT"));
+    let row = "0, 'nobody', NULL, NULL, '', 0, 0, 0, 0, ''";
+    let weight = format!(
+        "INSERT INTO publications SELECT REPEAT('x', 16), seq, 1, {row} FROM seq_1_to_1000"
+    );
+    for ahead in (1..=PLACES_AHEAD).cycle().take(DEADLOCK_TRIES) {
+        let places = format!(
+            "INSERT INTO publications SELECT channel, `offset` + {ahead}, epoch, {row} FROM heads"
+        );
+        let heads = "DO SLEEP(0.3); SELECT COUNT(*) FROM heads FOR UPDATE; ROLLBACK";
+        stranger(
+            stage,
+            &format!(
+                "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED; BEGIN; {weight}; \
+                 {places}; {heads}"
+            ),
+        );
         if deadlocks(&stage.database) > before {
             break;
         }
@@ -110,7 +123,8 @@ fn deadlock(stage: &Stage) -> u64 {
     deadlocks(&stage.database) - before
 }
 
-/// Somebody else in the nodes' database. Who loses a deadlock is an error's owner: either may be it.
+/// Somebody else in the nodes' database. What they ask for may be refused: a place may have been
+/// taken meanwhile.
 fn stranger(stage: &Stage, sql: &str) {
     let sql = format!("USE {}; {sql}", stage.database.newest());
     let _ = tokio::task::block_in_place(|| stage.database.try_execute(&sql));
@@ -123,3 +137,6 @@ fn deadlocks(database: &MariaDb) -> u64 {
 }
 
 const DEADLOCK_TRIES: usize = 20;
+
+/// As far as nodes come in the meantime, at least.
+const PLACES_AHEAD: usize = 4;
