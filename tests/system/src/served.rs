@@ -207,6 +207,11 @@ impl Served {
         String::from_utf8(output.stdout).unwrap().trim().to_owned()
     }
 
+    /// Where its HTTP surface is.
+    pub fn http_address(&self) -> SocketAddr {
+        self.http
+    }
+
     /// Status and body of `GET path`.
     pub async fn http_get(&self, path: &str) -> (u16, String) {
         crate::node::http_get(self.http, path).await.unwrap()

@@ -8,10 +8,12 @@ use std::time::Duration;
 
 use serde_json::Value;
 use sterna_system_tests::cluster::Cluster;
-use sterna_system_tests::served::{run, said};
+use sterna_system_tests::served::{Served, run, said};
 use sterna_system_tests::traffic::Traffic;
 use sterna_test_engines::MariaDb;
 use sterna_test_engines::redis::RedisServer;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
 
 /// Two cores on a database and two edges, all with Redis.
 async fn with_redis(database: &MariaDb, redis: &RedisServer) -> Cluster {
@@ -187,6 +189,59 @@ async fn the_doctor_examines_redis() {
     redis.kill();
     let found = examined(&cluster, "c1").await;
     assert!(found.len() == 1 && found[0].0 == "warning", "{found:?}");
+    cluster.stop().await;
+}
+
+/// `POST /api/v1/channels/create` with an Idempotency-Key: status, whether the answer is that of an
+/// earlier request, and the answer.
+async fn create(node: &Served, token: &str, key: &str, channel: &str) -> (u16, bool, Value) {
+    let body = format!(r#"{{"channel":"{channel}","kind":"group"}}"#);
+    let request = format!(
+        "POST /api/v1/channels/create HTTP/1.1\r\nHost: sterna\r\nConnection: close\r\n\
+         Authorization: Bearer {token}\r\nContent-Type: application/json\r\n\
+         Idempotency-Key: {key}\r\nContent-Length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    let mut connection = TcpStream::connect(node.http_address()).await.unwrap();
+    connection.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    connection.read_to_string(&mut answer).await.unwrap();
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    let status = head.split(' ').nth(1).unwrap().parse().unwrap();
+    let replayed = head.to_ascii_lowercase().contains("idempotency-replayed: true");
+    (status, replayed, serde_json::from_str(body).unwrap())
+}
+
+/// A request that is repeated at another node, also while the first is under way there.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_repeated_request_is_carried_out_once_whichever_node_it_comes_to() {
+    let (database, mut redis) = (MariaDb::shared(), RedisServer::start());
+    let cluster = with_redis(database, &redis).await;
+    let (e1, e2) = (cluster.node("e1"), cluster.node("e2"));
+    let token = e1.token("alice").await;
+    for round in 0..10 {
+        let (key, channel) = (format!("key-{round}"), format!("group:{round}"));
+        let both =
+            tokio::join!(create(e1, &token, &key, &channel), create(e2, &token, &key, &channel));
+        let mut answers = vec![both.0, both.1];
+        // Whoever was told to ask again, does.
+        for (node, answer) in [e1, e2].into_iter().zip(&mut answers) {
+            while answer.2["error"]["message"].as_str().is_some_and(|it| it.contains("ask again")) {
+                *answer = create(node, &token, &key, &channel).await;
+            }
+        }
+        let made = answers.iter().filter(|(_, replayed, _)| !replayed).count();
+        assert_eq!(made, 1, "{answers:?}");
+        for (status, _, answer) in &answers {
+            assert_eq!((*status, &answer["result"]["created"]), (200, &Value::Bool(true)));
+        }
+        let (status, _, answer) = create(e2, &token, &key, "group:other").await;
+        assert_eq!(status, 409, "the key belongs to another request: {answer}");
+    }
+    // Without Redis a key is worth nothing, and the channel's own record says that it is there.
+    redis.kill();
+    let (status, replayed, answer) = create(e2, &token, "key-0", "group:0").await;
+    assert_eq!((status, replayed), (409, false), "{answer}");
     cluster.stop().await;
 }
 
