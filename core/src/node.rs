@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use sterna_proto::id::SLOTS;
-use sterna_proto::{ChannelId, ErrorCode, Position, UserId, v1};
+use sterna_proto::{ChannelId, ErrorCode, Position, v1};
 use sterna_storage::{BoxFuture, Stores};
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
@@ -22,7 +22,7 @@ use crate::link::router::{Router, RouterLink};
 use crate::link::turns::Turns;
 use crate::link::{Link, LinkCommand, LinkReply};
 use crate::membership::{self, ids::IdLease};
-use crate::revocations::{Revocation, Revocations};
+use crate::revocations::Revocations;
 use crate::session::directory::SessionDirectory;
 use crate::tasks::{Tasks, vital};
 use crate::vitals::tally::Tally;
@@ -31,6 +31,7 @@ use crate::volatile::{self, Volatile};
 use crate::worker::{CONTROL_QUEUE, WorkerControl};
 
 mod leaving;
+mod revoking;
 mod sessions;
 
 pub use leaving::DrainProgress;
@@ -160,6 +161,7 @@ impl Node {
             // Never set before.
             let _ = own.context.users.set(node.link(None));
         }
+        node.recall_revocations().await?;
         node.start_membership(lease);
         node.inner.tasks.spawn("vitals", sampler::run(node.clone()));
         Ok(node)
@@ -170,7 +172,12 @@ impl Node {
         let spawn = |name, task: BoxFuture<'static, ()>| {
             self.inner.tasks.spawn(name, vital(self.inner.broken.clone(), task));
         };
-        spawn("revocations", Box::pin(self.clone().follow_revocations()));
+        let recalled = *self.inner.revocations.news().borrow();
+        spawn("revocations", Box::pin(self.clone().follow_revocations(recalled)));
+        if let Some(store) = self.revocation_store() {
+            let keep = self.clone().keep_revocations(store, recalled);
+            spawn("kept revocations", Box::pin(keep));
+        }
         spawn("membership", Box::pin(membership::run(self.clone(), router.clone())));
         if self.volatile().is_shared() {
             let keeper = volatile::keeper::keep(self.clone(), self.volatile().clone());
@@ -296,44 +303,6 @@ impl Node {
     /// Completes when a shard has panicked: its channels are not served any more by this process.
     pub async fn broken(&self) {
         self.inner.broken.cancelled().await;
-    }
-
-    /// I11: voids the tokens of a user that were issued before a time, then ends the sessions that
-    /// were made with them, here at once and at other nodes as soon as they hear of it: in this
-    /// order, or one could come back in between.
-    pub async fn revoke(&self, user: &UserId, before_ms: u64) {
-        let revocation = Revocation { user: Some(user.clone()), before_ms };
-        self.inner.revocations.add(revocation.clone());
-        self.end_revoked(&revocation).await;
-    }
-
-    /// Whose tokens are void.
-    pub fn revocations(&self) -> &Arc<Revocations> {
-        &self.inner.revocations
-    }
-
-    async fn end_revoked(&self, revocation: &Revocation) {
-        for worker in self.controls() {
-            // A worker that has ended has no sessions.
-            let _ = worker.send(WorkerControl::Revoke(revocation.clone())).await;
-        }
-    }
-
-    /// Ends what other nodes have revoked.
-    async fn follow_revocations(self) {
-        let (mut news, mut state) = (self.inner.revocations.news(), 0);
-        loop {
-            let (revoked, reached) = self.inner.revocations.since(state, usize::MAX);
-            state = reached;
-            for revocation in revoked.iter().filter(|it| it.user.is_some()) {
-                self.end_revoked(revocation).await;
-            }
-            tokio::select! {
-                () = self.shutdown_started() => return,
-                // The sender is this node's.
-                _ = news.changed() => {}
-            }
-        }
     }
 
     /// Ends the shards, commits what waits and closes the stores. False: something did not end in

@@ -4,35 +4,18 @@
 //! order it comes, and how often.
 //!
 //! Bounded: when the list is full the oldest entry gives way and its time becomes a floor for all
-//! users. That refuses good tokens, never accepts a revoked one. The list is in memory: a node that
-//! starts has it from its first link on, and it is lost with the last node.
+//! users. That refuses good tokens, never accepts a revoked one. Cores keep it in the store and begin
+//! with what is there; other nodes have it from their first link on.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use ahash::AHashMap;
 use sterna_proto::UserId;
+pub use sterna_storage::Revocation;
 use tokio::sync::watch;
 
 /// Most users in the list.
 pub const REVOCATIONS: usize = 10_000;
-
-/// What is void.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Revocation {
-    /// Whose tokens; `None`: everybody's.
-    pub user: Option<UserId>,
-    /// Those that were issued before this time, and those that do not say when.
-    pub before_ms: u64,
-}
-
-impl Revocation {
-    /// Whether it is about a token of this user, issued at this time if it says so.
-    pub fn covers(&self, user: &UserId, issued_ms: Option<u64>) -> bool {
-        self.user.as_ref().is_none_or(|mine| mine == user)
-            && self.before_ms > 0
-            && issued_ms.is_none_or(|issued_ms| issued_ms < self.before_ms)
-    }
-}
 
 /// The list; shared by whoever checks tokens, and by the links to other nodes.
 #[derive(Debug)]

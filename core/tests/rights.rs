@@ -60,7 +60,7 @@ fn i11_a_revoked_session_that_reads_slowly_gets_nothing_more() {
         for seq in 1..=50 {
             alice.publish("room:1", seq, "queued").await;
         }
-        node.revoke(&UserId::new("bob").unwrap(), 1).await;
+        node.revoke(&UserId::new("bob").unwrap(), 1).await.unwrap();
         while bob.attachment.closing().is_none() {
             tokio::task::yield_now().await;
         }

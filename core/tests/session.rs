@@ -271,7 +271,7 @@ fn i11_members_only_and_eviction_stops_what_is_queued() {
         }
         assert_eq!(error(bob.ask(publish("team", 2, "hi")).await).code, denied);
 
-        node.revoke(&UserId::new("bob").unwrap(), 1).await;
+        node.revoke(&UserId::new("bob").unwrap(), 1).await.unwrap();
         let ended = loop {
             if let Err(reason) = bob.receive().await {
                 break reason;

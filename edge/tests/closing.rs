@@ -70,7 +70,7 @@ async fn i11_a_revocation_reaches_a_client_that_does_not_read() {
         writer.reply(id).await;
     }
     let user = UserId::new("stalled").unwrap();
-    edge.node.revoke(&user, SystemClock.unix_ms()).await;
+    edge.node.revoke(&user, SystemClock.unix_ms()).await.unwrap();
     assert_eq!(stalled.closed().await, CloseReason::Revoked);
     writer.send(&[common::ping(100)]).await;
     writer.reply(100).await;

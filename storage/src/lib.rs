@@ -10,6 +10,7 @@
 //! | inboxes | [`InboxStore`] | RocksDB | TiDB / MySQL |
 //! | relations of users | [`RelationStore`] | RocksDB | TiDB / MySQL |
 //! | what commits still owe | [`IntentStore`] | RocksDB | TiDB / MySQL |
+//! | users whose tokens are void | [`RevocationStore`] | RocksDB | TiDB / MySQL |
 //! | manifest of the archive | [`ManifestStore`] | RocksDB | TiDB / MySQL |
 //! | worker numbers of ids | [`IdLeaseStore`] | memory | TiDB / MySQL |
 //! | nodes that are alive | [`RosterStore`] | memory | TiDB / MySQL |
@@ -34,6 +35,7 @@ pub mod manifest;
 pub mod memory;
 pub mod record;
 pub mod relation;
+pub mod revocation;
 pub mod roster;
 pub mod sequence;
 pub mod volatile;
@@ -81,6 +83,7 @@ pub use manifest::{
 pub use memory::MemoryStore;
 pub use record::{NewRecord, Origin, Record};
 pub use relation::{Direction, Edge, Relation, RelationKind, RelationStore};
+pub use revocation::{Revocation, RevocationStore};
 pub use roster::{RosterEntry, RosterError, RosterStore};
 
 /// Re-exported so that engines name the same type as the traits.
@@ -97,6 +100,7 @@ pub struct Stores {
     pub relations: Arc<dyn RelationStore>,
     pub intents: Arc<dyn IntentStore>,
     pub manifest: Arc<dyn ManifestStore>,
+    pub revocations: Arc<dyn RevocationStore>,
     pub id_leases: Arc<dyn IdLeaseStore>,
     pub roster: Arc<dyn RosterStore>,
 }

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use sterna_proto::{ChannelId, ChannelKey, Offset, UserId};
 use sterna_storage::{
     BoxFuture, ChannelRecord, ChannelStore, Created, CursorMove, CursorStore, MemberCursor,
-    Membership, StorageError, StorageErrorKind,
+    Membership, Revocation, RevocationStore, StorageError, StorageErrorKind,
 };
 use tokio::sync::watch;
 
@@ -161,5 +161,31 @@ impl CursorStore for GatedCursors {
         limit: usize,
     ) -> BoxFuture<'_, Result<Vec<MemberCursor>, StorageError>> {
         self.inner.cursors(channel, limit)
+    }
+}
+
+/// Revocations whose keeping fails on command.
+#[derive(Debug)]
+pub struct GatedRevocations {
+    inner: Arc<dyn RevocationStore>,
+    pub writes: Gate,
+}
+
+impl GatedRevocations {
+    pub fn new(inner: Arc<dyn RevocationStore>) -> Self {
+        Self { inner, writes: Gate::default() }
+    }
+}
+
+impl RevocationStore for GatedRevocations {
+    fn keep_revocation(&self, revocation: Revocation) -> BoxFuture<'_, Result<(), StorageError>> {
+        Box::pin(async move {
+            self.writes.enter().await?;
+            self.inner.keep_revocation(revocation).await
+        })
+    }
+
+    fn revocations(&self, most: usize) -> BoxFuture<'_, Result<Vec<Revocation>, StorageError>> {
+        self.inner.revocations(most)
     }
 }

@@ -181,7 +181,12 @@ pub(super) async fn revoke(
     caller.check_operator("revoke a user")?;
     let user = UserId::new(&body.user)?;
     let before_ms = surface.parts.node.clock().unix_ms();
-    surface.parts.node.revoke(&user, before_ms).await;
+    surface.parts.node.revoke(&user, before_ms).await.map_err(|error| {
+        let message = format!(
+            "the tokens are void and the sessions end, but a restart may forget it: {error}; ask again"
+        );
+        ApiError(v1::Error::new(ErrorCode::Unavailable, message).with_retry_after_ms(1000))
+    })?;
     success(RevokedBody { before_ms })
 }
 

@@ -7,7 +7,7 @@ use sterna_proto::{ChannelKey, Offset, UserId};
 use sterna_storage::SegmentKey;
 
 use crate::encoding::*;
-use crate::{guard, inboxes, intents, manifest, relations};
+use crate::{guard, inboxes, intents, manifest, relations, revocations};
 
 #[test]
 fn fuzz_storage_values() {
@@ -65,7 +65,10 @@ fn decode_by_family(family: u8, content: &[u8]) {
                 assert_eq!(inboxes::decode_state(channel, &again), Ok(state));
             }
         }
-        9 => drop(relations::decode_stored(content)),
+        9 => {
+            drop(relations::decode_stored(content));
+            drop(revocations::decode_revoked(content));
+        }
         10 => drop(intents::Count::decode(content)),
         11 => drop(intents::decode_slot(content)),
         12 => drop(inboxes::decode_channel_key(content)),

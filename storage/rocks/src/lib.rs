@@ -66,6 +66,7 @@ mod options;
 mod readers;
 mod relations;
 mod repair;
+mod revocations;
 mod trim;
 
 #[cfg(test)]
@@ -112,7 +113,8 @@ impl RocksStore {
             inboxes: store.clone(),
             relations: store.clone(),
             intents: store.clone(),
-            manifest: store,
+            manifest: store.clone(),
+            revocations: store,
             id_leases: self.id_leases.clone(),
             roster: self.roster.clone(),
         }

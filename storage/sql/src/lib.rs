@@ -49,6 +49,7 @@ mod place;
 mod pool;
 mod records;
 mod relations;
+mod revocations;
 mod roster;
 mod schema;
 mod server;
@@ -98,6 +99,7 @@ impl SqlStore {
             relations: store.clone(),
             intents: store.clone(),
             manifest: store.clone(),
+            revocations: store.clone(),
             id_leases: store.clone(),
             roster: store,
         }

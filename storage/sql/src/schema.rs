@@ -14,8 +14,11 @@ use crate::failure::{Failure, unavailable};
 use crate::server::NO_STATEMENT_LIMIT;
 
 /// In the order of their numbers, which count from 1.
-const MIGRATIONS: &[&str] =
-    &[include_str!("../migrations/0001_tables.sql"), include_str!("../migrations/0002_pulled.sql")];
+const MIGRATIONS: &[&str] = &[
+    include_str!("../migrations/0001_tables.sql"),
+    include_str!("../migrations/0002_pulled.sql"),
+    include_str!("../migrations/0003_revocations.sql"),
+];
 
 /// Brings one database up to date, or refuses it.
 pub(crate) async fn bring_up(

@@ -34,6 +34,7 @@ pub mod model;
 pub mod pages;
 pub mod relations;
 pub mod reopen;
+pub mod revocations;
 pub mod rosters;
 pub mod trims;
 pub mod volatile;
@@ -122,6 +123,9 @@ macro_rules! conformance_suite {
             relations::a_removal_comes_before_its_relation,
             relations::neighbours_are_paged_from_both_ends,
             relations::any_relations_agree_with_the_model,
+            revocations::i11_the_latest_revocation_of_a_user_is_kept,
+            revocations::of_many_revocations_the_latest_are_told_first,
+            revocations::i11_a_revocation_outlives_a_reopening,
             intents::intents_come_with_their_append_or_not_at_all,
             intents::intents_of_one_commit_are_numbered_in_its_order,
             intents::intents_are_paged_by_size,

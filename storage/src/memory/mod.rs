@@ -26,6 +26,7 @@ mod intents;
 mod log;
 mod manifest;
 mod relations;
+mod revocations;
 mod roster;
 #[cfg(test)]
 mod tests;
@@ -83,7 +84,8 @@ impl MemoryStore {
             inboxes: handle.clone(),
             relations: handle.clone(),
             intents: handle.clone(),
-            manifest: handle,
+            manifest: handle.clone(),
+            revocations: handle,
             id_leases: self.id_leases.clone(),
             roster: self.roster.clone(),
         }
@@ -246,6 +248,7 @@ struct Content {
     id_bounds: HashMap<u16, u64, ahash::RandomState>,
     inboxes: Inboxes,
     relations: Relations,
+    revocations: BTreeMap<Option<UserId>, u64>,
     intents: Intents,
     segments: Segments,
 }

@@ -117,7 +117,8 @@ async fn i13_a_drained_edge_says_how_far_it_is_and_its_clients_miss_nothing() {
     cluster.stop().await;
 }
 
-/// Also at a node that knew of it only by hearsay, and at one that starts afterwards.
+/// Also at a node that knew of it only by hearsay, at one that starts afterwards, and when all have
+/// ended in between.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn i11_what_is_revoked_at_one_node_is_revoked_at_all() {
     let mut cluster = Cluster::new().await;
@@ -146,6 +147,16 @@ async fn i11_what_is_revoked_at_one_node_is_revoked_at_all() {
     cluster.start("e2").await;
     cluster.ready().await;
     cluster.node("e2").wait_metric("sterna_core_revocations_held", "", 2.0).await;
+    assert!(!publishes(&cluster, &old).await);
+    // All nodes end, and only the store remembers.
+    cluster.node("c1").wait_metric("sterna_core_revocations_kept_total", "", 2.0).await;
+    for node in ["e1", "e2", "c1"] {
+        cluster.node_mut(node).kill().await;
+    }
+    for node in ["c1", "e1", "e2"] {
+        cluster.start(node).await;
+    }
+    cluster.ready().await;
     assert!(!publishes(&cluster, &old).await);
     // `iat` counts in seconds.
     let deadline = tokio::time::Instant::now() + PATIENCE;
