@@ -15,6 +15,10 @@ use crate::keys::{self, DevKeys};
 /// How long a made token is valid; the client asks for a fresh one before it ends.
 const TOKEN_LIFE: Duration = Duration::from_secs(3600);
 
+/// How often the way to the node is looked at: nobody tells a program of the command line that the
+/// network has changed.
+const LOOK_AT_ROUTE: Duration = Duration::from_secs(1);
+
 /// How long a verb that is done waits for its connection to close.
 const CLOSE: Duration = Duration::from_secs(2);
 
@@ -47,6 +51,7 @@ pub(crate) fn builder(args: &ConnectArgs, transport: TransportArg) -> Result<Cli
     let target = Target::find(args)?;
     let mut builder = Client::builder(target.server)
         .user_agent(concat!("sterna-cli/", env!("CARGO_PKG_VERSION")))
+        .watch_route(LOOK_AT_ROUTE)
         .command_timeout(args.timeout);
     if let Some(path) = target.ca {
         builder = builder.root_certificates_file(path);

@@ -19,6 +19,7 @@ use crate::options::{
     BACKGROUND_GRACE, COMMAND_TIMEOUT, OutboxLimits, TokenError, TokenRequest, Transport,
 };
 use crate::outbox_store::{OutboxStore, StoredOutbox};
+use crate::route;
 use crate::send::Restored;
 use crate::session::Session;
 use crate::session::token::TokenKeeper;
@@ -47,6 +48,7 @@ pub struct ClientBuilder {
     user_agent: String,
     command_timeout: Duration,
     background_grace: Duration,
+    route_watch: Option<Duration>,
 }
 
 #[derive(Debug)]
@@ -71,6 +73,7 @@ impl ClientBuilder {
             user_agent: concat!("sterna-rust/", env!("CARGO_PKG_VERSION")).to_owned(),
             command_timeout: COMMAND_TIMEOUT,
             background_grace: BACKGROUND_GRACE,
+            route_watch: None,
         }
     }
 
@@ -197,6 +200,15 @@ impl ClientBuilder {
         self
     }
 
+    /// Looks this often whether the way to the server begins at another address of this machine,
+    /// and does by itself what [`Client::network_changed`] does. For programs to which no system
+    /// reports it; a second is a good choice. Phones report it, and should not be woken for this. Not
+    /// done by default.
+    pub fn watch_route(mut self, every: Duration) -> Self {
+        self.route_watch = Some(every);
+        self
+    }
+
     /// Checks everything and starts the driver, which waits for [`Client::connect`]. Has to be
     /// called inside a tokio runtime.
     pub fn build(mut self) -> Result<Client, Error> {
@@ -224,9 +236,18 @@ impl ClientBuilder {
             background_grace: self.background_grace,
             store: self.store,
         };
+        let watched = self.route_watch.map(|every| (every, setup.target.address.clone()));
         let driver = Driver::new(shared.clone(), setup);
+        let followed = shared.clone();
+        let task = async move {
+            let Some((every, target)) = watched else { return driver.run().await };
+            tokio::select! {
+                () = driver.run() => {}
+                never = route::follow(&followed, &target, every) => never,
+            }
+        };
         // Owned: `Client::close` takes the handle out and awaits it.
-        let task = runtime.spawn(driver.run());
+        let task = runtime.spawn(task);
         if let Ok(mut owner) = shared.driver.try_lock() {
             *owner = Some(task);
         }

@@ -36,7 +36,8 @@
 //! with what is unread.
 //!
 //! On a phone, tell it what the system tells the application: [`Client::network_changed`],
-//! [`Client::background`], [`Client::foreground`]. With a store
+//! [`Client::background`], [`Client::foreground`]; where no system tells,
+//! [`ClientBuilder::watch_route`] looks. With a store
 //! ([`ClientBuilder::outbox_store`]) what was published also outlives the process.
 //!
 //! Decisions live in plain state machines that know neither sockets nor clocks (the private module
@@ -54,6 +55,7 @@ mod inbox;
 mod mailbox;
 mod options;
 mod outbox_store;
+mod route;
 mod send;
 mod session;
 mod shared;

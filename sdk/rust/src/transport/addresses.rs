@@ -26,7 +26,7 @@ where
 }
 
 /// The addresses behind a target, in the order of the resolver.
-async fn resolve(target: &Address) -> Result<Vec<SocketAddr>, LinkEnd> {
+pub(crate) async fn resolve(target: &Address) -> Result<Vec<SocketAddr>, LinkEnd> {
     match target {
         Address::Sockets(addresses) => Ok(addresses.clone()),
         Address::Name { host, port } => {

@@ -3,7 +3,7 @@
 //! task. Both directions are bounded: a driver that is slow stops the reading, a path that is slow
 //! fills `outgoing`.
 
-mod addresses;
+pub(crate) mod addresses;
 pub(crate) mod quic;
 pub(crate) mod tls;
 pub(crate) mod udp;
