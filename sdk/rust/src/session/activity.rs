@@ -4,10 +4,11 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use sterna_proto::v1::{self, command::Verb};
+use sterna_proto::v1::{self, command::Verb, reply};
 use sterna_proto::{ChannelId, Epoch, Offset};
 
 use super::in_flight::InFlight;
+use super::replies::{is_retryable, retry_after};
 use super::{Route, Session};
 use crate::event::Event;
 use crate::mailbox::Mailbox;
@@ -37,12 +38,30 @@ impl Session {
             if self.in_flight.activities() >= IN_FLIGHT_ACTIVITIES {
                 return;
             }
-            let Some(activity) = entry.machine.poll_activity() else { continue };
+            let Some(activity) = entry.machine.poll_activity(now) else { continue };
             let in_flight =
                 InFlight::SetActivity { channel: channel.clone(), serial: entry.serial };
             let id = self.in_flight.insert(in_flight, now);
             let set = v1::SetActivity { channel: channel.to_string(), activity: activity.into() };
             commands.push((Route::Control, v1::Command { id, verb: Some(Verb::SetActivity(set)) }));
+        }
+    }
+
+    pub(super) fn handle_activity_reply(
+        &mut self,
+        channel: &ChannelId,
+        serial: u64,
+        result: &reply::Result,
+        now: Instant,
+    ) {
+        let reply::Result::Error(error) = result else {
+            return self.on_activity_said(channel, serial);
+        };
+        let entry = self.subscriptions.get_mut(channel).filter(|entry| entry.serial == serial);
+        if let Some(entry) = entry.filter(|_| is_retryable(error)) {
+            entry.machine.on_activity_refused(now + retry_after(error));
+        } else {
+            self.on_activity_said(channel, serial);
         }
     }
 

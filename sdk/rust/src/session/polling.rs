@@ -51,8 +51,9 @@ impl Session {
         let leaving = self.leaving.values().filter_map(Leaving::deadline).min();
         let overdue = self.in_flight.deadline(self.command_timeout);
         let asks = self.next_ask();
+        let words = self.subscriptions.values().filter_map(|e| e.machine.activity_deadline()).min();
         let outbox = self.outbox.deadline();
-        [calls, answers, leaving, overdue, asks, outbox].into_iter().flatten().min()
+        [calls, answers, leaving, overdue, asks, words, outbox].into_iter().flatten().min()
     }
 
     /// When a question that had to wait may be asked.

@@ -44,7 +44,11 @@ impl Session {
                     self.leaving.remove(&channel);
                 }
             }
-            InFlight::SetActivity { channel, serial } => self.on_activity_said(&channel, serial),
+            // Given up: whatever was wanted since is said already, or waits for a question.
+            InFlight::SetActivity { .. } if late => {}
+            InFlight::SetActivity { channel, serial } => {
+                self.handle_activity_reply(&channel, serial, &result, now);
+            }
             InFlight::Call { serial } => {
                 let answer = match result {
                     reply::Result::Error(error) => Err(error.into()),
@@ -230,11 +234,11 @@ fn matters_late(machine: &Subscription, result: &reply::Result) -> bool {
 }
 
 /// By the table where this version knows the code, else by what the server says.
-fn is_retryable(error: &v1::Error) -> bool {
+pub(super) fn is_retryable(error: &v1::Error) -> bool {
     ErrorCode::from_number(error.code).map_or(error.retryable, ErrorCode::is_retryable)
 }
 
-fn retry_after(error: &v1::Error) -> Duration {
+pub(super) fn retry_after(error: &v1::Error) -> Duration {
     match error.retry_after_ms {
         0 => DEFAULT_RETRY.mul_f64(0.5 + rand::random::<f64>()),
         ms => Duration::from_millis(ms.into()).min(LONGEST_RETRY),

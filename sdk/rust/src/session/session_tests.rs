@@ -310,3 +310,27 @@ fn whoever_watches_the_inbox_hears_of_touches_new_connections_and_the_end() {
     drop(watching);
     assert!(!session.is_inbox_watched());
 }
+
+/// The node allows so many commands a second, and the application changes its mind.
+#[test]
+fn a_change_of_activity_that_was_refused_is_repeated_in_time() {
+    let now = Instant::now();
+    let mut session = connected(now);
+    let mailbox = session.subscribe(&channel(1), Subscribe::latest()).unwrap();
+    let ask = only_id(&sent(&mut session, now));
+    reply(&mut session, ask, reply::Result::Subscribed(subscribed(1, 5)), now);
+    session.set_activity(&channel(1), &mailbox, Activity::Background);
+    let word = only_id(&sent(&mut session, now));
+    let error = v1::Error::new(ErrorCode::RateLimited, "slower").with_retry_after_ms(700);
+    reply(&mut session, word, reply::Result::Error(error), now);
+    session.set_activity(&channel(1), &mailbox, Activity::Foreground);
+    assert_eq!(sent(&mut session, now), []);
+    let later = now + Duration::from_millis(700);
+    assert_eq!(session.deadline(true), Some(later));
+    let again = sent(&mut session, later);
+    let Verb::SetActivity(said) = &again[0].1 else { panic!("{again:?}") };
+    assert_eq!(said.activity(), v1::Activity::Foreground);
+    // A node that knows no classes says so once, and pushes everything.
+    refuse(&mut session, only_id(&again), ErrorCode::BadRequest, later);
+    assert_eq!((sent(&mut session, later), session.deadline(true)), (Vec::new(), None));
+}

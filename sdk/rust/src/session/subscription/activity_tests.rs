@@ -55,7 +55,7 @@ fn i13_what_the_background_held_back_comes_once_and_in_order() {
     assert_eq!(machine.position(), Some(Position::new(1, 5)));
 
     machine.set_activity(Activity::Active);
-    assert_eq!(machine.poll_activity(), None, "the question says it");
+    assert_eq!(machine.poll_activity(now), None, "the question says it");
     let ask = machine.poll_ask(now, ROOM).unwrap();
     assert_eq!((ask.since.unwrap().offset, ask.activity()), (5, v1::Activity::Active));
     let mut out = Vec::new();
@@ -70,15 +70,15 @@ fn a_change_without_news_is_one_word_and_said_once() {
     let (mut machine, now) = machine(Activity::Active);
     machine.poll_ask(now, ROOM);
     machine.set_activity(Activity::Foreground);
-    assert_eq!(machine.poll_activity(), None, "not while a question is on its way");
+    assert_eq!(machine.poll_activity(now), None, "not while a question is on its way");
     machine.handle_subscribed(stay(5, 5), now, ROOM, &mut Vec::new());
-    assert_eq!(machine.poll_activity(), Some(v1::Activity::Foreground));
+    assert_eq!(machine.poll_activity(now), Some(v1::Activity::Foreground));
     machine.set_activity(Activity::Background);
-    assert_eq!(machine.poll_activity(), None, "one at a time");
+    assert_eq!(machine.poll_activity(now), None, "one at a time");
     machine.on_activity_said();
-    assert_eq!(machine.poll_activity(), Some(v1::Activity::Background));
+    assert_eq!(machine.poll_activity(now), Some(v1::Activity::Background));
     machine.on_activity_said();
-    assert_eq!(machine.poll_activity(), None);
+    assert_eq!(machine.poll_activity(now), None);
     // The next connection is told with its Hello.
     machine.handle_detached();
     assert_eq!(machine.question(ROOM).activity(), v1::Activity::Background);
@@ -111,9 +111,39 @@ fn i5_a_gap_after_coming_forward_is_asked_for() {
     machine.poll_ask(now, ROOM);
     machine.set_activity(Activity::Active);
     machine.handle_subscribed(stay(5, 9), now, ROOM, &mut Vec::new());
-    assert_eq!(machine.poll_activity(), Some(v1::Activity::Active));
+    assert_eq!(machine.poll_activity(now), Some(v1::Activity::Active));
     let gap = v1::Gap { epoch: 1, after_offset: 5, upto_offset: 9, ..v1::Gap::default() };
     machine.handle_gap(&gap);
     let ask = machine.poll_ask(now, ROOM).unwrap();
     assert_eq!((ask.since.unwrap().offset, ask.activity()), (5, v1::Activity::Active));
+}
+
+#[test]
+fn a_word_that_was_refused_for_the_moment_is_said_again_and_the_newest_wish_wins() {
+    let (mut machine, now) = machine(Activity::Active);
+    machine.poll_ask(now, ROOM);
+    machine.handle_subscribed(stay(5, 5), now, ROOM, &mut Vec::new());
+    let later = now + Duration::from_secs(2);
+    machine.set_activity(Activity::Background);
+    assert_eq!(machine.poll_activity(now), Some(v1::Activity::Background));
+    machine.on_activity_refused(later);
+    assert_eq!((machine.poll_activity(now), machine.activity_deadline()), (None, Some(later)));
+    machine.set_activity(Activity::Foreground);
+    assert_eq!(machine.poll_activity(now), None, "no sooner for that");
+    assert_eq!(machine.poll_activity(later), Some(v1::Activity::Foreground));
+    machine.on_activity_refused(later);
+    // What the node was told last is wanted again: there is nothing to say.
+    machine.set_activity(Activity::Active);
+    assert_eq!((machine.poll_activity(later), machine.activity_deadline()), (None, None));
+    machine.set_activity(Activity::Background);
+    assert_eq!(machine.poll_activity(later), Some(v1::Activity::Background));
+    // A question says it as well, and that is what the node knows, whatever becomes of the word.
+    machine.handle_pushes_lost();
+    assert!(machine.poll_ask(later, ROOM).is_none(), "in the background nothing is missed");
+    machine.set_activity(Activity::Active);
+    machine.handle_head(Epoch(1), Offset(9));
+    assert_eq!(machine.poll_ask(later, ROOM).unwrap().activity(), v1::Activity::Active);
+    machine.handle_subscribed(page(6..=9), later, ROOM, &mut Vec::new());
+    machine.on_activity_refused(later);
+    assert_eq!((machine.poll_activity(later), machine.activity_deadline()), (None, None));
 }

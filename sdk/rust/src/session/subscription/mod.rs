@@ -15,6 +15,7 @@ use sterna_proto::{ChannelId, Epoch, Offset, Position, v1};
 use super::backoff::Backoff;
 use crate::mailbox::ROOM_TO_GO_ON;
 use crate::options::{Activity, Order, StartFrom, Subscribe};
+use activity::Saying;
 
 #[derive(Debug)]
 pub(crate) struct Subscription {
@@ -32,7 +33,7 @@ pub(crate) struct Subscription {
     /// The class that the last question named, the one that the node was told, and whether it has yet to answer a word of its own.
     asked: Activity,
     told: Activity,
-    is_saying: bool,
+    saying: Saying,
     /// What was last shown of where the channel ends.
     shown: Position,
     /// How long an answer is waited for.
@@ -97,7 +98,7 @@ impl Subscription {
             repair: Repair::Attach { whole: true },
             asked: options.activity,
             told: options.activity,
-            is_saying: false,
+            saying: Saying::Nothing { not_before: None },
             shown: Position::EARLIEST,
             patience,
             unanswered: Backoff::new(),
@@ -127,6 +128,7 @@ impl Subscription {
     pub(crate) fn on_asked(&mut self, now: Instant) {
         self.phase = Phase::Asking { deadline: now + self.patience };
         self.told = self.asked;
+        self.saying.on_asked();
     }
 
     /// Gives up an answer that is overdue: the question is asked again, ever more seldom, so that
@@ -192,7 +194,7 @@ impl Subscription {
     pub(crate) fn handle_detached(&mut self) {
         self.phase = Phase::Wanted(None);
         self.unanswered.reset();
-        self.is_saying = false;
+        self.saying = Saying::Nothing { not_before: None };
         self.forget_waiting();
         if !matches!(self.repair, Repair::Attach { .. }) {
             self.repair = Repair::Attach { whole: true };
