@@ -283,6 +283,8 @@ pub struct Statistics {
     pub transport: Option<Transport>,
     /// Of the last ping.
     pub round_trip: Option<std::time::Duration>,
+    /// Hellos that were said, also those that had no answer.
+    pub hellos: u64,
     /// Sessions that were begun or continued.
     pub connects: u64,
     /// All of them but the first.

@@ -137,9 +137,19 @@ impl Attempt {
         (!self.ready.is_empty()).then(|| self.ready.swap_remove(best.unwrap_or(0)))
     }
 
-    /// A Hello that nobody answers makes room for the next candidate.
+    /// A Hello is overdue: nobody waits for a head start any more.
+    pub(super) fn hurry_if_overdue(&mut self, now: Instant) {
+        if self.greeting.as_ref().is_some_and(|greeted| greeted.deadline <= now) {
+            self.hurry(now);
+        }
+    }
+
+    /// A Hello that nobody answers makes room for a candidate that waits for its turn. Without one it
+    /// waits as long as the attempt: a node that is late because many come at once would only get
+    /// more to do by another Hello, for which it would need as long.
     pub(super) fn take_unanswered(&mut self, now: Instant) -> Option<Greeted> {
-        self.greeting.take_if(|greeted| greeted.deadline <= now)
+        let is_awaited = !self.ready.is_empty();
+        self.greeting.take_if(|greeted| is_awaited && greeted.deadline <= now)
     }
 
     pub(super) fn is_exhausted(&self, now: Instant) -> bool {
@@ -161,14 +171,16 @@ impl Attempt {
 
     pub(super) fn deadline(&self) -> Option<Instant> {
         let planned = self.planned.iter().map(|(_, at)| *at).min();
-        let hello = self.greeting.as_ref().map(|greeted| greeted.deadline);
+        let is_awaited = !self.ready.is_empty() || !self.planned.is_empty();
+        let greeting = self.greeting.as_ref().filter(|_| is_awaited);
+        let hello = greeting.map(|greeted| greeted.deadline);
         [planned, hello, Some(self.give_up_at)].into_iter().flatten().min()
     }
 }
 
 /// Per attempt, with a little for the Hello at its end.
 const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(12);
-/// A server answers a Hello at once; a candidate that does not lets the next one try.
+/// A server answers a Hello at once; a candidate that does not lets another one try that is ready.
 const HELLO_TIMEOUT: Duration = Duration::from_secs(3);
 /// Pushes kept until the Welcome; after more, the subscriptions are asked for anew.
 pub(super) const EARLY_FRAMES: usize = 64;

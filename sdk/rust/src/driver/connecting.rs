@@ -27,6 +27,7 @@ impl Driver {
     pub(super) fn step_attempt(&mut self, now: Instant) {
         self.start_due_attempt(now);
         let Some(mut attempt) = self.attempt.take() else { return };
+        attempt.hurry_if_overdue(now);
         for transport in attempt.take_due(now) {
             let link = self.start_link(transport, attempt.target.clone());
             attempt.connecting.push(link);

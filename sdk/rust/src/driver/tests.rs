@@ -73,11 +73,12 @@ fn close(driver: &mut Driver, id: LinkId, reason: CloseReason) {
     driver.handle_event(id, LinkEvent::Ended(end));
 }
 
-/// The Hello that was said stays unanswered; the next candidate says another.
+/// The Hello that was said stays unanswered; the next candidate begins, and says another once it is
+/// there.
 fn give_the_hello_up(driver: &mut Driver) -> LinkId {
     driver.attempt.as_mut().unwrap().greeting.as_mut().unwrap().deadline = Instant::now();
     driver.step();
-    driver.step();
+    assert!(driver.attempt.as_ref().unwrap().greeting.is_some(), "its answer may still come");
     greet(driver)
 }
 
@@ -96,6 +97,21 @@ async fn superseded_by_a_hello_of_our_own_is_no_reason_to_stop() {
     let second = give_the_hello_up(&mut candidate);
     close(&mut candidate, second, CloseReason::Superseded);
     assert!(candidate.online);
+}
+
+#[tokio::test]
+async fn a_hello_that_nobody_else_could_say_waits_for_its_answer() {
+    let mut driver = driver(&[Transport::WebSocket], None);
+    let only = greet(&mut driver);
+    let late = Instant::now();
+    driver.attempt.as_mut().unwrap().greeting.as_mut().unwrap().deadline = late;
+    driver.step();
+    let attempt = driver.attempt.as_ref().unwrap();
+    assert_eq!(attempt.greeting.as_ref().unwrap().link.id, only);
+    assert_eq!(attempt.deadline(), Some(attempt.give_up_at), "and nothing is done until then");
+    assert_eq!(driver.shared.session().stats.hellos, 1);
+    welcome(&mut driver, only);
+    assert!(driver.active.is_some());
 }
 
 #[tokio::test]

@@ -38,6 +38,7 @@ impl Session {
             subscriptions,
             user_agent: self.user_agent.clone(),
         };
+        self.stats.hellos += 1;
         let id = self.in_flight.take_id();
         (Greeting { id, named }, v1::Command { id, verb: Some(Verb::Hello(hello)) })
     }
