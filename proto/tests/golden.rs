@@ -193,6 +193,7 @@ fn publishing() -> Vec<(&'static str, Verb)> {
                 kind: v1::PublicationKind::Reaction.into(),
                 target_offset: 4,
                 ordered: true,
+                settled_below: 0,
             }),
         ),
         ("command/publish least", Verb::Publish(v1::Publish::default())),
@@ -291,6 +292,16 @@ fn managing() -> Vec<(&'static str, Verb)> {
                 pinned: Some(false),
                 deleted_before: 7,
                 remove: false,
+            }),
+        ),
+        (
+            "command/publish behind settled ones",
+            Verb::Publish(v1::Publish {
+                channel: channel(),
+                client_seq: 12,
+                ordered: true,
+                settled_below: 11,
+                ..Default::default()
             }),
         ),
     ]

@@ -88,6 +88,8 @@ pub enum Bug {
     ReleasedSlotAnswers,
     /// What a lost link has taken with it goes behind what is newer.
     ResentOvertaken,
+    /// What a client says that it has settled goes on holding back the rest.
+    SettledUnheard,
     /// A node that passes calls on forgets what was refused.
     TurnsForgotten,
     /// A peer is not told that a way does not begin there any more.
@@ -124,7 +126,7 @@ impl Bug {
     ];
 
     /// Those of links, of placement and of what follows from them.
-    pub const OF_CLUSTERS: [Self; 16] = [
+    pub const OF_CLUSTERS: [Self; 17] = [
         Self::AnswerToAnother,
         Self::CallsLostWithLink,
         Self::ClosedLinkKeepsInterest,
@@ -139,6 +141,7 @@ impl Bug {
         Self::RelayPassedBy,
         Self::ReleasedSlotAnswers,
         Self::ResentOvertaken,
+        Self::SettledUnheard,
         Self::TurnsForgotten,
         Self::WayLeftUntold,
     ];

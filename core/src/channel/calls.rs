@@ -226,9 +226,7 @@ impl Shard {
         let by_role = !call.command.caller.identity.operator;
         let ticket =
             PublishTicket { reply: call.reply, ordered, reader, member_change: false, by_role };
-        if let Some((client, client_seq)) = &ticket.ordered
-            && !state.turns.admits_turn(key, client, *client_seq)
-        {
+        if !state.turns.admits(&call.command) {
             return state.answer(ticket, Err(out_of_turn()));
         }
         if let sequence::Verdict::Answered(ticket, result) =

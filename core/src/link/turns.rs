@@ -41,13 +41,11 @@ impl Default for Turns {
 impl Turns {
     /// Whether it may go on: it is not behind a refused one.
     pub fn admits(&self, command: &LinkCommand) -> bool {
+        let Verb::Publish(publish) = &command.verb else { return true };
         let Some((client, client_seq)) = turn(command) else { return true };
-        self.admits_turn(command.key, client, client_seq)
-    }
-
-    /// The same for a publication of which no more is known.
-    pub fn admits_turn(&self, key: ChannelKey, client: &ClientId, client_seq: u64) -> bool {
-        self.part(&key).admits(&(key, client.clone()), client_seq, Instant::now())
+        let turn = (command.key, client.clone());
+        let settled_below = publish.settled_below;
+        self.part(&command.key).admits(&turn, client_seq, settled_below, Instant::now())
     }
 
     /// Remembers a command that is refused for the moment, and forgets one that is for good.

@@ -86,7 +86,8 @@ impl Session {
         };
         let key = channel.key();
         let client_seq = if publish.ordered { publish.client_seq } else { 0 };
-        let in_turn = client_seq == 0 || self.order.admits(&key, client_seq, now);
+        let settled = publish.settled_below;
+        let in_turn = client_seq == 0 || self.order.admits(&key, client_seq, settled, now);
         let allowed = if in_turn {
             let of_user = |()| match &self.user_rate {
                 Some(shared) => shared.try_take(&self.caller.identity.user),

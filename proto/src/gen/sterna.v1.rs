@@ -229,6 +229,12 @@ pub struct Publish {
     /// has been sent again. So a client may have many on their way without one overtaking another.
     #[prost(bool, tag = "8")]
     pub ordered: bool,
+    /// The client has an answer for good to all its publications in this channel with a client_seq
+    /// below this one, or has given them up: none of them comes again, so none holds back this one,
+    /// whatever became of copies that took other ways. 0: not said; then a refused publication holds
+    /// back those behind it for at most 10 s.
+    #[prost(uint64, tag = "9")]
+    pub settled_below: u64,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Published {

@@ -5660,6 +5660,9 @@ impl serde::Serialize for Publish {
         if self.ordered {
             len += 1;
         }
+        if self.settled_below != 0 {
+            len += 1;
+        }
         let mut struct_ser = serializer.serialize_struct("sterna.v1.Publish", len)?;
         if !self.channel.is_empty() {
             struct_ser.serialize_field("channel", &self.channel)?;
@@ -5698,6 +5701,11 @@ impl serde::Serialize for Publish {
         if self.ordered {
             struct_ser.serialize_field("ordered", &self.ordered)?;
         }
+        if self.settled_below != 0 {
+            #[allow(clippy::needless_borrow)]
+            #[allow(clippy::needless_borrows_for_generic_args)]
+            struct_ser.serialize_field("settledBelow", ToString::to_string(&self.settled_below).as_str())?;
+        }
         struct_ser.end()
     }
 }
@@ -5720,6 +5728,8 @@ impl<'de> serde::Deserialize<'de> for Publish {
             "target_offset",
             "targetOffset",
             "ordered",
+            "settled_below",
+            "settledBelow",
         ];
 
         #[allow(clippy::enum_variant_names)]
@@ -5732,6 +5742,7 @@ impl<'de> serde::Deserialize<'de> for Publish {
             Kind,
             TargetOffset,
             Ordered,
+            SettledBelow,
         }
         impl<'de> serde::Deserialize<'de> for GeneratedField {
             fn deserialize<D>(deserializer: D) -> std::result::Result<GeneratedField, D::Error>
@@ -5761,6 +5772,7 @@ impl<'de> serde::Deserialize<'de> for Publish {
                             "kind" => Ok(GeneratedField::Kind),
                             "targetOffset" | "target_offset" => Ok(GeneratedField::TargetOffset),
                             "ordered" => Ok(GeneratedField::Ordered),
+                            "settledBelow" | "settled_below" => Ok(GeneratedField::SettledBelow),
                             _ => Err(serde::de::Error::unknown_field(value, FIELDS)),
                         }
                     }
@@ -5788,6 +5800,7 @@ impl<'de> serde::Deserialize<'de> for Publish {
                 let mut kind__ = None;
                 let mut target_offset__ = None;
                 let mut ordered__ = None;
+                let mut settled_below__ = None;
                 while let Some(k) = map_.next_key()? {
                     match k {
                         GeneratedField::Channel => {
@@ -5848,6 +5861,14 @@ impl<'de> serde::Deserialize<'de> for Publish {
                             }
                             ordered__ = Some(map_.next_value()?);
                         }
+                        GeneratedField::SettledBelow => {
+                            if settled_below__.is_some() {
+                                return Err(serde::de::Error::duplicate_field("settledBelow"));
+                            }
+                            settled_below__ = 
+                                Some(map_.next_value::<::pbjson::private::NumberDeserialize<_>>()?.0)
+                            ;
+                        }
                     }
                 }
                 Ok(Publish {
@@ -5859,6 +5880,7 @@ impl<'de> serde::Deserialize<'de> for Publish {
                     kind: kind__.unwrap_or_default(),
                     target_offset: target_offset__.unwrap_or_default(),
                     ordered: ordered__.unwrap_or_default(),
+                    settled_below: settled_below__.unwrap_or_default(),
                 })
             }
         }

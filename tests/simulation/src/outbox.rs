@@ -13,6 +13,8 @@ pub struct Entry {
     pub channel: usize,
     pub text: Text,
     pub attempt: u32,
+    /// All before it in its channel have been answered for good.
+    pub settled_below: u64,
     /// The command under way.
     sent: Option<u32>,
 }
@@ -32,7 +34,7 @@ impl ClientOutbox {
     }
 
     pub fn push(&mut self, channel: usize, text: Text) {
-        self.entries.push_back(Entry { channel, text, attempt: 0, sent: None });
+        self.entries.push_back(Entry { channel, text, attempt: 0, settled_below: 0, sent: None });
     }
 
     pub fn is_empty(&self) -> bool {
@@ -47,8 +49,10 @@ impl ClientOutbox {
     pub fn next(&mut self, id: u32, now: Instant) -> Option<&Entry> {
         let channels = self.held_until.len();
         let at = (0..channels).find_map(|channel| self.next_of(channel, now))?;
+        let channel = self.entries[at].channel;
+        let earliest = self.entries.iter().find(|entry| entry.channel == channel)?.text.seq;
         let entry = &mut self.entries[at];
-        entry.attempt += 1;
+        (entry.attempt, entry.settled_below) = (entry.attempt + 1, earliest);
         entry.sent = Some(id);
         Some(entry)
     }

@@ -54,7 +54,8 @@ enum Stage {
 
 #[derive(Debug, Default)]
 struct ChannelQueue {
-    items: usize,
+    /// Seqs of its items: whatever lies below the first is settled.
+    items: BTreeSet<u64>,
     in_flight: usize,
     not_sent: usize,
     held_until: Option<Instant>,
@@ -251,7 +252,7 @@ impl<T> Outbox<T> {
     ) {
         let seq = publish.client_seq;
         self.bytes += publish.payload.len();
-        self.channels.entry(channel.clone()).or_default().items += 1;
+        self.channels.entry(channel.clone()).or_default().items.insert(seq);
         self.items.insert(seq, Item { channel, publish, tag, stage, left_once });
         if matches!(stage, Stage::Queued) {
             self.queued.insert(seq);
@@ -264,8 +265,8 @@ impl<T> Outbox<T> {
         let item = self.items.remove(&seq)?;
         self.bytes -= item.publish.payload.len();
         if let Some(queue) = self.channels.get_mut(&item.channel) {
-            queue.items -= 1;
-            if queue.items == 0 {
+            queue.items.remove(&seq);
+            if queue.items.is_empty() {
                 self.channels.remove(&item.channel);
             }
         }
@@ -343,7 +344,9 @@ impl<T> Outbox<T> {
         {
             changes.push(OutboxChange::Attempted { client_seq: seq });
         }
-        Some(Sending { seq, publish: item.publish.clone() })
+        let queue = self.channels.get(&item.channel)?;
+        let settled_below = queue.items.first().copied().unwrap_or(seq);
+        Some(Sending { seq, publish: v1::Publish { settled_below, ..item.publish.clone() } })
     }
 
     fn restage(&mut self, seq: u64, stage: Stage) {

@@ -73,6 +73,30 @@ fn after_a_refusal_nothing_is_sent_before_all_of_the_channel_is_answered() {
     assert_eq!(seqs(&outbox.poll_send(until, 0.5, 64)), [1, 2, 3, 4]);
 }
 
+/// Copies of settled ones may still be refused somewhere: nodes hear that nobody sends them again.
+#[test]
+fn i13_each_publication_says_from_where_on_the_channel_is_not_settled() {
+    let mut outbox = outbox(OutboxLimits { channel_window: 4, ..OutboxLimits::default() });
+    for (to, tag) in [(1, 1), (2, 2), (1, 3), (1, 4)] {
+        push(&mut outbox, to, tag);
+    }
+    let settled = |sending: &[Sending]| -> Vec<(u64, u64)> {
+        sending.iter().map(|it| (it.seq, it.publish.settled_below)).collect()
+    };
+    let now = Instant::now();
+    let sent = outbox.poll_send(now, 0.5, 64);
+    assert_eq!(settled(&sent), [(1, 1), (2, 2), (3, 1), (4, 1)]);
+    outbox.remove(3);
+    outbox.hold(4, now);
+    assert!(outbox.poll_send(now, 0.5, 64).is_empty(), "1 has no answer");
+    outbox.remove(1);
+    assert_eq!(settled(&outbox.poll_send(now, 0.5, 64)), [(4, 4)]);
+    outbox.handle_disconnected();
+    push(&mut outbox, 1, 5);
+    let again = outbox.poll_send(now, 0.5, 64);
+    assert_eq!(settled(&again), [(2, 2), (4, 4), (5, 4)]);
+}
+
 #[test]
 fn three_retransmissions_then_not_sent_until_the_next_connection() {
     let mut outbox = outbox(one_by_one());

@@ -284,12 +284,14 @@ impl Client {
             let id = state.take_id();
             let Some(entry) = state.outbox.next(id, now) else { break };
             let (channel, text, attempt) = (entry.channel, entry.text, entry.attempt);
+            let settled_below = entry.settled_below;
             self.book.note(What::Sent { channel, text, attempt });
             let publish = v1::Publish {
                 channel: self.names.name(channel).to_string(),
                 payload: text.to_bytes(),
                 client_seq: text.seq,
                 ordered: self.role.ordered,
+                settled_below,
                 ..Default::default()
             };
             wire.send(v1::Command { id, verb: Some(Verb::Publish(publish)) });

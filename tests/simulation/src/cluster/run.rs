@@ -17,19 +17,16 @@ use crate::run::settle;
 use crate::store::user_number;
 use crate::world::World;
 
-/// All that clients still have to say is said and heard within this time once faults are over. A
-/// refused publication may be held back for 10 s of it.
-const HEALING: Duration = Duration::from_secs(30);
+/// All that clients still have to say is said and heard within this time once faults are over: less
+/// than the 10 s for which a refused publication may hold back those of a client that does not say
+/// what it has settled. These clients do.
+const HEALING: Duration = Duration::from_secs(9);
 
 /// Within this time everybody is listed as present who is, and nobody who has gone.
 const PRESENCE: Duration = Duration::from_secs(15);
 
 /// Then the ways have settled.
 const CALM: Duration = Duration::from_millis(4500);
-
-/// Then nothing holds back what clients say: a publication that was refused to somebody who was gone
-/// by then, and was stored by another way, keeps those behind it waiting for as long.
-const TURNS_OVER: Duration = Duration::from_secs(11);
 
 /// After the last client has gone, interests are withdrawn within this time.
 const WITHDRAWAL: Duration = Duration::from_secs(5);
@@ -49,9 +46,8 @@ pub(crate) async fn act(world: &Rc<World>) {
     tokio::time::sleep_until(active_until).await;
     world.over.set(true);
     world.book.note(What::Healed);
-    let healed_at = Instant::now();
     if settle(world, HEALING).await {
-        tokio::time::sleep_until((Instant::now() + CALM).max(healed_at + TURNS_OVER)).await;
+        tokio::time::sleep(CALM).await;
         speak_in_calm(world).await;
         // Nothing follows these, so nothing but a beacon shows that one was lost.
         (0..world.plan.channels).for_each(|channel| world.clients[0].publish(channel));

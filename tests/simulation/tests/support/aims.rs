@@ -40,6 +40,11 @@ pub fn aimed(bug: Bug, seed: u64) -> Plan {
             only(&mut plan, &[Fault::LinkLost]);
             hurry(&mut plan);
         }
+        Bug::SettledUnheard => {
+            wander(&mut plan);
+            hurry(&mut plan);
+            plan.config.queues.channel_pending = 4;
+        }
         Bug::TurnsForgotten => {
             only(&mut plan, &[Fault::NodeIsolated]);
             hurry(&mut plan);
@@ -65,6 +70,15 @@ fn hurry(plan: &mut Plan) {
         (role.ordered, role.window, role.page) = (true, 8, 0);
         role.pause = Duration::from_millis(40);
     }
+}
+
+/// Clients go from edge to edge and come back, while some of what they say is refused.
+fn wander(plan: &mut Plan) {
+    let strike = |at: u64| {
+        let fault = if at.is_multiple_of(4) { Fault::SlowStore } else { Fault::Migrated };
+        (Duration::from_millis(1800 + 150 * at), fault)
+    };
+    plan.strikes = (0..20).map(strike).collect();
 }
 
 /// The first core is in a region of its own.
