@@ -545,5 +545,6 @@ fn notices() -> Vec<(&'static str, Event)> {
             }),
         ),
         ("push/inbox_touched", Event::InboxTouched(v1::InboxTouched { channel: channel() })),
+        ("push/presence_gap", Event::PresenceGap(v1::PresenceGap { channel: channel() })),
     ]
 }

@@ -84,6 +84,8 @@ pub enum Bug {
     ReattachSeesNoHead,
     /// Every node of a region asks the owner itself.
     RelayPassedBy,
+    /// A watcher of presence that has missed something is not told.
+    PresenceGapUnnamed,
     /// A shard does not finish with channels that another node owns.
     ReleasedSlotAnswers,
     /// What a lost link has taken with it goes behind what is newer.
@@ -126,7 +128,7 @@ impl Bug {
     ];
 
     /// Those of links, of placement and of what follows from them.
-    pub const OF_CLUSTERS: [Self; 17] = [
+    pub const OF_CLUSTERS: [Self; 18] = [
         Self::AnswerToAnother,
         Self::CallsLostWithLink,
         Self::ClosedLinkKeepsInterest,
@@ -137,6 +139,7 @@ impl Bug {
         Self::InterestLeaks,
         Self::LatePushTaken,
         Self::MovedUntold,
+        Self::PresenceGapUnnamed,
         Self::ReattachSeesNoHead,
         Self::RelayPassedBy,
         Self::ReleasedSlotAnswers,

@@ -77,8 +77,8 @@ impl Shard {
             let said = (v1::PresenceState::Offline, it.turn + 1);
             self.tell_presence(key, (it.session, it.edge), &it.user, said, it.since_ms);
         }
-        for member in missed.changed {
-            self.spread_presence(key, Some(member));
+        for change in missed.changed {
+            self.spread_presence(key, Some(change));
         }
     }
 }

@@ -15,6 +15,7 @@ mod hints;
 pub(crate) mod members;
 mod missed;
 mod pages;
+mod presence_beacon;
 mod present;
 mod recall;
 mod rehome;

@@ -10,7 +10,7 @@ use crate::channel::recall::{CONFIRMED_WITHIN, Recall};
 use crate::channel::shard::{Call, Shard};
 use crate::channel::work::answer;
 use crate::link::{Audience, LinkPush, LinkReply};
-use crate::presence::Word;
+use crate::presence::{Change, Word};
 use crate::push::EncodedPush;
 
 /// Users in one answer about presence.
@@ -79,19 +79,20 @@ impl Shard {
         }
         self.tell_presence(key, (session, edge), user, (set, turn), now_ms);
         self.heirs.note(key, edge == self.context.config.incarnation);
+        self.want_presence_beacon(key);
         if is_news {
             self.spread_presence(key, changed);
         }
     }
 
-    pub(super) fn spread_presence(&mut self, key: ChannelKey, member: Option<v1::PresenceMember>) {
-        let Some(state) = self.channels.get(&key) else { return };
-        if member.is_none() {
-            return;
-        }
-        let change = v1::PresenceChange { channel: state.name.to_string(), member };
-        let push = EncodedPush::new(v1::push::Event::Presence(change));
-        self.spread(key, &LinkPush::Event { channel: key, audience: Audience::Presence, push });
+    pub(super) fn spread_presence(&mut self, key: ChannelKey, change: Option<Change>) {
+        let (Some(state), Some(change)) = (self.channels.get(&key), change) else { return };
+        let (channel, member) = (state.name.to_string(), Some(change.member));
+        let push =
+            EncodedPush::new(v1::push::Event::Presence(v1::PresenceChange { channel, member }));
+        let audience = Audience::Presence { shift: change.shift };
+        self.spread(key, &LinkPush::Event { channel: key, audience, push });
+        self.want_presence_beacon(key);
     }
 
     pub(super) fn list_presence(&mut self, key: ChannelKey, reply: oneshot::Sender<LinkReply>) {

@@ -125,6 +125,7 @@ impl Shard {
             state.receipt_interest.clear();
             state.hints = Default::default();
             state.presence = Default::default();
+            state.presence_news = Default::default();
             state.recall = Default::default();
             state.roles.clear();
             if state.is_idle() {

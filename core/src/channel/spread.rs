@@ -18,6 +18,8 @@ pub(crate) struct Owed {
     pub debts: Debts,
     /// Channels in which something was published since their last beacon.
     beacons: Vec<ChannelKey>,
+    /// The same for beacons of presence.
+    pub(super) presence_beacons: Vec<ChannelKey>,
     next_beacons: Option<Instant>,
 }
 
@@ -34,7 +36,8 @@ pub(crate) enum Beacon {
 
 impl Owed {
     pub fn new(max_heads: usize) -> Self {
-        Self { debts: Debts::new(max_heads), beacons: Vec::new(), next_beacons: None }
+        let (beacons, presence_beacons) = Default::default();
+        Self { debts: Debts::new(max_heads), beacons, presence_beacons, next_beacons: None }
     }
 }
 
@@ -86,6 +89,7 @@ impl Shard {
             return;
         }
         self.owed.next_beacons = Some(now + period);
+        self.send_presence_beacons();
         for key in std::mem::take(&mut self.owed.beacons) {
             let Some(state) = self.channels.get_mut(&key) else { continue };
             state.beacon = match state.beacon {

@@ -14,6 +14,7 @@ use tokio::time::Instant;
 
 use crate::channel::cursors::KnownCursors;
 use crate::channel::hints::Hints;
+use crate::channel::presence_beacon::PresenceNews;
 use crate::channel::recall::Recall;
 use crate::channel::ring::Ring;
 use crate::channel::sequence::{Answer, Sequence};
@@ -44,6 +45,7 @@ pub(crate) struct ChannelState {
     pub turns: Arc<Turns>,
     pub ring: Ring,
     pub presence: Presence,
+    pub presence_news: PresenceNews,
     /// When somebody may be missed there.
     pub(super) look_at: Option<std::time::Instant>,
     pub(super) recall: Recall,
@@ -180,6 +182,7 @@ impl ChannelState {
             turns,
             ring: Ring::new(queues.ring_publications, queues.ring_bytes),
             presence: Presence::default(),
+            presence_news: PresenceNews::default(),
             look_at: None,
             recall: Recall::default(),
             hints: Hints::default(),

@@ -27,11 +27,17 @@ struct Debt {
     /// It has to attach again, which also settles everything else.
     moved: bool,
     evicts: Vec<LinkPush>,
+    /// The last beacon of presence that did not fit.
+    presence: Option<LinkPush>,
 }
 
 impl Debt {
     fn blocks(&self) -> bool {
         self.moved || !self.evicts.is_empty()
+    }
+
+    fn is_settled(&self) -> bool {
+        !self.head && self.presence.is_none() && !self.blocks()
     }
 }
 
@@ -82,7 +88,8 @@ impl Debts {
                 debt.head = false;
                 *heads -= 1;
             }
-            debt.head
+            debt.presence.take_if(|push| sent(push.clone()));
+            !debt.is_settled()
         });
     }
 
@@ -112,21 +119,18 @@ impl Debts {
                     .retain(|push| !matches!(push, LinkPush::Evict { user, .. } if user == member));
                 *evicts -= before - debt.evicts.len();
             }
-            debt.head || debt.blocks()
+            !debt.is_settled()
         });
     }
 
     /// The link wants nothing of the channel any more. Evictions are still owed: a subscription
     /// that is on its way would otherwise outlive the right to it.
     pub fn on_detach(&mut self, link: LinkId, channel: ChannelKey) {
-        if let Some(debt) = self.debts.get_mut(&(link, channel))
-            && debt.head
-        {
-            debt.head = false;
-            self.heads -= 1;
-            if !debt.blocks() {
-                self.debts.remove(&(link, channel));
-            }
+        let Some(debt) = self.debts.get_mut(&(link, channel)) else { return };
+        self.heads -= usize::from(std::mem::take(&mut debt.head));
+        debt.presence = None;
+        if debt.is_settled() {
+            self.debts.remove(&(link, channel));
         }
     }
 
@@ -167,6 +171,10 @@ impl Debts {
                 }
             }
             LinkPush::Moved { .. } => self.owe_moved(place.0, place.1),
+            // At most one for each link that wants the channel.
+            LinkPush::Event { audience: Audience::PresenceUnlike { .. }, .. } => {
+                self.debts.entry(place).or_default().presence = Some(push.clone());
+            }
             // Whoever looks at the inbox says so again, and is told to look.
             LinkPush::Event { audience: Audience::Inbox, .. } => self.owe_moved(place.0, place.1),
             LinkPush::Event { .. } => {}

@@ -251,7 +251,14 @@ impl LinkPush {
 pub enum Audience {
     /// All but the session that caused it.
     EphemeralFrom(SessionId),
-    Presence,
+    /// A change, which adds this to the [digest](crate::presence::digest_of) of who is present.
+    Presence {
+        shift: u64,
+    },
+    /// Who follows presence, and does not know what has this digest.
+    PresenceUnlike {
+        digest: u64,
+    },
     Receipts,
     /// Whoever looks at the inbox that the channel's key stands for.
     Inbox,

@@ -180,16 +180,21 @@ pub fn push(push: &LinkPush, out: &mut Vec<wire::Frame>) {
         }
         LinkPush::Event { audience, push, .. } => {
             use wire::event::Audience as Wire;
+            let mut presence_shift = 0;
             let audience = match audience {
                 Audience::EphemeralFrom(session) => {
                     Wire::EphemeralFrom(Bytes::copy_from_slice(&session.0.to_be_bytes()))
                 }
-                Audience::Presence => Wire::Presence(true),
+                Audience::Presence { shift } => {
+                    presence_shift = *shift;
+                    Wire::Presence(true)
+                }
+                Audience::PresenceUnlike { digest } => Wire::PresenceUnlike(*digest),
                 Audience::Receipts => Wire::Receipts(true),
                 Audience::Inbox => Wire::Inbox(true),
             };
             let frame = push.encoded(Encoding::Protobuf);
-            Body::Event(wire::Event { channel, audience: Some(audience), frame })
+            Body::Event(wire::Event { channel, audience: Some(audience), frame, presence_shift })
         }
         LinkPush::Head { head, .. } => {
             Body::Head(wire::Head { channel, epoch: head.epoch.0, offset: head.offset.0 })
@@ -248,7 +253,8 @@ pub fn link_push(body: Body) -> Result<Option<LinkPush>, BadFrame> {
                 Some(Wire::EphemeralFrom(from)) => Audience::EphemeralFrom(
                     session(&from).ok_or(BadFrame("a session id has 16 bytes"))?,
                 ),
-                Some(Wire::Presence(_)) => Audience::Presence,
+                Some(Wire::Presence(_)) => Audience::Presence { shift: event.presence_shift },
+                Some(Wire::PresenceUnlike(digest)) => Audience::PresenceUnlike { digest },
                 Some(Wire::Receipts(_)) => Audience::Receipts,
                 Some(Wire::Inbox(_)) => Audience::Inbox,
                 None => return Ok(None),

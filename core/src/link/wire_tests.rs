@@ -133,7 +133,8 @@ fn other_pushes_survive_the_way() {
     };
     let pushes = [
         event(Audience::EphemeralFrom(SessionId(5))),
-        event(Audience::Presence),
+        event(Audience::Presence { shift: 3_u64.wrapping_neg() }),
+        event(Audience::PresenceUnlike { digest: 7 }),
         event(Audience::Receipts),
         LinkPush::Head { channel, head: Position::new(3, 9) },
         LinkPush::Evict {

@@ -22,6 +22,8 @@ use crate::link::ports::LinkId;
 #[derive(Debug, Default)]
 pub struct Presence {
     users: BTreeMap<UserId, Vec<Entry>>,
+    /// As [`digest_of`] the whole list.
+    digest: u64,
     /// Others rely on this owner: it has told them who came, or that somebody is missed.
     is_relied_on: bool,
 }
@@ -55,11 +57,20 @@ pub struct Word {
     pub awaited_until: Option<Instant>,
 }
 
+/// What others should hear.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Change {
+    /// A user's new state.
+    pub member: v1::PresenceMember,
+    /// What it adds to the digest.
+    pub shift: u64,
+}
+
 /// Sessions that have left without a word, and what others should hear of it.
 #[derive(Debug, Default, PartialEq)]
 pub struct Missed {
     pub sessions: Vec<Present>,
-    pub changed: Vec<v1::PresenceMember>,
+    pub changed: Vec<Change>,
 }
 
 /// A session that is present.
@@ -87,37 +98,39 @@ impl Presence {
         self.entries(user).iter().any(|entry| entry.session == session)
     }
 
+    /// Of users and their states, the same at every owner: whoever has been told everything knows
+    /// what has this digest.
+    pub fn digest(&self) -> u64 {
+        self.digest
+    }
+
     /// Takes a session's word. Returns what others should hear: the user's new state, if that has
     /// changed.
-    pub fn set(&mut self, user: &UserId, word: Word, now_ms: u64) -> Option<v1::PresenceMember> {
-        let before = self.user_state(user);
-        let entries = self.users.entry(user.clone()).or_default();
-        let known = entries.iter_mut().find(|entry| entry.session == word.session);
-        match known {
-            Some(entry) if word.turn < entry.turn => {}
-            _ if word.state == PresenceState::Offline => {
-                entries.retain(|entry| entry.session != word.session);
+    pub fn set(&mut self, user: &UserId, word: Word, now_ms: u64) -> Option<Change> {
+        self.alter(user, |entries| {
+            let known = entries.iter_mut().find(|entry| entry.session == word.session);
+            match known {
+                Some(entry) if word.turn < entry.turn => {}
+                _ if word.state == PresenceState::Offline => {
+                    entries.retain(|entry| entry.session != word.session);
+                }
+                Some(entry) => *entry = Entry::new(word, entry.since_ms),
+                None => entries.push(Entry::new(word, now_ms)),
             }
-            Some(entry) => *entry = Entry::new(word, entry.since_ms),
-            None => entries.push(Entry::new(word, now_ms)),
-        }
-        if entries.is_empty() {
-            self.users.remove(user);
-        }
-        (self.user_state(user) != before).then(|| self.member(user))
+        })
     }
 
     /// An earlier owner knew of the session, which is to be heard of by then. Nobody hears of it
     /// here: they have heard.
     pub fn remember(&mut self, it: Present, awaited_until: Instant) {
-        let entries = self.users.entry(it.user).or_default();
-        if entries.iter().any(|entry| entry.session == it.session) {
-            return;
-        }
-        let Present { session, edge, state, turn, since_ms, .. } = it;
-        let word =
-            Word { session, edge, link: None, state, turn, awaited_until: Some(awaited_until) };
-        entries.push(Entry::new(word, since_ms));
+        let Present { session, user, edge, state, turn, since_ms } = it;
+        let awaited_until = Some(awaited_until);
+        let word = Word { session, edge, link: None, state, turn, awaited_until };
+        self.alter(&user, |entries| {
+            if entries.iter().all(|entry| entry.session != session) {
+                entries.push(Entry::new(word, since_ms));
+            }
+        });
     }
 
     /// A link has no connected session behind it any more: who came by it is to be heard of by then.
@@ -173,14 +186,15 @@ impl Presence {
         self.users.contains_key(user)
     }
 
-    /// That a user is not here, if so.
-    pub fn absent(&self, user: &UserId) -> Option<v1::PresenceMember> {
-        self.entries(user).is_empty().then(|| self.member(user))
+    /// That a user is not here, if so. Who hears it may have known otherwise, by an earlier owner, and
+    /// may have been right: what they know now is in doubt, and the next beacon finds it wrong.
+    pub fn absent(&self, user: &UserId) -> Option<Change> {
+        self.entries(user).is_empty().then(|| Change { member: self.member(user), shift: IN_DOUBT })
     }
 
     /// The user is out with all sessions; what others should hear.
-    pub fn remove_user(&mut self, user: &UserId) -> Option<v1::PresenceMember> {
-        self.users.remove(user).map(|_| self.member(user))
+    pub fn remove_user(&mut self, user: &UserId) -> Option<Change> {
+        self.alter(user, Vec::clear)
     }
 
     /// The sessions of some edges are out.
@@ -195,19 +209,26 @@ impl Presence {
         let touched: Vec<UserId> = touched.map(|(user, _)| user.clone()).collect();
         let mut changed = Vec::new();
         for user in touched {
-            let before = self.user_state(&user);
-            if let Some(entries) = self.users.get_mut(&user) {
-                entries.retain(|entry| !out(entry));
-                if entries.is_empty() {
-                    self.users.remove(&user);
-                }
-            }
-            if self.user_state(&user) != before {
-                changed.push(self.member(&user));
-            }
+            changed.extend(self.alter(&user, |entries| entries.retain(|entry| !out(entry))));
         }
         self.is_relied_on |= !changed.is_empty();
         Missed { sessions, changed }
+    }
+
+    /// The one place where sessions come, change and go.
+    fn alter(&mut self, user: &UserId, alter: impl FnOnce(&mut Vec<Entry>)) -> Option<Change> {
+        let before = self.user_state(user);
+        let entries = self.users.entry(user.clone()).or_default();
+        alter(entries);
+        if entries.is_empty() {
+            self.users.remove(user);
+        }
+        let after = self.user_state(user);
+        (after != before).then(|| {
+            let shift = weight(user.as_str(), after).wrapping_sub(weight(user.as_str(), before));
+            self.digest = self.digest.wrapping_add(shift);
+            Change { member: self.member(user), shift }
+        })
     }
 
     /// Users in name order, at most `limit`, and how many there are in all.
@@ -247,6 +268,31 @@ impl Entry {
         let Word { session, edge, link, state, turn, awaited_until } = word;
         Self { session, edge, link, state, turn, since_ms, awaited_until }
     }
+}
+
+/// Added to a digest, it is nobody's.
+const IN_DOUBT: u64 = 1;
+
+/// What a list stands for: the sum of what its members weigh, so that a change adds the same to it
+/// wherever it is told of, in any order.
+pub fn digest_of(members: &[v1::PresenceMember]) -> u64 {
+    let weights = members.iter().map(|member| weight(&member.user, member.state()));
+    weights.fold(0, u64::wrapping_add)
+}
+
+/// Of a user in a state; who is not there weighs nothing. Nodes of different releases compare it:
+/// FNV-1a, then the last step of SplitMix64, so that sums of similar names do not meet.
+fn weight(user: &str, state: PresenceState) -> u64 {
+    if state == PresenceState::Offline {
+        return 0;
+    }
+    let bytes = [state as u8].into_iter().chain(user.bytes());
+    let mut hash = bytes.fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+    });
+    hash = (hash ^ (hash >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    hash = (hash ^ (hash >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    hash ^ (hash >> 31)
 }
 
 #[cfg(test)]

@@ -18,8 +18,8 @@ fn word(session: u128, state: PresenceState, turn: u64) -> Word {
     Word { session, edge: HERE, link: Some(1), state, turn, awaited_until: None }
 }
 
-fn names(changed: &[v1::PresenceMember]) -> Vec<&str> {
-    changed.iter().map(|member| member.user.as_str()).collect()
+fn names(changed: &[Change]) -> Vec<&str> {
+    changed.iter().map(|change| change.member.user.as_str()).collect()
 }
 
 #[test]
@@ -27,20 +27,20 @@ fn others_hear_of_users_not_of_sessions() {
     let (alice, bob) = (user("alice"), user("bob"));
     let (phone, laptop, other) = (1, 2, 3);
     let mut presence = Presence::default();
-    let change = presence.set(&alice, word(phone, Online, 1), 10).unwrap();
+    let change = presence.set(&alice, word(phone, Online, 1), 10).unwrap().member;
     assert_eq!((change.user.as_str(), change.state()), ("alice", Online));
     assert_eq!(presence.set(&alice, word(laptop, Online, 2), 20), None);
     assert_eq!(presence.set(&alice, word(phone, Detached, 3), 30), None);
     assert_eq!(presence.set(&alice, word(phone, Offline, 4), 40), None);
-    let change = presence.set(&alice, word(laptop, Detached, 5), 50).unwrap();
+    let change = presence.set(&alice, word(laptop, Detached, 5), 50).unwrap().member;
     assert_eq!(change.state(), Detached);
     presence.set(&bob, word(other, Online, 6), 60);
     let (members, total) = presence.list(1);
     assert_eq!((members[0].user.as_str(), members[0].since_ms, total), ("alice", 20, 2));
-    let change = presence.set(&alice, word(laptop, Offline, 7), 70).unwrap();
+    let change = presence.set(&alice, word(laptop, Offline, 7), 70).unwrap().member;
     assert_eq!((change.state(), change.sessions), (Offline, 0));
     assert_eq!(presence.set(&alice, word(laptop, Offline, 9), 80), None);
-    assert_eq!(presence.remove_user(&bob).unwrap().state(), Offline);
+    assert_eq!(presence.remove_user(&bob).unwrap().member.state(), Offline);
     assert_eq!(presence.remove_user(&bob), None);
     assert!(presence.is_empty());
 }
@@ -54,7 +54,7 @@ fn what_comes_late_does_not_undo_what_was_said_after_it() {
     for late in [Roaming, Detached, Offline] {
         assert_eq!(presence.set(&alice, word(1, late, 3), 30), None);
     }
-    let change = presence.set(&alice, word(1, Detached, 6), 40).unwrap();
+    let change = presence.set(&alice, word(1, Detached, 6), 40).unwrap().member;
     assert_eq!(change.state(), Detached);
     assert_eq!(presence.set(&alice, word(1, Roaming, 5), 50), None);
 }
@@ -69,7 +69,7 @@ fn whose_edge_has_died_is_out_unless_another_session_stays() {
     assert!(!presence.is_relied_on());
     let missed = presence.remove_edges(|edge| edge == THERE);
     assert_eq!(names(&missed.changed), ["bob"]);
-    assert_eq!(missed.changed[0].state(), Offline);
+    assert_eq!(missed.changed[0].member.state(), Offline);
     assert_eq!(missed.sessions.len(), 2);
     assert!(presence.contains(SessionId(1), &alice) && presence.is_relied_on());
 }
@@ -118,4 +118,35 @@ fn whose_link_is_lost_has_to_be_heard_of_again() {
     assert_eq!(names(&presence.drop_missed(after(9)).changed), ["dave"]);
     assert_eq!(names(&presence.drop_missed(after(10)).changed), ["bob"]);
     assert_eq!((presence.user_count(), presence.next_missed()), (2, None));
+}
+
+/// Whatever becomes of sessions, and in whatever order others hear of it.
+#[test]
+fn what_was_told_adds_up_to_the_digest_of_the_list() {
+    let (alice, bob, carol) = (user("alice"), user("bob"), user("carol"));
+    let (mut presence, start) = (Presence::default(), Instant::now());
+    let mut told = Vec::new();
+    told.extend(presence.set(&alice, word(1, Online, 1), 10));
+    let asked = digest_of(&presence.list(9).0);
+    assert_eq!((asked, presence.digest()), (told[0].shift, told[0].shift));
+    told.extend(presence.set(&alice, word(2, Online, 1), 10));
+    told.extend(presence.set(&bob, word(3, Roaming, 1), 10));
+    told.extend(presence.set(&alice, word(1, Detached, 2), 10));
+    told.extend(presence.set(&bob, word(3, Online, 2), 10));
+    told.extend(presence.set(&carol, Word { edge: THERE, ..word(4, Online, 1) }, 10));
+    told.extend(presence.remove_user(&alice));
+    told.extend(presence.remove_edges(|edge| edge == THERE).changed);
+    let sum = |told: &[Change]| told.iter().map(|it| it.shift).fold(0, u64::wrapping_add);
+    assert_eq!((sum(&told), told.len()), (digest_of(&presence.list(9).0), 6));
+    told.reverse();
+    assert_eq!(sum(&told), presence.digest());
+    assert_ne!(sum(&told[1..]), presence.digest(), "one was lost");
+    // Who is remembered is nothing to tell, but there.
+    let (session, edge) = (SessionId(5), HERE);
+    let it = Present { session, user: alice, edge, state: Online, turn: 1, since_ms: 1 };
+    presence.remember(it, start);
+    assert_eq!(presence.digest(), digest_of(&presence.list(9).0));
+    // That somebody is not here who may be elsewhere, nobody can reckon with.
+    assert_eq!(presence.absent(&user("alice")), None);
+    assert_ne!(presence.absent(&user("eve")).unwrap().shift, 0);
 }

@@ -23,10 +23,12 @@ impl Session {
         let waits = self.set_waiting_activity(set);
         match self.subscriptions.get_mut(&key) {
             Some(subscription) => {
+                let was_background = subscription.is_background();
                 let delivery = subscription.set_activity(set.activity());
                 self.effects.push_back(Effect::Join(key, set.activity()));
                 self.reply(id, v1::reply::Result::Done(v1::Done {}));
                 self.tell(key, &delivery);
+                self.on_forward(key, was_background);
             }
             None if waits => self.reply(id, v1::reply::Result::Done(v1::Done {})),
             None => {

@@ -56,15 +56,16 @@ impl Session {
         if self.close_reason().is_some() {
             return;
         }
-        if *audience == Audience::Inbox {
-            return self.handle_touched(key, push);
+        match audience {
+            Audience::Inbox => return self.handle_touched(key, push),
+            Audience::Presence { shift } => return self.give_presence(key, push, *shift),
+            Audience::PresenceUnlike { digest } => return self.check_presence(key, *digest, push),
+            Audience::EphemeralFrom(_) | Audience::Receipts => {}
         }
         let Some(subscription) = self.subscriptions.get(&key) else { return };
         let (wanted, lane) = match audience {
             Audience::EphemeralFrom(session) => (*session != self.id(), self.ephemeral_lane(push)),
-            Audience::Presence => (subscription.presence, subscription.lane()),
-            Audience::Receipts => (subscription.receipts, subscription.lane()),
-            Audience::Inbox => (false, subscription.lane()),
+            _ => (subscription.receipts, subscription.lane()),
         };
         if wanted {
             // Dropped and counted when there is no room: newest wins, and a list can be asked for.

@@ -22,6 +22,7 @@ mod rights;
 mod session;
 pub mod subscription;
 mod ticket;
+mod watching;
 
 pub use crate::push::Encoding;
 pub use activity::{MERGED_BYTES, MERGED_FRAMES};

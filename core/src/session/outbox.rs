@@ -21,6 +21,8 @@ pub enum Class {
     Publication { channel: ChannelKey, offset: Offset },
     /// May be dropped, and a newer one of the same key replaces it.
     Ephemeral { channel: ChannelKey, key: u64 },
+    /// The same of presence, which is remembered when it is dropped.
+    Presence { channel: ChannelKey, key: u64 },
     /// A newer one of the same channel replaces it.
     Head { channel: ChannelKey },
 }
@@ -37,6 +39,8 @@ pub struct Outbox {
     added: u32,
     max_frames: usize,
     max_bytes: usize,
+    /// Channels of which presence was dropped: at most those in which the session is present.
+    lost_presence: Vec<ChannelKey>,
 }
 
 #[derive(Debug)]
@@ -48,7 +52,8 @@ struct Entry {
 
 impl Outbox {
     pub fn new(max_frames: usize, max_bytes: usize) -> Self {
-        Self { frames: VecDeque::new(), bytes: 0, added: 0, max_frames, max_bytes }
+        let (frames, lost_presence) = Default::default();
+        Self { frames, bytes: 0, added: 0, max_frames, max_bytes, lost_presence }
     }
 
     pub fn is_empty(&self) -> bool {
@@ -82,9 +87,10 @@ impl Outbox {
         match class {
             Class::Control => {}
             Class::Head { .. } => self.remove_twin(class),
-            Class::Ephemeral { .. } => {
+            Class::Ephemeral { .. } | Class::Presence { .. } => {
                 self.remove_twin(class);
                 if !self.has_room(bytes) {
+                    note_lost(&mut self.lost_presence, class);
                     metrics::counter!("sterna_core_outbox_dropped_total", "class" => "ephemeral")
                         .increment(1);
                     return Ok(());
@@ -105,9 +111,15 @@ impl Outbox {
         Ok(())
     }
 
+    /// Whether presence of the channel was dropped, since this was asked last.
+    pub fn take_lost_presence(&mut self, channel: ChannelKey) -> bool {
+        let at = self.lost_presence.iter().position(|lost| *lost == channel);
+        at.map(|at| self.lost_presence.swap_remove(at)).is_some()
+    }
+
     /// Drops everything.
     pub fn clear(&mut self) {
-        self.frames = VecDeque::new();
+        (self.frames, self.lost_presence) = Default::default();
         self.bytes = 0;
     }
 
@@ -153,12 +165,14 @@ impl Outbox {
             let of_channel = matches!(entry.class,
                 Class::Publication { channel, .. }
                 | Class::Ephemeral { channel, .. }
+                | Class::Presence { channel, .. }
                 | Class::Head { channel } if channel == gone);
             if of_channel {
                 *bytes -= entry.bytes;
             }
             !of_channel
         });
+        self.take_lost_presence(gone);
     }
 
     /// I11: pages of a channel whose reader has lost the right are answered by the error instead.
@@ -188,10 +202,11 @@ impl Outbox {
 
     fn drop_ephemerals(&mut self) {
         let before = self.frames.len();
-        let bytes = &mut self.bytes;
+        let (bytes, lost) = (&mut self.bytes, &mut self.lost_presence);
         self.frames.retain(|entry| {
-            let stays = !matches!(entry.class, Class::Ephemeral { .. });
+            let stays = !matches!(entry.class, Class::Ephemeral { .. } | Class::Presence { .. });
             if !stays {
+                note_lost(lost, entry.class);
                 *bytes -= entry.bytes;
             }
             stays
@@ -199,6 +214,14 @@ impl Outbox {
         let dropped = (before - self.frames.len()) as u64;
         metrics::counter!("sterna_core_outbox_dropped_total", "class" => "ephemeral")
             .increment(dropped);
+    }
+}
+
+fn note_lost(lost: &mut Vec<ChannelKey>, class: Class) {
+    if let Class::Presence { channel, .. } = class
+        && !lost.contains(&channel)
+    {
+        lost.push(channel);
     }
 }
 

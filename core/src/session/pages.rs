@@ -100,8 +100,13 @@ impl Session {
             .or_insert_with(|| Subscription::new(channel, key, max_held));
         subscription.presence |= presence || inherited;
         subscription.receipts |= receipts;
+        let was_background = subscription.is_background();
         subscription.set_activity(activity);
         subscription.on_attach_started(token);
+        self.on_forward(key, was_background);
+        if self.take_watched(key) && inherited {
+            self.name_presence_gap(key);
+        }
     }
 
     /// I12: what a session hears of others grows with the channels in which it is present.

@@ -19,6 +19,8 @@ pub(super) struct OwnPresence {
     /// Channels in which an earlier connection was present and which this one names, but has not
     /// asked for yet.
     inherited: HashMap<ChannelKey, ChannelId, RandomState>,
+    /// Of these, those of which the client knew the list.
+    watched: HashSet<ChannelKey, RandomState>,
 }
 
 /// What a session leaves behind for the connection on which it continues.
@@ -27,6 +29,8 @@ pub struct Departed {
     /// One for each channel in which it was present: takes it out there.
     pub leaves: Vec<LinkCommand>,
     turn: u64,
+    /// Channels of which the client knew who is present.
+    watched: HashSet<ChannelKey, RandomState>,
 }
 
 impl Session {
@@ -37,7 +41,7 @@ impl Session {
         departed: Departed,
         subscriptions: &[v1::Subscribe],
     ) -> Vec<LinkCommand> {
-        self.presence.turn = departed.turn;
+        (self.presence.turn, self.presence.watched) = (departed.turn, departed.watched);
         let named: HashSet<&str> =
             subscriptions.iter().filter(|s| s.presence).map(|s| s.channel.as_str()).collect();
         let leaves = departed.leaves.into_iter();
@@ -49,7 +53,9 @@ impl Session {
 
     pub fn depart(&mut self) -> Departed {
         let leaves = self.presence_commands(v1::PresenceState::Offline);
-        Departed { leaves, turn: self.presence.turn }
+        let watched = self.subscriptions.iter().filter(|(_, it)| it.is_watched());
+        let watched = watched.map(|(key, _)| *key).chain(self.presence.watched.drain()).collect();
+        Departed { leaves, turn: self.presence.turn, watched }
     }
 
     /// Tells every channel in which the session is present.
@@ -77,6 +83,11 @@ impl Session {
     /// The session is about to ask for the channel. True: an earlier connection was present there.
     pub(super) fn take_inherited(&mut self, key: ChannelKey) -> bool {
         self.presence.inherited.remove(&key).is_some()
+    }
+
+    /// The same of a channel of which the client knew the list: it has missed changes since.
+    pub(super) fn take_watched(&mut self, key: ChannelKey) -> bool {
+        self.presence.watched.remove(&key)
     }
 
     pub(super) fn leave_presence(&mut self, channel: ChannelId) {

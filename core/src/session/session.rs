@@ -258,7 +258,10 @@ impl Session {
     /// Takes the answer to a call.
     pub fn handle_reply(&mut self, token: CallToken, reply: LinkReply) {
         match self.calls.remove(&token) {
-            Some(Call::Plain { id }) => self.answer(id, reply),
+            Some(Call::Plain { id }) => {
+                self.note_listed(&reply);
+                self.answer(id, reply);
+            }
             Some(Call::Publish { mut id, key, client_seq }) => {
                 if sterna_storage::planted!(RepliesSwapped)
                     && let Some(Call::Publish { id: other, .. }) = self.calls.values_mut().next()

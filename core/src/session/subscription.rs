@@ -16,6 +16,8 @@ pub struct Subscription {
     pub channel: ChannelId,
     pub presence: bool,
     pub receipts: bool,
+    /// Digest of who is present as the client knows it; `None`: it has not asked, or is to ask again.
+    pub(super) present_known: Option<u64>,
     activity: v1::Activity,
     key: ChannelKey,
     mode: Mode,
@@ -59,6 +61,7 @@ impl Subscription {
             channel,
             presence: false,
             receipts: false,
+            present_known: None,
             activity: v1::Activity::Active,
             key,
             mode: Mode::Behind,
@@ -80,7 +83,7 @@ impl Subscription {
         self.mode == Mode::Behind && !self.is_background()
     }
 
-    fn is_background(&self) -> bool {
+    pub(super) fn is_background(&self) -> bool {
         self.activity == v1::Activity::Background
     }
 

@@ -1,5 +1,7 @@
 //! Outbox, ring, recovery and subscription by themselves.
 
+use std::collections::HashSet;
+
 use sterna_core::channel::recover;
 use sterna_core::channel::ring::Ring;
 use sterna_core::session::outbox::{Class, Full, Outbox};
@@ -20,6 +22,8 @@ fn key(n: u8) -> ChannelKey {
 #[derive(Debug, Default)]
 struct OutboxModel {
     waiting: Vec<(u64, Class, usize)>,
+    /// Channels of which presence was dropped.
+    lost: HashSet<ChannelKey>,
 }
 
 impl OutboxModel {
@@ -35,13 +39,25 @@ impl OutboxModel {
     }
 
     fn push(&mut self, n: u64, class: Class, bytes: usize) -> Result<(), Full> {
-        if matches!(class, Class::Head { .. } | Class::Ephemeral { .. }) {
+        if !matches!(class, Class::Control | Class::Publication { .. }) {
             self.waiting.retain(|(_, other, _)| *other != class);
         }
         match class {
             Class::Ephemeral { .. } if !self.has_room(bytes) => return Ok(()),
+            Class::Presence { channel, .. } if !self.has_room(bytes) => {
+                self.lost.insert(channel);
+                return Ok(());
+            }
             Class::Publication { .. } if !self.has_room(bytes) => {
-                self.waiting.retain(|(_, other, _)| !matches!(other, Class::Ephemeral { .. }));
+                let lost = &mut self.lost;
+                self.waiting.retain(|(_, other, _)| match other {
+                    Class::Ephemeral { .. } => false,
+                    Class::Presence { channel, .. } => {
+                        lost.insert(*channel);
+                        false
+                    }
+                    _ => true,
+                });
                 if !self.has_room(bytes) {
                     return Err(Full);
                 }
@@ -67,6 +83,7 @@ fn fuzz_outbox() {
             let class = match step % 8 {
                 0 => Class::Control,
                 1 | 2 => Class::Publication { channel, offset: Offset(n) },
+                3 if script.flag() => Class::Presence { channel, key: script.below(2).into() },
                 3 => Class::Ephemeral { channel, key: script.below(2).into() },
                 4 => Class::Head { channel },
                 5 => {
@@ -82,8 +99,10 @@ fn fuzz_outbox() {
                     model.waiting.retain(|(_, class, _)| {
                         !matches!(class, Class::Publication { channel: c, .. }
                             | Class::Ephemeral { channel: c, .. }
+                            | Class::Presence { channel: c, .. }
                             | Class::Head { channel: c } if *c == channel)
                     });
+                    model.lost.remove(&channel);
                     continue;
                 }
             };
@@ -97,6 +116,9 @@ fn fuzz_outbox() {
             assert_eq!(outbox.is_full(), full);
         }
         take(&mut outbox, &mut model, u64::MAX);
+        for channel in (0..3).map(key) {
+            assert_eq!(outbox.take_lost_presence(channel), model.lost.remove(&channel));
+        }
         assert!(outbox.is_empty() && model.waiting.is_empty());
     });
 }

@@ -274,8 +274,9 @@ impl World {
             payload: script.bytes(60).to_vec().into(),
             ..Default::default()
         }));
-        let audience = match script.below(3) {
-            0 => sterna_core::link::Audience::Presence,
+        let audience = match script.below(4) {
+            0 => sterna_core::link::Audience::Presence { shift: script.number() },
+            3 => sterna_core::link::Audience::PresenceUnlike { digest: script.number() },
             1 => sterna_core::link::Audience::Receipts,
             _ => sterna_core::link::Audience::EphemeralFrom(sterna_proto::SessionId(9)),
         };

@@ -208,6 +208,11 @@ impl TestClient {
         }
     }
 
+    /// What has been received and nobody has asked for.
+    pub fn take_received(&mut self) -> Vec<v1::Frame> {
+        self.inbox.drain(..).collect()
+    }
+
     pub async fn publication(&mut self) -> v1::Publication {
         match self.push().await {
             Event::Publication(publication) => publication,

@@ -219,7 +219,10 @@ pub struct Event {
     pub channel: ::prost::bytes::Bytes,
     #[prost(bytes = "bytes", tag = "5")]
     pub frame: ::prost::bytes::Bytes,
-    #[prost(oneof = "event::Audience", tags = "2, 3, 4, 6")]
+    /// For presence: what the change adds to that digest.
+    #[prost(fixed64, tag = "7")]
+    pub presence_shift: u64,
+    #[prost(oneof = "event::Audience", tags = "2, 3, 4, 6, 8")]
     pub audience: ::core::option::Option<event::Audience>,
 }
 /// Nested message and enum types in `Event`.
@@ -236,6 +239,10 @@ pub mod event {
         /// Whoever looks at the inbox, which `channel` is the key of.
         #[prost(bool, tag = "6")]
         Inbox(bool),
+        /// Who follows presence and does not know what has this digest: the sum of a weight for each
+        /// user and state.
+        #[prost(fixed64, tag = "8")]
+        PresenceUnlike(u64),
     }
 }
 /// Where a channel ends.

@@ -107,7 +107,7 @@ pub mod reply {
 /// What the server says unasked.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Push {
-    #[prost(oneof = "push::Event", tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11")]
+    #[prost(oneof = "push::Event", tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12")]
     pub event: ::core::option::Option<push::Event>,
 }
 /// Nested message and enum types in `Push`.
@@ -137,6 +137,8 @@ pub mod push {
         Subscribed(super::Subscribed),
         #[prost(message, tag = "11")]
         InboxTouched(super::InboxTouched),
+        #[prost(message, tag = "12")]
+        PresenceGap(super::PresenceGap),
     }
 }
 /// The first frame of every connection.
@@ -443,6 +445,14 @@ pub struct PresenceChange {
     pub channel: ::prost::alloc::string::String,
     #[prost(message, optional, tag = "2")]
     pub member: ::core::option::Option<PresenceMember>,
+}
+/// Changes of presence were not pushed since the client has asked for the list (PresenceQuery): ask
+/// for it again. Said to whom has asked on this session, while it is subscribed with presence, and
+/// whose list was not cut.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct PresenceGap {
+    #[prost(string, tag = "1")]
+    pub channel: ::prost::alloc::string::String,
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Ping {

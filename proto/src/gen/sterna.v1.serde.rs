@@ -4783,6 +4783,97 @@ impl<'de> serde::Deserialize<'de> for PresenceChange {
         deserializer.deserialize_struct("sterna.v1.PresenceChange", FIELDS, GeneratedVisitor)
     }
 }
+impl serde::Serialize for PresenceGap {
+    #[allow(deprecated)]
+    fn serialize<S>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error>
+    where
+        S: serde::Serializer,
+    {
+        use serde::ser::SerializeStruct;
+        let mut len = 0;
+        if !self.channel.is_empty() {
+            len += 1;
+        }
+        let mut struct_ser = serializer.serialize_struct("sterna.v1.PresenceGap", len)?;
+        if !self.channel.is_empty() {
+            struct_ser.serialize_field("channel", &self.channel)?;
+        }
+        struct_ser.end()
+    }
+}
+impl<'de> serde::Deserialize<'de> for PresenceGap {
+    #[allow(deprecated)]
+    fn deserialize<D>(deserializer: D) -> std::result::Result<Self, D::Error>
+    where
+        D: serde::Deserializer<'de>,
+    {
+        const FIELDS: &[&str] = &[
+            "channel",
+        ];
+
+        #[allow(clippy::enum_variant_names)]
+        enum GeneratedField {
+            Channel,
+        }
+        impl<'de> serde::Deserialize<'de> for GeneratedField {
+            fn deserialize<D>(deserializer: D) -> std::result::Result<GeneratedField, D::Error>
+            where
+                D: serde::Deserializer<'de>,
+            {
+                struct GeneratedVisitor;
+
+                impl serde::de::Visitor<'_> for GeneratedVisitor {
+                    type Value = GeneratedField;
+
+                    fn expecting(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                        write!(formatter, "expected one of: {:?}", &FIELDS)
+                    }
+
+                    #[allow(unused_variables)]
+                    fn visit_str<E>(self, value: &str) -> std::result::Result<GeneratedField, E>
+                    where
+                        E: serde::de::Error,
+                    {
+                        match value {
+                            "channel" => Ok(GeneratedField::Channel),
+                            _ => Err(serde::de::Error::unknown_field(value, FIELDS)),
+                        }
+                    }
+                }
+                deserializer.deserialize_identifier(GeneratedVisitor)
+            }
+        }
+        struct GeneratedVisitor;
+        impl<'de> serde::de::Visitor<'de> for GeneratedVisitor {
+            type Value = PresenceGap;
+
+            fn expecting(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                formatter.write_str("struct sterna.v1.PresenceGap")
+            }
+
+            fn visit_map<V>(self, mut map_: V) -> std::result::Result<PresenceGap, V::Error>
+                where
+                    V: serde::de::MapAccess<'de>,
+            {
+                let mut channel__ = None;
+                while let Some(k) = map_.next_key()? {
+                    match k {
+                        GeneratedField::Channel => {
+                            if channel__.is_some() {
+                                return Err(serde::de::Error::duplicate_field("channel"));
+                            }
+                            channel__ = Some(map_.next_value()?);
+                        }
+                    }
+                }
+                Ok(PresenceGap {
+                    channel: channel__.unwrap_or_default(),
+                })
+            }
+        }
+        deserializer.deserialize_struct("sterna.v1.PresenceGap", FIELDS, GeneratedVisitor)
+    }
+}
 impl serde::Serialize for PresenceList {
     #[allow(deprecated)]
     fn serialize<S>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error>
@@ -6125,6 +6216,9 @@ impl serde::Serialize for Push {
                 push::Event::InboxTouched(v) => {
                     struct_ser.serialize_field("inboxTouched", v)?;
                 }
+                push::Event::PresenceGap(v) => {
+                    struct_ser.serialize_field("presenceGap", v)?;
+                }
             }
         }
         struct_ser.end()
@@ -6151,6 +6245,8 @@ impl<'de> serde::Deserialize<'de> for Push {
             "subscribed",
             "inbox_touched",
             "inboxTouched",
+            "presence_gap",
+            "presenceGap",
         ];
 
         #[allow(clippy::enum_variant_names)]
@@ -6166,6 +6262,7 @@ impl<'de> serde::Deserialize<'de> for Push {
             PathChanged,
             Subscribed,
             InboxTouched,
+            PresenceGap,
         }
         impl<'de> serde::Deserialize<'de> for GeneratedField {
             fn deserialize<D>(deserializer: D) -> std::result::Result<GeneratedField, D::Error>
@@ -6198,6 +6295,7 @@ impl<'de> serde::Deserialize<'de> for Push {
                             "pathChanged" | "path_changed" => Ok(GeneratedField::PathChanged),
                             "subscribed" => Ok(GeneratedField::Subscribed),
                             "inboxTouched" | "inbox_touched" => Ok(GeneratedField::InboxTouched),
+                            "presenceGap" | "presence_gap" => Ok(GeneratedField::PresenceGap),
                             _ => Err(serde::de::Error::unknown_field(value, FIELDS)),
                         }
                     }
@@ -6295,6 +6393,13 @@ impl<'de> serde::Deserialize<'de> for Push {
                                 return Err(serde::de::Error::duplicate_field("inboxTouched"));
                             }
                             event__ = map_.next_value::<::std::option::Option<_>>()?.map(push::Event::InboxTouched)
+;
+                        }
+                        GeneratedField::PresenceGap => {
+                            if event__.is_some() {
+                                return Err(serde::de::Error::duplicate_field("presenceGap"));
+                            }
+                            event__ = map_.next_value::<::std::option::Option<_>>()?.map(push::Event::PresenceGap)
 ;
                         }
                     }

@@ -151,6 +151,10 @@ pub enum Event {
     /// Somebody came or went; only with
     /// [`Subscribe::with_presence`](crate::Subscribe::with_presence).
     Presence(v1::PresenceChange),
+    /// Joins or leaves were lost, or the session is another one: whoever keeps a list of who is
+    /// present asks for it again ([`Client::presence`](crate::Client::presence)). Only with
+    /// [`Subscribe::with_presence`](crate::Subscribe::with_presence).
+    PresenceGap,
     /// Another member's cursor moved; only with
     /// [`Subscribe::with_receipts`](crate::Subscribe::with_receipts).
     Receipt(v1::Receipt),
@@ -186,8 +190,8 @@ pub enum Event {
     },
     /// The subscription went live, or waits to.
     State(SubscriptionState),
-    /// Events that have no position (presence, receipts, ephemerals) were dropped because the
-    /// queue was full. Publications never are.
+    /// Events that have no position (presence, its gaps, receipts, ephemerals) were dropped because
+    /// the queue was full. Publications never are.
     Lagged {
         /// How many.
         missed: u64,

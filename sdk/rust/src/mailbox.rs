@@ -93,7 +93,9 @@ impl Queue {
     fn put(&mut self, event: Event) {
         let full = self.events.len() >= RECEIVE_QUEUE_EVENTS;
         match event {
-            Event::Presence(_) | Event::Receipt(_) | Event::Ephemeral(_) if full => {
+            Event::Presence(_) | Event::PresenceGap | Event::Receipt(_) | Event::Ephemeral(_)
+                if full =>
+            {
                 self.missed += 1;
             }
             Event::State(_) if matches!(self.events.back(), Some(Event::State(_))) => {

@@ -126,6 +126,10 @@ pub enum What {
         at: At,
         offset: u64,
     },
+    /// Changes of presence were not pushed.
+    PresenceGap {
+        at: At,
+    },
     /// The application of a client has it.
     Delivered {
         client: u32,

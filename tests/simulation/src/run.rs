@@ -6,10 +6,12 @@ use std::rc::Rc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use sterna_proto::v1::PresenceState;
 use tokio::time::Instant;
 
 use crate::branches::{BranchCounts, PANICS};
 use crate::checker::{self, Violation};
+use crate::client::Believed;
 use crate::entropy;
 use crate::faults;
 use crate::history::{self, Event, What};
@@ -19,6 +21,10 @@ use crate::world::World;
 
 /// All that clients still have to say is said and heard within this time once faults are over.
 const HEALING: Duration = Duration::from_secs(30);
+
+/// Everybody knows who is present within this time: a beacon is sent at every fourth period at the
+/// latest, and once more to whom asks while others still come.
+const PRESENCE: Duration = Duration::from_secs(15);
 
 /// What became of one schedule.
 #[derive(Debug)]
@@ -98,6 +104,7 @@ async fn act(world: &Rc<World>) {
         // Nothing follows these, so nothing but a beacon shows that one was lost.
         (0..world.plan.channels).for_each(|channel| world.clients[0].publish(channel));
         settle(world, 2 * world.plan.config.beacon_period + Duration::from_secs(3)).await;
+        settle_beliefs(world).await;
     }
     finish(world).await;
 }
@@ -121,6 +128,30 @@ pub(crate) async fn settle(world: &Rc<World>, patience: Duration) -> bool {
             return false;
         }
         tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+/// Waits until every client knows who is present: everybody. What it was told of others may have been
+/// lost with a link or in a queue, and nothing but a beacon tells it so.
+pub(crate) async fn settle_beliefs(world: &Rc<World>) {
+    let users = world.clients.iter().map(|client| client.role.user);
+    let expected: Believed = users.map(|user| (user, PresenceState::Online)).collect();
+    let deadline = Instant::now() + PRESENCE;
+    for client in &world.clients {
+        for channel in 0..world.plan.channels {
+            loop {
+                let believed = client.believed(channel);
+                if believed.as_ref() == Some(&expected) {
+                    break;
+                }
+                if Instant::now() >= deadline {
+                    let number = client.number;
+                    let what = format!("I5: client {number} believes {believed:?} in {channel}");
+                    return world.book.note(What::Wrong(what));
+                }
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+        }
     }
 }
 

@@ -7,7 +7,7 @@ use sterna_proto::v1::{self, command::Verb};
 use sterna_proto::{ChannelId, limits};
 
 use super::{Leaving, Named, Session};
-use crate::event::Connected;
+use crate::event::{Connected, Event};
 use crate::options::Transport;
 
 /// A Hello that was sent and has not been answered.
@@ -63,6 +63,11 @@ impl Session {
             if self.subscriptions.get(&channel).is_none_or(|entry| entry.serial != serial) {
                 self.leaving.insert(channel, Leaving::new());
             }
+        }
+        if !welcome.resumed && self.stats.connects > 0 {
+            // Of a session that goes on, the node knows what it has missed.
+            let following = self.subscriptions.values().filter(|it| it.machine.follows_presence());
+            following.for_each(|entry| entry.mailbox.put([Event::PresenceGap]));
         }
         self.resume_ticket = welcome.resume_ticket.clone();
         self.stats.transport = Some(transport);

@@ -163,6 +163,9 @@ impl Session {
             push::Event::Presence(event) => {
                 self.pass_on(event.channel.clone(), event, Event::Presence);
             }
+            push::Event::PresenceGap(gap) => {
+                self.pass_on(gap.channel, (), |()| Event::PresenceGap);
+            }
             push::Event::GoAway(go_away) => self.notices.push_back(Notice::GoAway(go_away)),
             push::Event::InboxTouched(_) => self.on_inbox_touched(),
             push::Event::Unsubscribed(unsubscribed) => self.handle_unsubscribed(unsubscribed, now),

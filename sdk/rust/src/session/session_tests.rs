@@ -6,7 +6,7 @@ use sterna_proto::v1::command::Verb;
 use sterna_proto::v1::reply;
 use sterna_proto::{ErrorCode, Position};
 
-use crate::options::{RECEIVE_QUEUE_EVENTS, Transport};
+use crate::options::{Activity, RECEIVE_QUEUE_EVENTS, Transport};
 
 fn channel(n: usize) -> ChannelId {
     ChannelId::new(&format!("room:{n}")).unwrap()
@@ -333,4 +333,33 @@ fn a_change_of_activity_that_was_refused_is_repeated_in_time() {
     // A node that knows no classes says so once, and pushes everything.
     refuse(&mut session, only_id(&again), ErrorCode::BadRequest, later);
     assert_eq!((sent(&mut session, later), session.deadline(true)), (Vec::new(), None));
+}
+
+/// Who keeps a list of who is present hears when it may have missed something.
+#[test]
+fn another_session_and_the_node_s_word_are_gaps_of_presence() {
+    let now = Instant::now();
+    let mut session = connected(now);
+    let watcher = session.subscribe(&channel(1), Subscribe::latest().with_presence()).unwrap();
+    session.subscribe(&channel(2), Subscribe::latest()).unwrap();
+    session.handle_disconnected();
+    let (greeting, _) = session.hello("token".into());
+    let resumed = v1::Welcome { resumed: true, ..v1::Welcome::default() };
+    session.handle_welcome(greeting, resumed, Transport::Quic, now);
+    let gaps = |mailbox: &Mailbox| {
+        let waker = futures_util::task::noop_waker();
+        let cx = std::task::Context::from_waker(&waker);
+        let mut events = Vec::new();
+        while let std::task::Poll::Ready(Some((event, _))) = mailbox.poll_take(&cx) {
+            events.push(event);
+        }
+        events.iter().filter(|event| **event == Event::PresenceGap).count()
+    };
+    assert_eq!(gaps(&watcher), 0, "the node knows what was missed");
+    let gap = v1::PresenceGap { channel: channel(1).to_string() };
+    session.handle_frame(v1::Frame::push(v1::push::Event::PresenceGap(gap)), now);
+    assert_eq!(gaps(&watcher), 1);
+    session.handle_disconnected();
+    welcome(&mut session, now);
+    assert_eq!(gaps(&watcher), 1);
 }

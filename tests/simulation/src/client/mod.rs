@@ -2,6 +2,7 @@
 //! position per channel, removes duplicates by position and asks for what is missing. It drives a
 //! [`Worker`] directly and writes down all that it sends and receives; it judges nothing.
 
+mod presence;
 mod receive;
 
 use std::cell::{Cell, RefCell};
@@ -22,6 +23,9 @@ use crate::outbox::ClientOutbox;
 use crate::plan::Role;
 use crate::store::{Names, user};
 use crate::wire::{Arrived, Wire};
+use presence::Watch;
+
+pub use presence::Believed;
 
 #[derive(Debug)]
 pub struct Client {
@@ -66,7 +70,7 @@ impl State {
 }
 
 /// Where the client stands in a channel.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 struct Place {
     position: Position,
     /// Pushes follow.
@@ -74,9 +78,15 @@ struct Place {
     /// Subscriptions under way, and the position that each names.
     asked: Vec<(u32, Position)>,
     ask_at: Option<Instant>,
+    watch: Watch,
 }
 
 impl Place {
+    fn new() -> Self {
+        let (position, asked) = Default::default();
+        Self { position, live: false, asked, ask_at: None, watch: Watch::new() }
+    }
+
     fn is_asked(&self, id: u32) -> bool {
         self.asked.iter().any(|asked| asked.0 == id)
     }
@@ -97,7 +107,7 @@ impl Client {
             next_id: 1,
             next_seq: 1,
             outbox: ClientOutbox::new(channels, role.ordered, role.window),
-            places: vec![Place::default(); channels],
+            places: vec![Place::new(); channels],
             histories: Vec::new(),
         };
         Rc::new(Self {
@@ -232,6 +242,7 @@ impl Client {
         for place in &mut state.places {
             (place.live, place.ask_at) = (false, None);
             place.asked.clear();
+            place.watch.on_disconnected();
         }
     }
 
@@ -264,7 +275,8 @@ impl Client {
     fn wake_at(&self) -> Option<Instant> {
         let state = self.state.borrow();
         let asks = state.places.iter().filter_map(|place| place.ask_at);
-        asks.chain(state.outbox.wake_at(Instant::now())).min()
+        let lists = state.places.iter().filter_map(|place| place.watch.wake_at());
+        asks.chain(lists).chain(state.outbox.wake_at(Instant::now())).min()
     }
 
     fn send_what_is_due(&self, wire: &Wire) {
@@ -280,6 +292,7 @@ impl Client {
                 wire.send(v1::Command { id, verb: Some(verb) });
             }
         }
+        self.ask_for_lists(&mut state, wire, now);
         loop {
             let id = state.take_id();
             let Some(entry) = state.outbox.next(id, now) else { break };

@@ -29,7 +29,13 @@ impl Client {
 
     fn handle_reply(&self, state: &mut State, id: u32, result: Reply) {
         match result {
-            Reply::Welcome(welcome) => state.ticket = welcome.resume_ticket.to_vec(),
+            Reply::Welcome(welcome) => {
+                state.ticket = welcome.resume_ticket.to_vec();
+                if !welcome.resumed {
+                    state.places.iter_mut().for_each(|place| place.watch.on_gap());
+                }
+            }
+            Reply::Presence(list) => self.on_listed(state, id, &list),
             Reply::Published(published) => self.on_published(state, id, &published),
             Reply::Subscribed(page) => self.on_page(state, id, page),
             Reply::History(page) => self.on_history(state, id, &page),
@@ -71,12 +77,19 @@ impl Client {
             Event::Unsubscribed(ended) => {
                 let channel = self.names.index(&ended.channel);
                 state.places[channel].live = false;
+                state.places[channel].watch.on_left();
                 self.ask(state, channel, ASK_AGAIN);
             }
-            Event::Ephemeral(_)
-            | Event::Presence(_)
-            | Event::PathChanged(_)
-            | Event::InboxTouched(_) => {}
+            Event::Presence(change) => {
+                let place = &mut state.places[self.names.index(&change.channel)];
+                change.member.iter().for_each(|member| place.watch.on_change(member));
+            }
+            Event::PresenceGap(gap) => {
+                let at = self.at(state, self.names.index(&gap.channel));
+                self.book.note(What::PresenceGap { at });
+                state.places[at.channel].watch.on_gap();
+            }
+            Event::Ephemeral(_) | Event::PathChanged(_) | Event::InboxTouched(_) => {}
         }
     }
 
@@ -90,6 +103,9 @@ impl Client {
     fn on_error(&self, state: &mut State, id: u32, error: &v1::Error) {
         if let Some(channel) = state.places.iter().position(|place| place.is_asked(id)) {
             return self.on_refused(state, channel, id);
+        }
+        if self.on_list_refused(state, id) {
+            return;
         }
         let now = Instant::now();
         let (code, retryable) = (error.code, error.retryable);
@@ -109,6 +125,7 @@ impl Client {
 
     fn on_refused(&self, state: &mut State, channel: usize, id: u32) {
         state.places[channel].take_asked(id);
+        state.places[channel].watch.on_left();
         self.ask(state, channel, ASK_AGAIN);
     }
 
@@ -130,6 +147,7 @@ impl Client {
         let Some(since) = state.places[channel].take_asked(id) else {
             return self.book.note(What::Wrong(format!("{at:?}: a page that nobody asked for")));
         };
+        state.places[channel].watch.on_attached();
         let items: Vec<Item> = page.publications.iter().map(Item::from).collect();
         let position: Position = page.position.unwrap_or_default().into();
         let seen = Page {

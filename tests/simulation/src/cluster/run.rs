@@ -9,11 +9,9 @@ use sterna_core::link::Verb;
 use sterna_proto::v1::{self, reply::Result as Reply};
 use tokio::time::Instant;
 
-use crate::cluster::plan::SPLITTING;
 use crate::cluster::{faults, nodes};
 use crate::history::What;
-use crate::plan::Fault;
-use crate::run::settle;
+use crate::run::{settle, settle_beliefs};
 use crate::store::user_number;
 use crate::world::World;
 
@@ -52,12 +50,8 @@ pub(crate) async fn act(world: &Rc<World>) {
         // Nothing follows these, so nothing but a beacon shows that one was lost.
         (0..world.plan.channels).for_each(|channel| world.clients[0].publish(channel));
         settle(world, 2 * world.plan.config.beacon_period + Duration::from_secs(3)).await;
-        // Known: an owner that was cut off keeps sessions that ended meanwhile, if nobody else takes
-        // its channels for good.
-        let split = |strike: &(Duration, Fault)| SPLITTING.contains(&strike.1);
-        if !world.plan.strikes.iter().any(split) {
-            settle_presence(world).await;
-        }
+        settle_lists(world).await;
+        settle_beliefs(world).await;
     }
     for channel in 0..world.plan.channels {
         let store = world.store.borrow().clone();
@@ -76,7 +70,7 @@ async fn speak_in_calm(world: &World) {
 }
 
 /// Waits until every owner lists exactly the sessions that there are.
-async fn settle_presence(world: &World) {
+async fn settle_lists(world: &World) {
     let mut expected = Present::new();
     for client in &world.clients {
         *expected.entry(client.role.user).or_default() += 1;

@@ -31,6 +31,10 @@ pub fn aimed(bug: Bug, seed: u64) -> Plan {
         Bug::EvictNotPassedOn => only(&mut plan, &[Fault::Evicted]),
         Bug::LatePushTaken => only(&mut plan, &[Fault::LinkSlow, Fault::LinkCut]),
         Bug::ReattachSeesNoHead => fall_silent(&mut plan),
+        Bug::PresenceGapUnnamed => {
+            only(&mut plan, &[Fault::LinkLost, Fault::Migrated]);
+            plan.config.queues.link_pushes = 2;
+        }
         Bug::RelayPassedBy => {
             only(&mut plan, &[Fault::Cut]);
             part(&mut plan);

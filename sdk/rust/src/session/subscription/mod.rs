@@ -30,7 +30,7 @@ pub(crate) struct Subscription {
     waiting: BTreeMap<u64, v1::Publication>,
     waiting_bytes: usize,
     repair: Repair,
-    /// The class that the last question named, the one that the node was told, and whether it has yet to answer a word of its own.
+    /// The class that the last question named, and the one that the node was told.
     asked: Activity,
     told: Activity,
     saying: Saying,
@@ -108,6 +108,11 @@ impl Subscription {
 
     pub(crate) fn position(&self) -> Option<Position> {
         self.position
+    }
+
+    /// Whether the application wants to hear who comes and goes.
+    pub(crate) fn follows_presence(&self) -> bool {
+        self.options.presence
     }
 
     /// The question to send now, if one is due; the caller sends it.
