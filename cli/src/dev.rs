@@ -33,6 +33,9 @@ pub(crate) struct DevNode {
     pub(crate) client: SocketAddr,
     pub(crate) http: SocketAddr,
     pub(crate) ca: PathBuf,
+    /// SHA-256 of the certificate in base64, for the `serverCertificateHashes` of a browser.
+    #[serde(default)]
+    pub(crate) certificate_hash: String,
     pub(crate) pid: u32,
 }
 
@@ -118,6 +121,8 @@ fn announce(args: &DevArgs, keys: &DevKeys, addresses: Addresses) -> Result<()> 
         client,
         http: addresses.http,
         ca: std::path::absolute(&keys.ca)?,
+        certificate_hash: keys::certificate_hash(&keys.tls.certificate_chain)
+            .map_err(anyhow::Error::msg)?,
         pid: std::process::id(),
     };
     keys::replace(&DevNode::path(&args.data_dir), &serde_json::to_string_pretty(&node)?, 0o644)?;
@@ -139,12 +144,13 @@ fn banner(data_dir: &Path, node: &DevNode, token: &str) -> Vec<String> {
     vec![
         format!("Sterna {} is up. Ctrl-C ends it.", env!("CARGO_PKG_VERSION")),
         format!(
-            "  clients  {} (QUIC and wss://localhost:{}/v1/connect)",
+            "  clients  {} (QUIC; WebTransport and wss on localhost:{}/v1/connect)",
             node.client,
             node.client.port()
         ),
         format!("  HTTP     http://{}/api/v1/openapi.json", node.http),
         format!("  CA       {}", node.ca.display()),
+        format!("  SHA-256  {} (for serverCertificateHashes)", node.certificate_hash),
         format!("  token    {token}"),
         "Now type, in two other terminals:".to_owned(),
         format!("  {program} sub room:1{flag} --from earliest"),
@@ -168,13 +174,16 @@ mod tests {
             client: "127.0.0.1:4443".parse().unwrap(),
             http: "127.0.0.1:4480".parse().unwrap(),
             ca: "/tmp/x/ca.pem".into(),
+            certificate_hash: "aGFzaA==".into(),
             pid: 7,
         };
         let lines = banner(Path::new("elsewhere"), &node, "a.b.c");
         assert!(lines.len() <= 10, "{lines:#?}");
         assert!(lines.iter().all(|line| !line.contains('\n')));
         let text = lines.join("\n");
-        for needed in ["127.0.0.1:4443", "127.0.0.1:4480", "a.b.c", "--data-dir elsewhere"] {
+        for needed in
+            ["127.0.0.1:4443", "127.0.0.1:4480", "a.b.c", "aGFzaA==", "--data-dir elsewhere"]
+        {
             assert!(text.contains(needed), "{needed} is missing in\n{text}");
         }
         assert!(!banner(Path::new(".sterna"), &node, "t").join(" ").contains("--data-dir"));

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context as _, Result, bail};
+use base64::prelude::{BASE64_STANDARD, Engine as _};
 use rand::TryRngCore as _;
 use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
@@ -15,15 +16,17 @@ use rcgen::{
 };
 use rustls_pki_types::pem::PemObject as _;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+use sha2::{Digest as _, Sha256};
 use sterna_edge::TlsFiles;
 
 const DAY: Duration = Duration::from_secs(86_400);
 
-/// How long the development certificate is valid. Browsers take no more than 398 days.
-const LEAF_LIFE: Duration = Duration::from_secs(90 * 86_400);
+/// How long the development certificate is valid. With the day before it (`set_life`) it is two weeks,
+/// the longest life of a certificate that a browser's WebTransport accepts by its hash alone.
+const LEAF_LIFE: Duration = Duration::from_secs(13 * 86_400);
 
-/// A certificate with less time left than this is renewed.
-const LEAF_RENEWAL: Duration = Duration::from_secs(30 * 86_400);
+/// A certificate with less time left than this is renewed, so that a node can run for as long.
+const LEAF_RENEWAL: Duration = Duration::from_secs(10 * 86_400);
 
 const CA_LIFE: Duration = Duration::from_secs(3650 * 86_400);
 
@@ -191,6 +194,14 @@ pub(crate) fn read_chain(chain: &Path) -> Result<Vec<CertificateDer<'static>>, S
     Ok(certificates)
 }
 
+/// SHA-256 of the first certificate of a chain in base64: what a browser's WebTransport can be told to
+/// accept (`serverCertificateHashes`).
+pub(crate) fn certificate_hash(chain: &Path) -> Result<String, String> {
+    let certificates = read_chain(chain)?;
+    let first = certificates.first().ok_or("empty")?;
+    Ok(BASE64_STANDARD.encode(Sha256::digest(first)))
+}
+
 /// How long the first certificate of a chain is still valid; an error says why it is not.
 pub(crate) fn time_left(chain: &Path) -> Result<Duration, String> {
     let certificates = read_chain(chain)?;
@@ -258,6 +269,8 @@ mod tests {
         check_pair(&keys.tls.certificate_chain, &keys.tls.private_key).unwrap();
         let left = time_left(&keys.tls.certificate_chain).unwrap();
         assert!(left > LEAF_LIFE - DAY && left <= LEAF_LIFE, "{left:?}");
+        assert!(LEAF_LIFE + DAY <= 14 * DAY, "no browser takes it by its hash");
+        assert_eq!(certificate_hash(&keys.tls.certificate_chain).unwrap().len(), 44);
         let before = fs::read_to_string(&keys.tls.certificate_chain).unwrap();
         let again = DevKeys::ensure(directory.path()).unwrap();
         assert_eq!(fs::read_to_string(&again.tls.certificate_chain).unwrap(), before);
