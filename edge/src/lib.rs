@@ -2,8 +2,9 @@
 //! frames between transports and the core's sessions. Makes no decision about a publication.
 //!
 //! [`Edge`] starts workers, one thread each. In a worker, the listeners accept and bound
-//! connections, `connection` is the story of one of them, `transport` moves its frames, and `steer`
-//! lets a client that changes its address find its worker again.
+//! connections, `connection` is the story of one of them, `transport` moves its frames (`http3` is
+//! what browsers want around them), and `steer` lets a client that changes its address find its worker
+//! again.
 
 pub mod auth;
 pub mod config;
@@ -13,6 +14,7 @@ pub mod http;
 mod aside;
 mod connection;
 mod descriptors;
+mod http3;
 mod keys;
 mod listen;
 mod metrics;

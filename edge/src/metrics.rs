@@ -46,6 +46,21 @@ impl Meter {
     }
 }
 
+/// A request over HTTP/3: what became of it, or the status of its answer.
+pub(crate) fn http3_request(result: &'static str) {
+    counter!("sterna_edge_http3_requests_total", "result" => result).increment(1);
+}
+
+/// A stream of a session that there is not, or one too many before there is.
+pub(crate) fn http3_stream_rejected() {
+    counter!("sterna_edge_http3_streams_rejected_total").increment(1);
+}
+
+/// A connection that ended because its client did not keep to HTTP/3.
+pub(crate) fn http3_violation(reason: &'static str) {
+    counter!("sterna_edge_http3_violations_total", "reason" => reason).increment(1);
+}
+
 pub(crate) fn retry_sent() {
     counter!("sterna_edge_retries_total").increment(1);
 }

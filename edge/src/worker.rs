@@ -47,6 +47,7 @@ pub(crate) struct WorkerContext {
     pub(crate) draining: CancellationToken,
     pub(crate) tasks: Tasks,
     pub(crate) quic: Meter,
+    pub(crate) webtransport: Meter,
     pub(crate) wss: Meter,
     auth: Arc<Authenticator>,
 }
@@ -72,7 +73,8 @@ impl WorkerContext {
     pub(crate) fn meter(&self, kind: TransportKind) -> &Meter {
         match kind {
             TransportKind::WebSocket => &self.wss,
-            TransportKind::Quic | TransportKind::WebTransport => &self.quic,
+            TransportKind::Quic => &self.quic,
+            TransportKind::WebTransport => &self.webtransport,
         }
     }
 }
@@ -117,6 +119,7 @@ async fn serve(parts: WorkerParts, started: oneshot::Sender<io::Result<()>>) -> 
         draining: parts.draining,
         tasks: Tasks::new(),
         quic: Meter::new(TransportKind::Quic),
+        webtransport: Meter::new(TransportKind::WebTransport),
         wss: Meter::new(TransportKind::WebSocket),
         auth: parts.auth,
     });

@@ -24,12 +24,31 @@ use tokio_tungstenite::tungstenite::Message;
 const KIB: usize = 1024;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_client_has_one_stream_before_its_session_and_few_after() {
+async fn a_stranger_has_few_streams_and_little_room_on_them() {
+    let edge = TestEdge::start().await;
+    let (_endpoint, connection) = connect(&edge).await.unwrap();
+    let mut streams = Vec::new();
+    // Two and three: what HTTP/3 has to have before anybody knows whether it is spoken.
+    for _ in 0..2 {
+        streams.push(connection.open_bi().now_or_never().unwrap().unwrap().0);
+    }
+    for _ in 0..3 {
+        streams.push(connection.open_uni().now_or_never().unwrap().unwrap());
+    }
+    assert!(connection.open_bi().now_or_never().is_none(), "control streams are few");
+    assert!(connection.open_uni().now_or_never().is_none(), "lanes come with the session");
+    // All but the first, which is read, share the window of one stream.
+    let unread = streams.iter_mut().skip(1);
+    let writing = unread.map(|stream| write_until_blocked(stream, &[0; 4096]));
+    let written: usize = futures_util::future::join_all(writing).await.into_iter().sum();
+    assert!(written <= STREAM_WINDOW, "{written} bytes of a stranger");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_client_has_few_streams() {
     let edge = TestEdge::start().await;
     let (endpoint, connection) = connect(&edge).await.unwrap();
     let mut client = QuicClient::on(endpoint, connection.clone()).await;
-    assert!(connection.open_bi().now_or_never().is_none(), "there is a control stream");
-    assert!(connection.open_uni().now_or_never().is_none(), "lanes come with the session");
     client.send(&hello("alice")).await;
     client.reply(1).await;
     let mut streams = Vec::new();

@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use common::quic::{QuicClient, client_config, connect_with};
+use common::webtransport::{WebTransportClient, request};
 use common::wss::{self, WssClient};
 use common::{TestEdge, publish, subscribe, within};
 use metrics_util::debugging::{DebuggingRecorder, Snapshotter};
@@ -72,6 +73,27 @@ async fn a_datagram_that_is_no_frame_is_counted() {
     client.connection.send_datagram(Bytes::from_static(b"GET / HTTP/1.1")).unwrap();
     let dropped = counts.until("sterna_edge_datagrams_dropped_total").await;
     assert_eq!(dropped, 1.0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn sessions_over_webtransport_are_counted_as_such() {
+    let mut counts = Counts::begin().await;
+    let edge = TestEdge::start().await;
+    let mut client = WebTransportClient::start(&edge, "alice").await;
+    client.ping(2).await;
+    assert_eq!(counts.of("sterna_edge_handshakes_total transport=webtransport result=ok"), 1.0);
+    assert_eq!(counts.of("sterna_edge_connections_active transport=webtransport"), 1.0);
+    assert_eq!(counts.of("sterna_edge_http3_requests_total result=session"), 1.0);
+    assert_eq!(client.http3.ask(&request("GET", "/chat")).await.status, 404);
+    assert_eq!(counts.of("sterna_edge_http3_requests_total result=404"), 1.0);
+    let mut foreign = client.http3.connection.open_uni().await.unwrap();
+    foreign.write_all(&[0x40, 0x54, 0x40, 0x80]).await.unwrap();
+    assert_eq!(counts.until("sterna_edge_http3_streams_rejected_total").await, 1.0);
+    client.http3.control.finish().unwrap();
+    client.http3.closed().await;
+    let violations = "sterna_edge_http3_violations_total reason=closed_critical_stream";
+    assert_eq!(counts.until(violations).await, 1.0);
+    counts.until("sterna_edge_closes_total transport=webtransport reason=protocol error").await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -82,6 +82,26 @@ async fn a_bulk_stream_carries_one_command_and_its_reply() {
     }
 }
 
+/// A browser ends a stream in a step of its own, and would take STOP_SENDING before it for a failure.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_bulk_stream_may_be_ended_after_its_reply_and_must_not_be_used_again() {
+    let edge = TestEdge::start().await;
+    let client = QuicClient::start(&edge, "alice").await;
+    for (id, again) in [(2, false), (3, true)] {
+        let (mut commands, mut replies) = client.connection.open_bi().await.unwrap();
+        commands.write_all(&codec::encode_to_bytes(&ping(id))).await.unwrap();
+        let mut decoder = FrameDecoder::new(limits::FRAME_BYTES);
+        let reply = within("a reply", next_frame(&mut replies, &mut decoder)).await.unwrap();
+        assert!(reply_to(&reply, id).is_some(), "{reply:?}");
+        match again {
+            true => commands.write_all(&codec::encode_to_bytes(&ping(9))).await.unwrap(),
+            false => commands.finish().unwrap(),
+        }
+        let stopped = within("its end", commands.stopped()).await.unwrap();
+        assert_eq!(stopped.is_some(), again);
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn commands_come_on_lanes_and_publications_too() {
     let edge = TestEdge::start().await;
@@ -253,7 +273,7 @@ async fn a_refresh_with_a_bad_token_is_answered_and_the_session_goes_on() {
 async fn another_alpn_is_refused() {
     let edge = TestEdge::start().await;
     let endpoint = Endpoint::client("127.0.0.1:0".parse().unwrap()).unwrap();
-    let config = client_config(&edge, b"h3", TransportConfig::default());
+    let config = client_config(&edge, b"h2", TransportConfig::default());
     let connecting = endpoint.connect_with(config, edge.edge.local_address(), "localhost").unwrap();
     let error = within("a refusal", connecting).await.unwrap_err();
     assert!(matches!(error, ConnectionError::ConnectionClosed(_)), "{error}");

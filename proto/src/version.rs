@@ -4,13 +4,19 @@
 /// ALPN of raw QUIC (RFC 7301).
 pub const ALPN: &[u8] = b"sterna/1";
 
+/// ALPN of HTTP/3 (RFC 9114), on which browsers ask for WebTransport.
+pub const HTTP3_ALPN: &[u8] = b"h3";
+
+/// Name of our protocol within a WebTransport session, for clients that offer names.
+pub const WEBTRANSPORT_PROTOCOL: &str = "sterna.1";
+
 /// WebSocket subprotocol (RFC 6455 section 1.9) with binary protobuf messages.
 pub const SUBPROTOCOL_PROTOBUF: &str = "sterna.v1.protobuf";
 
 /// WebSocket subprotocol with text messages in canonical protobuf JSON.
 pub const SUBPROTOCOL_JSON: &str = "sterna.v1.json";
 
-/// Path of the WebSocket upgrade.
+/// Path of the WebSocket upgrade and of the request for a WebTransport session.
 pub const WEBSOCKET_PATH: &str = "/v1/connect";
 
 /// First byte of every unidirectional stream, both ways: what follows are length-delimited frames

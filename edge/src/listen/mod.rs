@@ -13,4 +13,5 @@ pub use admission::Connections;
 pub(crate) use admission::{Admission, Admitted, Refusal, canonical};
 pub(crate) use quic::{QuicConfigs, accept as accept_quic};
 pub(crate) use socket::{WorkerSockets, bind};
+pub(crate) use upgrade::Refused;
 pub(crate) use wss::accept as accept_wss;

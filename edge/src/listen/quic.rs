@@ -18,9 +18,10 @@ use crate::connection;
 use crate::error::EdgeError;
 use crate::keys::EdgeKeys;
 use crate::metrics;
-use crate::quic::{Arrival, Connection, ConnectionError, Endpoint, Incoming, ServerTls};
+use crate::quic::{Arrival, Connection, ConnectionError, Endpoint, Incoming, Protocol, ServerTls};
 use crate::steer::ConnectionIds;
 use crate::tls::TlsConfigs;
+use crate::transport::webtransport::{self, Rules};
 use crate::transport::{self, Transport};
 use crate::worker::WorkerContext;
 
@@ -69,11 +70,12 @@ fn transport_config(limits: &EdgeLimits) -> Result<TransportConfig, EdgeError> {
     let mut config = TransportConfig::default();
     config
         .max_idle_timeout(Some(idle))
-        // Until the session is open: the control stream. quinn keeps an entry for every stream
-        // that a client may open.
-        .max_concurrent_bidi_streams(1u32.into())
-        .max_concurrent_uni_streams(0u32.into())
-        .receive_window(RECEIVE_WINDOW.into())
+        // Until the session is open: the request of a WebTransport session and its control stream;
+        // control and QPACK, for which HTTP/3 demands room from the beginning (RFC 9114, section
+        // 6.2). quinn keeps an entry for every stream that a client may open.
+        .max_concurrent_bidi_streams(2u32.into())
+        .max_concurrent_uni_streams(3u32.into())
+        .receive_window(STRANGERS_WINDOW.into())
         .stream_receive_window(STREAM_RECEIVE_WINDOW.into())
         .send_window(SEND_WINDOW)
         .datagram_receive_buffer_size(Some(DATAGRAM_BUFFER_BYTES))
@@ -178,6 +180,10 @@ async fn open(
     drop(handshake);
     let connection = connected.flatten()?;
     let deadline = tokio::time::Instant::now() + context.config.limits.hello_deadline;
+    if connection.protocol() == Protocol::Http3 {
+        let opened = open_session(&context, connection, deadline).await;
+        return Some((Box::new(opened?), deadline));
+    }
     let opened = timeout_at(deadline, transport::quic::open(connection.clone()));
     let reason = match context.unless_closing(opened).await {
         Some(Ok(Ok(transport))) => return Some((Box::new(transport), deadline)),
@@ -193,6 +199,24 @@ async fn open(
     None
 }
 
+/// From the end of a browser's handshake to the control stream of its session.
+async fn open_session(
+    context: &WorkerContext,
+    connection: Connection,
+    deadline: tokio::time::Instant,
+) -> Option<Transport> {
+    let affinity_field = context.node.affinity_field().map(str::to_owned);
+    let rules = Rules { config: context.config.clone(), affinity_field };
+    let opening = webtransport::open(connection, rules, deadline);
+    let end = match context.unless_closing(opening).await {
+        Some(Ok(transport)) => return Some(transport),
+        Some(Err(end)) => end,
+        None => CloseReason::Drained.into(),
+    };
+    context.webtransport.closed(end.name());
+    None
+}
+
 async fn shake_hands(context: &WorkerContext, incoming: Incoming) -> Option<Connection> {
     let connected = async {
         let connection = incoming.accept()?;
@@ -204,11 +228,15 @@ async fn shake_hands(context: &WorkerContext, incoming: Incoming) -> Option<Conn
         Ok::<_, ConnectionError>(connection)
     };
     let result = timeout(context.config.limits.handshake_deadline, connected).await;
-    context.quic.handshake(match &result {
-        Ok(Ok(_)) => "ok",
-        Ok(Err(_)) => "failed",
-        Err(_) => "timeout",
-    });
+    // Nobody knows what those wanted who did not get so far.
+    match &result {
+        Ok(Ok(connection)) => match connection.protocol() {
+            Protocol::Sterna => context.quic.handshake("ok"),
+            Protocol::Http3 => context.webtransport.handshake("ok"),
+        },
+        Ok(Err(_)) => context.quic.handshake("failed"),
+        Err(_) => context.quic.handshake("timeout"),
+    }
     match result {
         Ok(Ok(connection)) => Some(connection),
         Ok(Err(error)) => {
@@ -231,8 +259,9 @@ const MAX_INCOMING: usize = 2048;
 const INCOMING_BUFFER_BYTES: u64 = 64 * 1024;
 const INCOMING_BUFFERS_BYTES: u64 = 16 * 1024 * 1024;
 
-/// What one connection may have on its way to us, in all and on one stream.
-const RECEIVE_WINDOW: u32 = 1024 * 1024;
+/// What one connection may have on its way to us before its client is known, on all streams and on
+/// one.
+const STRANGERS_WINDOW: u32 = 256 * 1024;
 const STREAM_RECEIVE_WINDOW: u32 = 256 * 1024;
 /// What one connection may have on its way to its client.
 const SEND_WINDOW: u64 = 1024 * 1024;

@@ -1,7 +1,7 @@
-//! What an HTTP request on the client port gets: the WebSocket upgrade, or one line that says what
+//! What an HTTP/1.1 request on the client port gets: the WebSocket upgrade, or one line that says what
 //! to do instead. Pure; [`wss`](super::wss) moves the bytes.
 
-use http::header::{HeaderName, ORIGIN, SEC_WEBSOCKET_PROTOCOL};
+use http::header::{HeaderName, HeaderValue, ORIGIN, SEC_WEBSOCKET_PROTOCOL};
 use http::{Method, StatusCode};
 use sterna_core::{AffinityKey, Encoding};
 use sterna_proto::version;
@@ -24,14 +24,13 @@ pub(crate) struct Upgraded {
 pub(crate) fn decide(request: &Request, allowed_origins: &[String]) -> Result<Upgraded, Refused> {
     let path = request.uri().path();
     if path == "/" && request.method() == Method::GET {
-        let line = format!("Sterna is here. Clients connect to {}.", version::WEBSOCKET_PATH);
-        return Err(Refused { status: StatusCode::OK, line });
+        return Err(Refused::welcome());
     }
     if path != version::WEBSOCKET_PATH {
-        let line = format!("Nothing at {path}. Clients connect to {}.", version::WEBSOCKET_PATH);
-        return Err(Refused { status: StatusCode::NOT_FOUND, line });
+        return Err(Refused::nothing_at(path));
     }
-    check_origin(request, allowed_origins)?;
+    let origins = request.headers().get_all(ORIGIN);
+    Refused::check_origins(origins.iter().map(HeaderValue::as_bytes), allowed_origins)?;
     let response = create_response(request).map_err(|error| {
         bad_request(format!("Not a WebSocket upgrade (RFC 6455, version 13): {error}."))
     })?;
@@ -52,6 +51,33 @@ pub(crate) fn affinity(request: &Request, field: Option<&str>) -> Option<Affinit
 }
 
 impl Refused {
+    /// Somebody looks whether anybody is here.
+    pub(crate) fn welcome() -> Self {
+        let line = format!("Sterna is here. Clients connect to {}.", version::WEBSOCKET_PATH);
+        Self { status: StatusCode::OK, line }
+    }
+
+    pub(crate) fn nothing_at(path: &str) -> Self {
+        let line = format!("Nothing at {path}. Clients connect to {}.", version::WEBSOCKET_PATH);
+        Self { status: StatusCode::NOT_FOUND, line }
+    }
+
+    /// Browsers tell whose page it is; everything else has no Origin and is let through to the
+    /// Hello.
+    pub(crate) fn check_origins<'a>(
+        origins: impl Iterator<Item = &'a [u8]>,
+        allowed: &[String],
+    ) -> Result<(), Self> {
+        for origin in origins {
+            let origin = String::from_utf8_lossy(origin);
+            if !allowed.iter().any(|each| each == "*" || each.eq_ignore_ascii_case(&origin)) {
+                let line = format!("Pages of {origin} may not connect; see allowed_origins.");
+                return Err(Self { status: StatusCode::FORBIDDEN, line });
+            }
+        }
+        Ok(())
+    }
+
     /// The whole response.
     pub(crate) fn response(&self) -> Vec<u8> {
         let Self { status, line } = self;
@@ -62,18 +88,6 @@ impl Refused {
         )
         .into_bytes()
     }
-}
-
-/// Browsers tell whose page it is; everything else has no Origin and is let through to the Hello.
-fn check_origin(request: &Request, allowed: &[String]) -> Result<(), Refused> {
-    for origin in request.headers().get_all(ORIGIN) {
-        let origin = String::from_utf8_lossy(origin.as_bytes());
-        if !allowed.iter().any(|each| each == "*" || each.eq_ignore_ascii_case(&origin)) {
-            let line = format!("Pages of {origin} may not connect; see allowed_origins.");
-            return Err(Refused { status: StatusCode::FORBIDDEN, line });
-        }
-    }
-    Ok(())
 }
 
 /// The first subprotocol of the client's list that we speak.

@@ -14,6 +14,7 @@ use quinn_proto::{ConnectionError, ConnectionHandle, Dir, Event, StreamEvent, Va
 use super::deadlines::Entry;
 use super::endpoint::Shared;
 use super::streams::{RecvStream, SendStream};
+use super::tls::Protocol;
 
 /// A handle. When the last one of a connection goes, its streams' included, the connection closes.
 #[derive(Debug)]
@@ -37,6 +38,8 @@ pub(super) struct Inner {
     handles: Cell<usize>,
     /// Whether the driver has been told to look at this connection.
     pub(super) is_dirty: Cell<bool>,
+    /// Its error codes are those of HTTP/3.
+    is_http3: Cell<bool>,
     /// The protocol machine panicked and is not to be driven any more.
     pub(super) is_lost: Cell<bool>,
     /// Its next turn panics.
@@ -79,6 +82,7 @@ impl Connection {
             shared,
             handles: Cell::new(1),
             is_dirty: Cell::new(false),
+            is_http3: Cell::new(false),
             is_lost: Cell::new(false),
             #[cfg(test)]
             is_cursed: Cell::new(false),
@@ -183,10 +187,21 @@ impl Connection {
         self.inner.state.borrow().proto.rtt()
     }
 
-    /// How many streams the client may have open.
-    pub(crate) fn set_max_streams(&self, bidirectional: u32, unidirectional: u32) {
+    /// What the client wants to speak; known when [`connected`](Self::connected) is.
+    pub(crate) fn protocol(&self) -> Protocol {
+        let state = self.inner.state.borrow();
+        let told = state.proto.crypto_session().handshake_data();
+        let protocol = told.and_then(|told| told.downcast_ref().copied());
+        let protocol = protocol.unwrap_or(Protocol::Sterna);
+        self.inner.is_http3.set(protocol == Protocol::Http3);
+        protocol
+    }
+
+    /// How many streams the client may have open, and what they may have on their way in all.
+    pub(crate) fn set_room(&self, bidirectional: u32, unidirectional: u32, window: u32) {
         {
             let proto = &mut self.inner.state.borrow_mut().proto;
+            proto.set_receive_window(window.into());
             proto.set_max_concurrent_streams(Dir::Bi, bidirectional.into());
             proto.set_max_concurrent_streams(Dir::Uni, unidirectional.into());
         }
@@ -214,12 +229,22 @@ impl Drop for Connection {
             let mut state = self.inner.state.borrow_mut();
             state.task = None;
             drop(state);
-            self.inner.close(0u32.into(), Bytes::new());
+            self.inner.close(self.inner.parting_code(), Bytes::new());
         }
     }
 }
 
 impl Inner {
+    /// Ends a connection that nobody holds any more.
+    fn parting_code(&self) -> VarInt {
+        wide(if self.is_http3.get() { HTTP3_NO_ERROR } else { 0 })
+    }
+
+    /// Says of a stream that it is not wanted, for no reason in particular.
+    pub(super) fn default_code(&self) -> VarInt {
+        wide(if self.is_http3.get() { WEBTRANSPORT_ZERO } else { 0 })
+    }
+
     /// Asks the driver to look at this connection: it has something to send, perhaps.
     pub(super) fn mark(self: &Rc<Self>) {
         self.shared.mark(self);
@@ -299,4 +324,15 @@ impl State {
             task.wake_by_ref();
         }
     }
+}
+
+/// RFC 9114, section 8.1.
+const HTTP3_NO_ERROR: u64 = 0x100;
+
+/// What code 0 of an application is on a stream of WebTransport (draft-ietf-webtrans-http3, 4.4).
+const WEBTRANSPORT_ZERO: u64 = 0x52e4_a40f_a8db;
+
+/// A code, which is below 2^62 like all that can be sent.
+pub(super) fn wide(code: u64) -> VarInt {
+    VarInt::from_u64(code).unwrap_or(VarInt::MAX)
 }

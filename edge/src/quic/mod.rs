@@ -20,4 +20,4 @@ pub(crate) use connection::{Arrival, Connection};
 pub(crate) use endpoint::{Endpoint, Incoming};
 pub(crate) use quinn_proto::ConnectionError;
 pub(crate) use streams::{Read, RecvStream, SendStream, WriteError};
-pub(crate) use tls::ServerTls;
+pub(crate) use tls::{Protocol, ServerTls};

@@ -4,9 +4,9 @@ use std::future::poll_fn;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use quinn_proto::{ConnectionError, FinishError, ReadError, StreamId, Written};
+use quinn_proto::{ConnectionError, FinishError, ReadError, StreamId, VarInt, Written};
 
-use super::connection::Connection;
+use super::connection::{Connection, wide};
 
 /// The receiving side. Dropping one that has not ended asks the client to stop sending.
 #[derive(Debug)]
@@ -31,6 +31,24 @@ pub(crate) enum Read {
 impl RecvStream {
     pub(super) fn new(connection: Connection, id: StreamId) -> Self {
         Self { connection, id, ended: false }
+    }
+
+    /// The client may know it by this number (RFC 9000, section 2.1).
+    pub(crate) fn id(&self) -> u64 {
+        self.id.into()
+    }
+
+    /// Asks the client to stop sending, with an error code that says why.
+    pub(crate) fn stop(mut self, code: u64) {
+        self.ask_to_stop(wide(code));
+        self.ended = true;
+    }
+
+    fn ask_to_stop(&self, code: VarInt) {
+        let inner = &self.connection.inner;
+        // Fails on a stream that has ended meanwhile, which is what is wanted.
+        let _ = inner.state.borrow_mut().proto.recv_stream(self.id).stop(code);
+        inner.mark();
     }
 
     /// The next bytes, in order, as many as have come and at most `max`. What the client sees as
@@ -66,9 +84,7 @@ impl Drop for RecvStream {
         if self.ended || inner.state.borrow().is_over() {
             return;
         }
-        // Fails on a stream that has ended meanwhile, which is what is wanted.
-        let _ = inner.state.borrow_mut().proto.recv_stream(self.id).stop(0u32.into());
-        inner.mark();
+        self.ask_to_stop(inner.default_code());
     }
 }
 
@@ -119,6 +135,14 @@ impl SendStream {
         };
         inner.mark();
         Poll::Ready(Ok(written))
+    }
+
+    /// What was written and has not arrived is given up.
+    pub(crate) fn reset(self, code: u64) {
+        let inner = &self.connection.inner;
+        // Fails on a stream that is over.
+        let _ = inner.state.borrow_mut().proto.send_stream(self.id).reset(wide(code));
+        inner.mark();
     }
 
     /// No more will be written.

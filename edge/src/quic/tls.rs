@@ -13,6 +13,7 @@ use quinn_proto::crypto::{
 use quinn_proto::transport_parameters::TransportParameters;
 use quinn_proto::{ConnectionId, Side, TransportError, TransportErrorCode};
 use rustls::quic::{KeyChange, Secrets, ServerConnection, Version};
+use sterna_proto::version;
 
 /// Makes the sessions of a server. What needs no session is quinn's.
 pub(crate) struct ServerTls {
@@ -46,13 +47,29 @@ impl crypto::ServerConfig for ServerTls {
         parameters.write(&mut bytes);
         // Fails for settings that `new` has refused; the client's first bytes then get an error.
         let handshake = Handshake::new(self.config.clone(), bytes);
-        Box::new(Session { config: self.initial.clone(), version, handshake, next: None })
+        let protocol = None;
+        Box::new(Session { config: self.initial.clone(), version, protocol, handshake, next: None })
+    }
+}
+
+/// What is spoken on a connection (ALPN, RFC 7301).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Protocol {
+    /// Frames of ours on streams of QUIC.
+    Sterna,
+    Http3,
+}
+
+impl Protocol {
+    fn of(alpn: &[u8]) -> Self {
+        if alpn == version::HTTP3_ALPN { Self::Http3 } else { Self::Sterna }
     }
 }
 
 struct Session {
     config: Arc<QuicServerConfig>,
     version: u32,
+    protocol: Option<Protocol>,
     /// Gone when there is nothing left to say.
     handshake: Option<Box<Handshake>>,
     next: Option<Secrets>,
@@ -67,9 +84,9 @@ impl crypto::Session for Session {
         }
     }
 
-    /// Nobody asks: there is one application protocol and one certificate.
+    /// A [`Protocol`], once the client's first words are read.
     fn handshake_data(&self) -> Option<Box<dyn Any>> {
-        None
+        Some(Box::new(self.protocol?))
     }
 
     /// Clients show tokens, not certificates.
@@ -101,6 +118,9 @@ impl crypto::Session for Session {
             let code = code.unwrap_or(TransportErrorCode::PROTOCOL_VIOLATION);
             TransportError { code, frame: None, reason: error.to_string() }
         })?;
+        if self.protocol.is_none() {
+            self.protocol = connection.alpn_protocol().map(Protocol::of);
+        }
         Ok(false)
     }
 

@@ -78,11 +78,11 @@ impl TlsConfigs {
                 EdgeError::Certificate(format!("no session ticket key: {error}"))
             })?,
         };
-        let mut quic = server_config(certificate, &tickets, version::ALPN)?;
+        let mut quic = server_config(certificate, &tickets, &[version::ALPN, version::HTTP3_ALPN])?;
         if early_data {
             accept_early_data(&mut quic);
         }
-        let tcp = server_config(certificate, &tickets, b"http/1.1")?;
+        let tcp = server_config(certificate, &tickets, &[b"http/1.1"])?;
         Ok(Self { quic: Arc::new(quic), tcp: Arc::new(tcp) })
     }
 }
@@ -100,14 +100,14 @@ fn accept_early_data(config: &mut rustls::ServerConfig) {
 fn server_config(
     certificate: &Arc<Certificate>,
     tickets: &Arc<dyn ProducesTickets>,
-    alpn: &[u8],
+    alpn: &[&[u8]],
 ) -> Result<rustls::ServerConfig, EdgeError> {
     let mut config = rustls::ServerConfig::builder_with_provider(provider())
         .with_protocol_versions(&[&rustls::version::TLS13])
         .map_err(|error| EdgeError::Certificate(error.to_string()))?
         .with_no_client_auth()
         .with_cert_resolver(certificate.clone());
-    config.alpn_protocols = vec![alpn.to_vec()];
+    config.alpn_protocols = alpn.iter().map(|name| name.to_vec()).collect();
     config.ticketer = tickets.clone();
     config.session_storage = Arc::new(rustls::server::NoServerSessionStorage {});
     config.send_tls13_tickets = 1;

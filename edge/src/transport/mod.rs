@@ -1,9 +1,10 @@
 //! Frames on and off a connection, the same for every transport: [`quic`] and [`wss`] mirror each
-//! other. A transport has a receiving and a sending half, so that a client that does not read is
+//! other, and [`webtransport`] carries what [`quic`] does. A transport has a receiving and a sending half, so that a client that does not read is
 //! still listened to. Knows frames and lanes, never what a command means.
 
 pub(crate) mod quic;
 pub(crate) mod websocket;
+pub(crate) mod webtransport;
 pub(crate) mod wss;
 
 use std::net::SocketAddr;
@@ -89,10 +90,16 @@ impl Transport {
 
     /// Writes what is queued if that goes quickly, and ends the connection.
     pub(crate) async fn close(self, reason: CloseReason) {
-        drop(self.receiver);
-        match self.sender {
-            Sender::Quic(sender) => sender.close(reason).await,
-            Sender::Wss(sender) => sender.close(reason).await,
+        match (self.receiver, self.sender) {
+            // Streams of HTTP/3 have to stay open until the client knows.
+            (Receiver::Quic(receiver), Sender::Quic(sender)) => {
+                sender.close(reason, receiver.into_carrier()).await;
+            }
+            (receiver, Sender::Wss(sender)) => {
+                drop(receiver);
+                sender.close(reason).await;
+            }
+            (Receiver::Wss(_), Sender::Quic(_)) => unreachable!("the halves are of one kind"),
         }
     }
 }

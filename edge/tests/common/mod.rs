@@ -4,6 +4,7 @@
 #![allow(dead_code, clippy::unwrap_used)]
 
 pub mod quic;
+pub mod webtransport;
 pub mod wss;
 
 use std::future::Future;

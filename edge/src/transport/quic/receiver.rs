@@ -1,4 +1,4 @@
-//! The receiving half of a QUIC connection: which streams there are, and frames off them.
+//! The receiving half of a QUIC connection or a session on one: which streams there are, and frames off them.
 
 use std::future::{pending, poll_fn};
 use std::net::SocketAddr;
@@ -8,16 +8,15 @@ use bytes::Bytes;
 use sterna_proto::{CloseReason, FrameDecoder, codec, limits, version};
 use tokio::time::{Instant, sleep_until};
 
-use super::{BULK_PRIORITY, end_of};
-use crate::listen::canonical;
+use super::{BULK_PRIORITY, Carrier};
 use crate::metrics::{self, Meter};
-use crate::quic::{Connection, Read, RecvStream, SendStream};
+use crate::quic::{Read, RecvStream, SendStream};
 use crate::transport::{End, Received};
 
 /// The receiving half: all streams of the client and its datagrams.
 #[derive(Debug)]
 pub(crate) struct QuicReceiver {
-    connection: Connection,
+    carrier: Carrier,
     streams: Vec<InStream>,
     /// The stream whose decoder may hold whole frames.
     draining: Option<usize>,
@@ -48,6 +47,11 @@ enum Role {
         reply_on: Option<SendStream>,
         deadline: Instant,
     },
+    /// Has shown it, and has to end: to stop it now would look like a failure to a browser that is
+    /// about to do so.
+    Spent {
+        deadline: Instant,
+    },
 }
 
 /// Something that has come.
@@ -59,16 +63,16 @@ enum Input {
 }
 
 impl QuicReceiver {
-    pub(super) fn new(connection: Connection, control: RecvStream) -> Self {
+    pub(super) fn new(carrier: Carrier, control: RecvStream) -> Self {
         let control = InStream {
             stream: control,
             decoder: FrameDecoder::new(limits::HELLO_FRAME_BYTES),
             role: Role::Control,
         };
         // Its first bytes may have come with it.
-        connection.look_again();
+        carrier.look_again();
         Self {
-            connection,
+            carrier,
             streams: vec![control],
             draining: None,
             turn: 0,
@@ -80,16 +84,20 @@ impl QuicReceiver {
     pub(crate) fn on_session_open(&mut self) {
         self.session_open = true;
         self.streams.iter_mut().for_each(|each| each.decoder.set_limit(limits::FRAME_BYTES));
-        self.connection.set_max_streams(BIDI_STREAMS, limits::LANES as u32);
-        self.connection.look_again();
+        self.carrier.on_session_open();
+    }
+
+    /// The client's streams are not wanted any more; what carries them has to stay until the end.
+    pub(crate) fn into_carrier(self) -> Carrier {
+        self.carrier
     }
 
     pub(crate) fn has_datagrams(&self) -> bool {
-        self.connection.has_datagrams()
+        self.carrier.has_datagrams()
     }
 
     pub(crate) fn path(&self) -> (SocketAddr, Duration) {
-        (canonical(self.connection.remote_address()), self.connection.rtt())
+        self.carrier.path()
     }
 
     pub(crate) async fn receive(&mut self, meter: &Meter) -> Result<Received, End> {
@@ -98,13 +106,14 @@ impl QuicReceiver {
                 return Ok(received);
             }
             if let Some(input) = self.take_input() {
-                self.connection.look_again();
+                self.carrier.look_again();
                 if let Some(received) = self.on_input(input, meter)? {
                     return Ok(received);
                 }
                 continue;
             }
-            let deadline = self.streams.iter().filter_map(|each| each.role.deadline()).min();
+            let deadlines = self.streams.iter().filter_map(|each| each.role.deadline());
+            let deadline = deadlines.chain(self.carrier.deadline()).min();
             let late = async {
                 match deadline {
                     Some(deadline) => sleep_until(deadline).await,
@@ -112,9 +121,7 @@ impl QuicReceiver {
                 }
             };
             tokio::select! {
-                came = poll_fn(|cx| self.connection.poll_input(cx)) => {
-                    came.map_err(|error| end_of(&error))?;
-                }
+                came = poll_fn(|cx| self.carrier.poll_input(cx)) => came?,
                 () = late => self.stop_late(Instant::now()),
             }
         }
@@ -127,22 +134,27 @@ impl QuicReceiver {
             self.draining = None;
             return Ok(None);
         };
-        let Role::Bulk { reply_on, .. } = &mut from.role else {
+        let Role::Bulk { reply_on, deadline } = &mut from.role else {
             return Ok(Some(Received { frame, reply_on: None }));
         };
-        let reply_on = reply_on.take();
-        self.remove(at);
+        let (reply_on, deadline) = (reply_on.take(), *deadline);
+        match from.decoder.finish() {
+            Ok(()) => from.role = Role::Spent { deadline },
+            Err(_) => self.remove(at),
+        }
+        self.draining = None;
         Ok(Some(Received { frame, reply_on }))
     }
 
     fn take_input(&mut self) -> Option<Input> {
+        self.carrier.look();
         if !self.session_open {
             return self.take_read();
         }
-        if let Some(lane) = self.connection.take_uni() {
+        if let Some(lane) = self.carrier.take_uni() {
             return Some(Input::Lane(lane));
         }
-        if let Some((reply_on, stream)) = self.connection.take_bi() {
+        if let Some((reply_on, stream)) = self.carrier.take_bi() {
             return Some(Input::Bulk(reply_on, stream));
         }
         self.datagrams_first = !self.datagrams_first;
@@ -154,7 +166,7 @@ impl QuicReceiver {
     }
 
     fn take_datagram(&mut self) -> Option<Input> {
-        self.connection.take_datagram().map(Input::Datagram)
+        self.carrier.take_datagram().map(Input::Datagram)
     }
 
     fn take_read(&mut self) -> Option<Input> {
@@ -197,6 +209,9 @@ impl QuicReceiver {
 
     fn on_bytes(&mut self, at: usize, mut bytes: &[u8]) {
         let from = &mut self.streams[at];
+        if matches!(from.role, Role::Spent { .. }) {
+            return self.remove(at);
+        }
         if matches!(from.role, Role::Unmarked { .. }) {
             let Some((mark, rest)) = bytes.split_first() else { return };
             if *mark != version::LANE_STREAM {
@@ -239,6 +254,7 @@ impl QuicReceiver {
     }
 
     fn stop_late(&mut self, now: Instant) {
+        self.carrier.stop_late(now);
         self.streams.retain(|each| each.role.deadline().is_none_or(|deadline| deadline > now));
         self.draining = None;
     }
@@ -248,7 +264,9 @@ impl Role {
     fn deadline(&self) -> Option<Instant> {
         match self {
             Self::Control | Self::Lane => None,
-            Self::Unmarked { deadline } | Self::Bulk { deadline, .. } => Some(*deadline),
+            Self::Unmarked { deadline }
+            | Self::Bulk { deadline, .. }
+            | Self::Spent { deadline } => Some(*deadline),
         }
     }
 }
@@ -264,9 +282,6 @@ fn read_datagram(datagram: Bytes, meter: &Meter) -> Option<Received> {
         }
     }
 }
-
-/// The control stream and 7 bulk commands at a time.
-const BIDI_STREAMS: u32 = 8;
 
 /// How long a new stream may hide what it is.
 const HEADER_DEADLINE: Duration = Duration::from_secs(5);

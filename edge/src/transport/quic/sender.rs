@@ -1,18 +1,19 @@
 //! The sending half of a QUIC connection: which stream a frame goes to, and bytes onto the streams.
 
 use std::future::poll_fn;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 
 use ahash::AHashMap;
-use bytes::{BufMut as _, Bytes, BytesMut};
+use bytes::Bytes;
 use sterna_core::session::OutgoingBody;
 use sterna_core::{Encoding, Lane, Outgoing};
 use sterna_proto::{CloseReason, limits, v1, version};
 use tokio::time::timeout;
 
-use super::{LANE_PRIORITY, end_of};
+use super::{Carrier, LANE_PRIORITY, OutStream, end_of};
 use crate::quic::{Connection, SendStream, WriteError};
-use crate::transport::{CLOSE_PATIENCE, COPY_BYTES, End};
+use crate::transport::webtransport::SessionSender;
+use crate::transport::{CLOSE_PATIENCE, End};
 
 /// The sending half: control, lanes, and bulk replies on their way.
 #[derive(Debug)]
@@ -21,20 +22,23 @@ pub(crate) struct QuicSender {
     control: OutStream,
     lanes: [Option<OutStream>; limits::LANES],
     bulk: AHashMap<u32, OutStream>,
-}
-
-#[derive(Debug)]
-struct OutStream {
-    stream: SendStream,
-    chunks: Vec<Bytes>,
-    /// Chunks that are written whole.
-    written: usize,
+    /// There if all of it is on a WebTransport session.
+    session: Option<Box<SessionSender>>,
 }
 
 impl QuicSender {
-    pub(super) fn new(connection: Connection, control: SendStream) -> Self {
-        let control = OutStream::new(control);
-        Self { connection, control, lanes: [const { None }; limits::LANES], bulk: AHashMap::new() }
+    pub(super) fn new(
+        connection: Connection,
+        control: SendStream,
+        session: Option<SessionSender>,
+    ) -> Self {
+        Self {
+            connection,
+            control: OutStream::new(control),
+            lanes: [const { None }; limits::LANES],
+            bulk: AHashMap::new(),
+            session: session.map(Box::new),
+        }
     }
 
     pub(crate) fn expect_bulk_reply(&mut self, id: u32, stream: SendStream) {
@@ -52,7 +56,10 @@ impl QuicSender {
             }
             let frame = outgoing.encoded(Encoding::Protobuf);
             bytes += frame.len();
-            self.stream_for(&outgoing).chunks.push(frame);
+            self.stream_for(&outgoing).push(frame);
+            if let Some(session) = &mut self.session {
+                session.note(&outgoing);
+            }
         }
         self.streams_mut().for_each(OutStream::join_chunks);
         bytes
@@ -67,12 +74,15 @@ impl QuicSender {
         std::iter::once(&self.control).chain(lanes).map(OutStream::pending_bytes).sum()
     }
 
-    pub(crate) async fn close(mut self, reason: CloseReason) {
+    pub(crate) async fn close(mut self, reason: CloseReason, carrier: Carrier) {
         if reason != CloseReason::Slow {
             // Closing discards what the client has not acknowledged.
             let _ = timeout(CLOSE_PATIENCE, self.finish()).await;
         }
-        self.connection.close(reason.code().into(), reason.text().as_bytes());
+        match (self.session.take(), carrier) {
+            (Some(sender), Carrier::WebTransport(session)) => sender.close(session, reason).await,
+            _ => self.connection.close(reason.code().into(), reason.text().as_bytes()),
+        }
     }
 
     async fn finish(&mut self) {
@@ -80,8 +90,8 @@ impl QuicSender {
             return;
         }
         for stream in self.streams_mut() {
-            stream.stream.finish();
-            stream.stream.settled().await;
+            stream.finish();
+            stream.settled().await;
         }
     }
 
@@ -95,7 +105,7 @@ impl QuicSender {
             }
         }
         self.bulk.retain(|_, stream| {
-            if stream.chunks.is_empty() {
+            if stream.is_empty() {
                 return true;
             }
             let poll = stream.poll_write(cx);
@@ -103,13 +113,23 @@ impl QuicSender {
             // Written whole: dropping the stream finishes it. An error: the client has cancelled.
             poll.is_pending()
         });
+        if let Some(session) = &mut self.session {
+            match session.poll_flush(cx) {
+                Poll::Ready(Ok(())) => {}
+                Poll::Ready(Err(error)) => return Poll::Ready(Err(end_of_write(&error))),
+                Poll::Pending => blocked = true,
+            }
+        }
         if blocked { Poll::Pending } else { Poll::Ready(Ok(())) }
     }
 
     /// `None`: it does not go by datagram now.
     fn try_datagram(&self, outgoing: &Outgoing) -> Option<usize> {
-        let datagram = outgoing.datagram();
+        let mut datagram = outgoing.datagram();
         let bytes = datagram.len();
+        if let Some(session) = &self.session {
+            datagram = session.address(&datagram);
+        }
         self.connection.send_datagram(datagram).then_some(bytes)
     }
 
@@ -125,69 +145,28 @@ impl QuicSender {
             Lane::Datagram => 0,
         };
         if self.lanes[at].is_none() {
-            self.lanes[at] = open_lane(&self.connection);
+            self.lanes[at] = self.open_lane();
         }
         self.lanes[at].as_mut().unwrap_or(&mut self.control)
+    }
+
+    /// `None` when the client allows no more streams: its frames then go to the control stream.
+    /// Positions give the order, so a channel may change its lane.
+    fn open_lane(&self) -> Option<OutStream> {
+        let stream = self.connection.open_uni()?;
+        stream.set_priority(LANE_PRIORITY);
+        let mut lane = OutStream::new(stream);
+        lane.push(match &self.session {
+            Some(session) => session.lane_head(),
+            None => Bytes::from_static(&[version::LANE_STREAM]),
+        });
+        Some(lane)
     }
 
     fn streams_mut(&mut self) -> impl Iterator<Item = &mut OutStream> {
         let lanes = self.lanes.iter_mut().flatten().chain(self.bulk.values_mut());
         std::iter::once(&mut self.control).chain(lanes)
     }
-}
-
-impl OutStream {
-    fn new(stream: SendStream) -> Self {
-        Self { stream, chunks: Vec::new(), written: 0 }
-    }
-
-    /// Puts small chunks together: one chunk costs more than copying it does.
-    fn join_chunks(&mut self) {
-        if self.chunks.len() - self.written < 2 {
-            return;
-        }
-        let mut joined = Vec::new();
-        let mut small = BytesMut::new();
-        for chunk in self.chunks.drain(self.written..) {
-            if chunk.len() < COPY_BYTES {
-                small.put(chunk);
-                continue;
-            }
-            if !small.is_empty() {
-                joined.push(small.split().freeze());
-            }
-            joined.push(chunk);
-        }
-        if !small.is_empty() {
-            joined.push(small.freeze());
-        }
-        self.chunks.append(&mut joined);
-    }
-
-    fn poll_write(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), WriteError>> {
-        while self.written < self.chunks.len() {
-            let chunks = &mut self.chunks[self.written..];
-            self.written += ready!(self.stream.poll_write(cx, chunks))?.chunks;
-        }
-        // An idle stream keeps no buffer.
-        self.chunks = Vec::new();
-        self.written = 0;
-        Poll::Ready(Ok(()))
-    }
-
-    fn pending_bytes(&self) -> usize {
-        self.chunks[self.written..].iter().map(Bytes::len).sum()
-    }
-}
-
-/// `None` when the client allows no more streams: its frames then go to the control stream.
-/// Positions give the order, so a channel may change its lane.
-fn open_lane(connection: &Connection) -> Option<OutStream> {
-    let stream = connection.open_uni()?;
-    stream.set_priority(LANE_PRIORITY);
-    let mut lane = OutStream::new(stream);
-    lane.chunks.push(Bytes::from_static(&[version::LANE_STREAM]));
-    Some(lane)
 }
 
 fn reply_id(outgoing: &Outgoing) -> Option<u32> {
