@@ -71,9 +71,10 @@ fn totals(cluster: &Cluster) -> Line {
     vec![
         piece(
             format!(
-                "{} sessions ({} quic, {} wss), {} detached, ",
+                "{} sessions ({} quic, {} webtransport, {} wss), {} detached, ",
                 count(sum(|node| node.sessions.attached())),
-                count(sum(|node| node.sessions.quic + node.sessions.webtransport)),
+                count(sum(|node| node.sessions.quic)),
+                count(sum(|node| node.sessions.webtransport)),
                 count(sum(|node| node.sessions.wss)),
                 count(sum(|node| node.sessions.detached)),
             ),
@@ -103,6 +104,7 @@ const NODES: &[Column] = &[
     Column::left("RELEASE", 10),
     Column::right("UP", 11),
     Column::right("QUIC", 4),
+    Column::right("WT", 9),
     Column::right("WSS", 4),
     Column::right("DETACHED", 13),
     Column::right("BEHIND", 5),
@@ -135,7 +137,8 @@ fn nodes(cluster: &Cluster) -> Table {
             plain(printable(&node.zone)),
             plain(printable(&node.release)),
             plain(time(node.up_s)),
-            plain(count(sessions.quic + sessions.webtransport)),
+            plain(count(sessions.quic)),
+            plain(count(sessions.webtransport)),
             plain(count(sessions.wss)),
             plain(count(sessions.detached)),
             piece(count(sessions.behind), above(sessions.behind as f64, 0.0)),
