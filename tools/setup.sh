@@ -46,6 +46,10 @@ missing_packages() {
         command -v haproxy >/dev/null || echo haproxy
         command -v nginx >/dev/null || echo nginx-light
         [ -e /usr/lib/nginx/modules/ngx_stream_module.so ] || echo libnginx-mod-stream
+        # A real browser is among the clients.
+        command -v chromium >/dev/null || echo chromium
+        # So is one that speaks HTTP/3 alone.
+        command -v gtlsclient >/dev/null || echo ngtcp2-client
         # Instructions are counted with it.
         command -v valgrind >/dev/null || echo valgrind
     fi

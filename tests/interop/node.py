@@ -24,6 +24,7 @@ class Node:
         self.port = 0
         self.http = ""
         self.ca = ""
+        self.certificate_hash = ""
 
     async def start(self):
         with open(self._log_path, "w", encoding="utf-8") as log:
@@ -82,6 +83,7 @@ class Node:
         self.port = int(found["client"].rsplit(":", 1)[1])
         self.http = found["http"]
         self.ca = found["ca"]
+        self.certificate_hash = found["certificate_hash"]
 
     def _is_ready(self):
         try:
