@@ -144,7 +144,8 @@ pub(crate) async fn strike(world: &Rc<World>, fault: Fault) {
         Fault::Revoked => {
             let nodes = world.nodes.borrow().clone();
             for node in nodes {
-                node.node.revoke(&user(client.role.user), 1).await;
+                let kept = node.node.revoke(&user(client.role.user), 1).await;
+                world.expect("a revocation is kept", kept.is_ok());
             }
             world.book.note(What::Revoked { user: client.role.user });
         }
