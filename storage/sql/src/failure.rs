@@ -48,6 +48,7 @@ pub(crate) fn meaning(error: &Error) -> Meaning {
         | TIDB_SCHEMA_CHANGED
         | TIDB_WRITE_CONFLICT => Meaning::LostRace,
         _ if said.message.contains(TIDB_UNDETERMINED) => Meaning::Undetermined,
+        _ if said.message.contains(TIDB_LOCK_RETRIES) => Meaning::LostRace,
         _ => Meaning::Refused,
     }
 }
@@ -103,6 +104,9 @@ const TIDB_WRITE_CONFLICT: u16 = 9007;
 /// comes as 1105, or as the end of the connection.
 const TIDB_UNDETERMINED: &str = "result undetermined";
 
+/// What a `SELECT … FOR UPDATE` of TiDB says when too many others were faster; a 1105 as well.
+const TIDB_LOCK_RETRIES: &str = "pessimistic lock retry limit reached";
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -125,6 +129,8 @@ mod tests {
         let undetermined = server(1105, "[global:2]execution result undetermined");
         assert_eq!(meaning(&undetermined), Meaning::Undetermined);
         assert_eq!(meaning_at_commit(&undetermined), Meaning::Undetermined);
+        let overtaken = server(1105, "pessimistic lock retry limit reached");
+        assert_eq!(meaning(&overtaken), Meaning::LostRace);
         let cut: Error = std::io::Error::from(std::io::ErrorKind::ConnectionReset).into();
         assert_eq!(meaning(&cut), Meaning::Broken);
         assert_eq!(meaning_at_commit(&cut), Meaning::Undetermined);

@@ -31,6 +31,9 @@ async fn few_statements_are_prepared_however_many_records_commit() {
         expected = Some(store.append(vec![append]).await.remove(0).unwrap().position);
     }
     assert_eq!(read_all(&store, key("room")).await.len(), seq as usize);
+    if MariaDb::is_tidb() {
+        return; // It keeps count elsewhere, and has no limit.
+    }
     let kept = server.execute(
         "SELECT VARIABLE_VALUE FROM information_schema.GLOBAL_STATUS \
                                WHERE VARIABLE_NAME = 'Prepared_stmt_count'",
