@@ -1,0 +1,96 @@
+// Frames on streams, each behind its length, and alone in datagrams. A length is checked against the
+// limit before anything is kept for it.
+import type { Frame } from "../wire/schema.js";
+import { DecodeError, Reader, Writer } from "./bytes.js";
+import { type Init, read, write } from "./message.js";
+
+/**
+ * The frames one after the other, each with its length in front, cut after the frame that passes `bytes`.
+ */
+export function encode(
+  frames: readonly Init<Frame>[],
+  bytes = Number.POSITIVE_INFINITY,
+): Uint8Array[] {
+  const parts = [];
+  const writer = new Writer();
+  for (const frame of frames) {
+    writer.measured(() => write("Frame", writer, frame));
+    if (writer.size > bytes) parts.push(writer.take());
+  }
+  if (writer.size > 0) parts.push(writer.take());
+  return parts;
+}
+
+/** One frame without its length, as a datagram carries it. */
+export function encodeDatagram(frame: Init<Frame>): Uint8Array {
+  const writer = new Writer();
+  write("Frame", writer, frame);
+  return writer.take();
+}
+
+/** The frame that `bytes` hold, without a length in front. */
+export function decodeDatagram(bytes: Uint8Array): Frame {
+  const frame = read("Frame", new Reader(bytes), bytes.length) as Frame;
+  if (!(frame.command || frame.reply || frame.push)) {
+    throw new DecodeError("Empty", "the frame is empty");
+  }
+  return frame;
+}
+
+/** Cuts a stream of bytes into frames; keeps one unfinished frame at most. */
+export class FrameDecoder {
+  #rest = new Uint8Array();
+
+  /** `limit`: the largest frame, in bytes without its length. */
+  constructor(readonly limit: number) {}
+
+  /**
+   * The frames that are whole with these bytes. After an error the stream cannot be read on: its
+   * frame borders are lost.
+   */
+  push(bytes: Uint8Array): Frame[] {
+    let data = bytes;
+    if (this.#rest.length > 0) {
+      data = new Uint8Array(this.#rest.length + bytes.length);
+      data.set(this.#rest);
+      data.set(bytes, this.#rest.length);
+    }
+    const frames = [];
+    let at = 0;
+    for (;;) {
+      const body = this.#next(data, at);
+      if (!body) break;
+      frames.push(decodeDatagram(body));
+      at = body.byteOffset - data.byteOffset + body.length;
+    }
+    this.#rest = data.slice(at);
+    return frames;
+  }
+
+  /** To be called at the end of the stream: nothing may be left over. */
+  finish(): void {
+    if (this.#rest.length > 0) {
+      throw new DecodeError("Truncated", "the stream ended inside a frame");
+    }
+  }
+
+  #next(data: Uint8Array, start: number): Uint8Array | undefined {
+    let length = 0;
+    for (let at = start; at < start + LENGTH_BYTES; at++) {
+      const byte = data[at];
+      if (byte === undefined) return undefined;
+      length += (byte & 127) * 128 ** (at - start);
+      if (byte > 127) continue;
+      if (length > this.limit) {
+        const message = `a frame of ${length} bytes is above the limit of ${this.limit}`;
+        throw new DecodeError("TooLarge", message);
+      }
+      const end = at + 1 + length;
+      return end > data.length ? undefined : data.subarray(at + 1, end);
+    }
+    const message = `a frame length is not a varint of at most ${LENGTH_BYTES} bytes`;
+    throw new DecodeError("Length", message);
+  }
+}
+
+const LENGTH_BYTES = 5;

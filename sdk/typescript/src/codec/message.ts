@@ -1,0 +1,134 @@
+// Messages to bytes and back by the tables of the generated schema. Every field that is not there has
+// its default; fields that are not known are stepped over.
+
+import { SCHEMA, type Uint64 } from "../wire/schema.js";
+import { malformed, type Reader, utf8, type Writer } from "./bytes.js";
+
+/** What may be encoded: any part of a message; what is left out has its default. */
+export type Init<T> = T extends Uint8Array | Uint64 | string | boolean
+  ? T
+  : T extends (infer Item)[]
+    ? Init<Item>[]
+    : { [Name in keyof T]?: Init<NonNullable<T[Name]>> | undefined };
+
+interface Field {
+  readonly name: string;
+  readonly tag: number;
+  /** `|`: of a oneof, `*`: repeated, `?`: there or not, whatever its value. */
+  readonly mark: string;
+  /** `s`tring, b`y`tes, `b`ool, `u`int32, `U`int64, or the name of a message. */
+  readonly kind: string;
+}
+
+interface Message {
+  readonly fields: Field[];
+  /** By field number. */
+  readonly byNumber: Field[];
+}
+
+// biome-ignore lint/suspicious/noExplicitAny: what a message holds is known to its interface only.
+type Content = Record<string, any>;
+
+const MESSAGES = new Map(SCHEMA.split("\n").map(parse));
+
+function parse(line: string): [string, Message] {
+  const [name, ...parts] = line.split(" ");
+  const fields = parts.map((part) => {
+    const [, name, number, mark, kind] = /(\w+):(\d+)(\W?)(\w+)/.exec(part) as RegExpExecArray;
+    const wire = "buU".includes(kind as string) ? 0 : 2;
+    return { name, tag: Number(number) * 8 + wire, mark, kind } as Field;
+  });
+  const byNumber: Field[] = [];
+  for (const field of fields) byNumber[Math.floor(field.tag / 8)] = field;
+  return [name as string, { fields, byNumber }];
+}
+
+const message = (name: string): Message => MESSAGES.get(name) as Message;
+
+const EMPTY = new Uint8Array();
+
+function initial({ mark, kind }: Field): unknown {
+  if (mark === "*") return [];
+  if (mark || kind.length > 1) return undefined;
+  return kind === "s" ? "" : kind === "y" ? EMPTY : kind === "b" ? false : 0;
+}
+
+/** A message that says nothing, all its fields in the order of their numbers. */
+function blank({ fields }: Message): Content {
+  const content: Content = {};
+  for (const field of fields) content[field.name] = initial(field);
+  return content;
+}
+
+/** Reads the message called `name` up to `end`, into `content` where a part of it was read already. */
+export function read(name: string, reader: Reader, end: number, content?: Content): Content {
+  const known = message(name);
+  const into = content ?? blank(known);
+  while (reader.at < end) {
+    const tag = Number(reader.varint());
+    const field = known.byNumber[Math.floor(tag / 8)];
+    if (tag < 8) malformed("field number 0");
+    else if (!field) reader.skip(tag % 8, end);
+    else if (field.tag !== tag) malformed(`${field.name} with a wrong wire type`);
+    else readField(known, field, reader, end, into);
+  }
+  if (reader.at > end) malformed("a field that ends behind its message");
+  return into;
+}
+
+function readField(known: Message, field: Field, reader: Reader, end: number, into: Content): void {
+  const { name, mark } = field;
+  if (mark === "|" && !into[name]) {
+    // The last one of a oneof holds.
+    for (const other of known.fields) if (other.mark === "|") into[other.name] = undefined;
+  }
+  const value = readValue(field, reader, end, mark === "*" ? undefined : into[name]);
+  if (mark === "*") into[name].push(value);
+  else into[name] = value;
+}
+
+function readValue({ kind }: Field, reader: Reader, end: number, earlier: Content): unknown {
+  switch (kind) {
+    case "s":
+      return reader.text(end);
+    case "y":
+      return reader.data(end);
+    case "u":
+      return reader.uint32();
+    case "U":
+      return reader.varint();
+    case "b":
+      return reader.varint() !== 0;
+    default:
+      return read(kind, reader, reader.length(end), earlier);
+  }
+}
+
+/** Writes a message in the order of its field numbers. */
+export function write(name: string, writer: Writer, content: Content): void {
+  for (const field of message(name).fields) {
+    const value = content[field.name];
+    if (value === undefined) continue;
+    if (field.mark === "*") for (const item of value) writeField(field, writer, item);
+    else if (field.mark || !isDefault(value)) writeField(field, writer, value);
+  }
+}
+
+const isDefault = (value: unknown): boolean =>
+  !value || (value instanceof Uint8Array && value.length === 0);
+
+function writeField({ tag, kind }: Field, writer: Writer, value: unknown): void {
+  writer.varint(tag);
+  switch (kind) {
+    case "s":
+      return writer.data(utf8(value as string));
+    case "y":
+      return writer.data(value as Uint8Array);
+    case "u":
+    case "U":
+    case "b":
+      return writer.varint(typeof value === "boolean" ? Number(value) : (value as Uint64));
+    default:
+      return writer.measured(() => write(kind, writer, value as Content));
+  }
+}

@@ -1,0 +1,33 @@
+// What is generated is what the sources say now.
+import { readFileSync } from "node:fs";
+import { describe, expect, test } from "vitest";
+// @ts-expect-error a script without types
+import { generated } from "../scripts/generate.mjs";
+import { ERRORS } from "../src/wire/codes.js";
+import { isTerminal } from "../src/wire/reason.js";
+
+/** Without what the formatter decides. */
+const bare = (text: string) => text.replace(/\s+|[,;]/g, "");
+
+describe("generated files are current (npm run generate)", () => {
+  const files: [string, string][] = Object.entries(generated());
+  test.each(files)("%s", (path, text) => {
+    const committed = readFileSync(new URL(`../${path}`, import.meta.url), "utf8");
+    expect(bare(committed)).toBe(bare(text));
+  });
+});
+
+test("the number of a close code alone tells whether to connect again, as in proto/src/reason.rs", () => {
+  for (const code of [3000, 3001, 3006, 3499, 4000, 4400, 1000, 1001, 1005, 1006, 1011]) {
+    expect(isTerminal(code), String(code)).toBe(false);
+  }
+  for (const code of [1002, 1007, 1009, 3500, 3505, 3999, 4500, 4999]) {
+    expect(isTerminal(code), String(code)).toBe(true);
+  }
+});
+
+test("refusals have names and numbers of their own", () => {
+  const names = Object.values(ERRORS).map(([name]) => name);
+  expect(new Set(names).size).toBe(names.length);
+  expect(names.length).toBeGreaterThanOrEqual(15);
+});
