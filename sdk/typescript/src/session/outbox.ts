@@ -47,7 +47,8 @@ export const OUTBOX_LIMITS: OutboxLimits = {
 
 export class Outbox {
   #bytes = 0;
-  #inFlight = 0;
+  /** Those that are on their way: the few that time matters to. */
+  readonly #inFlight = new Set<Item>();
   /** By sequence number, in order: numbers only go up. */
   readonly #items = new Map<number, Item>();
   readonly #channels = new Map<string, ChannelQueue>();
@@ -71,7 +72,7 @@ export class Outbox {
   }
 
   get inFlight(): number {
-    return this.#inFlight;
+    return this.#inFlight.size;
   }
 
   /** Takes back what an earlier process has left in the store, whatever the bounds are now. */
@@ -124,7 +125,7 @@ export class Outbox {
       item.stage = "inFlight";
       item.retransmissions = 0;
       queue.inFlight++;
-      this.#inFlight++;
+      this.#inFlight.add(item);
       chosen.push(this.#onSent(item, now, chance));
     }
     return chosen;
@@ -136,8 +137,8 @@ export class Outbox {
    */
   pollResend(now: number, chance: number): Publish[] {
     const again = [];
-    for (const item of this.#items.values()) {
-      if (item.stage !== "inFlight" || item.resendAt > now) continue;
+    for (const item of this.#inFlight) {
+      if (item.resendAt > now) continue;
       if (item.retransmissions < RETRANSMISSIONS) {
         item.retransmissions++;
         again.push(this.#onSent(item, now, chance));
@@ -182,11 +183,7 @@ export class Outbox {
   /** When `pollSend` or `pollResend` may have something new by time alone. */
   deadline(): number {
     let deadline = Number.POSITIVE_INFINITY;
-    if (this.#inFlight > 0) {
-      for (const item of this.#items.values()) {
-        if (item.stage === "inFlight") deadline = Math.min(deadline, item.resendAt);
-      }
-    }
+    for (const { resendAt } of this.#inFlight) deadline = Math.min(deadline, resendAt);
     for (const queue of this.#channels.values()) {
       if (queue.heldUntil) deadline = Math.min(deadline, queue.heldUntil);
     }
@@ -258,7 +255,7 @@ export class Outbox {
     if (item.stage === "notSent") queue.notSent--;
     if (item.stage === "inFlight") {
       queue.inFlight--;
-      this.#inFlight--;
+      this.#inFlight.delete(item);
       queue.settling &&= queue.inFlight > 0;
     }
     if (stage === "notSent") queue.notSent++;
