@@ -65,9 +65,8 @@ class WebTransportLink implements Link {
   send(outgoing: readonly Outgoing[]): void {
     const control = [];
     for (const { route, command } of outgoing) {
-      if (route === "datagram") this.#sendDatagram(command);
-      else if (route === "bulk") this.#watch(this.#askBulk(command));
-      else control.push({ command });
+      if (route === "bulk") this.#watch(this.#askBulk(command));
+      else if (route === "control" || !this.#sendDatagram(command)) control.push({ command });
     }
     for (const bytes of encode(control)) this.#watch(this.#write(bytes));
   }
@@ -159,11 +158,12 @@ class WebTransportLink implements Link {
     this.#unwritten -= bytes.length;
   }
 
-  #sendDatagram(command: Outgoing["command"]): void {
+  /** False: it does not fit, or there are none. */
+  #sendDatagram(command: Outgoing["command"]): boolean {
     const bytes = encodeDatagram({ command });
-    if (bytes.length <= DATAGRAM_BYTES && this.#datagrams)
-      this.#watch(this.#datagrams.write(bytes));
-    else for (const framed of encode([{ command }])) this.#watch(this.#write(framed));
+    if (bytes.length > DATAGRAM_BYTES || !this.#datagrams) return false;
+    this.#watch(this.#datagrams.write(bytes));
+    return true;
   }
 
   /** Whatever fails ends the connection; when it has ended already, that is why. */

@@ -1,0 +1,70 @@
+/**
+ * Who is in a channel: asked once, or kept up to date.
+ *
+ * @module
+ */
+import type { Client } from "./client.js";
+import { SternaError } from "./errors.js";
+import { type Present, presentOf } from "./events.js";
+import type { Subscription } from "./subscription.js";
+
+/** Who is in a channel now. */
+export interface PresenceList {
+  readonly members: readonly Present[];
+  /** Users in all, when `members` had to be cut. */
+  readonly total: number;
+}
+
+/** Asks who is in a channel now. */
+export async function presence(
+  client: Client,
+  channel: string,
+  options: { signal?: AbortSignal } = {},
+): Promise<PresenceList> {
+  const { presence: list } = await client.call({ presence: { channel } }, options);
+  if (!list) throw new SternaError("PROTOCOL", "a PresenceQuery was not answered as one");
+  return { members: list.members.map(presentOf), total: list.total };
+}
+
+/**
+ * Keeps the list of who is in the channel of a subscription that was made with `presence: true` and is read
+ * by listeners. `onChange` is called with the whole list, by name, whenever it has changed; the list is
+ * asked for anew whenever the subscription goes live. Returns what ends it.
+ */
+export function followPresence(
+  room: Subscription,
+  onChange: (members: readonly Present[]) => void,
+): () => void {
+  const members = new Map<string, Present>();
+  let generation = 0;
+  const tell = () => {
+    onChange([...members.values()].sort((a, b) => (a.user < b.user ? -1 : 1)));
+  };
+  const changed = (present: Present) => {
+    if (present.state === "offline") members.delete(present.user);
+    else members.set(present.user, present);
+  };
+  const load = async () => {
+    const own = ++generation;
+    const list = await presence(room.client, room.channel);
+    // A later question is on its way, or nobody wants to know.
+    if (own !== generation) return;
+    members.clear();
+    list.members.forEach(changed);
+    tell();
+  };
+  const ends = [
+    room.on("presence", (event) => {
+      changed(event);
+      tell();
+    }),
+    room.on("state", ({ state }) => {
+      // Without an answer the changes that follow still tell; a list comes with the next connection.
+      if (state === "subscribed") load().catch(() => {});
+    }),
+  ];
+  return () => {
+    generation++;
+    for (const end of ends) end();
+  };
+}
