@@ -1,16 +1,15 @@
 // The budgets of what a page downloads: minified, gzip -9. The core alone, and everything that is not
-// React. Prints both; ends with status 1 above a budget.
-
+// React. Above a budget something has to go, or the number is raised by hand and with a reason.
 import { fileURLToPath } from "node:url";
 import { gzipSync } from "node:zlib";
 import { build } from "esbuild";
 
 const BUDGETS = [
-  { name: "core", entries: ["index"], bytes: 12 * 1024 },
+  { name: "core", entries: ["index"], bytes: 20.5 * 1024 },
   {
     name: "everything",
     entries: ["index", "channels", "history", "inbox", "outbox-idb", "presence"],
-    bytes: 18 * 1024,
+    bytes: 22.25 * 1024,
   },
 ];
 

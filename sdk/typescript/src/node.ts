@@ -29,7 +29,7 @@ export interface TlsOptions {
   readonly servername?: string;
 }
 
-/** The WebSocket of `ws`, for {@link ClientOptions.webSocket}. Never compresses. */
+/** The WebSocket of `ws`, for the option `webSocket` of a client. Never compresses. */
 export function nodeWebSocket(
   WebSocket: WsConstructor,
   tls: TlsOptions = {},

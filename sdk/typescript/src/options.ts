@@ -26,7 +26,7 @@ export type Activity = (typeof ACTIVITY)[number];
 export interface SubscribeOptions {
   /**
    * Where to start: from now on (`latest`, the default), from the first publication that is kept, or
-   * from what follows a position, which an earlier {@link Subscription.position} gave.
+   * from what follows a position, which an earlier `position` of a subscription gave.
    */
   readonly from?: "latest" | "earliest" | Position;
   /** Receive joins and leaves, and be listed. */
@@ -35,7 +35,7 @@ export interface SubscribeOptions {
   readonly receipts?: boolean;
   /**
    * In which order a long recovery arrives: everything missing, oldest first (the default), or the
-   * newest page at once and the hole before it as a {@link Gap}, to be filled with `history`.
+   * newest page at once and the hole before it as a `gap` event, to be filled with `history`.
    */
   readonly order?: "oldest" | "newest";
   /** How closely to follow at first. */

@@ -1,7 +1,5 @@
 // The handle: addresses, options, waiting for a session, reading a subscription, and the life of a page.
 import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
-import { decodeDatagram, encode, FrameDecoder } from "../src/codec/frames.js";
-import type { Init } from "../src/codec/message.js";
 import {
   Client,
   type ClientOptions,
@@ -10,52 +8,9 @@ import {
 } from "../src/index.js";
 import { followPage } from "../src/page.js";
 import { parseTarget, successorOf } from "../src/transport/target.js";
-import type { Command, Frame } from "../src/wire/schema.js";
-import { page, pub, WELCOME } from "./support/transport.js";
-
-/** A WebSocket whose server is the test. */
-class FakeSocket {
-  static all: FakeSocket[] = [];
-  binaryType = "";
-  bufferedAmount = 0;
-  readyState = 0;
-  onopen = () => {};
-  onmessage: (event: { data: unknown }) => void = () => {};
-  onclose: (event: { code: number; reason: string }) => void = () => {};
-  readonly commands: Command[] = [];
-  closedWith: number | undefined;
-
-  constructor(
-    readonly url: string,
-    readonly protocols: string[],
-  ) {
-    FakeSocket.all.push(this);
-  }
-
-  send(bytes: Uint8Array): void {
-    for (const { command } of new FrameDecoder(1 << 20).push(bytes)) {
-      if (command) this.commands.push(command);
-    }
-  }
-
-  close(code: number): void {
-    this.closedWith = code;
-  }
-
-  say(...frames: Init<Frame>[]): void {
-    for (const bytes of encode(frames)) this.onmessage({ data: bytes.buffer });
-  }
-
-  /** Opens, and answers the Hello. */
-  async accept(): Promise<void> {
-    await settle();
-    this.readyState = 1;
-    this.onopen();
-    await settle();
-    this.say({ reply: { id: this.commands.shift()?.id as number, welcome: WELCOME } });
-    await settle();
-  }
-}
+import type { Command } from "../src/wire/schema.js";
+import { FakeSocket } from "./support/socket.js";
+import { page, pub } from "./support/transport.js";
 
 const settle = () => vi.advanceTimersByTimeAsync(0);
 
@@ -64,6 +19,15 @@ beforeEach(() => {
   FakeSocket.all = [];
 });
 afterEach(() => vi.useRealTimers());
+
+/** Opens, and answers the Hello. */
+async function accept(socket: FakeSocket | undefined): Promise<void> {
+  await settle();
+  socket?.open();
+  await settle();
+  socket?.welcome();
+  await settle();
+}
 
 const make = (options: ClientOptions = {}) =>
   new Client("sterna://edge", {
@@ -76,7 +40,7 @@ async function connected(options: ClientOptions = {}) {
   client.connect();
   await settle();
   const socket = FakeSocket.all.at(-1) as FakeSocket;
-  await socket.accept();
+  await accept(socket);
   return { client, socket };
 }
 
@@ -131,7 +95,7 @@ describe("ready", () => {
     const ready = client.ready({ timeout: 5000 });
     client.connect();
     await settle();
-    await FakeSocket.all[0]?.accept();
+    await accept(FakeSocket.all[0]);
     await expect(ready).resolves.toBeUndefined();
     expect(FakeSocket.all[0]).toMatchObject({
       url: "wss://edge:4443/v1/connect",
@@ -353,10 +317,4 @@ describe("the life of a page", () => {
     window.dispatchEvent(new Event("online"));
     expect(client.networkChanged).toHaveBeenCalledTimes(2);
   });
-});
-
-test("frames of the test itself are read as the client's are", () => {
-  expect(
-    decodeDatagram(encode([{ push: { head: {} } }])[0]?.subarray(1) as Uint8Array).push,
-  ).toBeDefined();
 });

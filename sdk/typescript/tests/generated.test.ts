@@ -3,6 +3,12 @@ import { readFileSync } from "node:fs";
 import { describe, expect, test } from "vitest";
 // @ts-expect-error a script without types
 import { generated } from "../scripts/generate.mjs";
+import { EARLY_FRAMES } from "../src/driver/attempt.js";
+import { RECEIVE_QUEUE_EVENTS } from "../src/options.js";
+import { WAITING_CALLS } from "../src/session/calls.js";
+import { LATE_ANSWERS } from "../src/session/in-flight.js";
+import { WAITING_EPHEMERALS } from "../src/session/session.js";
+import { WAITING_BYTES, WAITING_PUBLICATIONS } from "../src/session/subscription/waiting.js";
 import { ERRORS } from "../src/wire/codes.js";
 import { isTerminal } from "../src/wire/reason.js";
 
@@ -30,4 +36,22 @@ test("refusals have names and numbers of their own", () => {
   const names = Object.values(ERRORS).map(([name]) => name);
   expect(new Set(names).size).toBe(names.length);
   expect(names.length).toBeGreaterThanOrEqual(15);
+});
+
+test("i12 queues have the bounds of the Rust client", () => {
+  const bounds: [name: string, bound: number, path: string][] = [
+    ["EARLY_FRAMES", EARLY_FRAMES, "driver/attempt.rs"],
+    ["LATE_ANSWERS", LATE_ANSWERS, "session/in_flight.rs"],
+    ["RECEIVE_QUEUE_EVENTS", RECEIVE_QUEUE_EVENTS, "options.rs"],
+    ["WAITING_CALLS", WAITING_CALLS, "session/calls.rs"],
+    ["WAITING_EPHEMERALS", WAITING_EPHEMERALS, "session/polling.rs"],
+    ["WAITING_PUBLICATIONS", WAITING_PUBLICATIONS, "session/subscription/pushes.rs"],
+    ["WAITING_BYTES", WAITING_BYTES, "session/subscription/pushes.rs"],
+  ];
+  for (const [name, bound, path] of bounds) {
+    const rust = readFileSync(new URL(`../../rust/src/${path}`, import.meta.url), "utf8");
+    const [, factors] = new RegExp(`const ${name}: usize = ([\\d *]+);`).exec(rust) ?? [];
+    const product = factors?.split("*").reduce((all, factor) => all * Number(factor), 1);
+    expect(product, name).toBe(bound);
+  }
 });

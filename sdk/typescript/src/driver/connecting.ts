@@ -137,9 +137,15 @@ export function dropAttempt(driver: Driver): void {
 }
 
 export function showConnecting(driver: Driver): void {
-  const { active, background, backoff, lastError } = driver;
-  if (background.isAsleep) driver.show({ name: "background" });
-  else if (!active) driver.show({ name: "connecting", attempt: backoff.failures + 1, lastError });
+  const { active, background, backoff, lastError, state } = driver;
+  const attempt = backoff.failures + 1;
+  if (background.isAsleep) {
+    driver.show({ name: "background" });
+  } else if (!active) {
+    const isShown =
+      state.name === "connecting" && state.attempt === attempt && state.lastError === lastError;
+    if (!isShown) driver.show({ name: "connecting", attempt, lastError });
+  }
 }
 
 export function handleHelloReply(
