@@ -7,7 +7,7 @@ MAKEFLAGS += --no-print-directory
 # RocksDB is compiled once, outside target/, and every cargo call links that archive.
 ROCKSDB := eval "$$(tools/rocksdb.sh --env)"
 
-.PHONY: run cluster cluster-stop cluster-status test test-planted test-faults simulate interop check fuzz instructions autobahn build bench clean setup help
+.PHONY: run cluster cluster-stop cluster-status test test-planted test-faults test-typescript simulate interop check fuzz instructions autobahn build bench clean setup help
 
 run: ## Install what is missing, build, and start a node on this machine (ARGS="...")
 	@tools/setup.sh build
@@ -28,6 +28,11 @@ cluster-status: ## What runs of that cluster, and whether it is ready
 test: ## Install what tests need and run every check and test; the last line counts them
 	@tools/setup.sh test
 	@$(ROCKSDB); python3 tools/run_tests.py
+
+test-typescript: ## The TypeScript client: types, lint, size, and its tests with a real node
+	@tools/setup.sh test
+	@$(ROCKSDB); cargo build --locked -p sterna
+	@tools/typescript.sh
 
 test-faults: ## Break real nodes on purpose for up to 20 min (SEED=, ROUNDS=, SCENARIO=, MINUTES=)
 	@tools/setup.sh test
@@ -74,7 +79,7 @@ bench: ## Size and speed of the wire format (the node itself: sterna bench)
 
 clean: ## Remove what was built (the RocksDB archive outside the clone stays)
 	@cargo clean
-	@rm -rf tests/.venv
+	@rm -rf tests/.venv sdk/typescript/node_modules sdk/typescript/dist sdk/typescript/docs
 
 setup: ## Install what building and testing need
 	@tools/setup.sh test

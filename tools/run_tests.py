@@ -174,6 +174,8 @@ def main():
     check(totals, "planted bugs", [
         "cargo", "test", "--locked", "-q", "-p", "sterna-simulation", "--features", "planted",
         "--test", "planted", "--test", "planted_clusters"])
+    say("the TypeScript client")
+    suite(totals, "sdk/typescript", ["tools/typescript.sh"])
     say("other clients")
     suite(totals, "tests/interop", ["tests/interop/run.sh"])
     say("a cluster on one machine")

@@ -25,6 +25,13 @@ has_libclang() {
         compgen -G '/usr/lib/llvm-*/lib/libclang-[0-9]*.so*' >/dev/null
 }
 
+node_is_new_enough() {
+    local version
+    version=$(node --version 2>/dev/null) || return 1
+    version=${version#v}
+    [ "${version%%.*}" -ge 20 ]
+}
+
 missing_packages() {
     command -v cc >/dev/null || echo gcc
     command -v g++ >/dev/null || echo g++
@@ -50,6 +57,9 @@ missing_packages() {
         command -v chromium >/dev/null || echo chromium
         # So is one that speaks HTTP/3 alone.
         command -v gtlsclient >/dev/null || echo ngtcp2-client
+        # The TypeScript client is built and tested with them.
+        node_is_new_enough || echo nodejs
+        command -v npm >/dev/null || echo npm
         # Instructions are counted with it.
         command -v valgrind >/dev/null || echo valgrind
     fi

@@ -271,10 +271,11 @@ fn defaults(path: &str, name: &str) -> BTreeMap<String, u64> {
         .collect()
 }
 
-/// The value of `const NAME: _ = …;` in `path`.
+/// The value of `const NAME: _ = …;`, or in TypeScript `const NAME = …;`, in `path`.
 fn constant(path: &str, name: &str) -> Option<u64> {
     let text = fs::read_to_string(source::root().join(path)).ok()?;
-    let line = text.lines().find(|line| line.contains(&format!("const {name}:")))?;
+    let heads = [format!("const {name}:"), format!("const {name} =")];
+    let line = text.lines().find(|line| heads.iter().any(|head| line.contains(head)))?;
     expression(line.split_once(" = ")?.1.trim_end_matches(';'))
 }
 

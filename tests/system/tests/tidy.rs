@@ -11,6 +11,7 @@ use sterna_system_tests::source::{self, SourceFile};
 
 const FUNCTION_LINES: usize = 70;
 const FILE_LINES: usize = 800;
+const SCRIPT_LINES: usize = 400;
 /// Of any kind; the largest is generated code.
 const FILE_BYTES: u64 = 512 * 1024;
 
@@ -64,6 +65,28 @@ fn every_file_says_what_it_is() {
         .map(|file| file.path.display().to_string())
         .collect();
     assert_none(&bare, "files without a `//!` header: what it owns, who calls it, how it ends");
+}
+
+/// TypeScript and JavaScript: the same rules, with `//` or a doc comment in front. The length of its
+/// functions is watched by nobody but its readers.
+#[test]
+fn scripts_are_short_and_say_what_they_are() {
+    let files = source::script_files();
+    assert!(files.len() > 50, "the TypeScript client was not found");
+    let mut found = Vec::new();
+    for (path, text) in &files {
+        let lines = text.lines().count();
+        if lines > SCRIPT_LINES {
+            found.push(format!("{} has {lines} lines", path.display()));
+        }
+        if !text.starts_with("// ") && !text.starts_with("/**") {
+            found.push(format!("{} does not say what it is", path.display()));
+        }
+        for marker in markers().iter().take(3).filter(|marker| text.contains(*marker)) {
+            found.push(format!("{} {marker}", path.display()));
+        }
+    }
+    assert_none(&found, "scripts above 400 lines, without a header, or with leftovers");
 }
 
 #[test]
