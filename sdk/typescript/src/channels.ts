@@ -4,7 +4,7 @@
  * @module
  */
 import type { Client } from "./client.js";
-import { exact } from "./codec/bytes.js";
+import { exact, utf8 } from "./codec/bytes.js";
 import { SternaError } from "./errors.js";
 import { type Role, roleOf } from "./events.js";
 import type { Position } from "./options.js";
@@ -44,6 +44,22 @@ export interface Channel {
   readonly members: number;
   /** This call made it. */
   readonly created: boolean;
+}
+
+/** The name of the direct channel of two users; the same whichever is named first. */
+export function directChannel(one: string, other: string): string {
+  const order = compareBytes(utf8(one), utf8(other));
+  if (order === 0) throw new SternaError("BAD_REQUEST", "a direct channel has two different users");
+  return order < 0 ? `dm:${one}:${other}` : `dm:${other}:${one}`;
+}
+
+/** As nodes order names: by the bytes of their UTF-8. */
+function compareBytes(a: Uint8Array, b: Uint8Array): number {
+  for (let at = 0; at < Math.min(a.length, b.length); at++) {
+    const difference = (a[at] as number) - (b[at] as number);
+    if (difference !== 0) return difference;
+  }
+  return a.length - b.length;
 }
 
 /** Makes a channel, or describes it when it is there already and looks the same. */

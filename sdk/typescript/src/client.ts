@@ -13,6 +13,7 @@ import {
 import { Emitter } from "./emitter.js";
 import { badOption, SternaError } from "./errors.js";
 import { type ClientState, newUuid, type Statistics, uuidBytes, uuidText } from "./events.js";
+import { checkChannel, checkClientId } from "./names.js";
 import { type ClientOptions, COMMAND_TIMEOUT, type SubscribeOptions } from "./options.js";
 import { followPage } from "./page.js";
 import { Send } from "./send.js";
@@ -22,7 +23,7 @@ import { Session } from "./session/session.js";
 import { type Owner, Subscription } from "./subscription.js";
 import { dialsOf } from "./transport/dials.js";
 import { parseTarget } from "./transport/target.js";
-import { CHANNEL_BYTES, EPHEMERAL_BYTES } from "./wire/codes.js";
+import { EPHEMERAL_BYTES } from "./wire/codes.js";
 import { PUBLICATION_KIND, type Publish, type Reply } from "./wire/schema.js";
 
 /** What a client tells beside its subscriptions. */
@@ -60,7 +61,7 @@ export class Client {
   constructor(address: string, options: ClientOptions = {}) {
     const { store, ...limits } = options.outbox ?? {};
     this.clientId = store?.stored.clientId ?? options.clientId ?? uuidText(newUuid(Date.now()));
-    if (!/^[\w.:-]{1,64}$/.test(this.clientId)) throw badOption("`clientId` has a wrong character");
+    checkClientId(this.clientId);
     this.#session = new Session({
       clientId: this.clientId,
       userAgent: options.userAgent ?? "sterna-ts",
@@ -276,12 +277,6 @@ export interface Client extends AsyncDisposable {}
 if (Symbol.asyncDispose) Client.prototype[Symbol.asyncDispose] = Client.prototype.dispose;
 
 const closed = () => new SternaError("CLOSED", "the client is closed");
-
-function checkChannel(channel: string): void {
-  if (!channel || channel.length > CHANNEL_BYTES) {
-    throw new SternaError("BAD_REQUEST", `a channel's name has 1 to ${CHANNEL_BYTES} bytes`);
-  }
-}
 
 /**
  * Sequence numbers start at the time of making, so that a client id that is used again never repeats one:

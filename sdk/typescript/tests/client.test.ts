@@ -1,5 +1,6 @@
 // The handle: addresses, options, waiting for a session, reading a subscription, and the life of a page.
 import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
+import { directChannel } from "../src/channels.js";
 import {
   Client,
   type ClientOptions,
@@ -86,6 +87,35 @@ describe("options that cannot work are refused at once", () => {
     ["a client id", { clientId: "a b" }],
   ] as [string, ClientOptions][])("%s", (_, options) => {
     expect(() => make(options)).toThrow(expect.objectContaining({ code: "CONFIG" }));
+  });
+});
+
+describe("names", () => {
+  test.each(["room:42", "dm:alice:bob", "a/b#c", "raum:größe", "部屋", "x".repeat(128)])(
+    "%s",
+    (name) => {
+      expect(() => make().subscribe(name)).not.toThrow();
+    },
+  );
+
+  test.each(["", "a b", "a\n", "room?", "x".repeat(129), "部".repeat(43), "👋"])(
+    "%j is no channel",
+    (name) => {
+      // A node would refuse the whole Hello that has it.
+      expect(() => make().subscribe(name)).toThrow(
+        expect.objectContaining({ code: "BAD_REQUEST" }),
+      );
+      expect(() => make().publish(name, "")).toThrow(SternaError);
+    },
+  );
+
+  test("a direct channel is one, whoever of the two names it", () => {
+    expect(directChannel("bob", "alice")).toBe("dm:alice:bob");
+    expect(directChannel("alice", "bob")).toBe("dm:alice:bob");
+    expect(directChannel("al", "alice")).toBe("dm:al:alice");
+    // By bytes, not by UTF-16 units: the second is in front of the first there.
+    expect(directChannel("\u{20000}", "\u{f900}")).toBe("dm:\u{f900}:\u{20000}");
+    expect(() => directChannel("bob", "bob")).toThrow(SternaError);
   });
 });
 

@@ -267,6 +267,25 @@ describe("subscriptions", () => {
     expect(offsetsOf(drain(again.mailbox))).toEqual([7]);
   });
 
+  test("that are left twice are left once the server has answered for the second time", async () => {
+    const bench = new Bench();
+    const first = bench.subscribe("room:1");
+    const link = await bench.connect();
+    bench.session.unsubscribe(first);
+    const second = bench.subscribe("room:1");
+    await settle();
+    const early = link.take("unsubscribe");
+    bench.session.unsubscribe(second);
+    bench.subscribe("room:1");
+    bench.driver.wake();
+    await settle();
+    const late = link.take("unsubscribe");
+    await link.reply(early.id, { done: {} });
+    expect(link.sent, "this answer is about the first").toEqual([]);
+    await link.reply(late.id, { done: {} });
+    expect(link.take("subscribe")).toBeDefined();
+  });
+
   test("end with an error when the server says so", async () => {
     const bench = new Bench();
     const { mailbox } = bench.subscribe("room:1");

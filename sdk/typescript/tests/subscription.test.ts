@@ -139,6 +139,14 @@ test("a page may span epochs, whose opening is not shown", () => {
   expect(bench.machine.pollAsk(0, ROOM)).toBeUndefined();
 });
 
+test("a push of an older epoch belongs to a history that is gone", () => {
+  const bench = liveAt(8, 2);
+  bench.push(9, 1);
+  expect(bench.offsets()).toEqual([]);
+  bench.push(9, 2);
+  expect(bench.offsets()).toEqual([9]);
+});
+
 test("a position from the future is taken back", () => {
   const bench = new Bench({ from: { epoch: 1, offset: 9 } });
   bench.machine.pollAsk(0, ROOM);

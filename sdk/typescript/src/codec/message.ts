@@ -24,10 +24,15 @@ interface Message {
   readonly fields: Field[];
   /** By field number. */
   readonly byNumber: Field[];
+  /** The message that says nothing, but for its lists. */
+  readonly blank: Content;
+  readonly lists: string[];
 }
 
 // biome-ignore lint/suspicious/noExplicitAny: what a message holds is known to its interface only.
 type Content = Record<string, any>;
+
+const EMPTY = new Uint8Array();
 
 const MESSAGES = new Map(SCHEMA.split("\n").map(parse));
 
@@ -40,30 +45,29 @@ function parse(line: string): [string, Message] {
   });
   const byNumber: Field[] = [];
   for (const field of fields) byNumber[Math.floor(field.tag / 8)] = field;
-  return [name as string, { fields, byNumber }];
+  const blank = Object.fromEntries(fields.map((field) => [field.name, initial(field)]));
+  const lists = fields.filter(({ mark }) => mark === "*").map(({ name }) => name);
+  return [name as string, { fields, byNumber, blank, lists }];
 }
 
 const message = (name: string): Message => MESSAGES.get(name) as Message;
 
-const EMPTY = new Uint8Array();
-
 function initial({ mark, kind }: Field): unknown {
-  if (mark === "*") return [];
   if (mark || kind.length > 1) return undefined;
   return kind === "s" ? "" : kind === "y" ? EMPTY : kind === "b" ? false : 0;
 }
 
-/** A message that says nothing, all its fields in the order of their numbers. */
-function blank({ fields }: Message): Content {
-  const content: Content = {};
-  for (const field of fields) content[field.name] = initial(field);
+/** A message that says nothing. */
+function blankOf({ blank, lists }: Message): Content {
+  const content = { ...blank };
+  for (const name of lists) content[name] = [];
   return content;
 }
 
 /** Reads the message called `name` up to `end`, into `content` where a part of it was read already. */
 export function read(name: string, reader: Reader, end: number, content?: Content): Content {
   const known = message(name);
-  const into = content ?? blank(known);
+  const into = content ?? blankOf(known);
   while (reader.at < end) {
     const tag = Number(reader.varint());
     const field = known.byNumber[Math.floor(tag / 8)];

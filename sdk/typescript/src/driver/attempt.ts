@@ -79,7 +79,6 @@ export class Attempt {
 
   /** The candidate that may say Hello next: WebTransport before WebSocket where both are ready. */
   takeReady(): Link | undefined {
-    if (this.greeted) return undefined;
     const [first, second] = this.ready;
     const best = second?.transport === "webtransport" ? second : first;
     if (best) this.ready.delete(best);

@@ -67,6 +67,8 @@ export const DATAGRAM_BYTES = 1100;
 export const EPHEMERAL_BYTES = 1024;
 /** Longest channel name, in bytes. */
 export const CHANNEL_BYTES = 128;
+/** Longest client id, in bytes. */
+export const CLIENT_ID_BYTES = 64;
 /** Most subscriptions of one session. */
 export const SUBSCRIPTIONS = 1024;
 /** Lanes in each direction of a QUIC connection, beside the control stream. */

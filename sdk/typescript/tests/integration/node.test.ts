@@ -120,6 +120,35 @@ describe("a session", () => {
   });
 });
 
+test("outlives its first token: another is asked for in time, and the session goes on", async () => {
+  const given: { reason: string; expires: number }[] = [];
+  const token = async ({ reason }: { reason: string }) => {
+    const token = await node.token("alice", "--ttl", "2s");
+    const claims = Buffer.from(token.split(".")[1] as string, "base64url").toString();
+    given.push({ reason, expires: 1000 * JSON.parse(claims).exp });
+    return token;
+  };
+  const client = await online({ token });
+  // Nodes take a token for so much longer, since clocks differ.
+  const leeway = 10_000;
+  await waitFor(() => Date.now() > (given[0]?.expires as number) + leeway);
+  await client.publish("room:tokens", "by the second token");
+  expect(given.map(({ reason }) => reason)).toEqual(["connect", "refresh"]);
+  expect(client.statistics()).toMatchObject({ connects: 1 });
+}, 60_000);
+
+test("i5, i13 a reader that comes late to its own queue gets everything, in order", async () => {
+  const count = 2000;
+  const reader = await online();
+  const room = reader.subscribe("room:late", { from: "earliest" });
+  const writer = await online({ outbox: { publications: count } });
+  await Promise.all(Array.from({ length: count }, (_, at) => writer.publish("room:late", at + 1)));
+  const found = await publications(room, count);
+  expect(found.map(({ position }) => position.offset)).toEqual(
+    Array.from({ length: count }, (_, at) => at + 1),
+  );
+}, 60_000);
+
 test("i13 10,000 publications arrive complete and in order", async () => {
   const client = await online({ outbox: { publications: 10_000 } });
   const room = client.subscribe("room:many", { from: "earliest" });
