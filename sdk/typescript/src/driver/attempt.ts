@@ -1,7 +1,9 @@
 // One attempt at a connection: candidates of all transports race to be established, then one after the
 // other may say Hello, so that two Hellos of one session never cross. The winner is the first WELCOME. Pure,
 // but for closing what has lost.
+
 import type { Greeting } from "../session/greeting.js";
+import { NEVER } from "../session/never.js";
 import type { Plan } from "../session/race.js";
 import type { Link, LinkEnd, TransportName } from "../transport/link.js";
 import type { Target } from "../transport/target.js";
@@ -111,7 +113,7 @@ export class Attempt {
   }
 
   deadline(): number {
-    const hello = this.greeted?.deadline ?? Number.POSITIVE_INFINITY;
+    const hello = this.greeted?.deadline ?? NEVER;
     return Math.min(this.giveUpAt, hello, ...this.planned.map(({ at }) => at));
   }
 }

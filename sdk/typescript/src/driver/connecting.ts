@@ -4,6 +4,7 @@ import { exact } from "../codec/bytes.js";
 import { refusal, SternaError } from "../errors.js";
 import { handleWelcome, sayHello } from "../session/greeting.js";
 import { Liveness } from "../session/liveness.js";
+import { NEVER } from "../session/never.js";
 import type { Plan } from "../session/race.js";
 import { broken, type Link, type TransportName } from "../transport/link.js";
 import type { Target } from "../transport/target.js";
@@ -16,13 +17,13 @@ import { goOffline, handleExpired, stepTokens } from "./steps.js";
 /** When the session on a WebSocket should look whether WebTransport works by now. */
 function probeAt({ active, attempt, handover, race }: Driver): number {
   const isIdle = active?.link.transport === "websocket" && !attempt && !handover;
-  return isIdle ? race.probeAt : Number.POSITIVE_INFINITY;
+  return isIdle ? race.probeAt : NEVER;
 }
 
 /** When an attempt is to be started. */
 export function startAt(driver: Driver): number {
-  if (driver.attempt || !driver.background.mayAttempt) return Number.POSITIVE_INFINITY;
-  const handoverAt = driver.handover?.at ?? Number.POSITIVE_INFINITY;
+  if (driver.attempt || !driver.background.mayAttempt) return NEVER;
+  const handoverAt = driver.handover?.at ?? NEVER;
   return Math.min(probeAt(driver), handoverAt, driver.retryAt);
 }
 
@@ -73,7 +74,7 @@ export function startAttempt(
   plan: Plan,
   now: number,
 ): void {
-  driver.retryAt = Number.POSITIVE_INFINITY;
+  driver.retryAt = NEVER;
   driver.attempt?.close();
   driver.attempt = new Attempt(target, purpose, plan, now);
 }
@@ -182,7 +183,7 @@ function onWelcome(
   tokens.onWelcome(now, expiresAt ? lifetime : undefined, Math.random());
   driver.active = { link, liveness: new Liveness(welcome.heartbeatMs, now), since: now };
   driver.unsent = [];
-  driver.retryAt = Number.POSITIVE_INFINITY;
+  driver.retryAt = NEVER;
   driver.handover = undefined;
   driver.lastError = undefined;
   session.stats.handovers += Number(old !== undefined);

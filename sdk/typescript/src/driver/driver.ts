@@ -2,6 +2,7 @@
 // (races, handovers, upgrades: see attempt.ts and connecting.ts), feeds what arrives to the session
 // (reports.ts), does what time and the application ask (steps.ts), and sends what the session says. One per
 // client, from its first `connect` to its `dispose`.
+
 import type { SternaError } from "../errors.js";
 import type { ClientState } from "../events.js";
 import type { TokenProvider } from "../options.js";
@@ -9,6 +10,7 @@ import type { OutboxStore } from "../outbox-store.js";
 import { Background } from "../session/background.js";
 import { Backoff } from "../session/backoff.js";
 import type { Liveness } from "../session/liveness.js";
+import { NEVER } from "../session/never.js";
 import { deadline, pollCommands } from "../session/polling.js";
 import { Race } from "../session/race.js";
 import type { Session } from "../session/session.js";
@@ -51,7 +53,7 @@ export class Driver {
   asking: AbortController | undefined;
   active: Active | undefined;
   attempt: Attempt | undefined;
-  retryAt = Number.POSITIVE_INFINITY;
+  retryAt = NEVER;
   /** Where the last node that left has sent us. */
   successor: Target | undefined;
   /** We are to move, then. */
@@ -134,11 +136,11 @@ export class Driver {
     const isCongested = active?.link.isCongested ?? false;
     return Math.min(
       deadline(session, !isCongested),
-      isCongested ? now + CONGESTION_CHECK : Number.POSITIVE_INFINITY,
-      active?.liveness.deadline() ?? Number.POSITIVE_INFINITY,
+      isCongested ? now + CONGESTION_CHECK : NEVER,
+      active?.liveness.deadline() ?? NEVER,
       background.deadline(),
-      this.isOnline && !background.isAsleep ? tokens.deadline() : Number.POSITIVE_INFINITY,
-      attempt?.deadline() ?? Number.POSITIVE_INFINITY,
+      this.isOnline && !background.isAsleep ? tokens.deadline() : NEVER,
+      attempt?.deadline() ?? NEVER,
       startAt(this),
     );
   }

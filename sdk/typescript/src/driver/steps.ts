@@ -1,5 +1,7 @@
 // What the driver does about wishes and time: the network, silence, tokens, the background.
+
 import { SternaError } from "../errors.js";
+import { NEVER } from "../session/never.js";
 import { handleTimeout, ping, refresh } from "../session/polling.js";
 import { broken } from "../transport/link.js";
 import {
@@ -51,7 +53,7 @@ export function goOffline(driver: Driver, error?: SternaError): void {
   }
   driver.isOnline = false;
   driver.handover = undefined;
-  driver.retryAt = Number.POSITIVE_INFINITY;
+  driver.retryAt = NEVER;
   driver.tokens.onSessionEnd();
   driver.asking?.abort();
   session.resumeTicket = new Uint8Array();
@@ -70,7 +72,7 @@ function fallAsleep(driver: Driver): void {
   dropAttempt(driver);
   letGo(driver);
   driver.handover = undefined;
-  driver.retryAt = Number.POSITIVE_INFINITY;
+  driver.retryAt = NEVER;
   showConnecting(driver);
 }
 

@@ -1,10 +1,11 @@
 // Whether the application is in the background, and since when that means having no connection. Systems
 // suspend what runs there, so a connection is kept for a grace, in case the user comes back at once, and is
 // then closed rather than left to die. Pure.
+import { NEVER } from "./never.js";
 
 export class Background {
   #phase: "foreground" | "grace" | "asleep" = "foreground";
-  #until = Number.POSITIVE_INFINITY;
+  #until = NEVER;
 
   /** The application went into the background; what is there of a connection may stay for the grace. */
   enter(now: number, grace: number): void {
@@ -17,7 +18,7 @@ export class Background {
   leave(): boolean {
     const wasAway = this.#phase !== "foreground";
     this.#phase = "foreground";
-    this.#until = Number.POSITIVE_INFINITY;
+    this.#until = NEVER;
     return wasAway;
   }
 
@@ -28,7 +29,7 @@ export class Background {
   pollSleep(now: number, isIdle: boolean): boolean {
     if (this.#phase !== "grace" || !(isIdle || this.#until <= now)) return false;
     this.#phase = "asleep";
-    this.#until = Number.POSITIVE_INFINITY;
+    this.#until = NEVER;
     return true;
   }
 

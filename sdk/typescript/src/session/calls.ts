@@ -4,6 +4,7 @@
 import type { Init } from "../codec/message.js";
 import { SternaError } from "../errors.js";
 import type { Command, Reply } from "../wire/schema.js";
+import { NEVER } from "./never.js";
 
 /** What is asked: one verb of a command. */
 export type Verb = Omit<Init<Command>, "id">;
@@ -76,7 +77,7 @@ export class Calls {
 
   deadline(): number {
     for (const call of this.#waiting.values()) return call.deadline;
-    return Number.POSITIVE_INFINITY;
+    return NEVER;
   }
 }
 

@@ -1,6 +1,7 @@
 // Commands that the server owes an answer to, by their ids. One that is not answered in time frees its
 // place and is asked anew by whoever asked; its answer may still come, and is then known as a late one.
 // Pure.
+import { NEVER } from "./never.js";
 
 /** What an id in flight stands for. */
 export type Asked =
@@ -68,7 +69,7 @@ export class InFlights {
   /** When `expire` has something; `Infinity`: never by time alone. */
   deadline(patience: number): number {
     for (const { sent } of this.#open.values()) return sent + patience;
-    return Number.POSITIVE_INFINITY;
+    return NEVER;
   }
 
   /** The connection is gone, and with it every answer. */

@@ -1,5 +1,7 @@
 // A channel that is being left: its Unsubscribe until the server has answered it. Pure.
+
 import { Backoff } from "./backoff.js";
+import { NEVER } from "./never.js";
 
 export class Leaving {
   /** When the Unsubscribe is to be sent; `Infinity` once it is on its way. */
@@ -12,7 +14,7 @@ export class Leaving {
   readonly #unanswered = new Backoff();
 
   onSent(id: number): void {
-    this.due = Number.POSITIVE_INFINITY;
+    this.due = NEVER;
     this.#firstId ??= id;
   }
 

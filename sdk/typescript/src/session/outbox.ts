@@ -1,12 +1,14 @@
 // Publications until the server has answered for them. Pure: it says what to send and is told how that
 // went. Per channel the order of publishing is kept; a publication that has to wait holds its channel,
 // never the others. With a store, everything is saved before it is sent.
+
 import { disconnected, SternaError } from "../errors.js";
 import type { OutboxOptions } from "../options.js";
 import type { OutboxChange, StoredPublication } from "../outbox-store.js";
 import type { Send } from "../send.js";
 import type { Publish } from "../wire/schema.js";
 import { retransmitAfter } from "./backoff.js";
+import { NEVER } from "./never.js";
 
 type Stage =
   /** Not in the store yet. */
@@ -182,7 +184,7 @@ export class Outbox {
 
   /** When `pollSend` or `pollResend` may have something new by time alone. */
   deadline(): number {
-    let deadline = Number.POSITIVE_INFINITY;
+    let deadline = NEVER;
     for (const { resendAt } of this.#inFlight) deadline = Math.min(deadline, resendAt);
     for (const queue of this.#channels.values()) {
       if (queue.heldUntil) deadline = Math.min(deadline, queue.heldUntil);

@@ -1,5 +1,7 @@
 // Which transport is tried when. Pure: the driver starts what the plan says and reports how it went.
+
 import type { TransportName } from "../transport/link.js";
+import { NEVER } from "./never.js";
 
 /** Head starts of one attempt, in milliseconds; a transport that is absent is not tried. */
 export type Plan = [transport: TransportName, after: number][];
@@ -9,7 +11,7 @@ export class Race {
   #lastConnect: number | undefined;
   #failures = 0;
   /** While on WebSocket: when to look whether WebTransport works by now. */
-  probeAt = Number.POSITIVE_INFINITY;
+  probeAt = NEVER;
   readonly #webTransport: boolean;
 
   constructor(readonly transports: readonly TransportName[]) {
@@ -29,7 +31,7 @@ export class Race {
   onConnected(took: number): void {
     this.#lastConnect = took;
     this.#failures = 0;
-    this.probeAt = Number.POSITIVE_INFINITY;
+    this.probeAt = NEVER;
   }
 
   /** WebTransport did not come to be. */
@@ -41,7 +43,7 @@ export class Race {
   onNetworkChange(now: number): void {
     this.#failures = 0;
     this.#lastConnect = undefined;
-    this.probeAt = this.#webTransport ? now : Number.POSITIVE_INFINITY;
+    this.probeAt = this.#webTransport ? now : NEVER;
   }
 
   #headStart(): number {

@@ -1,7 +1,9 @@
 // Which access token to show, and when to ask for another. Pure: the driver asks the provider.
+
 import { SternaError } from "../errors.js";
 import type { TokenReason } from "../options.js";
 import { Backoff } from "./backoff.js";
+import { NEVER } from "./never.js";
 
 /** What a token that has arrived is good for. */
 export type Arrived =
@@ -20,7 +22,7 @@ export class TokenKeeper {
   token: string | undefined;
   /** What was left of the token at the last Welcome. */
   #lifetime: number | undefined;
-  #refreshAt = Number.POSITIVE_INFINITY;
+  #refreshAt = NEVER;
   #wanted: TokenReason | undefined;
   #notBefore = 0;
   /** The provider is being asked; at most once at a time. */
@@ -47,7 +49,7 @@ export class TokenKeeper {
   /** What to ask the provider now; the answer comes with the same generation. */
   pollAsk(now: number): { reason: TokenReason; generation: number } | undefined {
     if (this.#refreshAt <= now) {
-      this.#refreshAt = Number.POSITIVE_INFINITY;
+      this.#refreshAt = NEVER;
       this.#wanted ??= "refresh";
     }
     const reason = this.#wanted;
@@ -79,7 +81,7 @@ export class TokenKeeper {
     this.#lifetime = lifetime;
     const isRefreshed = lifetime !== undefined && this.isRenewable;
     const share = 0.75 + 0.1 * chance;
-    this.#refreshAt = isRefreshed ? now + lifetime * share : Number.POSITIVE_INFINITY;
+    this.#refreshAt = isRefreshed ? now + lifetime * share : NEVER;
   }
 
   /**
@@ -107,15 +109,15 @@ export class TokenKeeper {
   /** The session is over by the application's wish: its token is forgotten. */
   onSessionEnd(): void {
     this.#generation++;
-    this.#refreshAt = Number.POSITIVE_INFINITY;
+    this.#refreshAt = NEVER;
     this.#wanted = undefined;
     this.#notBefore = 0;
     this.token = this.fixed;
   }
 
   deadline(): number {
-    if (!this.isRenewable || this.#asking) return Number.POSITIVE_INFINITY;
-    return Math.min(this.#wanted ? this.#notBefore : Number.POSITIVE_INFINITY, this.#refreshAt);
+    if (!this.isRenewable || this.#asking) return NEVER;
+    return Math.min(this.#wanted ? this.#notBefore : NEVER, this.#refreshAt);
   }
 }
 

@@ -2,12 +2,14 @@
 // what is missing. Pure. A publication is delivered when it follows the own position directly, dropped
 // when it does not lie above it (I13), and otherwise waits, bounded, while the difference is fetched (I5).
 // What answers change is in answer.ts, pushes are in pushes.ts, classes of activity in activity.ts.
+
 import type { Init } from "../../codec/message.js";
 import type { Statistics, SubscriptionEvent } from "../../events.js";
 import { ROOM_TO_GO_ON } from "../../mailbox.js";
 import type { Activity, Position, SubscribeOptions } from "../../options.js";
 import { ACTIVITY, type Subscribe } from "../../wire/schema.js";
 import { Backoff } from "../backoff.js";
+import { NEVER } from "../never.js";
 import { lookBehind } from "./activity.js";
 import { Waiting } from "./waiting.js";
 
@@ -146,7 +148,7 @@ export class Machine {
 
   /** When `handleTimeout` gives up an answer. */
   answerDeadline(): number {
-    return this.phase === "asking" ? this.at : Number.POSITIVE_INFINITY;
+    return this.phase === "asking" ? this.at : NEVER;
   }
 
   /** The connection is gone, or another one takes over: everything is asked for anew. */
