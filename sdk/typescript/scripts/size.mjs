@@ -5,11 +5,11 @@ import { gzipSync } from "node:zlib";
 import { build } from "esbuild";
 
 const BUDGETS = [
-  { name: "core", entries: ["index"], bytes: 20.5 * 1024 },
+  { name: "core", entries: ["index"], bytes: 21 * 1024 },
   {
     name: "everything",
     entries: ["index", "channels", "history", "inbox", "outbox-idb", "presence"],
-    bytes: 22.25 * 1024,
+    bytes: 23 * 1024,
   },
 ];
 

@@ -179,6 +179,7 @@ export class Client {
       kind: PUBLICATION_KIND.indexOf(options.kind ?? "message"),
       targetOffset: options.target ?? 0,
       ordered: true,
+      settledBelow: 0,
     };
     this.#change(() => this.#session.publish(publish, send));
     return send;

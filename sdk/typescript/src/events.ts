@@ -153,6 +153,11 @@ export type SubscriptionEvent =
   | Ephemeral
   /** Somebody came or went; only with `presence: true`. */
   | ({ readonly type: "presence" } & Present)
+  /**
+   * Joins or leaves were lost, or the session is another one: whoever keeps a list of who is present asks for
+   * it again. Only with `presence: true`.
+   */
+  | { readonly type: "presenceGap" }
   /** Another member's cursor moved; only with `receipts: true`. */
   | {
       readonly type: "receipt";
@@ -173,7 +178,7 @@ export type SubscriptionEvent =
   /** Where the channel ends, in the background: for a badge. Only the newest waits for the reader. */
   | { readonly type: "head"; readonly position: Position }
   | ({ readonly type: "state" } & SubscriptionState)
-  /** Events without a position (presence, receipts, ephemerals) were dropped; publications never are. */
+  /** Events without a position (presence, its gaps, receipts, ephemerals) were dropped; publications never are. */
   | { readonly type: "lagged"; readonly missed: number }
   /** The subscription has ended and yields nothing more. */
   | { readonly type: "error"; readonly error: SternaError };

@@ -92,6 +92,7 @@ export class Mailbox {
     const last = this.#events.at(-1)?.type;
     switch (event.type) {
       case "presence":
+      case "presenceGap":
       case "receipt":
       case "ephemeral":
         if (isFull) this.#missed++;

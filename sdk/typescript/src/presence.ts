@@ -29,7 +29,7 @@ export async function presence(
 /**
  * Keeps the list of who is in the channel of a subscription that was made with `presence: true` and is read
  * by listeners. `onChange` is called with the whole list, by name, whenever it has changed; the list is
- * asked for anew whenever the subscription goes live. Returns what ends it.
+ * asked for anew when changes were missed. Returns what ends it.
  */
 export function followPresence(
   room: Subscription,
@@ -37,6 +37,8 @@ export function followPresence(
 ): () => void {
   const members = new Map<string, Present>();
   let generation = 0;
+  /** The list is whole, but for the changes that follow. */
+  let isWhole = false;
   const tell = () => {
     onChange([...members.values()].sort((a, b) => (a.user < b.user ? -1 : 1)));
   };
@@ -46,22 +48,25 @@ export function followPresence(
   };
   const load = async () => {
     const own = ++generation;
+    isWhole = false;
     const list = await presence(room.client, room.channel);
     // A later question is on its way, or nobody wants to know.
     if (own !== generation) return;
+    isWhole = true;
     members.clear();
     list.members.forEach(changed);
     tell();
   };
+  // Without an answer the changes that follow still tell; a list comes with the next connection.
+  const reload = () => void load().catch(() => {});
   const ends = [
     room.on("presence", (event) => {
       changed(event);
       tell();
     }),
-    room.on("state", ({ state }) => {
-      // Without an answer the changes that follow still tell; a list comes with the next connection.
-      if (state === "subscribed") load().catch(() => {});
-    }),
+    room.on("presenceGap", reload),
+    room.on("lagged", reload),
+    room.on("state", ({ state }) => state === "subscribed" && !isWhole && reload()),
   ];
   return () => {
     generation++;

@@ -89,6 +89,7 @@ export function useChannel(
     for (const type of [
       "ephemeral",
       "presence",
+      "presenceGap",
       "receipt",
       "recovered",
       "head",

@@ -63,14 +63,31 @@ describe("connecting", () => {
     });
   });
 
-  test("a Hello that nobody answers makes room for another attempt", async () => {
+  test("a Hello that nobody else could say waits for its answer", async () => {
     const bench = new Bench();
     goOnline(bench.driver);
     await settle();
     bench.link.establish();
-    await later(4000);
-    expect(bench.links[0]?.isClosed).toBe(true);
-    expect(bench.links).toHaveLength(2);
+    await later(11_000);
+    expect(bench.links).toHaveLength(1);
+    await bench.link.welcome();
+    expect(nameOf(bench)).toBe("connected");
+  });
+
+  test("a Hello that nobody answers makes room for a candidate that is ready", async () => {
+    const bench = new Bench({ transports: ["webtransport", "websocket"] });
+    goOnline(bench.driver);
+    await settle();
+    bench.link.establish();
+    await later(600);
+    const [silent, other] = bench.links;
+    other?.establish();
+    await later(2000);
+    expect(other?.sent).toEqual([]);
+    await later(1000);
+    expect(silent?.isClosed).toBe(true);
+    await other?.welcome();
+    expect(bench.driver.state).toMatchObject({ name: "connected", transport: "websocket" });
   });
 
   test("a refusal that may be tried again is, not before the server wished", async () => {

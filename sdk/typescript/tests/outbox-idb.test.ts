@@ -14,6 +14,7 @@ const publish = (clientSeq: number): Publish => ({
   kind: 0,
   targetOffset: 0,
   ordered: true,
+  settledBelow: 0,
 });
 
 afterEach(() => vi.unstubAllGlobals());

@@ -34,6 +34,7 @@ const publish = (channel: string, payload: Uint8Array, clientSeq = 0): Publish =
   kind: 0,
   targetOffset: 0,
   ordered: false,
+  settledBelow: 0,
 });
 
 test("publications leave in their order, as many of a channel as its window takes", () => {
@@ -60,6 +61,33 @@ test("what the server wants later holds its channel, and no other, until all is 
   expect(bench.sent(100), "2 may have been refused, too").toEqual([]);
   bench.outbox.hold(2, 50);
   expect(bench.sent(100)).toEqual([1, 2, 3]);
+});
+
+test("i13 each publication says from where on the channel is not settled", () => {
+  const bench = new Bench();
+  for (const channel of ["a", "b", "a", "a"]) bench.push(channel);
+  const settled = () =>
+    bench.outbox
+      .pollSend(0, 0, 100)
+      .map(({ clientSeq, settledBelow }) => [clientSeq, settledBelow]);
+  expect(settled()).toEqual([
+    [1, 1],
+    [2, 2],
+    [3, 1],
+    [4, 1],
+  ]);
+  bench.outbox.remove(3);
+  bench.outbox.hold(4, 0);
+  expect(settled(), "1 has no answer").toEqual([]);
+  bench.outbox.remove(1);
+  expect(settled()).toEqual([[4, 4]]);
+  bench.outbox.handleDisconnected();
+  bench.push("a");
+  expect(settled()).toEqual([
+    [2, 2],
+    [4, 4],
+    [5, 4],
+  ]);
 });
 
 test("a reconnect sends what was not answered first, in order", () => {

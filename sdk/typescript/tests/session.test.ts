@@ -286,6 +286,43 @@ describe("subscriptions", () => {
     expect(link.take("subscribe")).toBeDefined();
   });
 
+  test("with presence hear of what was missed, and of another session", async () => {
+    const bench = new Bench();
+    const { mailbox } = bench.subscribe("room:1", { presence: true });
+    const link = await bench.connect();
+    const gaps = () => drain(mailbox).filter(({ type }) => type === "presenceGap").length;
+    expect(gaps()).toBe(0);
+    await link.say({ push: { presenceGap: { channel: "room:1" } } });
+    expect(gaps()).toBe(1);
+    const { link: next } = await bench.reconnect({ resumed: true });
+    expect(gaps(), "the node knows what was missed").toBe(0);
+    next.end();
+    await later(1000);
+    bench.link.establish();
+    await bench.link.welcome({ resumed: false });
+    expect(gaps()).toBe(1);
+  });
+
+  test("repeat a change of activity that was refused for the moment", async () => {
+    const bench = new Bench();
+    const entry = bench.subscribe("room:1");
+    const link = await bench.connect();
+    await link.say({ push: { subscribed: page("room:1", 5, 5) } });
+    bench.session.setActivity(entry, "background");
+    bench.driver.wake();
+    await settle();
+    await link.reply(link.take("setActivity").id, { error: { code: 107, retryAfterMs: 700 } });
+    await later(600);
+    expect(link.sent).toEqual([]);
+    await later(200);
+    const again = link.take("setActivity");
+    expect(again.asked.activity).toBe(2);
+    // A node that knows no classes says so once, and pushes everything.
+    await link.reply(again.id, { error: { code: 104 } });
+    await later(2000);
+    expect(link.sent).toEqual([]);
+  });
+
   test("end with an error when the server says so", async () => {
     const bench = new Bench();
     const { mailbox } = bench.subscribe("room:1");

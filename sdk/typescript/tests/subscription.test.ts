@@ -5,7 +5,14 @@ import type { Init } from "../src/codec/message.js";
 import { newStatistics, Publication, type SubscriptionEvent } from "../src/events.js";
 import { ROOM_TO_GO_ON } from "../src/mailbox.js";
 import type { SubscribeOptions } from "../src/options.js";
-import { pollActivity, setActivity, showHead } from "../src/session/subscription/activity.js";
+import {
+  activityDeadline,
+  onActivityRefused,
+  onActivitySaid,
+  pollActivity,
+  setActivity,
+  showHead,
+} from "../src/session/subscription/activity.js";
 import { handleSubscribed } from "../src/session/subscription/answer.js";
 import { Machine } from "../src/session/subscription/machine.js";
 import { handlePublication } from "../src/session/subscription/pushes.js";
@@ -232,7 +239,7 @@ test("i13 what the background held back comes once and in order", () => {
   bench.head(9);
   expect(bench.take()).toEqual([{ type: "head", position: { epoch: 1, offset: 9 } }]);
   setActivity(bench.machine, "active");
-  expect(pollActivity(bench.machine), "the question says it").toBeUndefined();
+  expect(pollActivity(bench.machine, 0), "the question says it").toBeUndefined();
   expect(bench.machine.pollAsk(0, ROOM)).toMatchObject({ since: { offset: 5 }, activity: 0 });
   bench.answer(page("room:1", 5, 9));
   expect(bench.offsets()).toEqual([6, 7, 8, 9]);
@@ -242,13 +249,37 @@ test("i13 what the background held back comes once and in order", () => {
 test("a change of activity without news is one word and said once", () => {
   const { machine } = liveAt(5);
   setActivity(machine, "foreground");
-  expect(pollActivity(machine)).toBe("foreground");
+  expect(pollActivity(machine, 0)).toBe("foreground");
   setActivity(machine, "background");
-  expect(pollActivity(machine), "one at a time").toBeUndefined();
-  machine.isSaying = false;
-  expect(pollActivity(machine)).toBe("background");
-  machine.isSaying = false;
-  expect(pollActivity(machine)).toBeUndefined();
+  expect(pollActivity(machine, 0), "one at a time").toBeUndefined();
+  onActivitySaid(machine);
+  expect(pollActivity(machine, 0)).toBe("background");
+  onActivitySaid(machine);
+  expect(pollActivity(machine, 0)).toBeUndefined();
+});
+
+test("a word that was refused for the moment is said again, and the newest wish wins", () => {
+  const { machine } = liveAt(5);
+  setActivity(machine, "background");
+  expect(pollActivity(machine, 0)).toBe("background");
+  onActivityRefused(machine, 2000);
+  expect([pollActivity(machine, 1999), activityDeadline(machine)]).toEqual([undefined, 2000]);
+  setActivity(machine, "foreground");
+  expect(pollActivity(machine, 2000)).toBe("foreground");
+  onActivityRefused(machine, 3000);
+  setActivity(machine, "active");
+  expect(pollActivity(machine, 9000), "that is what the node was told first").toBeUndefined();
+});
+
+test("what a question has said since need not be said again", () => {
+  const { machine } = liveAt(5);
+  setActivity(machine, "foreground");
+  expect(pollActivity(machine, 0)).toBe("foreground");
+  machine.handlePushesLost();
+  expect(machine.pollAsk(0, ROOM)?.activity).toBe(1);
+  onActivityRefused(machine, 100);
+  machine.phase = "live";
+  expect(pollActivity(machine, 100)).toBeUndefined();
 });
 
 /** A generator of chance that repeats itself. */

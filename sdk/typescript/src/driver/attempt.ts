@@ -70,6 +70,23 @@ export class Attempt {
     for (const each of this.planned) each.at = now;
   }
 
+  /** A Hello is overdue: nobody waits for a head start any more. */
+  hurryIfOverdue(now: number): void {
+    if (this.greeted && this.greeted.deadline <= now) this.hurry(now);
+  }
+
+  /**
+   * A Hello that nobody answers makes room for a candidate that waits for its turn. Without one it waits as
+   * long as the attempt: a node that is late because many come at once would only get more to do by another
+   * Hello, for which it would need as long.
+   */
+  takeUnanswered(now: number): Greeted | undefined {
+    const { greeted } = this;
+    if (!greeted || this.ready.size === 0 || greeted.deadline > now) return undefined;
+    this.greeted = undefined;
+    return greeted;
+  }
+
   /** Forgets a candidate that has ended. False: it is none of this attempt. */
   onEnded(link: Link, end: LinkEnd): boolean {
     const isGreeted = this.greeted?.link === link;
@@ -113,14 +130,15 @@ export class Attempt {
   }
 
   deadline(): number {
-    const hello = this.greeted?.deadline ?? NEVER;
+    const isAwaited = this.ready.size > 0 || this.planned.length > 0;
+    const hello = (isAwaited && this.greeted?.deadline) || NEVER;
     return Math.min(this.giveUpAt, hello, ...this.planned.map(({ at }) => at));
   }
 }
 
 /** With a little for the Hello at its end. */
 const ATTEMPT_TIMEOUT = 12_000;
-/** A server answers a Hello at once; a candidate that does not lets the next one try. */
+/** A server answers a Hello at once; a candidate that does not lets another one try that is ready. */
 const HELLO_TIMEOUT = 3000;
 /** Pushes kept until the Welcome; after more, the subscriptions are asked for anew. */
 export const EARLY_FRAMES = 64;

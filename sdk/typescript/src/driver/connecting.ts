@@ -36,13 +36,12 @@ export function stepAttempt(driver: Driver, now: number): void {
   startDueAttempt(driver, now);
   const { attempt } = driver;
   if (!attempt) return;
+  attempt.hurryIfOverdue(now);
   for (const transport of attempt.takeDue(now)) {
     attempt.connecting.set(startLink(driver, transport, attempt.target), now);
   }
-  const { greeted } = attempt;
-  if (greeted && greeted.deadline <= now) {
-    // A Hello that nobody answers makes room for the next candidate.
-    attempt.greeted = undefined;
+  const greeted = attempt.takeUnanswered(now);
+  if (greeted) {
     attempt.lastEnd = broken("the Hello was not answered");
     greeted.link.close();
     onCandidateFailed(driver, attempt, greeted.link.transport, now);

@@ -55,6 +55,12 @@ export function handleWelcome(
     if (entry?.serial === serial) entry.machine.onAsked(now);
     else session.leaving.set(channel, new Leaving());
   }
+  if (!welcome.resumed && session.stats.connects > 0) {
+    // Of a session that goes on, the node knows what it has missed.
+    for (const { machine, mailbox } of session.subscriptions.values()) {
+      if (machine.options.presence) mailbox.put([{ type: "presenceGap" }]);
+    }
+  }
   session.welcome = welcome;
   session.resumeTicket = welcome.resumeTicket as Uint8Array<ArrayBuffer>;
   session.stats.connects++;

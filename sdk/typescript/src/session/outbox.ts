@@ -26,7 +26,8 @@ interface Item {
 }
 
 interface ChannelQueue {
-  items: number;
+  /** Sequence numbers of its items, in order: whatever lies below the first is settled. */
+  readonly items: Set<number>;
   inFlight: number;
   notSent: number;
   heldUntil: number;
@@ -224,9 +225,9 @@ export class Outbox {
   #insert(publish: Publish, send: Send, stage: Stage, leftOnce: boolean): void {
     const seq = Number(publish.clientSeq);
     this.#bytes += publish.payload.length;
-    const queue = this.#channels.get(publish.channel);
-    if (queue) queue.items++;
-    else this.#channels.set(publish.channel, newQueue());
+    const queue = this.#channels.get(publish.channel) ?? newQueue();
+    queue.items.add(seq);
+    this.#channels.set(publish.channel, queue);
     const item = { publish, seq, send, stage, retransmissions: 0, resendAt: 0, leftOnce };
     this.#items.set(seq, item);
   }
@@ -238,7 +239,8 @@ export class Outbox {
     this.#items.delete(seq);
     this.#bytes -= item.publish.payload.length;
     const queue = this.#queue(item);
-    if (--queue.items === 0) this.#channels.delete(item.publish.channel);
+    queue.items.delete(seq);
+    if (queue.items.size === 0) this.#channels.delete(item.publish.channel);
     return item.send;
   }
 
@@ -247,7 +249,8 @@ export class Outbox {
     if (!item.leftOnce) this.#changes?.push({ attempted: item.seq });
     item.leftOnce = true;
     item.send.set({ name: "sent" });
-    return item.publish;
+    const [settledBelow = item.seq] = this.#queue(item).items;
+    return { ...item.publish, settledBelow };
   }
 
   #restage(seq: number, stage: "queued" | "notSent"): void {
@@ -274,7 +277,7 @@ export class Outbox {
 }
 
 const newQueue = (): ChannelQueue => ({
-  items: 1,
+  items: new Set(),
   inFlight: 0,
   notSent: 0,
   heldUntil: 0,

@@ -7,7 +7,7 @@ import { ACTIVITY, type Publish } from "../wire/schema.js";
 import type { Verb } from "./calls.js";
 import type { Asked } from "./in-flight.js";
 import type { Entry, Session } from "./session.js";
-import { pollActivity } from "./subscription/activity.js";
+import { activityDeadline, onActivitySaid, pollActivity } from "./subscription/activity.js";
 
 /** The commands to send now on the present connection. */
 export function pollCommands(session: Session, now: number): Outgoing[] {
@@ -51,7 +51,7 @@ export function deadline(session: Session, maySend: boolean): number {
   // An answer, or its absence, has to free a place before another question can be asked.
   const mayAsk = inFlight.count("subscribe") < IN_FLIGHT_SUBSCRIBES;
   for (const [channel, { machine, mailbox }] of subscriptions) {
-    deadline = Math.min(deadline, machine.answerDeadline());
+    deadline = Math.min(deadline, machine.answerDeadline(), activityDeadline(machine));
     // Without room it is the reader that wakes the driver, not time.
     const isWaiting = mayAsk && machine.phase === "wanted" && !leaving.has(channel);
     if (isWaiting && mailbox.room() > 0) deadline = Math.min(deadline, machine.at);
@@ -66,7 +66,8 @@ export function handleTimeout(session: Session, now: number): void {
     if (asked.verb === "unsubscribe") {
       session.leaving.get(asked.channel)?.onUnanswered(now, Math.random());
     } else if (asked.verb === "setActivity") {
-      onActivitySaid(session, asked);
+      const entry = session.subscriptions.get(asked.channel);
+      if (entry?.serial === asked.serial) onActivitySaid(entry.machine);
     } else if (asked.verb === "refresh") {
       session.notices.push({ refreshFailed: new SternaError("TIMEOUT", "no answer in time") });
     }
@@ -75,18 +76,6 @@ export function handleTimeout(session: Session, now: number): void {
   for (const { machine } of session.subscriptions.values()) {
     machine.handleTimeout(now, Math.random());
   }
-}
-
-/**
- * A change of activity was answered, refused by a node that knows no classes, or given up: what is not as
- * wanted by now is said again with the next question or change.
- */
-export function onActivitySaid(
-  session: Session,
-  { channel, serial }: { channel: string; serial: number },
-): void {
-  const entry = session.subscriptions.get(channel);
-  if (entry?.serial === serial) entry.machine.isSaying = false;
 }
 
 function command(
@@ -148,7 +137,7 @@ function pollActivities(session: Session, now: number, out: Outgoing[]): void {
   let free = IN_FLIGHT_ACTIVITIES - session.inFlight.count("setActivity");
   for (const { machine, serial } of session.subscriptions.values()) {
     if (free <= 0) return;
-    const wanted = pollActivity(machine);
+    const wanted = pollActivity(machine, now);
     if (!wanted) continue;
     free--;
     const { channel } = machine;

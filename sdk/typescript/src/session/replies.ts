@@ -3,9 +3,8 @@ import { exact } from "../codec/bytes.js";
 import { refusal, SternaError } from "../errors.js";
 import { Ephemeral, Publication, presentOf, type SubscriptionEvent } from "../events.js";
 import type { Frame, Push, Reply, Subscribed, Error as WireError } from "../wire/schema.js";
-import { onActivitySaid } from "./polling.js";
 import type { Session } from "./session.js";
-import { showHead } from "./subscription/activity.js";
+import { onActivityRefused, onActivitySaid, showHead } from "./subscription/activity.js";
 import { handleSubscribed } from "./subscription/answer.js";
 import type { Batch, Machine } from "./subscription/machine.js";
 import { handlePublication } from "./subscription/pushes.js";
@@ -39,8 +38,15 @@ function handleReply(session: Session, reply: Reply, now: number): void {
         session.leaving.delete(asked.channel);
       }
       return;
-    case "setActivity":
-      return onActivitySaid(session, asked);
+    case "setActivity": {
+      const entry = session.subscriptions.get(asked.channel);
+      // After a late answer whatever was wanted since is said already, or waits for a question.
+      if (late || entry?.serial !== asked.serial) return;
+      const { error } = reply;
+      if (!(error && refusal(error).retryable)) onActivitySaid(entry.machine);
+      else onActivityRefused(entry.machine, now + retryAfter(error));
+      return;
+    }
     case "call": {
       const caller = session.calls.take(asked.serial);
       if (reply.error) caller?.failed(refusal(reply.error));
@@ -123,6 +129,8 @@ function handlePush(session: Session, push: Push, now: number): void {
     passOn(session, receipt.channel, { type: "receipt", user: receipt.user, delivered, read });
   } else if (presence?.member) {
     passOn(session, presence.channel, { type: "presence", ...presentOf(presence.member) });
+  } else if (push.presenceGap) {
+    passOn(session, push.presenceGap.channel, { type: "presenceGap" });
   } else if (push.goAway) {
     session.notices.push({ goAway: push.goAway });
   } else if (push.inboxTouched) {

@@ -9,11 +9,11 @@ export const SCHEMA = `
 Frame command:1|Command reply:2|Reply push:3|Push
 Command id:1u hello:2|Hello publish:3|Publish subscribe:4|Subscribe unsubscribe:5|Unsubscribe history:6|History presence:7|PresenceQuery ping:8|Ping ack:9|Ack markRead:10|MarkRead ephemeral:11|Ephemeral refresh:12|Refresh createChannel:13|CreateChannel setMember:14|SetMember removeMember:15|RemoveMember members:16|MembersQuery goodbye:17|Goodbye sync:18|Sync changeInbox:19|ChangeInbox setActivity:20|SetActivity
 Reply id:1u error:2|Error welcome:3|Welcome published:4|Published subscribed:5|Subscribed done:6|Done history:7|HistoryPage presence:8|PresenceList pong:9|Pong channel:10|ChannelInfo members:11|MemberList inbox:12|Inbox
-Push publication:1|Publication ephemeral:2|Ephemeral receipt:3|Receipt presence:4|PresenceChange gap:5|Gap head:6|Head goAway:7|GoAway unsubscribed:8|Unsubscribed pathChanged:9|PathChanged subscribed:10|Subscribed inboxTouched:11|InboxTouched
+Push publication:1|Publication ephemeral:2|Ephemeral receipt:3|Receipt presence:4|PresenceChange gap:5|Gap head:6|Head goAway:7|GoAway unsubscribed:8|Unsubscribed pathChanged:9|PathChanged subscribed:10|Subscribed inboxTouched:11|InboxTouched presenceGap:12|PresenceGap
 Hello accessToken:1s clientId:2s resumeTicket:3y subscriptions:4*Subscribe userAgent:5s
 Welcome sessionId:1s resumeTicket:2y resumeWindowMs:3u user:4s observedAddress:5s heartbeatMs:6u limits:7Limits durability:8u serverTimeMs:9U resumed:10b node:11s tokenExpiresAtMs:13U
 Limits frameBytes:1u payloadBytes:2u subscriptions:3u pagePublications:4u datagramBytes:5u
-Publish channel:1s payload:2y clientSeq:3U clientMsgId:4y clientTsMs:5U kind:6u targetOffset:7U ordered:8b
+Publish channel:1s payload:2y clientSeq:3U clientMsgId:4y clientTsMs:5U kind:6u targetOffset:7U ordered:8b settledBelow:9U
 Published channel:1s epoch:2u offset:3U id:4U serverTsMs:5U duplicate:6b
 Position epoch:1u offset:2U
 Subscribe channel:1s since:2Position order:3u presence:4b receipts:5b pagePublications:6u activity:7u
@@ -30,6 +30,7 @@ PresenceQuery channel:1s
 PresenceMember user:1s state:2u sessions:3u sinceMs:4U
 PresenceList channel:1s members:2*PresenceMember total:3u
 PresenceChange channel:1s member:2PresenceMember
+PresenceGap channel:1s
 Ping clientTimeMs:1U
 Pong clientTimeMs:1U serverTimeMs:2U observedAddress:3s
 Ack channel:1s offset:2U
@@ -145,6 +146,7 @@ export interface Push {
   pathChanged?: PathChanged;
   subscribed?: Subscribed;
   inboxTouched?: InboxTouched;
+  presenceGap?: PresenceGap;
 }
 
 export interface Hello {
@@ -187,6 +189,7 @@ export interface Publish {
   kind: number;
   targetOffset: Uint64;
   ordered: boolean;
+  settledBelow: Uint64;
 }
 
 export interface Published {
@@ -302,6 +305,10 @@ export interface PresenceList {
 export interface PresenceChange {
   channel: string;
   member?: PresenceMember;
+}
+
+export interface PresenceGap {
+  channel: string;
 }
 
 export interface Ping {

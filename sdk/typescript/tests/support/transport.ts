@@ -183,7 +183,7 @@ export class Bench {
     const send = new Send("id", channel, payload);
     const clientMsgId = new Uint8Array(16);
     const publish = { channel, payload, clientSeq: 0, clientMsgId, clientTsMs: 0, kind: 0 };
-    this.session.publish({ ...publish, targetOffset: 0, ordered: true }, send);
+    this.session.publish({ ...publish, targetOffset: 0, ordered: true, settledBelow: 0 }, send);
     this.driver.wake();
     return send;
   }

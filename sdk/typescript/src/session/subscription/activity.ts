@@ -1,6 +1,7 @@
 // How closely the channel is followed. In the background the own position stays where it is, whatever is
 // heard of: what lies above it is asked for on coming forward (I5, I13). Pure.
 import type { Activity, Position } from "../../options.js";
+import { NEVER } from "../never.js";
 import { type Batch, higher, isAbove, type Machine } from "./machine.js";
 
 export function setActivity(machine: Machine, activity: Activity): void {
@@ -15,12 +16,31 @@ export function setActivity(machine: Machine, activity: Activity): void {
 }
 
 /** The class that the node has to be told now, if it has to be. A question would say it, too. */
-export function pollActivity(machine: Machine): Activity | undefined {
-  const isDue = machine.phase === "live" && !machine.isSaying && machine.told !== machine.activity;
-  if (!isDue) return undefined;
-  machine.isSaying = true;
+export function pollActivity(machine: Machine, now: number): Activity | undefined {
+  if (activityDeadline(machine) > now) return undefined;
+  machine.saying = "word";
+  machine.toldBefore = machine.told;
   machine.told = machine.activity;
   return machine.told;
+}
+
+/** When `pollActivity` has something. */
+export function activityDeadline({ activity, phase, saying, sayNotBefore, told }: Machine): number {
+  const isWanted = phase === "live" && saying === "nothing" && told !== activity;
+  return isWanted ? sayNotBefore : NEVER;
+}
+
+/** Answered, refused by a node that knows no classes, or given up: what is wanted since is said next. */
+export function onActivitySaid(machine: Machine): void {
+  machine.saying = "nothing";
+  machine.sayNotBefore = 0;
+}
+
+/** The node will take the word later: whatever is wanted by then. */
+export function onActivityRefused(machine: Machine, retryAt: number): void {
+  if (machine.saying === "word") machine.told = machine.toldBefore;
+  machine.saying = "nothing";
+  machine.sayNotBefore = retryAt;
 }
 
 /** Asks for what is heard of and missing, unless it is not wanted. */

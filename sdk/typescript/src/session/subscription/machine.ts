@@ -69,8 +69,15 @@ export class Machine {
   /** The class that the last question named, and the one that the node was told. */
   asked: Activity;
   told: Activity;
-  /** The node has yet to answer a word about the class. */
-  isSaying = false;
+  /**
+   * A word of its own about the class, at most one of which is on its way: `outdated`, since a question has
+   * said it again.
+   */
+  saying: "nothing" | "word" | "outdated" = "nothing";
+  /** What the node was told before that word. */
+  toldBefore: Activity;
+  /** The node has refused the last word for the moment. */
+  sayNotBefore = 0;
   /** What was last shown of where the channel ends. */
   shown = EARLIEST;
   /** Questions in a row that nobody has answered. */
@@ -86,7 +93,7 @@ export class Machine {
     const { from = "latest", activity = "active" } = options;
     if (from === "earliest") this.position = EARLIEST;
     else if (from !== "latest") this.position = { epoch: from.epoch, offset: from.offset };
-    this.activity = this.asked = this.told = activity;
+    this.activity = this.asked = this.told = this.toldBefore = activity;
   }
 
   /** The question to send now, if one is due; the caller sends it. */
@@ -120,6 +127,7 @@ export class Machine {
     this.phase = "asking";
     this.at = now + this.patience;
     this.told = this.asked;
+    if (this.saying === "word") this.saying = "outdated";
   }
 
   /** The question is to be asked, not before `at`. */
@@ -155,7 +163,8 @@ export class Machine {
   handleDetached(): void {
     this.want();
     this.unanswered.reset();
-    this.isSaying = false;
+    this.saying = "nothing";
+    this.sayNotBefore = 0;
     this.forgetWaiting();
     if (this.repair !== "attach") this.isWhole = true;
     this.repair = "attach";
