@@ -9,7 +9,7 @@ import { fileURLToPath } from "node:url";
 
 const root = fileURLToPath(new URL("..", import.meta.url));
 /** Of each step, in milliseconds. */
-const TIMEOUT = 180_000;
+const TIMEOUT = 240_000;
 let passed = 0;
 let failed = 0;
 
