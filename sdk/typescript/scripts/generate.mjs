@@ -2,7 +2,6 @@
 // is: the .proto of the wire, and the tables of codes, limits and names in proto/src. Run by
 // `npm run generate`; a test compares its output with what is committed.
 import { readFileSync, writeFileSync } from "node:fs";
-import { fileURLToPath } from "node:url";
 
 const proto = (path) => readFileSync(new URL(`../../../proto/${path}`, import.meta.url), "utf8");
 const camel = (name) => name.replace(/_(\w)/g, (_, letter) => letter.toUpperCase());
@@ -146,11 +145,13 @@ const LIMITS = [
 ];
 
 /** Paths, relative to this package, and what they have to hold. */
-export function generated() {
+function generated() {
   return { "src/wire/schema.ts": schema(), "src/wire/codes.ts": codes() };
 }
 
-if (process.argv[1] === fileURLToPath(import.meta.url)) {
+if (process.argv.includes("--print")) {
+  console.log(JSON.stringify(generated()));
+} else {
   for (const [path, text] of Object.entries(generated())) {
     writeFileSync(new URL(`../${path}`, import.meta.url), text);
   }
