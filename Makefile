@@ -7,7 +7,7 @@ MAKEFLAGS += --no-print-directory
 # RocksDB is compiled once, outside target/, and every cargo call links that archive.
 ROCKSDB := eval "$$(tools/rocksdb.sh --env)"
 
-.PHONY: run cluster cluster-stop cluster-status test test-planted test-faults test-typescript simulate interop check fuzz instructions autobahn build bench clean setup help
+.PHONY: run cluster cluster-stop cluster-status test test-planted test-faults test-typescript test-pages simulate interop check fuzz instructions autobahn build bench clean setup help
 
 run: ## Install what is missing, build, and start a node on this machine (ARGS="...")
 	@tools/setup.sh build
@@ -33,6 +33,11 @@ test-typescript: ## The TypeScript client: types, lint, size, and its tests with
 	@tools/setup.sh test
 	@$(ROCKSDB); cargo build --locked -p sterna
 	@tools/typescript.sh
+
+test-pages: ## The pages that a node serves: types, lint, size, and a real browser on them
+	@tools/setup.sh test
+	@$(ROCKSDB); cargo build --locked -p sterna
+	@STERNA_BIN=$(CURDIR)/target/debug/sterna tools/console.sh
 
 test-faults: ## Break real nodes on purpose for up to 20 min (SEED=, ROUNDS=, SCENARIO=, MINUTES=)
 	@tools/setup.sh test
@@ -79,7 +84,7 @@ bench: ## Size and speed of the wire format (the node itself: sterna bench)
 
 clean: ## Remove what was built (the RocksDB archive outside the clone stays)
 	@cargo clean
-	@rm -rf tests/.venv sdk/typescript/node_modules sdk/typescript/dist sdk/typescript/docs
+	@rm -rf tests/.venv sdk/typescript/node_modules sdk/typescript/dist sdk/typescript/docs console/node_modules
 
 setup: ## Install what building and testing need
 	@tools/setup.sh test

@@ -176,6 +176,8 @@ def main():
         "--test", "planted", "--test", "planted_clusters"])
     say("the TypeScript client")
     suite(totals, "sdk/typescript", ["tools/typescript.sh"])
+    say("pages in a browser")
+    suite(totals, "console", ["tools/console.sh"])
     say("other clients")
     suite(totals, "tests/interop", ["tests/interop/run.sh"])
     say("a cluster on one machine")

@@ -21,6 +21,7 @@ use crate::config::{ClientsConfig, Config, LogConfig, LogFormat, StoreConfig};
 use crate::keys::{self, DevKeys};
 use crate::output;
 use crate::serve::{self, Addresses};
+use crate::try_it;
 use crate::verbs::token::{self, Grant};
 
 /// How long the printed token is valid.
@@ -81,6 +82,8 @@ pub(crate) fn config(args: &DevArgs, keys: &DevKeys) -> Result<Config> {
         material: secret(&keys.token_secret)?.into_bytes(),
     };
     let api_key = ApiKey { id: "dev".into(), secret: secret(&keys.api_key)? };
+    let mut http = HttpConfig::new((Ipv4Addr::LOCALHOST, args.http_port).into(), vec![api_key]);
+    try_it::add_to(&mut http, keys)?;
     Ok(Config {
         data_dir: args.data_dir.clone(),
         node_number: 1,
@@ -100,7 +103,7 @@ pub(crate) fn config(args: &DevArgs, keys: &DevKeys) -> Result<Config> {
         }),
         cluster: None,
         auth: AuthConfig::new(vec![token_key]),
-        http: HttpConfig::new((Ipv4Addr::LOCALHOST, args.http_port).into(), vec![api_key]),
+        http,
         log: LogConfig { format: LogFormat::Human, filter: args.log.clone(), otlp_endpoint: None },
     })
 }
@@ -149,6 +152,7 @@ fn banner(data_dir: &Path, node: &DevNode, token: &str) -> Vec<String> {
             node.client.port()
         ),
         format!("  HTTP     http://{}/api/v1/openapi.json", node.http),
+        format!("  try it   http://localhost:{}{} in a browser", node.http.port(), try_it::PATH),
         format!("  CA       {}", node.ca.display()),
         format!("  SHA-256  {} (for serverCertificateHashes)", node.certificate_hash),
         format!("  token    {token}"),
@@ -181,9 +185,14 @@ mod tests {
         assert!(lines.len() <= 10, "{lines:#?}");
         assert!(lines.iter().all(|line| !line.contains('\n')));
         let text = lines.join("\n");
-        for needed in
-            ["127.0.0.1:4443", "127.0.0.1:4480", "a.b.c", "aGFzaA==", "--data-dir elsewhere"]
-        {
+        for needed in [
+            "127.0.0.1:4443",
+            "127.0.0.1:4480",
+            "localhost:4480/try/",
+            "a.b.c",
+            "aGFzaA==",
+            "--data-dir elsewhere",
+        ] {
             assert!(text.contains(needed), "{needed} is missing in\n{text}");
         }
         assert!(!banner(Path::new(".sterna"), &node, "t").join(" ").contains("--data-dir"));

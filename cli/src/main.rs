@@ -13,6 +13,7 @@ mod serve;
 mod settings;
 mod stores;
 mod telemetry;
+mod try_it;
 mod verbs;
 
 use std::process::ExitCode;

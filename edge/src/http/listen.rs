@@ -8,7 +8,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -69,9 +69,9 @@ impl axum::serve::Listener for Bounded {
     }
 }
 
-/// Whether a request of a connection is being worked on.
+/// Whether anything is being worked on for a connection: a request, or what it was upgraded to.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Working(Arc<AtomicBool>);
+pub(super) struct Working(Arc<AtomicUsize>);
 
 impl Working {
     /// From now until the returned value is dropped.
@@ -79,15 +79,15 @@ impl Working {
         struct Begun(Working);
         impl Drop for Begun {
             fn drop(&mut self) {
-                self.0.0.store(false, Ordering::Relaxed);
+                self.0.0.fetch_sub(1, Ordering::Relaxed);
             }
         }
-        self.0.store(true, Ordering::Relaxed);
+        self.0.fetch_add(1, Ordering::Relaxed);
         Begun(self.clone())
     }
 
     fn is_working(&self) -> bool {
-        self.0.load(Ordering::Relaxed)
+        self.0.load(Ordering::Relaxed) > 0
     }
 }
 

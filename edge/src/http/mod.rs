@@ -9,9 +9,11 @@
 //! | `POST /api/v1/…` | API key or access token | see `openapi.json` |
 //! | `POST /api/v1/drain` | API key | asks the composition root to drain the node |
 //! | `GET /api/v1/operate/…` | API key | the cluster, the busiest sessions and channels, the drain |
+//! | pages and `/v1/connect`, where the composition root brings them | browsers on this machine | `sterna dev` |
 //! | `/livez`, `/healthz`, `/readyz`, `/metrics`, `/api/v1/openapi.json` | anybody who can connect | |
 
 mod answer;
+mod bridge;
 mod caller;
 mod channels;
 mod cluster;
@@ -20,6 +22,7 @@ mod input;
 mod listen;
 mod once;
 mod operate;
+mod pages;
 mod publish;
 mod read;
 mod ready;
@@ -28,6 +31,8 @@ mod ready;
 mod inbox_tests;
 #[cfg(test)]
 mod once_tests;
+#[cfg(test)]
+mod pages_tests;
 #[cfg(test)]
 mod pressure_tests;
 #[cfg(test)]
@@ -44,15 +49,17 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use metrics_exporter_prometheus::PrometheusHandle;
 use sterna_core::{Node, Tasks};
-use sterna_proto::{ErrorCode, v1};
+use sterna_proto::{ErrorCode, v1, version};
 use tokio::net::TcpListener;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 
 use crate::auth::Authenticator;
 use crate::error::EdgeError;
 use crate::listen::Connections;
 
+pub use bridge::Trust;
 pub use caller::{ApiKey, ApiKeyError};
+pub use pages::{Content, Page};
 pub use ready::ReadyProbe;
 
 /// Largest body of a request.
@@ -71,6 +78,10 @@ pub struct HttpConfig {
     pub read_deadline: Duration,
     /// Connections at a time. Full: further ones wait in the kernel's backlog.
     pub connections: usize,
+    /// For browsers on this machine.
+    pub pages: Vec<Page>,
+    /// With it those pages may connect here, without TLS.
+    pub bridge: Option<Trust>,
 }
 
 impl HttpConfig {
@@ -82,6 +93,8 @@ impl HttpConfig {
             request_deadline: Duration::from_secs(30),
             read_deadline: Duration::from_secs(30),
             connections: 256,
+            pages: Vec::new(),
+            bridge: None,
         }
     }
 }
@@ -128,8 +141,8 @@ impl HttpSurface {
         let listener = TcpListener::bind(address).await.map_err(bind)?;
         let local_address = listener.local_addr().map_err(bind)?;
         let listener = listen::Bounded::new(listener, config.connections, config.read_deadline);
-        let router = router(&config, parts)?;
         let tasks = Tasks::new();
+        let router = router(&config, parts, tasks.clone())?;
         let stopping = tasks.clone();
         tasks.spawn("http", async move {
             let service = router.into_make_service_with_connect_info::<listen::Working>();
@@ -161,12 +174,17 @@ struct Surface {
     syncs: caller::Rates,
     ready: ready::Readiness,
     request_deadline: Duration,
+    pages: Vec<Page>,
+    bridge: Option<Trust>,
+    bridges: Arc<Semaphore>,
+    /// Of what outlives its request.
+    tasks: Tasks,
 }
 
 type Shared = State<Arc<Surface>>;
 
 /// The routes without a listener, as tests drive them.
-fn router(config: &HttpConfig, parts: HttpParts) -> Result<Router, EdgeError> {
+fn router(config: &HttpConfig, parts: HttpParts, tasks: Tasks) -> Result<Router, EdgeError> {
     let keys = caller::ApiKeys::new(&config.api_keys)
         .map_err(|error| EdgeError::Config(error.to_string()))?;
     let surface = Arc::new(Surface {
@@ -175,9 +193,13 @@ fn router(config: &HttpConfig, parts: HttpParts) -> Result<Router, EdgeError> {
         syncs: caller::Rates::new(parts.node.config().rates.sync),
         ready: ready::Readiness::new(parts.ready.clone()),
         request_deadline: config.request_deadline,
+        pages: config.pages.clone(),
+        bridge: config.bridge.clone(),
+        bridges: Arc::new(Semaphore::new(bridge::BRIDGES)),
+        tasks,
         parts,
     });
-    let router = Router::new()
+    let mut router = Router::new()
         .route("/api/v1/channels/create", post(channels::create))
         .route("/api/v1/members/set", post(channels::set_member))
         .route("/api/v1/members/remove", post(channels::remove_member))
@@ -200,7 +222,14 @@ fn router(config: &HttpConfig, parts: HttpParts) -> Result<Router, EdgeError> {
         .route("/livez", get(operate::livez))
         .route("/healthz", get(operate::healthz))
         .route("/readyz", get(operate::readyz))
-        .route("/metrics", get(operate::metrics))
+        .route("/metrics", get(operate::metrics));
+    for page in &config.pages {
+        router = router.route(&page.path, get(pages::page));
+    }
+    if config.bridge.is_some() {
+        router = router.route(version::WEBSOCKET_PATH, get(bridge::bridge));
+    }
+    let router = router
         .fallback(operate::unknown_path)
         .method_not_allowed_fallback(operate::wrong_method)
         .layer(DefaultBodyLimit::max(BODY_BYTES))

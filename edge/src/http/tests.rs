@@ -9,7 +9,7 @@ use axum::http::{Request, StatusCode, header};
 use jsonwebtoken::{EncodingKey, Header};
 use metrics_exporter_prometheus::PrometheusBuilder;
 use serde_json::{Value, json};
-use sterna_core::{CoreConfig, Node, SystemClock};
+use sterna_core::{CoreConfig, Node, SystemClock, Tasks};
 use sterna_proto::{NodeId, v1};
 use sterna_storage::Stores;
 use sterna_storage::memory::MemoryStore;
@@ -46,7 +46,7 @@ impl Api {
     pub(super) async fn start_with(change: impl FnOnce(&mut ApiSettings)) -> Self {
         let (settings, parts, drain) = Self::assemble(change).await;
         let node = parts.node.clone();
-        Self { router: router(&settings, parts).unwrap(), node, drain }
+        Self { router: router(&settings, parts, Tasks::new()).unwrap(), node, drain }
     }
 
     /// What a surface is started from, and where drain orders come out.

@@ -66,7 +66,7 @@ fn walk(root: &Path, relative: &Path, found: &mut Vec<PathBuf>) {
 }
 
 /// What `npm run build` and `npm run docs` make.
-const BUILT: &[&str] = &["sdk/typescript/dist", "sdk/typescript/docs"];
+const BUILT: &[&str] = &["console/dist", "sdk/typescript/dist", "sdk/typescript/docs"];
 
 /// One Rust file.
 #[derive(Debug)]

@@ -5,8 +5,10 @@
 use std::collections::BTreeSet;
 
 use sterna_relay::{Relay, RelayConfig};
-use sterna_system_tests::node::Node;
+use sterna_system_tests::node::{Node, sum_of_metric};
 use sterna_system_tests::process::JsonProcess;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
 
 const CHANNEL: &str = "room:metrics";
 
@@ -80,4 +82,30 @@ async fn wait_until_moved(node: &Node, metric: &str) {
         assert!(tokio::time::Instant::now() < deadline, "{metric} has not moved");
         tokio::time::sleep(std::time::Duration::from_millis(50)).await;
     }
+}
+
+/// The WebSocket of a page goes to the client port, whose answer comes back; it ends with the page.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn pages_of_a_dev_node_that_connect_are_counted() {
+    let mut node = Node::start().await;
+    let mut page = TcpStream::connect(node.http_address()).await.unwrap();
+    let host = format!("localhost:{}", node.http_address().port());
+    let handshake = format!(
+        "GET /v1/connect HTTP/1.1\r\nHost: {host}\r\nOrigin: http://{host}\r\n\
+         Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
+         Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\
+         Sec-WebSocket-Protocol: sterna.v1.json\r\n\r\n"
+    );
+    page.write_all(handshake.as_bytes()).await.unwrap();
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        head.push(page.read_u8().await.unwrap());
+    }
+    let head = String::from_utf8(head).unwrap();
+    assert!(head.starts_with("HTTP/1.1 101 "), "{head}");
+    assert!(head.contains("s3pPLMBiTxaQ9kYGzzhZRbK+xOo="), "{head}");
+    let (_, metrics) = node.http_get("/metrics").await.unwrap();
+    assert_eq!(sum_of_metric(&metrics, "sterna_edge_http_bridges_total", ""), Some(1.0));
+    drop(page);
+    assert!(node.terminate().await.success());
 }

@@ -1,0 +1,69 @@
+// A node of development for the tests of its pages, on free ports that it keeps when it starts again.
+import { spawn } from "node:child_process";
+import { once } from "node:events";
+import { mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+
+const BINARY = process.env.STERNA_BIN;
+if (!BINARY) throw new Error("STERNA_BIN has to name the node's binary");
+
+/** How long a node may take to be up. */
+const PATIENCE = 60_000;
+
+export class DevNode {
+  #home = mkdtempSync(join(tmpdir(), "sterna-page-"));
+  #child;
+  /** The ports of the first start; 0: any. */
+  #ports = { client: 0, http: 0 };
+
+  async start() {
+    const flags = ["--client-port", this.#ports.client, "--http-port", this.#ports.http];
+    this.#child = spawn(BINARY, ["dev", "--data-dir", this.#home, ...flags.map(String)], {
+      env: { PATH: process.env.PATH, HOME: this.#home },
+      stdio: ["ignore", "pipe", "inherit"],
+    });
+    // The last line of its banner: dev.json is written before the first.
+    await until(this.#child.stdout, / pub room:1 /, PATIENCE);
+    const { client, http } = JSON.parse(readFileSync(join(this.#home, "dev.json"), "utf8"));
+    this.#ports = { client: portOf(client), http: portOf(http) };
+  }
+
+  get origin() {
+    return `http://localhost:${this.#ports.http}`;
+  }
+
+  get httpPort() {
+    return this.#ports.http;
+  }
+
+  /** As a power cut would. */
+  async kill() {
+    this.#child.kill("SIGKILL");
+    await once(this.#child, "exit");
+  }
+
+  async end() {
+    if (this.#child.exitCode === null && this.#child.signalCode === null) await this.kill();
+    rmSync(this.#home, { recursive: true });
+  }
+}
+
+const portOf = (address) => Number(address.slice(address.lastIndexOf(":") + 1));
+
+async function until(stream, pattern, patience) {
+  let said = "";
+  const late = setTimeout(
+    () => stream.destroy(new Error(`not up in time; it said: ${said}`)),
+    patience,
+  );
+  for await (const chunk of stream.iterator({ destroyOnReturn: false })) {
+    said += chunk;
+    if (pattern.test(said)) {
+      clearTimeout(late);
+      stream.resume();
+      return;
+    }
+  }
+  throw new Error(`the node ended; it said: ${said}`);
+}

@@ -1,0 +1,65 @@
+// A network that can be taken away: the two connections of browsers, behind a switch. What is cut ends
+// without a goodbye, and new connections do not come about until the network is back.
+import type { TransportName } from "@sterna/client";
+
+/** Where a pane connects to. */
+export interface Place {
+  readonly port: number;
+  /** Of the node's certificate, SHA-256. */
+  readonly hash: Uint8Array;
+}
+
+/** One pane's network. */
+export class Network {
+  #isUp = true;
+  readonly #open = new Set<() => void>();
+
+  get isUp(): boolean {
+    return this.#isUp;
+  }
+
+  /** Takes the network away, or gives it back. */
+  set(isUp: boolean): void {
+    this.#isUp = isUp;
+    if (isUp) return;
+    for (const cut of this.#open) cut();
+    this.#open.clear();
+  }
+
+  /** The WebSocket of this network, to the page's own origin: the certificate is not known to browsers. */
+  webSocket(): typeof WebSocket {
+    const network = this;
+    return class extends WebSocket {
+      constructor(_url: string | URL, protocols?: string | string[]) {
+        super(`ws://${location.host}/v1/connect`, protocols);
+        if (!network.#isUp) queueMicrotask(() => this.#cut());
+        network.#open.add(() => this.#cut());
+      }
+
+      #cut(): void {
+        // The browser may take its time for a proper end; the application hears of it now.
+        this.dispatchEvent(new CloseEvent("close", { code: 1006, reason: "the network is gone" }));
+        this.close();
+      }
+    };
+  }
+
+  /** The WebTransport of this network, where the browser has one. */
+  webTransport(): typeof WebTransport | undefined {
+    const network = this;
+    if (!globalThis.WebTransport) return undefined;
+    return class extends WebTransport {
+      constructor(url: string | URL, options?: WebTransportOptions) {
+        super(url, options);
+        if (!network.#isUp) queueMicrotask(() => this.close());
+        network.#open.add(() => this.close());
+      }
+    };
+  }
+}
+
+/** Names of transports for people. */
+export const TRANSPORTS: Record<TransportName, string> = {
+  webtransport: "WebTransport",
+  websocket: "WebSocket",
+};
