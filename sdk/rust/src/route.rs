@@ -5,7 +5,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::time::Duration;
 
-use tokio::time::{Instant, MissedTickBehavior, interval};
+use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 
 use crate::options::NetworkChange;
 use crate::shared::Shared;
@@ -15,6 +15,9 @@ use crate::transport::addresses::resolve;
 /// How long addresses of a name are taken for what it resolves to.
 const RESOLVED_FOR: Duration = Duration::from_secs(60);
 
+/// How long a resolver may take.
+const RESOLVED_WITHIN: Duration = Duration::from_secs(1);
+
 /// Tells the driver when the way to a server begins at another address of this machine, or begins
 /// anew after there was none. Never completes.
 pub(crate) async fn follow(shared: &Shared, target: &Address, every: Duration) -> ! {
@@ -23,17 +26,19 @@ pub(crate) async fn follow(shared: &Shared, target: &Address, every: Duration) -
     let (mut route, mut server) = (Route::default(), None::<(Instant, SocketAddr)>);
     loop {
         ticks.tick().await;
-        if server.is_none_or(|(at, _)| at.elapsed() >= RESOLVED_FOR)
-            && let Ok(found) = resolve(target).await
-            && let Some(first) = found.first()
+        // First the way that is known: without a network a name may take long to resolve.
+        if let Some((_, server)) = server
+            && let Some(change) = route.observe(address_towards(server))
         {
-            server = Some((Instant::now(), *first));
-        }
-        // A name that does not resolve any more still leads where it led.
-        let Some((_, server)) = server else { continue };
-        if let Some(change) = route.observe(address_towards(server)) {
             shared.set_network_change(change);
         }
+        if server.is_some_and(|(at, _)| at.elapsed() < RESOLVED_FOR) {
+            continue;
+        }
+        // A name that does not resolve any more still leads where it led.
+        let found = timeout(RESOLVED_WITHIN, resolve(target)).await;
+        let first = found.ok().and_then(Result::ok).and_then(|found| found.first().copied());
+        server = first.or(server.map(|(_, before)| before)).map(|it| (Instant::now(), it));
     }
 }
 

@@ -96,6 +96,8 @@ impl Driver {
         self.attempt = None;
         self.handover = None;
         self.retry_at = None;
+        // Who is being asked may never answer.
+        self.token_answer = None;
         self.tokens.on_session_end();
         self.shared.session().forget_ticket();
         self.show(ClientState::Disconnected { error });

@@ -84,4 +84,4 @@ impl Session {
 }
 
 /// With everything else this stays below the 64 commands that a server takes at a time.
-const IN_FLIGHT_ACTIVITIES: usize = 4;
+pub(super) const IN_FLIGHT_ACTIVITIES: usize = 4;

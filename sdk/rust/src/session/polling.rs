@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use sterna_proto::v1::{self, command::Verb};
 
+use super::activity::IN_FLIGHT_ACTIVITIES;
 use super::in_flight::InFlight;
 use super::leaving::Leaving;
 use super::outbox::Sending;
@@ -51,9 +52,18 @@ impl Session {
         let leaving = self.leaving.values().filter_map(Leaving::deadline).min();
         let overdue = self.in_flight.deadline(self.command_timeout);
         let asks = self.next_ask();
-        let words = self.subscriptions.values().filter_map(|e| e.machine.activity_deadline()).min();
+        let words = self.next_word();
         let outbox = self.outbox.deadline();
         [calls, answers, leaving, overdue, asks, words, outbox].into_iter().flatten().min()
+    }
+
+    /// When a change of activity that was refused may be said again.
+    fn next_word(&self) -> Option<Instant> {
+        // As for questions, below.
+        if self.in_flight.activities() >= IN_FLIGHT_ACTIVITIES {
+            return None;
+        }
+        self.subscriptions.values().filter_map(|e| e.machine.activity_deadline()).min()
     }
 
     /// When a question that had to wait may be asked.

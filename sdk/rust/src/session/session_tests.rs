@@ -335,6 +335,49 @@ fn a_change_of_activity_that_was_refused_is_repeated_in_time() {
     assert_eq!((sent(&mut session, later), session.deadline(true)), (Vec::new(), None));
 }
 
+/// Only so many words are on their way at a time; the driver must not turn round while others wait.
+#[test]
+fn words_that_wait_for_a_place_wake_nobody() {
+    let now = Instant::now();
+    let mut session = connected(now);
+    let rooms: Vec<_> = (1..=9)
+        .map(|n| {
+            let mailbox = session.subscribe(&channel(n), Subscribe::latest()).unwrap();
+            (n, mailbox)
+        })
+        .collect();
+    for (n, _) in &rooms {
+        let asks = sent(&mut session, now);
+        for (id, verb) in asks {
+            let Verb::Subscribe(ask) = verb else { panic!("{verb:?}") };
+            let n = (1..=9).find(|n| channel(*n).to_string() == ask.channel).unwrap();
+            reply(&mut session, id, reply::Result::Subscribed(subscribed(n, 5)), now);
+        }
+        assert!(*n <= 9);
+    }
+    for (n, mailbox) in &rooms {
+        session.set_activity(&channel(*n), mailbox, Activity::Background);
+    }
+    let mut said = 0;
+    loop {
+        let words = sent(&mut session, now);
+        if words.is_empty() {
+            break;
+        }
+        assert!(session.deadline(true) > Some(now), "nothing is due before an answer");
+        for (id, _) in words {
+            said += 1;
+            let error = v1::Error::new(ErrorCode::RateLimited, "slower").with_retry_after_ms(700);
+            reply(&mut session, id, reply::Result::Error(error), now);
+        }
+    }
+    assert_eq!(said, 9);
+    let later = now + Duration::from_millis(700);
+    assert_eq!(session.deadline(true), Some(later));
+    assert_eq!(sent(&mut session, later).len(), 4);
+    assert!(session.deadline(true) > Some(later), "the others wait for a place, not for time");
+}
+
 /// Who keeps a list of who is present hears when it may have missed something.
 #[test]
 fn another_session_and_the_node_s_word_are_gaps_of_presence() {

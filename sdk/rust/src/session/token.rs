@@ -91,10 +91,10 @@ impl TokenKeeper {
         now: Instant,
         chance: f64,
     ) -> Arrived {
-        self.asking = None;
         if generation != self.generation {
             return Arrived::Stale;
         }
+        self.asking = None;
         match answer {
             Ok(token) => {
                 self.not_before = None;
@@ -146,6 +146,7 @@ impl TokenKeeper {
     /// The session is over by the application's wish: its token is forgotten.
     pub(crate) fn on_session_end(&mut self) {
         self.generation += 1;
+        self.asking = None;
         self.refresh_at = None;
         self.wanted = None;
         self.not_before = None;
