@@ -181,6 +181,33 @@ fn who_comes_back_is_told_to_ask_again() {
     });
 }
 
+/// What was said on a connection that nobody has read is said again on the next one.
+#[test]
+fn i5_a_gap_that_did_not_reach_its_client_is_told_on_the_next_connection() {
+    with_held_clock(config(), MemoryStore::new().stores(), 2, |_, workers| async move {
+        let mut bob = enter(&workers[0], "bob").await;
+        list(&mut bob).await;
+        let back = |client: &TestClient| v1::Hello {
+            client_id: "phone".into(),
+            resume_ticket: client.welcome.resume_ticket.clone(),
+            subscriptions: vec![join(ROOM)],
+            ..Default::default()
+        };
+        let again = back(&bob);
+        drop(bob);
+        let _carol = enter(&workers[1], "carol").await;
+        let mut again = again;
+        for worker in [1, 0, 1] {
+            let unread = TestClient::hello(&workers[worker], "bob", again).await.unwrap();
+            assert!(unread.welcome.resumed);
+            again = back(&unread);
+        }
+        let mut bob = TestClient::hello(&workers[0], "bob", again).await.unwrap();
+        until_gap(&mut bob).await;
+        assert_eq!(list(&mut bob).await, ["bob", "carol"]);
+    });
+}
+
 /// Carol comes while the way to the owner is cut: nobody tells that to who has attached elsewhere.
 #[test]
 fn i5_who_came_while_a_link_was_lost_is_found_by_who_watches() {

@@ -103,8 +103,9 @@ impl Session {
         let was_background = subscription.is_background();
         subscription.set_activity(activity);
         subscription.on_attach_started(token);
+        let is_present = subscription.presence;
         self.on_forward(key, was_background);
-        if self.take_watched(key) && inherited {
+        if self.take_watched(key) && is_present {
             self.name_presence_gap(key);
         }
     }

@@ -19,7 +19,7 @@ pub(super) struct OwnPresence {
     /// Channels in which an earlier connection was present and which this one names, but has not
     /// asked for yet.
     inherited: HashMap<ChannelKey, ChannelId, RandomState>,
-    /// Of these, those of which the client knew the list.
+    /// Channels of which the client keeps the list, and which were not asked for yet.
     watched: HashSet<ChannelKey, RandomState>,
 }
 
@@ -29,7 +29,7 @@ pub struct Departed {
     /// One for each channel in which it was present: takes it out there.
     pub leaves: Vec<LinkCommand>,
     turn: u64,
-    /// Channels of which the client knew who is present.
+    /// Channels of which the client keeps a list of who is present.
     watched: HashSet<ChannelKey, RandomState>,
 }
 
@@ -53,7 +53,7 @@ impl Session {
 
     pub fn depart(&mut self) -> Departed {
         let leaves = self.presence_commands(v1::PresenceState::Offline);
-        let watched = self.subscriptions.iter().filter(|(_, it)| it.is_watched());
+        let watched = self.subscriptions.iter().filter(|(_, it)| it.presence && it.keeps_list);
         let watched = watched.map(|(key, _)| *key).chain(self.presence.watched.drain()).collect();
         Departed { leaves, turn: self.presence.turn, watched }
     }
@@ -85,7 +85,7 @@ impl Session {
         self.presence.inherited.remove(&key).is_some()
     }
 
-    /// The same of a channel of which the client knew the list: it has missed changes since.
+    /// The same of a channel of which the client keeps the list: it has missed changes since.
     pub(super) fn take_watched(&mut self, key: ChannelKey) -> bool {
         self.presence.watched.remove(&key)
     }

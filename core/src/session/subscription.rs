@@ -18,6 +18,8 @@ pub struct Subscription {
     pub receipts: bool,
     /// Digest of who is present as the client knows it; `None`: it has not asked, or is to ask again.
     pub(super) present_known: Option<u64>,
+    /// The client keeps a list, right or not: what it is told of a gap may be lost with its connection.
+    pub(super) keeps_list: bool,
     activity: v1::Activity,
     key: ChannelKey,
     mode: Mode,
@@ -62,6 +64,7 @@ impl Subscription {
             presence: false,
             receipts: false,
             present_known: None,
+            keeps_list: false,
             activity: v1::Activity::Active,
             key,
             mode: Mode::Behind,

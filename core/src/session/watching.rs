@@ -22,6 +22,7 @@ impl Session {
         let is_whole = list.total as usize == list.members.len();
         let is_followed = subscription.presence && is_whole;
         subscription.present_known = is_followed.then(|| presence::digest_of(&list.members));
+        subscription.keeps_list = is_followed;
         self.outbox.take_lost_presence(key);
     }
 
@@ -66,7 +67,7 @@ impl Session {
     /// The client knows the list and was not told of changes for a while.
     pub(super) fn name_presence_gap(&mut self, key: ChannelKey) {
         let Some(subscription) = self.subscriptions.get_mut(&key) else { return };
-        subscription.present_known = None;
+        (subscription.present_known, subscription.keeps_list) = (None, true);
         let channel = subscription.channel.to_string();
         metrics::counter!("sterna_core_presence_gaps_total").increment(1);
         self.push_own(v1::push::Event::PresenceGap(v1::PresenceGap { channel }));
