@@ -229,6 +229,10 @@ impl Reader {
             let heard = self.parsed.read(&mut input)?;
             let left = input.len();
             self.unread.advance(self.unread.len() - left);
+            if self.unread.is_empty() {
+                // It may be the end of a large buffer, and the request of a session stays.
+                self.unread = Bytes::new();
+            }
             if let Some(heard) = heard {
                 return Ok(Step::Heard(heard));
             }

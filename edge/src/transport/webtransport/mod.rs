@@ -179,14 +179,19 @@ impl WebTransport {
         }
     }
 
-    /// Waits until the client has ended the session too.
+    /// Waits until the client has ended the session too, and then its connection: a browser that has
+    /// not told its page yet would tell it of our end of the connection in place of the reason.
     async fn gone(&mut self) {
         loop {
             self.look();
-            if self.end.is_some() || self.wait().await.is_err() {
+            if self.end.is_some() {
+                break;
+            }
+            if self.wait().await.is_err() {
                 return;
             }
         }
+        while poll_fn(|cx| self.connection.poll_input(cx)).await.is_ok() {}
     }
 
     async fn wait(&mut self) -> Result<(), End> {

@@ -73,7 +73,7 @@ impl SessionSender {
             if poll_fn(|cx| request.poll_write(cx)).await.is_ok() {
                 request.finish();
                 request.settled().await;
-                // It may be unread for a while; whoever has read it ends the request too.
+                // It may be unread for a while; whoever has read it ends the request and leaves.
                 session.gone().await;
             }
         };
