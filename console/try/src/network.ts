@@ -33,7 +33,9 @@ export class Network {
       constructor(_url: string | URL, protocols?: string | string[]) {
         super(`ws://${location.host}/v1/connect`, protocols);
         if (!network.#isUp) queueMicrotask(() => this.#cut());
-        network.#open.add(() => this.#cut());
+        const cut = () => this.#cut();
+        network.#open.add(cut);
+        this.addEventListener("close", () => network.#open.delete(cut));
       }
 
       #cut(): void {
@@ -52,7 +54,10 @@ export class Network {
       constructor(url: string | URL, options?: WebTransportOptions) {
         super(url, options);
         if (!network.#isUp) queueMicrotask(() => this.close());
-        network.#open.add(() => this.close());
+        const cut = () => this.close();
+        network.#open.add(cut);
+        const forget = () => network.#open.delete(cut);
+        this.closed.then(forget, forget);
       }
     };
   }

@@ -1,5 +1,6 @@
 // The handle that applications hold. Its methods change the session's state or ask something of it and wake
 // the driver; none of them touches a connection.
+import { checked, indexIn, natural } from "./checks.js";
 import { bytesOf, type Content } from "./content.js";
 import { Driver } from "./driver/driver.js";
 import {
@@ -24,7 +25,7 @@ import { type Owner, Subscription } from "./subscription.js";
 import { dialsOf } from "./transport/dials.js";
 import { parseTarget } from "./transport/target.js";
 import { EPHEMERAL_BYTES } from "./wire/codes.js";
-import { PUBLICATION_KIND, type Publish, type Reply } from "./wire/schema.js";
+import { ACTIVITY, PUBLICATION_KIND, type Publish, type Reply } from "./wire/schema.js";
 
 /** What a client tells beside its subscriptions. */
 export interface ClientEvents {
@@ -87,7 +88,10 @@ export class Client {
     this.#owner = {
       client: this,
       leave: (entry) => this.#change(() => this.#session.unsubscribe(entry)),
-      follow: (entry, activity) => this.#change(() => this.#session.setActivity(entry, activity)),
+      follow: (entry, activity) => {
+        indexIn(ACTIVITY, activity, "activity");
+        this.#change(() => this.#session.setActivity(entry, activity));
+      },
     };
     this.#unfollow = options.page === false ? () => {} : followPage(this);
   }
@@ -154,6 +158,9 @@ export class Client {
    */
   subscribe(channel: string, options: SubscribeOptions = {}): Subscription {
     checkChannel(channel);
+    const { from, activity = "active" } = options;
+    if (typeof from === "object") checked(from, "from");
+    indexIn(ACTIVITY, activity, "activity");
     const entry = this.#change(() => this.#session.subscribe(channel, options));
     entry.mailbox.onRoom = () => this.#driver.wake();
     return new Subscription(this.#owner, entry);
@@ -176,8 +183,8 @@ export class Client {
       clientSeq: 0,
       clientMsgId,
       clientTsMs: Date.now(),
-      kind: PUBLICATION_KIND.indexOf(options.kind ?? "message"),
-      targetOffset: options.target ?? 0,
+      kind: indexIn(PUBLICATION_KIND, options.kind ?? "message", "kind"),
+      targetOffset: natural(options.target ?? 0, "target"),
       ordered: true,
       settledBelow: 0,
     };
@@ -201,12 +208,12 @@ export class Client {
 
   /** Tells that everything up to `offset` has arrived. */
   async ack(channel: string, offset: number): Promise<void> {
-    await this.call({ ack: { channel, offset } });
+    await this.call({ ack: { channel, offset: natural(offset, "offset") } });
   }
 
   /** Tells that the user has read everything up to `offset`. */
   async markRead(channel: string, offset: number): Promise<void> {
-    await this.call({ markRead: { channel, offset } });
+    await this.call({ markRead: { channel, offset: natural(offset, "offset") } });
   }
 
   /**

@@ -11,7 +11,9 @@ export type Content =
   | readonly unknown[]
   | { readonly [name: string]: unknown };
 
+/** Bytes of one's own: the application may use its buffer again. */
 export function bytesOf(content: Content): Uint8Array {
-  if (content instanceof Uint8Array) return content;
+  // Not `slice`, which of a `Buffer` gives the same memory.
+  if (content instanceof Uint8Array) return new Uint8Array(content);
   return utf8(typeof content === "string" ? content : JSON.stringify(content));
 }

@@ -12,14 +12,19 @@ export class Emitter<Events> {
   }
 
   emit<Name extends keyof Events>(name: Name, event: Events[Name]): void {
-    for (const listener of this.#listeners.get(name) ?? []) {
-      try {
-        listener(event as never);
-      } catch (error) {
-        queueMicrotask(() => {
-          throw error;
-        });
-      }
+    tell(this.#listeners.get(name) ?? [], event as never);
+  }
+}
+
+/** Calls all listeners. */
+export function tell<Event>(listeners: Iterable<(event: Event) => void>, event: Event): void {
+  for (const listener of listeners) {
+    try {
+      listener(event);
+    } catch (error) {
+      queueMicrotask(() => {
+        throw error;
+      });
     }
   }
 }

@@ -3,6 +3,8 @@
  *
  * @module
  */
+
+import { checked, natural } from "./checks.js";
 import type { Client } from "./client.js";
 import { exact } from "./codec/bytes.js";
 import { SternaError } from "./errors.js";
@@ -48,7 +50,8 @@ export async function history(
       : [(from as Subscription).client, (from as Subscription).channel, second];
   const { since, before, limit = 100, signal } = options;
   const backwards = before !== undefined;
-  const position = before === "end" ? undefined : (before ?? since);
+  natural(limit, "limit");
+  const position = checked(before === "end" ? undefined : (before ?? since), "position");
   const asked = { channel, since: position, limit, backwards };
   const { history: page } = await client.call({ history: asked }, { signal });
   if (!page) throw new SternaError("PROTOCOL", "a History was not answered as one");

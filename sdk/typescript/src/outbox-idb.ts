@@ -109,8 +109,13 @@ function committed(transaction: IDBTransaction): Promise<void> {
 /** Takes a lock for as long as the page lives, and gives what releases it. */
 function hold(name: string): Promise<() => void> {
   const { locks } = (globalThis.navigator ?? {}) as Partial<Navigator>;
-  // Without locks (outside browsers) nobody shares a store.
-  if (!locks) return Promise.resolve(() => {});
+  if (!locks) {
+    // Outside browsers nobody shares a store. Pages without locks are those of an insecure origin.
+    if (!globalThis.document) return Promise.resolve(() => {});
+    return Promise.reject(
+      failure("this page has no locks to keep others out: serve it over https"),
+    );
+  }
   return new Promise((resolve, reject) => {
     locks
       .request(name, { ifAvailable: true }, (lock) => {

@@ -39,22 +39,31 @@ export function followPresence(
   let generation = 0;
   /** The list is whole, but for the changes that follow. */
   let isWhole = false;
+  /** Changes since the list was asked for, which may be newer than its answer. */
+  let since: Present[] | undefined;
   const tell = () => {
     onChange([...members.values()].sort((a, b) => (a.user < b.user ? -1 : 1)));
   };
   const changed = (present: Present) => {
+    since?.push(present);
     if (present.state === "offline") members.delete(present.user);
     else members.set(present.user, present);
   };
   const load = async () => {
     const own = ++generation;
     isWhole = false;
-    const list = await presence(room.client, room.channel);
+    const heard: Present[] = [];
+    since = heard;
+    const list = await presence(room.client, room.channel).catch((error) => {
+      if (since === heard) since = undefined;
+      throw error;
+    });
     // A later question is on its way, or nobody wants to know.
     if (own !== generation) return;
     isWhole = true;
+    since = undefined;
     members.clear();
-    list.members.forEach(changed);
+    for (const present of [...list.members, ...heard]) changed(present);
     tell();
   };
   // Without an answer the changes that follow still tell; a list comes with the next connection.
@@ -66,8 +75,10 @@ export function followPresence(
     }),
     room.on("presenceGap", reload),
     room.on("lagged", reload),
-    room.on("state", ({ state }) => state === "subscribed" && !isWhole && reload()),
+    room.on("state", ({ state }) => state === "subscribed" && !isWhole && !since && reload()),
   ];
+  // Live already: no event is going to say so.
+  if (room.isLive) reload();
   return () => {
     generation++;
     for (const end of ends) end();

@@ -62,9 +62,11 @@ export function useChannel(
   const latest = useRef(options);
   latest.current = options;
   const [view, setView] = useState(NOTHING);
+  const followed = useRef<{ client: Client; channel: string } | undefined>(undefined);
   useEffect(() => {
     const { keep = 200, onEvent: _, ...subscribe } = latest.current;
     const room = client.subscribe(channel, subscribe);
+    followed.current = { client, channel };
     setView({ ...NOTHING, room });
     const follow = (next: (view: ChannelView) => ChannelView) => (event: SubscriptionEvent) => {
       setView(next);
@@ -99,7 +101,9 @@ export function useChannel(
     }
     return () => room.unsubscribe();
   }, [client, channel]);
-  return view;
+  // Until the effect has run the view is that of another channel.
+  const { current } = followed;
+  return current?.client === client && current.channel === channel ? view : NOTHING;
 }
 
 /** Who is in the channel of a subscription of {@link useChannel} that was made with `presence: true`. */

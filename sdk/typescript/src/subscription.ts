@@ -32,6 +32,7 @@ export class Subscription implements AsyncIterable<SubscriptionEvent> {
   readonly #entry: Entry;
   readonly #events = new Emitter<SubscriptionEvents>();
   #reader: "none" | "loop" | "listeners" = "none";
+  #isOver = false;
 
   /** @internal */
   constructor(owner: Owner, entry: Entry) {
@@ -55,6 +56,11 @@ export class Subscription implements AsyncIterable<SubscriptionEvent> {
    */
   get position(): Position | undefined {
     return this.#entry.mailbox.position;
+  }
+
+  /** Publications arrive as they are stored. */
+  get isLive(): boolean {
+    return !this.#isOver && this.#entry.machine.phase === "live";
   }
 
   /** The next event; `undefined` once the subscription has ended. */
@@ -115,13 +121,14 @@ export class Subscription implements AsyncIterable<SubscriptionEvent> {
 
   /** Ends it. What is in the queue is dropped. */
   unsubscribe(): void {
+    this.#isOver = true;
     this.#owner.leave(this.#entry);
   }
 
   async #pump(): Promise<void> {
     for (;;) {
       const event = await this.#entry.mailbox.next();
-      if (!event) return;
+      if (!event || this.#isOver) return;
       this.#events.emit(event.type, event as never);
     }
   }

@@ -62,6 +62,12 @@ test("is held by one page at a time", async () => {
   await vi.waitFor(async () => (await openOutbox("held")).close());
 });
 
+test("a page without locks gets none: another tab might have it too", async () => {
+  vi.stubGlobal("navigator", {});
+  vi.stubGlobal("document", {});
+  await expect(openOutbox("shared")).rejects.toMatchObject({ code: "OUTBOX_STORE" });
+});
+
 test("a client that is made with what is left shows it, and goes on above it", async () => {
   const first = await openOutbox("restart");
   const webSocket = class {

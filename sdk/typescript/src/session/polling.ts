@@ -50,8 +50,10 @@ export function deadline(session: Session, maySend: boolean): number {
   for (const { due } of leaving.values()) deadline = Math.min(deadline, due);
   // An answer, or its absence, has to free a place before another question can be asked.
   const mayAsk = inFlight.count("subscribe") < IN_FLIGHT_SUBSCRIBES;
+  const maySay = inFlight.count("setActivity") < IN_FLIGHT_ACTIVITIES;
   for (const [channel, { machine, mailbox }] of subscriptions) {
-    deadline = Math.min(deadline, machine.answerDeadline(), activityDeadline(machine));
+    deadline = Math.min(deadline, machine.answerDeadline());
+    if (maySay) deadline = Math.min(deadline, activityDeadline(machine));
     // Without room it is the reader that wakes the driver, not time.
     const isWaiting = mayAsk && machine.phase === "wanted" && !leaving.has(channel);
     if (isWaiting && mailbox.room() > 0) deadline = Math.min(deadline, machine.at);

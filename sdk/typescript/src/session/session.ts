@@ -2,6 +2,7 @@
 // change it, the driver feeds it frames and time and sends what it says. It never touches a socket or a
 // clock. It outlives connections; `failEverything` ends it. Its first flight is in greeting.ts, what it
 // wants sent in polling.ts, what the server says in replies.ts.
+import { tell } from "../emitter.js";
 import { disconnected, SternaError } from "../errors.js";
 import { newStatistics, type Statistics } from "../events.js";
 import { Mailbox } from "../mailbox.js";
@@ -144,7 +145,7 @@ export class Session {
 
   /** The inbox may have changed. */
   onInboxTouched(): void {
-    for (const watcher of this.inboxWatchers) watcher();
+    tell(this.inboxWatchers, undefined);
   }
 
   /** The connection is gone. */

@@ -60,8 +60,8 @@ export class TokenKeeper {
 
   /** What the provider said: a token, or why there is none. */
   handleAnswer(generation: number, answer: unknown, now: number, chance: number): Arrived {
-    this.#asking = false;
     if (generation !== this.#generation) return "stale";
+    this.#asking = false;
     if (typeof answer === "string") {
       const reason = this.#wanted;
       this.#wanted = undefined;
@@ -109,6 +109,8 @@ export class TokenKeeper {
   /** The session is over by the application's wish: its token is forgotten. */
   onSessionEnd(): void {
     this.#generation++;
+    // Its provider may never answer.
+    this.#asking = false;
     this.#refreshAt = NEVER;
     this.#wanted = undefined;
     this.#notBefore = 0;

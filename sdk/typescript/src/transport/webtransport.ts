@@ -113,6 +113,8 @@ class WebTransportLink implements Link {
       await this.#read(lane, LANE_STREAM);
     } finally {
       this.#lanes--;
+      // What is not read to its end would hold the window of the session. Of one that has ended, nothing.
+      lane.cancel().catch(() => {});
     }
   }
 
