@@ -93,11 +93,11 @@ impl Session {
         for (key, first) in dropped {
             let Some(subscription) = self.subscriptions.get_mut(&key) else { continue };
             subscription.on_dropped(first);
-            let gap = subscription.gap();
             if sterna_storage::planted!(GapUnnamed) {
                 continue;
             }
-            self.push_own(v1::push::Event::Gap(gap));
+            let gap = v1::push::Event::Gap(subscription.gap());
+            self.control_as(v1::Frame::push(gap), Class::Gap { channel: key });
         }
     }
 
@@ -105,18 +105,12 @@ impl Session {
         let Some(subscription) = self.subscriptions.get(&key) else { return };
         match delivery {
             Delivery::Gap => {
-                let gap = subscription.gap();
-                self.push_own(v1::push::Event::Gap(gap));
+                let gap = v1::push::Event::Gap(subscription.gap());
+                self.control_as(v1::Frame::push(gap), Class::Gap { channel: key });
             }
             Delivery::Beacon => {
                 let head = v1::push::Event::Head(subscription.head());
-                let outgoing = super::Outgoing {
-                    lane: Lane::Control,
-                    body: super::OutgoingBody::Own(Box::new(v1::Frame::push(head))),
-                };
-                let class = Class::Head { channel: key };
-                // Head frames always fit: there is at most one per channel.
-                let _ = self.outbox.push(outgoing, class, self.connection.encoding);
+                self.control_as(v1::Frame::push(head), Class::Head { channel: key });
             }
             Delivery::Push | Delivery::Nothing => {}
         }

@@ -25,6 +25,8 @@ pub enum Class {
     Presence { channel: ChannelKey, key: u64 },
     /// A newer one of the same channel replaces it.
     Head { channel: ChannelKey },
+    /// The same: where a gap begins is put right when publications before it are dropped too.
+    Gap { channel: ChannelKey },
 }
 
 /// No room even without ephemerals.
@@ -86,7 +88,7 @@ impl Outbox {
         let bytes = encoded_len(&outgoing, encoding);
         match class {
             Class::Control => {}
-            Class::Head { .. } => self.remove_twin(class),
+            Class::Head { .. } | Class::Gap { .. } => self.remove_twin(class),
             Class::Ephemeral { .. } | Class::Presence { .. } => {
                 self.remove_twin(class);
                 if !self.has_room(bytes) {
@@ -166,7 +168,8 @@ impl Outbox {
                 Class::Publication { channel, .. }
                 | Class::Ephemeral { channel, .. }
                 | Class::Presence { channel, .. }
-                | Class::Head { channel } if channel == gone);
+                | Class::Head { channel }
+                | Class::Gap { channel } if channel == gone);
             if of_channel {
                 *bytes -= entry.bytes;
             }
@@ -320,6 +323,16 @@ mod tests {
         let mut out = Vec::new();
         outbox.take(&mut out, 1);
         assert_eq!(out.len(), 1);
+    }
+
+    #[test]
+    fn i5_a_channel_has_one_gap_that_waits() {
+        let mut outbox = Outbox::new(1, 10);
+        for name in ["a", "b", "a"] {
+            outbox.push(push(10), Class::Gap { channel: key(name) }, PROTOBUF).unwrap();
+        }
+        let classes: Vec<Class> = outbox.frames.iter().map(|entry| entry.class).collect();
+        assert_eq!(classes, ["b", "a"].map(|name| Class::Gap { channel: key(name) }));
     }
 
     #[test]

@@ -346,12 +346,16 @@ impl Session {
     }
 
     pub(super) fn control(&mut self, frame: v1::Frame) {
+        self.control_as(frame, Class::Control);
+    }
+
+    /// `class`: one that always fits.
+    pub(super) fn control_as(&mut self, frame: v1::Frame, class: Class) {
         if self.is_silenced() {
             return;
         }
         let outgoing = Outgoing { lane: Lane::Control, body: OutgoingBody::Own(Box::new(frame)) };
-        // Control frames always fit.
-        let _ = self.outbox.push(outgoing, Class::Control, self.connection.encoding);
+        let _ = self.outbox.push(outgoing, class, self.connection.encoding);
     }
 
     pub(super) fn reply(&mut self, id: u32, result: v1::reply::Result) {
