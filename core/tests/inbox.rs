@@ -209,6 +209,24 @@ fn who_looks_is_told_of_channels_that_it_is_not_subscribed_to() {
     });
 }
 
+/// The mark of the first waits for the second, and a device that looks has looked in between.
+#[test]
+fn who_looks_is_told_of_everything_that_one_mark_is_for() {
+    let store = MemoryStore::new();
+    with_node(&store, async |worker| {
+        let mut alice = TestClient::connect(&worker, "alice").await;
+        let mut bob = TestClient::connect(&worker, "bob").await;
+        ask_sync(&mut bob, v1::Sync { live: true, ..Default::default() }).await;
+        for seq in 1..=5 {
+            alice.publish(DM, seq, "hello").await;
+            assert_eq!(touched(&mut bob).await, DM);
+            assert_eq!(unread(&sync(&mut bob, None).await, DM), Some(seq));
+        }
+        let written = store.inbox(user("bob"), Pts::ZERO, 10).await.unwrap();
+        assert!(written.is_empty(), "one mark was to be for all of them: {written:?}");
+    });
+}
+
 #[test]
 fn a_sync_counts_in_what_is_not_written_yet() {
     let store = MemoryStore::new();
@@ -493,6 +511,7 @@ fn marks_of_a_lively_channel_are_merged() {
         let taken = snapshotter.snapshot().into_vec();
         let has = |name: &str| taken.iter().any(|(key, ..)| key.key().name() == name);
         assert!(has("sterna_core_intent_lag_seconds") && has("sterna_core_inbox_marks_held"));
+        assert!(has("sterna_core_inbox_tells_held"));
         assert!(has("sterna_core_inbox_pulls_total"));
         let sum = |name: &str| -> u64 {
             let of = taken.iter().filter(|(key, ..)| key.key().name() == name);

@@ -31,6 +31,9 @@ pub(crate) struct RoundId {
 pub(crate) enum Touch {
     /// So the mark can wait for others.
     Known,
+    /// It was told when an earlier publication came, whose mark was still waiting: the devices that
+    /// look are to be told [again](super::tells).
+    Earlier,
     /// So it is written at once.
     Unknown,
 }
@@ -308,7 +311,7 @@ impl Agenda {
         of.insert(user.clone(), Mark { rounds: round.into_iter().collect(), ..Mark::default() });
         self.count += 1;
         let at = match touch {
-            Touch::Known => now + self.coalesce,
+            Touch::Known | Touch::Earlier => now + self.coalesce,
             Touch::Unknown => now,
         };
         self.schedule(at, user, channel);

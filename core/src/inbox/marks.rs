@@ -8,14 +8,15 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
-use sterna_proto::{ChannelId, ChannelKey, Offset, UserId};
-use sterna_storage::{CursorMove, Intent, PageLimit, StorageError};
+use sterna_proto::{ChannelId, ChannelKey, UserId};
+use sterna_storage::{Intent, PageLimit, StorageError};
 use tokio::time::Instant;
 
 use super::agenda::{Agenda, RoundId};
 use super::diffusion::{Change, Diffusion, InboxRules};
 use super::enroll;
-use super::resolve::{Resolved, Resolver};
+use super::resolve::Resolved;
+use super::tells::Tells;
 use super::watch::Watch;
 use crate::channel::members::touched_member;
 use crate::channel::shard::{Call, Shard, Work};
@@ -48,8 +49,10 @@ const FIRST_LOOK: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub(crate) struct InboxWork {
     pub(super) rules: InboxRules,
-    agenda: Agenda,
+    pub(super) agenda: Agenda,
     pub(super) watch: Watch,
+    pub(super) tells: Tells,
+    pub(super) telling: usize,
     reading: usize,
     /// Slots that are still to be read in this tick.
     to_read: usize,
@@ -73,6 +76,9 @@ pub(crate) enum InboxDone {
         channel: ChannelKey,
         result: Resolved,
     },
+    /// A member was told again, or its inbox has no owner at the moment: whoever looks says so to the
+    /// next one and looks then.
+    Told,
     Marked {
         user: UserId,
         channels: Vec<ChannelKey>,
@@ -109,6 +115,8 @@ impl InboxWork {
             rules,
             agenda: Agenda::new(queues.inbox_marks, rules.coalesce),
             watch: Watch::new(queues.inbox_touches, rules.coalesce),
+            tells: Tells::new(queues.inbox_marks),
+            telling: 0,
             reading: 0,
             to_read: 0,
             writing: 0,
@@ -185,16 +193,6 @@ impl Shard {
         }
     }
 
-    /// Cursors were written: other devices of their users show another number of unread ones.
-    pub(crate) fn on_inbox_read(&mut self, moves: &[CursorMove]) {
-        for moved in moves.iter().filter(|moved| moved.read > Offset::ZERO) {
-            let state = self.channels.get(&moved.channel);
-            if state.is_some_and(|state| state.diffusion.is_some()) {
-                self.start_touch(moved.channel, moved.user.clone());
-            }
-        }
-    }
-
     /// Slots have other owners: what is known of lost ones is forgotten, and gained ones are looked at.
     pub(crate) fn on_inbox_rehomed(&mut self, lost: &HashSet<u16>, gained: &HashSet<u16>) {
         self.inbox.agenda.forget(lost);
@@ -216,6 +214,8 @@ impl Shard {
         self.start_inbox_work(now);
         metrics::gauge!("sterna_core_inbox_marks_held", "shard" => self.index.to_string())
             .set(self.inbox.agenda.len() as f64);
+        metrics::gauge!("sterna_core_inbox_tells_held", "shard" => self.index.to_string())
+            .set(self.inbox.tells.len() as f64);
     }
 
     pub(crate) fn on_inbox_done(&mut self, done: InboxDone) {
@@ -232,6 +232,7 @@ impl Shard {
             self.start_read(slot, after);
         }
         self.start_marks(now);
+        self.start_tells(now);
         while self.inbox.completing < COMPLETIONS_AT_ONCE && self.inbox.to_complete > 0 {
             self.inbox.to_complete -= 1;
             let Some((slot, upto)) = self.inbox.agenda.poll_complete() else { break };
@@ -249,6 +250,7 @@ impl Shard {
             InboxDone::Slots(Err(error)) => self.note_storage_error(&error),
             InboxDone::Read { slot, result } => self.on_read(slot, result, now),
             InboxDone::Resolved { round, channel, result: Ok(members) } => {
+                self.tell_later(channel, &members, now);
                 self.inbox.agenda.on_resolved(round, channel, members, now.into_std());
             }
             InboxDone::Resolved { round, channel, result: Err(error) } => {
@@ -257,6 +259,7 @@ impl Shard {
                     self.start_resolve(round, channel, RETRY);
                 }
             }
+            InboxDone::Told => self.inbox.telling -= 1,
             InboxDone::Marked { user, channels, result } => {
                 self.inbox.writing -= 1;
                 self.inbox.agenda.on_written(&user, &channels, result.is_ok(), now.into_std());
@@ -336,29 +339,6 @@ impl Shard {
             tokio::time::sleep(delay).await;
             InboxDone::Resolved { round, channel, result: resolver.members().await }
         });
-    }
-
-    /// One member of a channel, without an intent: forgotten by a crash.
-    fn start_touch(&mut self, channel: ChannelKey, user: UserId) {
-        if self.inbox.agenda.len() >= self.context.config.queues.inbox_marks {
-            return;
-        }
-        let resolver = self.resolver(channel);
-        self.inbox_work(async move {
-            let result = resolver.touch_all(vec![user]).await;
-            InboxDone::Resolved { round: None, channel, result }
-        });
-    }
-
-    fn resolver(&self, channel: ChannelKey) -> Resolver {
-        Resolver {
-            stores: self.context.stores.clone(),
-            link: self.context.users.get().cloned(),
-            edge: self.context.config.incarnation,
-            channel,
-            waiting: self.inbox.agenda.waiting(&channel),
-            most: self.inbox.rules.pull_above,
-        }
     }
 
     fn start_marks(&mut self, now: Instant) {

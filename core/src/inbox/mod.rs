@@ -10,7 +10,8 @@
 //!   completed when written. Whoever owns the slot after a crash finds them in the store ([`marks`],
 //!   [`resolve`]).
 //! * **the inbox's owner** hears of a mark before it is written (a *touch*), tells devices that look,
-//!   and counts the channel in when it answers a [`sync`] meanwhile ([`watch`], [`calls`]).
+//!   and counts the channel in when it answers a [`sync`] meanwhile ([`watch`], [`calls`]). It hears
+//!   [again](tells) of what comes while the mark waits.
 //!
 //! Large, open and broadcast channels are never marked: their members *pull*, which means that a sync
 //! compares heads ([`enroll`] keeps the list of them). Nothing here decides about publications, and
@@ -26,6 +27,8 @@ mod intent;
 mod marks;
 mod resolve;
 mod sync;
+mod telling;
+mod tells;
 mod watch;
 
 pub use diffusion::{Change, Diffusion, InboxRules};

@@ -53,7 +53,7 @@ impl Resolver {
 
     async fn touch(&self, user: UserId, channel: &ChannelId) -> (UserId, Touch) {
         if self.waiting.contains(&user) {
-            return (user, Touch::Known);
+            return (user, Touch::Earlier);
         }
         let Some(link) = &self.link else { return (user, Touch::Unknown) };
         let Some(caller) = self.caller(&user) else { return (user, Touch::Unknown) };

@@ -17,6 +17,9 @@ use crate::checker::{Acked, Seen};
 /// No object for this long means that nothing moves any more.
 const STANDSTILL: Duration = Duration::from_secs(120);
 
+/// Objects that are shown of a process that stands still, newest first.
+const LAST_SAID: usize = 12;
+
 /// A running verb with `--json`.
 #[derive(Debug)]
 pub struct JsonProcess {
@@ -65,7 +68,12 @@ impl JsonProcess {
             match timeout(STANDSTILL, self.count.changed()).await {
                 Ok(Ok(())) => {}
                 Ok(Err(_)) if self.count() >= wanted => return,
-                _ => panic!("{} stands at {before} of {wanted}\n{}", self.name, self.errors()),
+                _ => panic!(
+                    "{} stands at {before} of {wanted}, last at {:#?}\n{}",
+                    self.name,
+                    self.objects().iter().rev().take(LAST_SAID).collect::<Vec<_>>(),
+                    self.errors()
+                ),
             }
         }
     }

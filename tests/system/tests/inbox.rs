@@ -96,8 +96,11 @@ async fn i1_the_core_that_is_left_writes_the_marks_of_a_killed_one() {
     let told = |live: &JsonProcess| {
         live.objects().iter().any(|entry| entry["channel"] == *channel && entry["unread"] == 2)
     };
-    while !told(&live) {
+    loop {
         let before = live.count();
+        if told(&live) {
+            break;
+        }
         live.wait_for_count(before + 1).await;
     }
     live.kill().await;
