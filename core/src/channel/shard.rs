@@ -161,6 +161,7 @@ impl Shard {
                 () = tasks.shutdown_started(), if !closing => {
                     closing = true;
                     mailbox.close();
+                    self.end_telling();
                 }
                 _ = tick.tick() => self.on_tick(),
             }

@@ -196,6 +196,7 @@ impl Shard {
     /// Slots have other owners: what is known of lost ones is forgotten, and gained ones are looked at.
     pub(crate) fn on_inbox_rehomed(&mut self, lost: &HashSet<u16>, gained: &HashSet<u16>) {
         self.inbox.agenda.forget(lost);
+        self.inbox.tells.hurry(lost, Instant::now().into_std());
         let moved = self.inbox.watch.forget(lost);
         for (inbox, links) in moved {
             let push = crate::link::LinkPush::Moved { channel: inbox };

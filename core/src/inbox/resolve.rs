@@ -3,6 +3,7 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::{StreamExt as _, stream};
 use sterna_proto::{ChannelId, ChannelKey, ClientId, SessionId, UserId};
@@ -15,6 +16,9 @@ use crate::link::{Caller, Link, LinkCommand, Verb};
 
 /// Members of one channel who are touched at a time.
 const TOUCHES_AT_ONCE: usize = 32;
+
+/// A touch is a hint: an owner that cannot be reached, or not before this node ends, is not waited for.
+const TOUCH_WITHIN: Duration = Duration::from_secs(5);
 
 /// Members, and whether their marks can wait for others.
 pub(super) type Resolved = Result<Vec<(UserId, Touch)>, StorageError>;
@@ -58,9 +62,9 @@ impl Resolver {
         let Some(link) = &self.link else { return (user, Touch::Unknown) };
         let Some(caller) = self.caller(&user) else { return (user, Touch::Unknown) };
         let command = LinkCommand::of_inbox(caller, Verb::Touch(channel.clone()));
-        match link.call(command).answer().await {
-            Ok(_) => (user, Touch::Known),
-            Err(_) => {
+        match tokio::time::timeout(TOUCH_WITHIN, link.call(command).answer()).await {
+            Ok(Ok(_)) => (user, Touch::Known),
+            Ok(Err(_)) | Err(_) => {
                 metrics::counter!("sterna_core_inbox_touches_refused_total").increment(1);
                 (user, Touch::Unknown)
             }

@@ -53,6 +53,11 @@ impl Shard {
         }
     }
 
+    /// What is not told by now is found by the next owner, or with the next look.
+    pub(crate) fn end_telling(&mut self) {
+        self.inbox.tells.end();
+    }
+
     pub(super) fn start_tells(&mut self, now: Instant) {
         while self.inbox.telling < TELLS_AT_ONCE {
             let Some((user, channel)) = self.inbox.tells.poll(now.into_std()) else { return };

@@ -59,6 +59,21 @@ impl Tells {
         Some(entry)
     }
 
+    /// Those of channels in these slots are due now: another owner knows nothing of them.
+    pub(super) fn hurry(&mut self, slots: &HashSet<u16>, now: Instant) {
+        let of_slots = |(_, channel): &(UserId, ChannelKey)| slots.contains(&channel.slot());
+        let later = self.due.split_off(&(now, u64::MAX));
+        for ((at, serial), entry) in later {
+            let at = if of_slots(&entry) { now } else { at };
+            self.due.insert((at, serial), entry);
+        }
+    }
+
+    /// The shard ends: nobody is told any more.
+    pub(super) fn end(&mut self) {
+        *self = Self::new(0);
+    }
+
     pub(super) fn len(&self) -> usize {
         self.waiting.len()
     }
@@ -84,7 +99,19 @@ mod tests {
         assert_eq!(tells.poll(start + AGAIN), None, "bob's time has not come");
         tells.later(alice.clone(), channel, start + AGAIN).unwrap();
         assert_eq!(tells.poll(soon + AGAIN), Some((bob, channel)));
-        assert_eq!(tells.poll(start + 2 * AGAIN), Some((alice, channel)), "told once more");
+        assert_eq!(tells.poll(start + 2 * AGAIN), Some((alice.clone(), channel)), "told once more");
         assert_eq!((tells.len(), tells.due.len()), (0, 0));
+        let other = (0..99).map(|n| ChannelId::new(&format!("room:{n}")).unwrap().key());
+        let other = other.into_iter().find(|other| other.slot() != channel.slot()).unwrap();
+        tells.later(alice.clone(), other, start).unwrap();
+        tells.later(alice.clone(), channel, start).unwrap();
+        tells.hurry(&HashSet::from([channel.slot()]), start);
+        assert_eq!(tells.poll(start), Some((alice.clone(), channel)), "its owner changes");
+        assert_eq!((tells.poll(start), tells.len()), (None, 1));
+        tells.end();
+        assert_eq!(
+            (tells.poll(start + AGAIN), tells.later(alice, channel, start)),
+            (None, Err(Full))
+        );
     }
 }
