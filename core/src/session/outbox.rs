@@ -25,7 +25,7 @@ pub enum Class {
     Presence { channel: ChannelKey, key: u64 },
     /// A newer one of the same channel replaces it.
     Head { channel: ChannelKey },
-    /// The same: where a gap begins is put right when publications before it are dropped too.
+    /// Stays; where it begins is put right when publications before it are dropped.
     Gap { channel: ChannelKey },
 }
 
@@ -87,8 +87,8 @@ impl Outbox {
     ) -> Result<(), Full> {
         let bytes = encoded_len(&outgoing, encoding);
         match class {
-            Class::Control => {}
-            Class::Head { .. } | Class::Gap { .. } => self.remove_twin(class),
+            Class::Control | Class::Gap { .. } => {}
+            Class::Head { .. } => self.remove_twin(class),
             Class::Ephemeral { .. } | Class::Presence { .. } => {
                 self.remove_twin(class);
                 if !self.has_room(bytes) {
@@ -148,7 +148,12 @@ impl Outbox {
         let mut first = HashMap::new();
         let before = self.frames.len();
         let bytes = &mut self.bytes;
-        self.frames.retain(|entry| {
+        self.frames.retain_mut(|entry| {
+            if let Class::Gap { channel } = entry.class
+                && let Some(first) = first.get(&channel)
+            {
+                begin_gap_at(&mut entry.outgoing, *first);
+            }
             let Class::Publication { channel, offset } = entry.class else { return true };
             first.entry(channel).or_insert(offset);
             *bytes -= entry.bytes;
@@ -217,6 +222,15 @@ impl Outbox {
         let dropped = (before - self.frames.len()) as u64;
         metrics::counter!("sterna_core_outbox_dropped_total", "class" => "ephemeral")
             .increment(dropped);
+    }
+}
+
+/// A gap that waits behind publications which go now begins with the first of them.
+fn begin_gap_at(outgoing: &mut Outgoing, first: Offset) {
+    if let OutgoingBody::Own(frame) = &mut outgoing.body
+        && let Some(Body::Push(v1::Push { event: Some(Event::Gap(gap)) })) = &mut frame.body
+    {
+        gap.after_offset = gap.after_offset.min(first.0.saturating_sub(1));
     }
 }
 
@@ -326,13 +340,25 @@ mod tests {
     }
 
     #[test]
-    fn i5_a_channel_has_one_gap_that_waits() {
-        let mut outbox = Outbox::new(1, 10);
-        for name in ["a", "b", "a"] {
-            outbox.push(push(10), Class::Gap { channel: key(name) }, PROTOBUF).unwrap();
+    fn i5_a_gap_that_waits_begins_with_what_is_dropped_before_it() {
+        let mut outbox = Outbox::new(10, 10_000);
+        let gap = |name: &str, after_offset| {
+            let gap = v1::Gap { channel: name.into(), after_offset, ..Default::default() };
+            let frame = Box::new(v1::Frame::push(Event::Gap(gap)));
+            Outgoing { lane: Lane::Control, body: OutgoingBody::Own(frame) }
+        };
+        outbox.push(push(10), publication("a", 4), PROTOBUF).unwrap();
+        outbox.push(push(10), publication("a", 5), PROTOBUF).unwrap();
+        for (name, after) in [("a", 5), ("b", 7)] {
+            let class = Class::Gap { channel: key(name) };
+            outbox.push(gap(name, after), class, PROTOBUF).unwrap();
         }
-        let classes: Vec<Class> = outbox.frames.iter().map(|entry| entry.class).collect();
-        assert_eq!(classes, ["b", "a"].map(|name| Class::Gap { channel: key(name) }));
+        outbox.push(push(10), publication("b", 3), PROTOBUF).unwrap();
+        outbox.drop_publications();
+        let left: Vec<String> =
+            outbox.frames.iter().map(|entry| format!("{:?}", entry.outgoing)).collect();
+        let wanted = [("a", 3), ("b", 7)].map(|(name, after)| format!("{:?}", gap(name, after)));
+        assert_eq!(left, wanted);
     }
 
     #[test]
