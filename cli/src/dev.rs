@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use sterna_core::CoreConfig;
 use sterna_edge::EdgeLimits;
 use sterna_edge::auth::{AuthConfig, AuthKey, KeyAlgorithm};
-use sterna_edge::http::{ApiKey, HttpConfig};
+use sterna_edge::http::{ApiKey, HttpConfig, Role};
 use sterna_proto::{NodeId, v1};
 use sterna_storage_rocks::Durability;
 
@@ -81,7 +81,7 @@ pub(crate) fn config(args: &DevArgs, keys: &DevKeys) -> Result<Config> {
         algorithm: KeyAlgorithm::Hs256,
         material: secret(&keys.token_secret)?.into_bytes(),
     };
-    let api_key = ApiKey { id: "dev".into(), secret: secret(&keys.api_key)? };
+    let api_key = ApiKey { id: "dev".into(), secret: secret(&keys.api_key)?, role: Role::Operator };
     let mut http = HttpConfig::new((Ipv4Addr::LOCALHOST, args.http_port).into(), vec![api_key]);
     try_it::add_to(&mut http, keys)?;
     Ok(Config {

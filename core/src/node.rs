@@ -26,7 +26,7 @@ use crate::revocations::Revocations;
 use crate::session::directory::SessionDirectory;
 use crate::tasks::{Tasks, vital};
 use crate::vitals::tally::Tally;
-use crate::vitals::{Observed, Vitals, sampler};
+use crate::vitals::{Observed, Vitals, history, sampler};
 use crate::volatile::{self, Volatile};
 use crate::worker::{CONTROL_QUEUE, WorkerControl};
 
@@ -57,6 +57,7 @@ struct Inner {
     tally: Arc<Tally>,
     /// As last sampled; unused where the router has them.
     vitals: Mutex<Vitals>,
+    history: history::Kept,
     volatile: Arc<Volatile>,
     revocations: Arc<Revocations>,
     workers: Mutex<Vec<Option<mpsc::Sender<WorkerControl>>>>,
@@ -148,6 +149,7 @@ impl Node {
             attached: AtomicU32::new(0),
             tally,
             vitals: Mutex::default(),
+            history: history::Kept::default(),
             volatile,
             revocations,
             workers: Mutex::default(),
@@ -244,6 +246,10 @@ impl Node {
         let vitals = self.vitals().clone();
         let info = NodeInfo::alone(self.config(), self.is_draining(), vitals.sessions.attached());
         vec![Observed { info, vitals, age: Duration::ZERO, alive: true }]
+    }
+
+    pub(crate) fn kept_history(&self) -> &history::Kept {
+        &self.inner.history
     }
 
     pub(crate) fn tally(&self) -> &Arc<Tally> {

@@ -5,7 +5,7 @@ use std::str::FromStr as _;
 
 use sterna_edge::auth::jwks::{JwksConfig, JwksSource};
 use sterna_edge::auth::{AuthConfig, AuthKey, Authenticator, KeyAlgorithm};
-use sterna_edge::http::{ApiKey, HttpConfig};
+use sterna_edge::http::{ApiKey, HttpConfig, Role};
 
 use super::Reader;
 use crate::keys;
@@ -116,8 +116,18 @@ impl Reader {
         let id = self.entry(table, "http.api_keys", "id");
         let file = self.entry(table, "http.api_keys", "secret_file");
         let ((_, id), (origin, path)) = (id?, file?);
+        let role = match table.texts.get("role") {
+            None => Role::Operator,
+            Some((_, role)) if role == "operator" => Role::Operator,
+            Some((_, role)) if role == "observer" => Role::Observer,
+            Some((origin, role)) => {
+                let text = format!("`http.api_keys.role`: `{role}` is none of operator, observer");
+                self.raw.complain(origin.clone(), text);
+                return None;
+            }
+        };
         match keys::read_secret(Path::new(&path)) {
-            Ok(secret) => Some(ApiKey { id, secret }),
+            Ok(secret) => Some(ApiKey { id, secret, role }),
             Err(text) => {
                 self.raw.complain(origin, format!("`http.api_keys.secret_file`: {text}"));
                 None

@@ -192,6 +192,10 @@ const WRONG_VALUES: &[Mistake] = &[
         "sterna.toml:11: `auth.jwks.ca`: /dev/null holds no certificate in PEM",
     ),
     (
+        "[[http.api_keys]]\nid = \"a\"\nsecret_file = \"x\"\nrole = \"admin\"\n",
+        "sterna.toml:12: `http.api_keys.role`: `admin` is none of operator, observer",
+    ),
+    (
         "[[auth.keys]]\nalgorithm = \"none\"\nfile = \"x\"\n",
         "sterna.toml:10: `auth.keys.algorithm`: `none` is not an algorithm; use one of HS256, \
          RS256, ES256, EdDSA",

@@ -1,9 +1,11 @@
 //! How a node fares: what it says of itself with each beat, so that an operator sees the whole
 //! cluster from any node of it. Nothing is decided by these figures.
 //!
-//! [`tally`] counts beside the metrics, [`sampler`] makes rates of it, [`inspect`] looks at single
+//! [`tally`] counts beside the metrics, [`sampler`] makes rates of it, [`history`] keeps them for a
+//! quarter of an hour, [`inspect`] looks at single
 //! sessions and channels when somebody asks. On the path of a publication this costs an addition.
 
+pub mod history;
 pub mod inspect;
 pub mod latencies;
 pub mod queues;

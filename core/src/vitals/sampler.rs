@@ -7,6 +7,7 @@ use std::time::Duration;
 use tokio::time::{Instant, MissedTickBehavior};
 
 use crate::node::Node;
+use crate::vitals::history::SAMPLE_EVERY;
 use crate::vitals::latencies::{CLASSES, Counts, quantile};
 use crate::vitals::tally::Tally;
 use crate::vitals::{QueueDepth, Vitals};
@@ -23,6 +24,7 @@ pub(crate) async fn run(node: Node) {
     let mut tick = tokio::time::interval(EVERY);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let started = Instant::now();
+    let mut sample_at = started + EVERY;
     loop {
         tokio::select! {
             () = node.shutdown_started() => return,
@@ -37,6 +39,10 @@ pub(crate) async fn run(node: Node) {
         vitals.shared_silent = node.volatile().silence();
         vitals.fullest = fullest(node.queue_depths());
         node.set_vitals(vitals);
+        if now >= sample_at {
+            node.kept_history().look(&node.observed());
+            sample_at = now + SAMPLE_EVERY;
+        }
     }
 }
 

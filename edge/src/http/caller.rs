@@ -32,17 +32,31 @@ const ID_BYTES: usize = 32;
 /// Users whose rate is remembered. Full: all start afresh, which is counted.
 const RATED_USERS: usize = 10_000;
 
-/// A key that acts for the operator in every channel.
+/// What the holder of an API key may do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Role {
+    /// Act for the operator in every channel, and change what the node does.
+    #[default]
+    Operator,
+    /// Look at how nodes, sessions and channels fare. Nothing changes by it, and no payload shows.
+    Observer,
+}
+
+/// A key of the operator, or of somebody who watches.
 #[derive(Clone, PartialEq, Eq)]
 pub struct ApiKey {
     /// Names the key in logs and as the sender of its publications (`api.ID`).
     pub id: String,
     pub secret: String,
+    pub role: Role,
 }
 
 impl fmt::Debug for ApiKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ApiKey").field("id", &self.id).finish_non_exhaustive()
+        f.debug_struct("ApiKey")
+            .field("id", &self.id)
+            .field("role", &self.role)
+            .finish_non_exhaustive()
     }
 }
 
@@ -77,7 +91,7 @@ impl ApiKeys {
             if key.secret.len() < SECRET_BYTES {
                 return Err(ApiKeyError::Short(key.id.clone()));
             }
-            known.push((Arc::new(operator(&key.id)?), Sha256::digest(&key.secret).into()));
+            known.push((Arc::new(principal(key)?), Sha256::digest(&key.secret).into()));
         }
         Ok(Self(known))
     }
@@ -88,27 +102,30 @@ impl ApiKeys {
     }
 }
 
-fn operator(id: &str) -> Result<Principal, ApiKeyError> {
+fn principal(key: &ApiKey) -> Result<Principal, ApiKeyError> {
+    let ApiKey { id, role, .. } = key;
     let invalid = || ApiKeyError::Id(id.chars().take(40).collect());
     let plain = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
     if id.is_empty() || id.len() > ID_BYTES || !id.chars().all(plain) {
         return Err(invalid());
     }
+    let operator = *role == Role::Operator;
     let identity = Identity {
         user: UserId::new(&format!("api.{id}")).map_err(|_| invalid())?,
-        permissions: vec![Permission::all("*")],
+        permissions: if operator { vec![Permission::all("*")] } else { Vec::new() },
         expires_at_ms: None,
         issued_at_ms: None,
-        operator: true,
+        operator,
     };
     let client_id = ClientId::new(&format!("http:{id}")).map_err(|_| invalid())?;
-    Ok(Principal { identity: Arc::new(identity), client_id })
+    Ok(Principal { identity: Arc::new(identity), client_id, role: *role })
 }
 
 #[derive(Debug)]
 struct Principal {
     identity: Arc<Identity>,
     client_id: ClientId,
+    role: Role,
 }
 
 /// Whoever sent the request, checked.
@@ -117,12 +134,26 @@ pub(super) struct Caller {
     pub(super) identity: Arc<Identity>,
     /// With a hash of the Idempotency-Key the key of a publication (I3).
     pub(super) client_id: ClientId,
+    /// Of the API key; `None`: a user's access token.
+    pub(super) role: Option<Role>,
 }
 
 impl Caller {
     /// What only the operator may do, as in "drain the node".
     pub(super) fn check_operator(&self, what: &str) -> Result<(), ApiError> {
-        if self.identity.operator {
+        if self.role == Some(Role::Operator) {
+            return Ok(());
+        }
+        let message = match self.role {
+            Some(_) => format!("an observer's API key cannot {what}; use an operator's"),
+            None => format!("only an API key may {what}"),
+        };
+        Err(ApiError(v1::Error::new(ErrorCode::PermissionDenied, message)))
+    }
+
+    /// What an observer may do as well, as in "look at the cluster".
+    pub(super) fn check_observer(&self, what: &str) -> Result<(), ApiError> {
+        if self.role.is_some() {
             return Ok(());
         }
         let message = format!("only an API key may {what}");
@@ -147,7 +178,8 @@ async fn identify(parts: &Parts, surface: &Surface) -> Result<Caller, v1::Error>
     })?;
     if let Some(principal) = surface.keys.find(secret) {
         let identity = principal.identity.clone();
-        return Ok(Caller { identity, client_id: principal.client_id.clone() });
+        let (client_id, role) = (principal.client_id.clone(), Some(principal.role));
+        return Ok(Caller { identity, client_id, role });
     }
     let now = || surface.parts.node.clock().unix_ms();
     let checked = surface.parts.auth.check_fresh(secret, now).await;
@@ -157,7 +189,8 @@ async fn identify(parts: &Parts, surface: &Surface) -> Result<Caller, v1::Error>
             unauthorized("neither an access token nor an API key of this node")
         }
     })?;
-    Ok(Caller { client_id: client_id_of(&identity.user)?, identity: Arc::new(identity) })
+    let client_id = client_id_of(&identity.user)?;
+    Ok(Caller { client_id, identity: Arc::new(identity), role: None })
 }
 
 fn presented(parts: &Parts) -> Option<&str> {
@@ -253,7 +286,7 @@ mod tests {
             issued_at_ms: None,
             operator: false,
         };
-        Caller { identity: Arc::new(identity), client_id }
+        Caller { identity: Arc::new(identity), client_id, role: None }
     }
 
     /// On a clock that stands still, so that no bucket fills meanwhile.
@@ -283,7 +316,8 @@ mod tests {
         assert_eq!((error.name.as_str(), error.retry_after_ms), ("RATE_LIMITED", 1000));
         rates.take(&user).unwrap();
         let identity = Identity { operator: true, ..(*user.identity).clone() };
-        let operator = Caller { identity: Arc::new(identity), client_id: user.client_id };
+        let (client_id, role) = (user.client_id, Some(Role::Operator));
+        let operator = Caller { identity: Arc::new(identity), client_id, role };
         rates.take_publication(&operator, &shared).unwrap();
     }
 }

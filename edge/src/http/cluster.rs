@@ -89,7 +89,7 @@ struct QueueBody {
 
 /// All nodes that this one has heard of in the last minutes.
 pub(super) async fn cluster(State(surface): Shared, caller: Caller) -> Answer<ClusterBody> {
-    caller.check_operator("look at the cluster")?;
+    caller.check_observer("look at the cluster")?;
     let node = &surface.parts.node;
     let unix_ms = node.clock().unix_ms();
     let nodes = node.observed().into_iter().map(|observed| NodeBody::of(observed, unix_ms));
@@ -231,7 +231,7 @@ pub(super) async fn node(
     caller: Caller,
     query: Result<axum::extract::Query<NodeQuery>, QueryRejection>,
 ) -> Answer<InspectionBody> {
-    caller.check_operator("look at sessions")?;
+    caller.check_observer("look at sessions")?;
     let query = query.map_err(|error| ApiError::bad_request(error.body_text()))?;
     if query.most > INSPECTED {
         return Err(ApiError::bad_request(format!("most is at most {INSPECTED}")));
@@ -296,7 +296,7 @@ pub(super) struct ProgressBody {
 
 /// How far the node has come with leaving.
 pub(super) async fn drain_progress(State(surface): Shared, caller: Caller) -> Answer<ProgressBody> {
-    caller.check_operator("look at the drain")?;
+    caller.check_observer("look at the drain")?;
     let connections = surface.parts.connections.as_ref().map_or(0, |edge| edge.open());
     let Some(progress) = surface.parts.node.drain_progress() else {
         return success(ProgressBody {

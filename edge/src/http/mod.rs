@@ -26,9 +26,12 @@ mod pages;
 mod publish;
 mod read;
 mod ready;
+mod samples;
 
 #[cfg(test)]
 mod inbox_tests;
+#[cfg(test)]
+mod observer_tests;
 #[cfg(test)]
 mod once_tests;
 #[cfg(test)]
@@ -58,7 +61,7 @@ use crate::error::EdgeError;
 use crate::listen::Connections;
 
 pub use bridge::Trust;
-pub use caller::{ApiKey, ApiKeyError};
+pub use caller::{ApiKey, ApiKeyError, Role};
 pub use pages::{Content, Page};
 pub use ready::ReadyProbe;
 
@@ -216,6 +219,7 @@ fn router(config: &HttpConfig, parts: HttpParts, tasks: Tasks) -> Result<Router,
         .route("/api/v1/revoke", post(operate::revoke))
         .route("/api/v1/drain", post(operate::drain))
         .route("/api/v1/operate/cluster", get(cluster::cluster))
+        .route("/api/v1/operate/samples", get(samples::samples))
         .route("/api/v1/operate/node", get(cluster::node))
         .route("/api/v1/operate/drain", get(cluster::drain_progress))
         .route("/api/v1/openapi.json", get(operate::openapi))

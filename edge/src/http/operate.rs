@@ -99,7 +99,7 @@ pub(super) async fn sessions(
     caller: Caller,
     Body(body): Body<SessionsBody>,
 ) -> Answer<SessionListBody> {
-    caller.check_operator("see where a user's sessions are")?;
+    caller.check_observer("see where a user's sessions are")?;
     let user = UserId::new(&body.user)?;
     let volatile = surface.parts.node.volatile();
     if !volatile.is_shared() {

@@ -27,7 +27,7 @@ pub(super) const API_KEY: &str = "an api key for tests, long enough";
 pub(super) struct Api {
     pub(super) router: Router,
     node: Node,
-    drain: watch::Receiver<Option<DrainOrder>>,
+    pub(super) drain: watch::Receiver<Option<DrainOrder>>,
 }
 
 /// What a test may want otherwise.
@@ -55,7 +55,7 @@ impl Api {
     ) -> (HttpConfig, HttpParts, watch::Receiver<Option<DrainOrder>>) {
         let key =
             AuthKey { kid: None, algorithm: KeyAlgorithm::Hs256, material: TOKEN_SECRET.to_vec() };
-        let keys = vec![ApiKey { id: "test".into(), secret: API_KEY.into() }];
+        let keys = vec![ApiKey { id: "test".into(), secret: API_KEY.into(), role: Role::Operator }];
         let mut settings = ApiSettings {
             core: CoreConfig::embedded(NodeId::new("test").unwrap(), v1::Durability::Memory),
             stores: MemoryStore::new().stores(),
@@ -400,7 +400,7 @@ async fn every_route_is_in_the_openapi_document_and_the_other_way_round() {
         .collect();
     described.sort();
     routed.sort();
-    assert_eq!(routed.len(), 22);
+    assert_eq!(routed.len(), 23);
     assert_eq!(described, routed);
     let text = operate::OPENAPI;
     for reference in text.split("\"#/components/schemas/").skip(1) {

@@ -1,0 +1,58 @@
+//! What an observer's API key may do: look, and nothing else.
+
+use axum::body::Body;
+use axum::http::{Request, StatusCode, header};
+use serde_json::{Value, json};
+
+use super::tests::{Api, post, token};
+use super::{ApiKey, Role};
+
+const SECRET: &str = "an observer's secret, long enough";
+
+fn get(path: &str, secret: &str) -> Request<Body> {
+    let request = Request::get(path).header(header::AUTHORIZATION, format!("Bearer {secret}"));
+    request.body(Body::empty()).unwrap()
+}
+
+async fn observed() -> Api {
+    let key = ApiKey { id: "watch".into(), secret: SECRET.into(), role: Role::Observer };
+    Api::start_with(|settings| settings.http.api_keys.push(key)).await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_observer_looks() {
+    let api = observed().await;
+    for path in ["cluster", "samples", "node", "drain"] {
+        let path = format!("/api/v1/operate/{path}");
+        let (status, answer) = api.send(get(&path, SECRET)).await;
+        assert_eq!(status, StatusCode::OK, "{path}: {answer}");
+        let user = token("alice", json!(["*"]));
+        let (status, answer) = api.send(get(&path, &user)).await;
+        assert_eq!(status, StatusCode::FORBIDDEN, "{path}: {answer}");
+    }
+    api.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn i11_an_observer_changes_nothing_and_reads_no_payload() {
+    let api = observed().await;
+    let room = json!({ "channel": "room:1" });
+    let say = json!({ "channel": "room:1", "text": "hello" });
+    let (status, answer) =
+        api.send(post("/api/v1/publish", Some(super::tests::API_KEY), &say.to_string())).await;
+    assert_eq!(status, StatusCode::OK, "{answer}");
+    for (path, body) in [
+        ("/api/v1/drain", json!({})),
+        ("/api/v1/revoke", json!({ "user": "alice" })),
+        ("/api/v1/publish", say),
+        ("/api/v1/history", room.clone()),
+        ("/api/v1/members", room),
+        ("/api/v1/members/remove", json!({ "channel": "room:1", "user": "alice" })),
+    ] {
+        let (status, answer) = api.send(post(path, Some(SECRET), &body.to_string())).await;
+        assert_eq!(status, StatusCode::FORBIDDEN, "{path}: {answer}");
+        assert_eq!(answer["error"]["name"], Value::from("PERMISSION_DENIED"), "{answer}");
+    }
+    assert!(!api.drain.has_changed().unwrap(), "no order was left");
+    api.stop().await;
+}
