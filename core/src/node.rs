@@ -26,11 +26,12 @@ use crate::revocations::Revocations;
 use crate::session::directory::SessionDirectory;
 use crate::tasks::{Tasks, vital};
 use crate::vitals::tally::Tally;
-use crate::vitals::{Observed, Vitals, history, sampler};
+use crate::vitals::{Observed, Vitals, history, journey, sampler};
 use crate::volatile::{self, Volatile};
 use crate::worker::{CONTROL_QUEUE, WorkerControl};
 
 mod leaving;
+mod observing;
 mod revoking;
 mod sessions;
 
@@ -58,6 +59,7 @@ struct Inner {
     /// As last sampled; unused where the router has them.
     vitals: Mutex<Vitals>,
     history: history::Kept,
+    journeys: journey::Kept,
     volatile: Arc<Volatile>,
     revocations: Arc<Revocations>,
     workers: Mutex<Vec<Option<mpsc::Sender<WorkerControl>>>>,
@@ -150,6 +152,7 @@ impl Node {
             tally,
             vitals: Mutex::default(),
             history: history::Kept::default(),
+            journeys: journey::Kept::default(),
             volatile,
             revocations,
             workers: Mutex::default(),
@@ -246,10 +249,6 @@ impl Node {
         let vitals = self.vitals().clone();
         let info = NodeInfo::alone(self.config(), self.is_draining(), vitals.sessions.attached());
         vec![Observed { info, vitals, age: Duration::ZERO, alive: true }]
-    }
-
-    pub(crate) fn kept_history(&self) -> &history::Kept {
-        &self.inner.history
     }
 
     pub(crate) fn tally(&self) -> &Arc<Tally> {

@@ -4,7 +4,7 @@
 use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
-use sterna_proto::{DecodeError, codec, v1};
+use sterna_proto::{DecodeError, codec, v1, version};
 
 /// How a connection wants its frames.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -13,6 +13,16 @@ pub enum Encoding {
     Protobuf,
     /// Canonical protobuf JSON.
     Json,
+}
+
+impl Encoding {
+    /// As clients name it where they choose.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Protobuf => version::SUBPROTOCOL_PROTOBUF,
+            Self::Json => version::SUBPROTOCOL_JSON,
+        }
+    }
 }
 
 /// A push frame and its encoded forms, made on first use by whichever worker is first.

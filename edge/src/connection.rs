@@ -283,14 +283,14 @@ impl<'a> Serving<'a> {
                 Ok(())
             }
             PathVerdict::TooOften => Err(CloseReason::Overloaded.into()),
-            PathVerdict::Changed(remote) => {
+            PathVerdict::Changed(remote, silence) => {
                 let session = self.outward.attachment.session_id();
                 tracing::info!(?session, "the client's path has changed");
                 metrics::path_changed();
                 self.admitted
                     .move_to(remote.ip(), std::time::Instant::now())
                     .map_err(|_| CloseReason::Overloaded)?;
-                self.outward.attachment.on_path_changed(remote);
+                self.outward.attachment.on_path_changed(remote, silence);
                 Ok(())
             }
         }

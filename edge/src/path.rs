@@ -11,19 +11,24 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+/// Every session has one, so times are milliseconds from its beginning, which wrap after 49 days.
 #[derive(Debug)]
 pub(crate) struct PathWatch {
     current: SocketAddr,
+    /// When packets were known to come from there last.
+    current_at: u32,
     candidate: Option<Candidate>,
     changes_left: u32,
-    minute_began: Instant,
+    minute_began: u32,
     changes_per_minute: u32,
+    began: Instant,
 }
 
 #[derive(Debug, Clone, Copy)]
 struct Candidate {
     address: SocketAddr,
-    confirmed_at: Instant,
+    first_seen: u32,
+    confirmed_at: u32,
 }
 
 /// What a look at the path has shown.
@@ -32,7 +37,8 @@ pub(crate) enum PathVerdict {
     Unchanged,
     /// Look again then.
     Unconfirmed(Instant),
-    Changed(SocketAddr),
+    /// The new address, and at most how long nothing came from either.
+    Changed(SocketAddr, Duration),
     /// The client moves more often than a phone can.
     TooOften,
 }
@@ -41,45 +47,55 @@ impl PathWatch {
     pub(crate) fn new(current: SocketAddr, changes_per_minute: u32, now: Instant) -> Self {
         Self {
             current,
+            current_at: 0,
             candidate: None,
             changes_left: changes_per_minute,
-            minute_began: now,
+            minute_began: 0,
             changes_per_minute,
+            began: now,
         }
     }
 
     /// `remote`: where the last packets came from; `rtt`: the round trip of that path.
     pub(crate) fn look(&mut self, remote: SocketAddr, rtt: Duration, now: Instant) -> PathVerdict {
+        let at = now.saturating_duration_since(self.began).as_millis() as u32;
         if remote == self.current {
-            self.candidate = None;
+            (self.candidate, self.current_at) = (None, at);
             return PathVerdict::Unchanged;
         }
         match self.candidate {
             Some(candidate) if candidate.address == remote => {
-                if now < candidate.confirmed_at {
-                    return PathVerdict::Unconfirmed(candidate.confirmed_at);
+                let left = candidate.confirmed_at.wrapping_sub(at);
+                if left == 0 || left > u32::MAX / 2 {
+                    return self.confirm(candidate, at);
                 }
-                self.confirm(remote, now)
+                PathVerdict::Unconfirmed(now + millis(left))
             }
             _ => {
-                let confirmed_at = now + rtt.max(SHORTEST_WAIT);
-                self.candidate = Some(Candidate { address: remote, confirmed_at });
-                PathVerdict::Unconfirmed(confirmed_at)
+                let wait = rtt.max(SHORTEST_WAIT);
+                let confirmed_at = at.wrapping_add(wait.as_millis() as u32);
+                self.candidate = Some(Candidate { address: remote, first_seen: at, confirmed_at });
+                PathVerdict::Unconfirmed(now + wait)
             }
         }
     }
 
-    fn confirm(&mut self, remote: SocketAddr, now: Instant) -> PathVerdict {
-        if now.duration_since(self.minute_began) >= MINUTE {
-            self.minute_began = now;
+    fn confirm(&mut self, candidate: Candidate, at: u32) -> PathVerdict {
+        if millis(at.wrapping_sub(self.minute_began)) >= MINUTE {
+            self.minute_began = at;
             self.changes_left = self.changes_per_minute;
         }
         let Some(left) = self.changes_left.checked_sub(1) else { return PathVerdict::TooOften };
         self.changes_left = left;
-        self.current = remote;
+        let silence = millis(candidate.first_seen.wrapping_sub(self.current_at));
+        (self.current, self.current_at) = (candidate.address, at);
         self.candidate = None;
-        PathVerdict::Changed(remote)
+        PathVerdict::Changed(candidate.address, silence)
     }
+}
+
+fn millis(millis: u32) -> Duration {
+    Duration::from_millis(millis.into())
 }
 
 /// A timer that fires sooner would cost more than it tells.
@@ -105,8 +121,20 @@ mod tests {
         assert_eq!(watch.look(address(2), RTT, start), PathVerdict::Unconfirmed(start + RTT));
         let early = start + RTT / 2;
         assert_eq!(watch.look(address(2), RTT, early), PathVerdict::Unconfirmed(start + RTT));
-        assert_eq!(watch.look(address(2), RTT, start + RTT), PathVerdict::Changed(address(2)));
+        let changed = watch.look(address(2), RTT, start + RTT);
+        assert_eq!(changed, PathVerdict::Changed(address(2), Duration::ZERO));
         assert_eq!(watch.look(address(2), RTT, start + RTT), PathVerdict::Unchanged);
+    }
+
+    #[test]
+    fn a_change_tells_how_long_nothing_came() {
+        let start = Instant::now();
+        let mut watch = PathWatch::new(address(1), 20, start);
+        let (heard, back) = (start + MINUTE, start + MINUTE + RTT * 3);
+        watch.look(address(1), RTT, heard);
+        watch.look(address(2), RTT, back);
+        let changed = watch.look(address(2), RTT, back + RTT);
+        assert_eq!(changed, PathVerdict::Changed(address(2), RTT * 3), "until it was first seen");
     }
 
     #[test]
@@ -128,10 +156,12 @@ mod tests {
             *now += RTT;
             watch.look(address(port), RTT, *now)
         };
-        assert_eq!(move_to(1, &mut now), PathVerdict::Changed(address(1)));
-        assert_eq!(move_to(2, &mut now), PathVerdict::Changed(address(2)));
+        let to = |port| PathVerdict::Changed(address(port), Duration::ZERO);
+        assert_eq!(move_to(1, &mut now), to(1));
+        assert_eq!(move_to(2, &mut now), to(2));
         assert_eq!(move_to(3, &mut now), PathVerdict::TooOften);
         now += MINUTE;
-        assert_eq!(move_to(4, &mut now), PathVerdict::Changed(address(4)));
+        let silence = MINUTE + RTT;
+        assert_eq!(move_to(4, &mut now), PathVerdict::Changed(address(4), silence));
     }
 }

@@ -4,6 +4,8 @@
 //! so nothing here may be forgotten with a connection.
 
 use std::collections::{HashMap, HashSet};
+use std::net::SocketAddr;
+use std::time::Duration;
 
 use ahash::RandomState;
 use sterna_proto::{ChannelId, ChannelKey, v1};
@@ -28,6 +30,10 @@ pub(super) struct OwnPresence {
 pub struct Departed {
     /// One for each channel in which it was present: takes it out there.
     pub leaves: Vec<LinkCommand>,
+    /// Where the client was.
+    pub remote: SocketAddr,
+    /// How long it had no connection, if it had none.
+    pub away: Option<Duration>,
     turn: u64,
     /// Channels of which the client keeps a list of who is present.
     watched: HashSet<ChannelKey, RandomState>,
@@ -55,7 +61,8 @@ impl Session {
         let leaves = self.presence_commands(v1::PresenceState::Offline);
         let watched = self.subscriptions.iter().filter(|(_, it)| it.presence && it.keeps_list);
         let watched = watched.map(|(key, _)| *key).chain(self.presence.watched.drain()).collect();
-        Departed { leaves, turn: self.presence.turn, watched }
+        let (remote, away) = (self.remote(), None);
+        Departed { leaves, remote, away, turn: self.presence.turn, watched }
     }
 
     /// Tells every channel in which the session is present.

@@ -1,11 +1,14 @@
 //! What a session tells of itself to operators.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use crate::session::TransportKind;
 use crate::session::session::Session;
 use crate::session::subscription::Subscription;
-use crate::vitals::inspect::SessionReport;
+use crate::vitals::inspect::{
+    SUBSCRIPTIONS_TOLD, SessionDetail, SessionReport, SubscriptionReport,
+};
 use crate::vitals::tally::WorkerCounts;
 
 impl Session {
@@ -48,6 +51,34 @@ impl Session {
             outbox_frames,
             outbox_bytes,
         }
+    }
+}
+
+impl Session {
+    /// Everything about it, but whether it has a connection.
+    pub fn detail(&self) -> SessionDetail {
+        let mut subscriptions: Vec<SubscriptionReport> =
+            self.subscriptions.values().map(Subscription::report).collect();
+        subscriptions.sort_unstable_by(|a, b| a.channel.cmp(&b.channel));
+        subscriptions.truncate(SUBSCRIPTIONS_TOLD);
+        SessionDetail {
+            report: self.report(),
+            encoding: self.connection.encoding.name(),
+            attached: false,
+            frames: self.outbox.added(),
+            max_frames: self.config.queues.outbox_frames,
+            max_bytes: self.config.queues.outbox_bytes,
+            subscriptions,
+        }
+    }
+
+    /// Where the client is, as the node sees it.
+    pub fn remote(&self) -> SocketAddr {
+        self.connection.remote
+    }
+
+    pub fn transport(&self) -> TransportKind {
+        self.connection.transport
     }
 }
 

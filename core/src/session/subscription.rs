@@ -10,6 +10,7 @@ use sterna_proto::{ChannelId, ChannelKey, Offset, Position, limits, v1};
 
 use crate::push::SharedPush;
 use crate::session::Lane;
+use crate::vitals::inspect::SubscriptionReport;
 
 #[derive(Debug)]
 pub struct Subscription {
@@ -261,6 +262,26 @@ impl Subscription {
             channel: self.channel.to_string(),
             epoch: self.position.epoch.0,
             offset: self.head_seen.0,
+        }
+    }
+
+    /// For an operator.
+    pub fn report(&self) -> SubscriptionReport {
+        SubscriptionReport {
+            channel: self.channel.to_string(),
+            activity: match self.activity {
+                v1::Activity::Background => "background",
+                v1::Activity::Foreground => "foreground",
+                _ => "active",
+            },
+            state: match self.mode {
+                Mode::Attaching { .. } => "attaching",
+                Mode::Live => "live",
+                Mode::Behind => "behind",
+            },
+            epoch: self.position.epoch.0,
+            offset: self.position.offset.0,
+            head_offset: self.head_seen.0,
         }
     }
 

@@ -49,6 +49,41 @@ pub struct SessionReport {
     pub outbox_bytes: usize,
 }
 
+/// Most subscriptions of one session that are told.
+pub const SUBSCRIPTIONS_TOLD: usize = 100;
+
+/// Everything about one session that an operator may see: no payload, no token.
+#[derive(Debug, Clone)]
+pub struct SessionDetail {
+    pub report: SessionReport,
+    /// As clients name it: `sterna.v1.protobuf` or `sterna.v1.json`.
+    pub encoding: &'static str,
+    /// It has a connection.
+    pub attached: bool,
+    /// Frames that it was ever given; wraps.
+    pub frames: u32,
+    /// What its outbox may hold.
+    pub max_frames: usize,
+    pub max_bytes: usize,
+    /// In the order of names, at most [`SUBSCRIPTIONS_TOLD`].
+    pub subscriptions: Vec<SubscriptionReport>,
+}
+
+/// One subscription, as operators see it.
+#[derive(Debug, Clone)]
+pub struct SubscriptionReport {
+    pub channel: String,
+    /// `active`, `foreground` or `background`.
+    pub activity: &'static str,
+    /// `live`, `attaching` or `behind`.
+    pub state: &'static str,
+    pub epoch: u32,
+    /// The last publication that was given to the connection.
+    pub offset: u64,
+    /// The newest that was heard of.
+    pub head_offset: u64,
+}
+
 /// A channel, as operators see it.
 #[derive(Debug, Clone)]
 pub struct ChannelReport {

@@ -7,6 +7,7 @@
 
 pub mod history;
 pub mod inspect;
+pub mod journey;
 pub mod latencies;
 pub mod queues;
 pub mod sampler;

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use futures_util::StreamExt as _;
 use futures_util::future::BoxFuture;
@@ -16,6 +17,7 @@ use crate::fanout::hub::{Interest, Slot};
 use crate::identity::Identity;
 use crate::link::{Answering, Calling, LinkReply};
 use crate::session::{CallToken, Effect, Outgoing, Session};
+use crate::vitals::journey::{Leg, Way};
 use crate::worker::Worker;
 use crate::worker::wake::Wake;
 
@@ -126,8 +128,19 @@ impl Attachment {
     }
 
     /// The client's address changed and the new path is validated: tells the client, counts.
-    pub fn on_path_changed(&mut self, remote: SocketAddr) {
-        self.with_session(|session| session.on_path_changed(remote));
+    /// `silence`: at most how long nothing was heard of it.
+    pub fn on_path_changed(&mut self, remote: SocketAddr, silence: Duration) {
+        let moved = self.with_session(|session| {
+            let (from, transport) = (session.remote(), session.transport());
+            session.on_path_changed(remote);
+            (from, transport.name())
+        });
+        let node = &self.worker.inner.node;
+        if let Some((from, transport)) = moved {
+            let (unix_ms, way) = (node.clock().unix_ms(), Way::PathChanged);
+            let (from, silence) = (Some(from), Some(silence));
+            node.note_leg(self.id, Leg { unix_ms, way, from, to: remote, transport, silence });
+        }
         self.worker.inner.node.tally().on_path_changed();
         self.wake.notify();
     }

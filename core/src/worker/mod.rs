@@ -24,7 +24,7 @@ use std::time::Duration;
 use futures_util::StreamExt as _;
 use futures_util::future::LocalBoxFuture;
 use futures_util::stream::FuturesUnordered;
-use sterna_proto::{ClientId, CloseReason, Position, UserId, limits, v1};
+use sterna_proto::{ClientId, CloseReason, Position, SessionId, UserId, limits, v1};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, Sleep};
 
@@ -35,7 +35,8 @@ use crate::link::{Link, LinkPush};
 use crate::node::Node;
 use crate::revocations::Revocation;
 use crate::session::{ConnectionInfo, Departed, ResumeTicket, Session};
-use crate::vitals::inspect::SessionReport;
+use crate::vitals::inspect::{SessionDetail, SessionReport};
+use crate::vitals::journey::{Leg, Way};
 use farewell::Farewell;
 pub use table::BACKGROUND_COMMANDS;
 use table::Table;
@@ -54,6 +55,8 @@ pub enum WorkerControl {
     Rehomed(Arc<HashSet<u16>>),
     /// Who is busiest and who is behind, for an operator.
     Inspect { most: usize, reply: oneshot::Sender<Vec<SessionReport>> },
+    /// One session, for an operator.
+    Examine { session: SessionId, reply: oneshot::Sender<Option<SessionDetail>> },
 }
 
 /// Requests of other threads that wait for one worker.
@@ -188,6 +191,7 @@ impl Worker {
         }
         let mut table = self.inner.table.borrow_mut();
         if let Some(departed) = departed {
+            node.note_leg(session.id(), self.resumed_leg(&departed, connection));
             let leaves = session.inherit(departed, &hello.subscriptions);
             leaves.into_iter().for_each(|leave| table.push_background(leave));
         }
@@ -212,6 +216,17 @@ impl Worker {
                     worker.inner.table.borrow_mut().on_background_refused(command);
                 }
             }));
+        }
+    }
+
+    fn resumed_leg(&self, departed: &Departed, connection: ConnectionInfo) -> Leg {
+        Leg {
+            unix_ms: self.inner.node.clock().unix_ms(),
+            way: Way::Resumed,
+            from: Some(departed.remote),
+            to: connection.remote,
+            transport: connection.transport.name(),
+            silence: departed.away,
         }
     }
 
@@ -265,6 +280,9 @@ impl Worker {
             }
             WorkerControl::Inspect { most, reply } => {
                 let _ = reply.send(self.inner.table.borrow_mut().inspect(most));
+            }
+            WorkerControl::Examine { session, reply } => {
+                let _ = reply.send(self.inner.table.borrow().examine(session));
             }
             WorkerControl::Revoke(revocation) => {
                 let ended = self.inner.table.borrow_mut().revoke(&revocation);

@@ -15,7 +15,7 @@ use crate::fanout::hub::{Hub, Interest, Slot};
 use crate::link::{LinkCommand, Verb};
 use crate::revocations::Revocation;
 use crate::session::{Departed, ResumeTicket, Session};
-use crate::vitals::inspect::SessionReport;
+use crate::vitals::inspect::{SessionDetail, SessionReport};
 use crate::vitals::tally::WorkerCounts;
 use crate::worker::detached::{Absence, Detached, DetachedQueue};
 use crate::worker::later::Later;
@@ -56,6 +56,8 @@ pub(super) struct Entry {
     /// Distinguishes this use of the slot from every other.
     pub(super) generation: u64,
     attached: bool,
+    /// Since when it has no connection.
+    detached_at: Option<Instant>,
     /// What it was given waits for more.
     pub(super) is_merging: bool,
     /// How present the session is for others.
@@ -98,9 +100,15 @@ impl Table {
         let id = session.id();
         let generation = self.next_generation;
         let presence = v1::PresenceState::Online;
-        let (attached, is_merging, wake_up) = (true, false, wake.clone());
-        let entry = Entry { session, generation, attached, is_merging, presence, wake: wake_up };
-        let entry = Box::new(entry);
+        let entry = Box::new(Entry {
+            session,
+            generation,
+            attached: true,
+            detached_at: None,
+            is_merging: false,
+            presence,
+            wake: wake.clone(),
+        });
         let slot = match self.free.pop() {
             Some(slot) => {
                 self.sessions[slot as usize] = Some(entry);
@@ -133,7 +141,7 @@ impl Table {
         at: Instant,
     ) -> (Vec<ChannelKey>, Option<SessionId>) {
         let Some(entry) = self.entry(slot, generation) else { return (Vec::new(), None) };
-        entry.attached = false;
+        (entry.attached, entry.detached_at) = (false, Some(at));
         let id = entry.session.id();
         let forget = entry.session.is_forgotten();
         self.detached_count += 1;
@@ -160,7 +168,8 @@ impl Table {
         if !proved || session.is_forgotten() {
             return None;
         }
-        let departed = session.depart();
+        let mut departed = session.depart();
+        departed.away = entry.detached_at.map(|at| at.elapsed());
         let lost = self.leave_all(slot);
         if let Some(entry) = self.remove(slot) {
             entry.wake.notify();
@@ -213,6 +222,13 @@ impl Table {
     }
 
     /// Who is behind and who is busiest, of those with a connection.
+    /// One session, whether it has a connection or not.
+    pub fn examine(&self, session: SessionId) -> Option<SessionDetail> {
+        let slot = *self.by_id.get(&session)?;
+        let entry = self.sessions.get(slot as usize)?.as_ref()?;
+        Some(SessionDetail { attached: entry.attached, ..entry.session.detail() })
+    }
+
     pub fn inspect(&mut self, most: usize) -> Vec<SessionReport> {
         let mut reports = Vec::new();
         for entry in self.sessions.iter().flatten().filter(|entry| entry.attached) {

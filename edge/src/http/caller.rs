@@ -151,6 +151,14 @@ impl Caller {
         Err(ApiError(v1::Error::new(ErrorCode::PermissionDenied, message)))
     }
 
+    pub(super) fn role_name(&self) -> &'static str {
+        match self.role {
+            Some(Role::Operator) => "operator",
+            Some(Role::Observer) => "observer",
+            None => "user",
+        }
+    }
+
     /// What an observer may do as well, as in "look at the cluster".
     pub(super) fn check_observer(&self, what: &str) -> Result<(), ApiError> {
         if self.role.is_some() {

@@ -19,6 +19,8 @@ pub(super) struct ClusterBody {
     /// Who has been asked.
     node: String,
     unix_ms: u64,
+    /// What the caller's API key lets it do: `operator` or `observer`.
+    role: &'static str,
     nodes: Vec<NodeBody>,
 }
 
@@ -93,7 +95,8 @@ pub(super) async fn cluster(State(surface): Shared, caller: Caller) -> Answer<Cl
     let node = &surface.parts.node;
     let unix_ms = node.clock().unix_ms();
     let nodes = node.observed().into_iter().map(|observed| NodeBody::of(observed, unix_ms));
-    success(ClusterBody { node: node.config().node.to_string(), unix_ms, nodes: nodes.collect() })
+    let (role, name) = (caller.role_name(), node.config().node.to_string());
+    success(ClusterBody { node: name, unix_ms, role, nodes: nodes.collect() })
 }
 
 impl NodeBody {

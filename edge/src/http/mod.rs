@@ -27,6 +27,7 @@ mod publish;
 mod read;
 mod ready;
 mod samples;
+mod session;
 
 #[cfg(test)]
 mod inbox_tests;
@@ -221,6 +222,7 @@ fn router(config: &HttpConfig, parts: HttpParts, tasks: Tasks) -> Result<Router,
         .route("/api/v1/operate/cluster", get(cluster::cluster))
         .route("/api/v1/operate/samples", get(samples::samples))
         .route("/api/v1/operate/node", get(cluster::node))
+        .route("/api/v1/operate/session", get(session::session))
         .route("/api/v1/operate/drain", get(cluster::drain_progress))
         .route("/api/v1/openapi.json", get(operate::openapi))
         .route("/livez", get(operate::livez))

@@ -26,9 +26,20 @@ async fn an_observer_looks() {
         let path = format!("/api/v1/operate/{path}");
         let (status, answer) = api.send(get(&path, SECRET)).await;
         assert_eq!(status, StatusCode::OK, "{path}: {answer}");
+        if path.ends_with("cluster") {
+            assert_eq!(answer["result"]["role"], "observer");
+        }
         let user = token("alice", json!(["*"]));
         let (status, answer) = api.send(get(&path, &user)).await;
         assert_eq!(status, StatusCode::FORBIDDEN, "{path}: {answer}");
+    }
+    let unknown = format!("/api/v1/operate/session?session={:032x}", 7);
+    for (path, status) in [
+        (unknown.as_str(), StatusCode::NOT_FOUND),
+        ("/api/v1/operate/session?session=7", StatusCode::BAD_REQUEST),
+        ("/api/v1/operate/session", StatusCode::BAD_REQUEST),
+    ] {
+        assert_eq!(api.send(get(path, SECRET)).await.0, status, "{path}");
     }
     api.stop().await;
 }

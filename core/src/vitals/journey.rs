@@ -1,0 +1,115 @@
+//! Where sessions have been: each change of path and each resume, for an operator who looks at one
+//! session. Kept beside the sessions, so that one which never moves costs nothing, and for the sessions
+//! that moved last.
+
+use std::collections::{HashMap, VecDeque};
+use std::net::SocketAddr;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use ahash::RandomState;
+use sterna_proto::SessionId;
+
+use crate::node::Node;
+
+/// Sessions of one generation; the older generation is forgotten when the younger is full.
+pub const JOURNEYS: usize = 4096;
+
+/// Legs that are kept of a session, the newest.
+pub const LEGS: usize = 32;
+
+/// How a session came to where it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Way {
+    /// The client's address changed under its connection.
+    PathChanged,
+    /// It went on with another connection.
+    Resumed,
+}
+
+/// From one address to another.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Leg {
+    pub unix_ms: u64,
+    pub way: Way,
+    /// `None`: the edge where it was does not say.
+    pub from: Option<SocketAddr>,
+    pub to: SocketAddr,
+    /// As in the metric label `transport`.
+    pub transport: &'static str,
+    /// At most so long nothing was heard of the client. `None`: not known.
+    pub silence: Option<Duration>,
+}
+
+/// Pure.
+#[derive(Debug, Default)]
+struct Journeys {
+    young: HashMap<SessionId, VecDeque<Leg>, RandomState>,
+    old: HashMap<SessionId, VecDeque<Leg>, RandomState>,
+}
+
+impl Journeys {
+    fn note(&mut self, session: SessionId, leg: Leg) {
+        if self.young.len() >= JOURNEYS && !self.young.contains_key(&session) {
+            self.old = std::mem::take(&mut self.young);
+        }
+        let earlier = self.old.remove(&session);
+        let legs = self.young.entry(session).or_insert_with(|| earlier.unwrap_or_default());
+        legs.push_back(leg);
+        if legs.len() > LEGS {
+            legs.pop_front();
+        }
+    }
+
+    fn of(&self, session: SessionId) -> Vec<Leg> {
+        let found = self.young.get(&session).or_else(|| self.old.get(&session));
+        found.into_iter().flatten().cloned().collect()
+    }
+}
+
+/// A node's own.
+#[derive(Debug, Default)]
+pub(crate) struct Kept(Mutex<Journeys>);
+
+impl Node {
+    pub(crate) fn note_leg(&self, session: SessionId, leg: Leg) {
+        self.kept_journeys().0.lock().unwrap_or_else(PoisonError::into_inner).note(session, leg);
+    }
+
+    /// Where the session has been lately, oldest first.
+    pub fn journey(&self, session: SessionId) -> Vec<Leg> {
+        self.kept_journeys().0.lock().unwrap_or_else(PoisonError::into_inner).of(session)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn leg(unix_ms: u64) -> Leg {
+        let to = ([127, 0, 0, 1], 1).into();
+        let (way, transport) = (Way::PathChanged, "quic");
+        Leg { unix_ms, way, from: None, to, transport, silence: None }
+    }
+
+    #[test]
+    fn i12_the_newest_legs_of_the_sessions_that_moved_last_are_kept() {
+        let mut journeys = Journeys::default();
+        for n in 0..LEGS as u64 + 3 {
+            journeys.note(SessionId(1), leg(n));
+        }
+        let kept: Vec<u64> = journeys.of(SessionId(1)).iter().map(|leg| leg.unix_ms).collect();
+        assert_eq!(kept, (3..LEGS as u64 + 3).collect::<Vec<_>>());
+        for n in 0..JOURNEYS as u128 {
+            journeys.note(SessionId(100 + n), leg(0));
+        }
+        assert_eq!(journeys.of(SessionId(1)).len(), LEGS, "in the older generation");
+        journeys.note(SessionId(1), leg(99));
+        assert_eq!(journeys.of(SessionId(1)).last(), Some(&leg(99)));
+        for n in 0..2 * JOURNEYS as u128 {
+            journeys.note(SessionId(10_000 + n), leg(0));
+        }
+        assert!(journeys.of(SessionId(1)).is_empty());
+        assert!(journeys.young.len() + journeys.old.len() <= 2 * JOURNEYS);
+    }
+}
