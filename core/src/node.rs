@@ -26,6 +26,7 @@ use crate::revocations::Revocations;
 use crate::session::directory::SessionDirectory;
 use crate::tasks::{Tasks, vital};
 use crate::vitals::tally::Tally;
+use crate::vitals::trace::Traces;
 use crate::vitals::{Observed, Vitals, history, journey, sampler};
 use crate::volatile::{self, Volatile};
 use crate::worker::{CONTROL_QUEUE, WorkerControl};
@@ -56,6 +57,7 @@ struct Inner {
     /// Sessions with a connection.
     attached: AtomicU32,
     tally: Arc<Tally>,
+    traces: Arc<Traces>,
     /// As last sampled; unused where the router has them.
     vitals: Mutex<Vitals>,
     history: history::Kept,
@@ -122,6 +124,7 @@ impl Node {
         let volatile = Arc::new(Volatile::new(shared, config.rates.user_publish));
         let turns = Arc::new(Turns::default());
         let tally = Arc::new(Tally::default());
+        let traces = Arc::new(Traces::default());
         let channels = match stores {
             Some(stores) => {
                 let shared = Shared {
@@ -129,6 +132,7 @@ impl Node {
                     ports: &ports,
                     turns: &turns,
                     tally: &tally,
+                    traces: &traces,
                     volatile: &volatile,
                 };
                 let own = Channels::start(&config, stores, shared, &tasks, &broken);
@@ -150,6 +154,7 @@ impl Node {
             directory: SessionDirectory::default(),
             attached: AtomicU32::new(0),
             tally,
+            traces,
             vitals: Mutex::default(),
             history: history::Kept::default(),
             journeys: journey::Kept::default(),
@@ -388,6 +393,7 @@ struct Shared<'a> {
     ports: &'a Arc<LinkPorts>,
     turns: &'a Arc<Turns>,
     tally: &'a Arc<Tally>,
+    traces: &'a Arc<Traces>,
     volatile: &'a Arc<Volatile>,
 }
 
@@ -395,7 +401,7 @@ impl Channels {
     async fn start(
         config: &Arc<CoreConfig>,
         stores: Stores,
-        Shared { clock, ports, turns, tally, volatile }: Shared<'_>,
+        Shared { clock, ports, turns, tally, traces, volatile }: Shared<'_>,
         tasks: &Tasks,
         broken: &CancellationToken,
     ) -> Result<Self, CoreError> {
@@ -410,6 +416,7 @@ impl Channels {
             ports: ports.clone(),
             turns: turns.clone(),
             tally: tally.clone(),
+            traces: traces.clone(),
             users: OnceLock::new(),
             volatile: volatile.clone(),
             failure: watch::Sender::new(None),

@@ -18,6 +18,7 @@ use crate::identity::{Action, Identity};
 use crate::link::turns::out_of_turn;
 use crate::link::{Audience, LinkCommand, LinkPush, Verb};
 use crate::push::EncodedPush;
+use crate::vitals::trace::Step;
 
 /// Roles kept of one channel; above, all are forgotten and looked up again.
 const ROLES_CACHED: usize = 4096;
@@ -218,6 +219,7 @@ impl Shard {
             }
             return;
         };
+        self.context.traces.note_command(&call.command, Step::AtOwner);
         let record = record_of(&call.command, publish, id);
         let origin = record.origin.clone().filter(|_| publish.ordered);
         let ordered = origin.map(|origin| (origin.client_id, origin.client_seq));

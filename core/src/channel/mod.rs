@@ -10,6 +10,7 @@ pub mod shard;
 mod calls;
 mod cursors;
 mod denied;
+mod examine;
 mod heirs;
 mod hints;
 pub(crate) mod members;

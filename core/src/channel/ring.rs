@@ -55,6 +55,11 @@ impl Ring {
         self.bytes = 0;
     }
 
+    /// The oldest offset in it, and the bytes of all.
+    pub fn extent(&self) -> Option<(Offset, usize)> {
+        (!self.entries.is_empty()).then_some((self.first, self.bytes))
+    }
+
     /// The newest publications as they were sent, oldest first, and the first one's offset.
     pub fn newest(&self, most: usize) -> (Offset, Arc<[SharedPush]>) {
         let skip = self.entries.len().saturating_sub(most);

@@ -33,8 +33,9 @@ use crate::link::ports::{FarEnd, LinkId, LinkPorts};
 use crate::link::turns::Turns;
 use crate::link::{Link, LinkCommand, LinkReply, Verb};
 use crate::tasks::Tasks;
-use crate::vitals::inspect::ChannelReport;
+use crate::vitals::inspect::{ChannelReport, LiveChannel};
 use crate::vitals::tally::Tally;
+use crate::vitals::trace::Traces;
 use crate::volatile::Volatile;
 
 /// What comes into a shard's mailbox.
@@ -61,6 +62,11 @@ pub enum ShardCommand {
     /// Processes of edges that are alive.
     EdgesAlive {
         edges: Arc<HashSet<Incarnation>>,
+    },
+    /// One channel, for an operator; nothing, if it is not in memory.
+    Examine {
+        channel: ChannelKey,
+        reply: oneshot::Sender<Option<LiveChannel>>,
     },
     /// The busiest channels, for an operator.
     Inspect {
@@ -92,6 +98,7 @@ pub struct ShardContext {
     pub ports: Arc<LinkPorts>,
     pub turns: Arc<Turns>,
     pub tally: Arc<Tally>,
+    pub traces: Arc<Traces>,
     /// The way to the owners of inboxes, as soon as there is one.
     pub users: OnceLock<Arc<dyn Link>>,
     pub volatile: Arc<Volatile>,
@@ -206,6 +213,9 @@ impl Shard {
             }
             ShardCommand::EdgesAlive { edges } => self.drop_dead_edges(&edges),
             ShardCommand::TellPresence { partitions } => self.tell_presence_again(&partitions),
+            ShardCommand::Examine { channel, reply } => {
+                let _ = reply.send(self.examine(&channel));
+            }
             ShardCommand::Inspect { most, reply } => {
                 // Who has asked may have lost patience.
                 let _ = reply.send(self.inspect(most));
@@ -286,6 +296,11 @@ impl Shard {
         let log = self.context.stores.log.clone();
         let keys: Vec<ChannelKey> = appends.iter().map(|append| append.channel).collect();
         let tally = self.context.tally.clone();
+        if self.context.traces.is_armed() {
+            for append in &appends {
+                self.context.traces.note_append(append.channel, &append.records);
+            }
+        }
         self.work.push(Box::pin(async move {
             let started = tokio::time::Instant::now();
             let verdicts = log.append(appends).await.into_iter().map(Some);
@@ -357,6 +372,7 @@ mod tests {
             ports: Arc::default(),
             turns: Arc::default(),
             tally: Arc::default(),
+            traces: Arc::default(),
             users: OnceLock::new(),
             volatile: Arc::new(Volatile::alone(Rates::default().user_publish)),
             failure: watch::Sender::new(None),

@@ -19,6 +19,7 @@ use crate::channel::state::PublishTicket;
 use crate::inbox::InboxDone;
 use crate::link::{LinkPush, LinkReply};
 use crate::push::{EncodedPush, SharedPush};
+use crate::vitals::trace::Step;
 use crate::volatile::Recalled;
 
 /// Pause before a log that could not be read is read again.
@@ -211,8 +212,10 @@ impl Shard {
 
     /// I4: the only place from which publications reach anybody, and only committed ones.
     pub(super) fn apply(&mut self, key: ChannelKey, outcome: Outcome<PublishTicket>) {
+        self.context.traces.note_committed(key, &outcome.committed);
         let refused = self.apply_member_changes(key, &outcome.committed);
         let resume = self.answer_all(key, refused) | self.answer_all(key, outcome.answers);
+        self.context.traces.note_answered(key);
         let Some(state) = self.channels.get_mut(&key) else { return };
         let mut pushes: Vec<SharedPush> = Vec::with_capacity(outcome.committed.len());
         let first = outcome.committed.first().map(|record| record.position);
@@ -227,6 +230,8 @@ impl Shard {
         if let Some(first) = first {
             self.context.tally.on_published(pushes.len());
             let epoch = first.epoch.0;
+            let step = Step::Spread { links: state.interest.len() };
+            self.context.traces.note_delivery(key, epoch, first.offset, pushes.len(), step);
             let pushes: Arc<[SharedPush]> = pushes.into();
             self.spread(
                 key,

@@ -146,6 +146,11 @@ impl Router {
         self.roster().live(now())
     }
 
+    /// Who owns the slot, as far as this node knows.
+    pub(crate) fn way(&self, slot: u16) -> Route {
+        self.routing().view.route(slot).clone()
+    }
+
     /// Whether this node owns a slot, as far as it knows.
     pub fn owns(&self, slot: u16) -> bool {
         *self.routing().view.route(slot) == Route::Here

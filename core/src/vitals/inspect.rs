@@ -4,6 +4,8 @@
 use std::time::Duration;
 
 use futures_util::future::join_all;
+use sterna_proto::{NodeId, Offset};
+use sterna_storage::{ChannelRecord, Head};
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
@@ -98,6 +100,52 @@ pub struct ChannelReport {
     pub present: usize,
     /// Publications that wait for a commit.
     pub pending: usize,
+}
+
+/// Everything about one channel that an operator may see: no payload.
+#[derive(Debug, Clone, Default)]
+pub struct ChannelDetail {
+    pub channel: String,
+    /// `None`: nobody has created it, and nothing was published.
+    pub record: Option<ChannelRecord>,
+    pub head: Option<Head>,
+    pub members: Option<u64>,
+    /// The rest is of the owner's memory; without it nobody uses the channel at the moment.
+    pub live: Option<LiveChannel>,
+}
+
+/// A channel in its owner's memory.
+#[derive(Debug, Clone)]
+pub struct LiveChannel {
+    pub publications_per_second: f32,
+    /// Publications that wait for a commit.
+    pub pending: usize,
+    /// Users who are in.
+    pub present: usize,
+    /// The oldest publication that is answered from memory, and how many bytes they all have; `None`:
+    /// there is none.
+    pub ring: Option<(Offset, usize)>,
+    /// Where its publications go.
+    pub ways: Vec<FanOutWay>,
+}
+
+/// One way out of the owner.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FanOutWay {
+    /// `None`: to a worker of this node.
+    pub node: Option<NodeId>,
+    /// The node is in another region, and spreads it there.
+    pub wide: bool,
+}
+
+/// What came of looking for a channel.
+#[derive(Debug)]
+pub enum Examined {
+    Channel(Box<ChannelDetail>),
+    /// That node owns it, or is on the way to who does.
+    By(NodeId),
+    /// It is not known who does, or they did not answer in time.
+    Nowhere,
 }
 
 /// How many frames a session gets, smoothed over some seconds, and whether it keeps up.

@@ -3,7 +3,8 @@
 //!
 //! [`tally`] counts beside the metrics, [`sampler`] makes rates of it, [`history`] keeps them for a
 //! quarter of an hour, [`inspect`] looks at single
-//! sessions and channels when somebody asks. On the path of a publication this costs an addition.
+//! sessions and channels when somebody asks, [`journey`] remembers where sessions were, [`trace`] follows
+//! one publication. On the path of a publication this costs an addition.
 
 pub mod history;
 pub mod inspect;
@@ -12,6 +13,7 @@ pub mod latencies;
 pub mod queues;
 pub mod sampler;
 pub mod tally;
+pub mod trace;
 
 use std::time::Duration;
 

@@ -18,6 +18,7 @@ use crate::identity::Identity;
 use crate::link::{Answering, Calling, LinkReply};
 use crate::session::{CallToken, Effect, Outgoing, Session};
 use crate::vitals::journey::{Leg, Way};
+use crate::vitals::trace::Step;
 use crate::worker::Worker;
 use crate::worker::wake::Wake;
 
@@ -210,10 +211,14 @@ impl Attachment {
                 Effect::Background(command) => {
                     self.worker.inner.table.borrow_mut().push_background(command);
                 }
-                Effect::Call { token, command } => match self.worker.inner.link.call(command) {
-                    Calling::Sent(answer) => self.expect(token, answer),
-                    Calling::Waiting(sent) => self.waiting = Some(WaitingCall { token, sent }),
-                },
+                Effect::Call { token, command } => {
+                    let inner = &self.worker.inner;
+                    inner.node.traces().note_command(&command, Step::Received);
+                    match inner.link.call(command) {
+                        Calling::Sent(answer) => self.expect(token, answer),
+                        Calling::Waiting(sent) => self.waiting = Some(WaitingCall { token, sent }),
+                    }
+                }
             }
         }
     }

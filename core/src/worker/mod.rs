@@ -24,7 +24,7 @@ use std::time::Duration;
 use futures_util::StreamExt as _;
 use futures_util::future::LocalBoxFuture;
 use futures_util::stream::FuturesUnordered;
-use sterna_proto::{ClientId, CloseReason, Position, SessionId, UserId, limits, v1};
+use sterna_proto::{ChannelKey, ClientId, CloseReason, Position, SessionId, UserId, limits, v1};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, Sleep};
 
@@ -37,6 +37,7 @@ use crate::revocations::Revocation;
 use crate::session::{ConnectionInfo, Departed, ResumeTicket, Session};
 use crate::vitals::inspect::{SessionDetail, SessionReport};
 use crate::vitals::journey::{Leg, Way};
+use crate::vitals::trace::Step;
 use farewell::Farewell;
 pub use table::BACKGROUND_COMMANDS;
 use table::Table;
@@ -55,6 +56,8 @@ pub enum WorkerControl {
     Rehomed(Arc<HashSet<u16>>),
     /// Who is busiest and who is behind, for an operator.
     Inspect { most: usize, reply: oneshot::Sender<Vec<SessionReport>> },
+    /// How many sessions follow a channel, for an operator.
+    CountFollowing { channel: ChannelKey, reply: oneshot::Sender<usize> },
     /// One session, for an operator.
     Examine { session: SessionId, reply: oneshot::Sender<Option<SessionDetail>> },
 }
@@ -284,6 +287,9 @@ impl Worker {
             WorkerControl::Examine { session, reply } => {
                 let _ = reply.send(self.inner.table.borrow().examine(session));
             }
+            WorkerControl::CountFollowing { channel, reply } => {
+                let _ = reply.send(self.inner.table.borrow().listening(&channel));
+            }
             WorkerControl::Revoke(revocation) => {
                 let ended = self.inner.table.borrow_mut().revoke(&revocation);
                 let node = &self.inner.node;
@@ -334,6 +340,9 @@ impl Worker {
                     session.handle_delivery(*channel, *epoch, *first, pushes);
                 });
                 self.inner.node.tally().on_delivered(given * pushes.len());
+                let step = Step::Given { sessions: given };
+                let traces = self.inner.node.traces();
+                traces.note_delivery(*channel, *epoch, *first, pushes.len(), step);
                 let last = first.0 + (pushes.len() as u64).saturating_sub(1);
                 let head = Position::new(*epoch, last);
                 given + table.withhold(channel, head, pushes.len(), period)

@@ -15,6 +15,7 @@
 mod answer;
 mod bridge;
 mod caller;
+mod channel;
 mod channels;
 mod cluster;
 mod inbox;
@@ -28,6 +29,7 @@ mod read;
 mod ready;
 mod samples;
 mod session;
+mod trace;
 
 #[cfg(test)]
 mod inbox_tests;
@@ -223,6 +225,9 @@ fn router(config: &HttpConfig, parts: HttpParts, tasks: Tasks) -> Result<Router,
         .route("/api/v1/operate/samples", get(samples::samples))
         .route("/api/v1/operate/node", get(cluster::node))
         .route("/api/v1/operate/session", get(session::session))
+        .route("/api/v1/operate/channel", get(channel::channel))
+        .route("/api/v1/operate/trace", get(trace::trace))
+        .route("/api/v1/operate/trace", post(trace::arm))
         .route("/api/v1/operate/drain", get(cluster::drain_progress))
         .route("/api/v1/openapi.json", get(operate::openapi))
         .route("/livez", get(operate::livez))

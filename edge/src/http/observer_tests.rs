@@ -45,6 +45,38 @@ async fn an_observer_looks() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_channel_and_one_publication_of_it_are_shown() {
+    let api = observed().await;
+    let ask = async |path: &str| api.send(get(&format!("/api/v1/operate/{path}"), SECRET)).await;
+    assert_eq!(ask("channel?channel=room:1").await.0, StatusCode::NOT_FOUND);
+    let arm = json!({ "channel": "room:1" }).to_string();
+    let (status, armed) = api.send(post("/api/v1/operate/trace", Some(SECRET), &arm)).await;
+    assert_eq!(status, StatusCode::OK, "{armed}");
+    let trace = format!("trace?trace={}", armed["result"]["trace"].as_str().unwrap());
+    assert_eq!(ask(&trace).await.1["result"]["state"], "waiting");
+    let say = json!({ "channel": "room:1", "text": "hello" }).to_string();
+    let (_, said) = api.send(post("/api/v1/publish", Some(super::tests::API_KEY), &say)).await;
+    let (_, seen) = ask(&trace).await;
+    let seen = &seen["result"];
+    assert_eq!((&seen["state"], &seen["channel"]), (&"seen".into(), &"room:1".into()));
+    assert_eq!(seen["position"]["offset"], said["result"]["offset"], "{seen}");
+    let steps = seen["steps"].as_array().unwrap();
+    let whats: Vec<&str> = steps.iter().map(|step| step["what"].as_str().unwrap()).collect();
+    let wanted = ["with the owner of the channel", "stored, and in its place", "acknowledged"];
+    let mut rest = whats.iter();
+    assert!(wanted.iter().all(|what| rest.any(|other| other == what)), "in this order: {seen}");
+    assert!(!seen.to_string().contains("hello"), "no payload shows");
+    let (_, channel) = ask("channel?channel=room:1").await;
+    let channel = &channel["result"];
+    assert_eq!((&channel["owner"], &channel["fanout"]["node"]), (&"test".into(), &"test".into()));
+    assert_eq!(channel["head_offset"], said["result"]["offset"], "{channel}");
+    assert!(channel["ring"]["bytes"].as_u64() > Some(0), "{channel}");
+    assert_eq!(ask("trace?trace=7").await.0, StatusCode::NOT_FOUND);
+    assert_eq!(ask("channel?channel=%00").await.0, StatusCode::BAD_REQUEST);
+    api.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn i11_an_observer_changes_nothing_and_reads_no_payload() {
     let api = observed().await;
     let room = json!({ "channel": "room:1" });
