@@ -14,7 +14,9 @@ use sterna_proto::{ChannelId, NodeId, UserId};
 
 pub(crate) use activity::ActivityArg;
 pub(crate) use bench::{BenchArgs, BenchSubject, HandoverArgs, TravellerArgs};
-pub(crate) use operate::{DrainArgs, OperatorArgs, RevokeArgs, SortArg, TopArgs};
+pub(crate) use operate::{
+    DrainArgs, OperatorArgs, RevokeArgs, SessionArgs, SortArg, TopArgs, TraceArgs,
+};
 
 /// Real-time messaging gateway: durable, ordered channels over QUIC and WebSocket.
 #[derive(Debug, Parser)]
@@ -57,6 +59,13 @@ pub(crate) enum Verb {
     /// Any node knows of all; sessions and channels are those of the node that is asked. Without a
     /// terminal, or with --once, the view is printed and not drawn.
     Top(TopArgs),
+    /// Show one session of a node: what it is subscribed to, and where its client has been
+    Session(SessionArgs),
+    /// Follow the next publication of a channel through a node, step by step
+    ///
+    /// Waits a minute for it. A node tells of its own steps: ask the edge of a publisher, the owner of
+    /// the channel, or an edge with subscribers.
+    Trace(TraceArgs),
     /// Ask a node to leave, and watch it: clients move, others take its channels, it ends
     ///
     /// The order is with the node as soon as the first line is there: Ctrl-C ends the watching and

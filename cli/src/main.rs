@@ -42,6 +42,8 @@ fn main() -> ExitCode {
         Verb::Inbox(args) => verbs::inbox::run(&args),
         Verb::Doctor(args) => verbs::doctor::run(&args),
         Verb::Top(args) => verbs::top::run(&args),
+        Verb::Session(args) => verbs::session::run(&args),
+        Verb::Trace(args) => verbs::trace::run(&args),
         Verb::Drain(args) => verbs::drain::run(&args),
         Verb::Revoke(args) => verbs::revoke::run(&args),
         Verb::Bench(args) => bench::run(&args),

@@ -30,6 +30,11 @@ pub(crate) fn line(text: &str) -> Result<()> {
     Ok(())
 }
 
+/// For people who wait, on standard error.
+pub(crate) fn hint(text: &str) {
+    let _ = writeln!(io::stderr(), "{text}");
+}
+
 pub(crate) fn complain(error: &anyhow::Error) {
     // Nobody can be told when standard error is gone, too.
     let _ = writeln!(io::stderr(), "sterna: {error:#}");

@@ -27,7 +27,7 @@ use crate::session::directory::SessionDirectory;
 use crate::tasks::{Tasks, vital};
 use crate::vitals::tally::Tally;
 use crate::vitals::trace::Traces;
-use crate::vitals::{Observed, Vitals, history, journey, sampler};
+use crate::vitals::{Observed, Vitals, sampler};
 use crate::volatile::{self, Volatile};
 use crate::worker::{CONTROL_QUEUE, WorkerControl};
 
@@ -60,8 +60,7 @@ struct Inner {
     traces: Arc<Traces>,
     /// As last sampled; unused where the router has them.
     vitals: Mutex<Vitals>,
-    history: history::Kept,
-    journeys: journey::Kept,
+    kept: observing::Kept,
     volatile: Arc<Volatile>,
     revocations: Arc<Revocations>,
     workers: Mutex<Vec<Option<mpsc::Sender<WorkerControl>>>>,
@@ -122,19 +121,13 @@ impl Node {
         let (config, ports) = (Arc::new(config), Arc::new(LinkPorts::default()));
         let shared = cluster.as_ref().and_then(|cluster| cluster.volatile.clone());
         let volatile = Arc::new(Volatile::new(shared, config.rates.user_publish));
-        let turns = Arc::new(Turns::default());
-        let tally = Arc::new(Tally::default());
+        let (turns, tally) = (Arc::new(Turns::default()), Arc::new(Tally::default()));
         let traces = Arc::new(Traces::default());
         let channels = match stores {
             Some(stores) => {
-                let shared = Shared {
-                    clock: &clock,
-                    ports: &ports,
-                    turns: &turns,
-                    tally: &tally,
-                    traces: &traces,
-                    volatile: &volatile,
-                };
+                let (clock, ports, volatile) = (&clock, &ports, &volatile);
+                let (turns, tally, traces) = (&turns, &tally, &traces);
+                let shared = Shared { clock, ports, turns, tally, traces, volatile };
                 let own = Channels::start(&config, stores, shared, &tasks, &broken);
                 Some(own.await?)
             }
@@ -156,8 +149,7 @@ impl Node {
             tally,
             traces,
             vitals: Mutex::default(),
-            history: history::Kept::default(),
-            journeys: journey::Kept::default(),
+            kept: observing::Kept::default(),
             volatile,
             revocations,
             workers: Mutex::default(),

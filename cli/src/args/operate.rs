@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args as ClapArgs, ValueEnum};
-use sterna_proto::UserId;
+use sterna_proto::{ChannelId, UserId};
 
 use super::parse_duration;
 
@@ -67,6 +67,35 @@ pub(crate) struct RevokeArgs {
     pub(crate) json: bool,
     #[command(flatten)]
     pub(crate) operator: OperatorArgs,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct SessionArgs {
+    /// Its id, as `sterna top --json` names it
+    #[arg(value_name = "ID", value_parser = parse_session)]
+    pub(crate) session: String,
+    /// One JSON object
+    #[arg(long)]
+    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) operator: OperatorArgs,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct TraceArgs {
+    /// Whose next publication
+    #[arg(value_name = "CHANNEL")]
+    pub(crate) channel: ChannelId,
+    /// One JSON object
+    #[arg(long)]
+    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) operator: OperatorArgs,
+}
+
+fn parse_session(text: &str) -> Result<String, String> {
+    let digits = text.len() == 32 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+    if digits { Ok(text.to_owned()) } else { Err("a session id is 32 hexadecimal digits".into()) }
 }
 
 #[derive(Debug, ClapArgs)]

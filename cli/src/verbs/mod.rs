@@ -10,9 +10,11 @@ pub(crate) mod migrate;
 pub(crate) mod presence;
 pub(crate) mod publish;
 pub(crate) mod revoke;
+pub(crate) mod session;
 pub(crate) mod subscribe;
 pub(crate) mod token;
 pub(crate) mod top;
+pub(crate) mod trace;
 
 pub(crate) mod connect;
 mod machine;

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::future::IntoFuture as _;
+use std::pin::pin;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -16,6 +17,9 @@ use crate::output::{self, Format};
 
 /// Publications waiting for their acknowledgement. Full: the input is not read.
 const IN_FLIGHT: usize = 128;
+
+/// How often publications are looked at while no line comes.
+const LOOK: Duration = Duration::from_millis(20);
 
 /// How long a publication may go without an answer, reconnects included.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -46,7 +50,17 @@ impl Publisher<'_> {
         loop {
             let mut line = Vec::new();
             let most = limits::PAYLOAD_BYTES as u64 + 2;
-            let read = (&mut input).take(most).read_until(b'\n', &mut line).await;
+            let mut limited = (&mut input).take(most);
+            let mut reading = pin!(limited.read_until(b'\n', &mut line));
+            // Whoever types line by line sees each acknowledged before the next.
+            let read = loop {
+                tokio::select! {
+                    read = &mut reading => break read,
+                    () = tokio::time::sleep(LOOK), if !self.sent.is_empty() => {
+                        self.settle_answered().await?;
+                    }
+                }
+            };
             if read.context("cannot read standard input")? == 0 {
                 return Ok(());
             }
@@ -71,7 +85,11 @@ impl Publisher<'_> {
         self.line += 1;
         let send = self.client.publish(&self.args.channel, payload).start();
         self.sent.push_back((self.line, send));
-        // What is acknowledged already is printed at once.
+        self.settle_answered().await
+    }
+
+    /// Prints what is acknowledged already.
+    async fn settle_answered(&mut self) -> Result<()> {
         while self.sent.front().is_some_and(|(_, send)| send.state().is_final()) {
             self.settle().await?;
         }

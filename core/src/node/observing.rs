@@ -19,13 +19,20 @@ use crate::worker::WorkerControl;
 /// How long a worker, a shard or the store may take to answer.
 const PATIENCE: Duration = Duration::from_secs(2);
 
+/// What is kept for whoever may look.
+#[derive(Debug, Default)]
+pub(super) struct Kept {
+    history: history::Kept,
+    journeys: journey::Kept,
+}
+
 impl Node {
     pub(crate) fn kept_history(&self) -> &history::Kept {
-        &self.inner.history
+        &self.inner.kept.history
     }
 
     pub(crate) fn kept_journeys(&self) -> &journey::Kept {
-        &self.inner.journeys
+        &self.inner.kept.journeys
     }
 
     /// Publications that are followed through this node.

@@ -60,7 +60,7 @@ struct FanOutBody {
     sessions: Option<usize>,
     /// It spreads them in its region.
     relay: bool,
-    children: Vec<FanOutBody>,
+    children: Vec<Self>,
 }
 
 pub(super) async fn channel(

@@ -140,6 +140,18 @@ impl Cluster {
         self.node(node).verb(&self.authority, user, verb).await
     }
 
+    /// The same through something that is in front of the node.
+    pub async fn verb_through(
+        &self,
+        server: SocketAddr,
+        node: &str,
+        user: &str,
+        verb: &[&str],
+    ) -> Command {
+        let node = self.node(node);
+        node.verb_through(server, &self.authority, &node.token(user).await, verb)
+    }
+
     /// A verb that reads the configuration of one node, with the keys that are told by flags.
     pub fn configured_verb(&self, node: &str, verb: &str) -> Command {
         let member = &self.members[node];

@@ -295,8 +295,18 @@ fn new_home() -> TempDir {
 
 /// Status and text of `GET path` from whoever listens at `address`.
 pub async fn http_get(address: SocketAddr, path: &str) -> std::io::Result<(u16, String)> {
+    http_get_with(address, path, "").await
+}
+
+/// The same with another header, which ends with a line's end.
+pub async fn http_get_with(
+    address: SocketAddr,
+    path: &str,
+    header: &str,
+) -> std::io::Result<(u16, String)> {
     let mut connection = TcpStream::connect(address).await?;
-    let request = format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
+    let request =
+        format!("GET {path} HTTP/1.1\r\nHost: {address}\r\n{header}Connection: close\r\n\r\n");
     connection.write_all(request.as_bytes()).await?;
     let mut answer = Vec::new();
     connection.read_to_end(&mut answer).await?;

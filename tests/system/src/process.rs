@@ -109,6 +109,15 @@ impl JsonProcess {
         self.objects()
     }
 
+    /// Waits until it has said this on standard error.
+    pub async fn wait_for_error(&self, text: &str) {
+        let deadline = Instant::now() + STANDSTILL;
+        while !self.errors().contains(text) {
+            assert!(Instant::now() < deadline, "never said {text:?}\n{}", self.errors());
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
     /// What it said on standard error.
     pub fn errors(&self) -> String {
         format!("--- {} said ---\n{}", self.name, self.errors.lock().unwrap())

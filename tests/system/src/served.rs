@@ -190,8 +190,19 @@ impl Served {
 
     /// The same with a token of whatever kind.
     pub fn verb_with(&self, authority: &Authority, token: &str, verb: &[&str]) -> Command {
+        self.verb_through(self.client, authority, token, verb)
+    }
+
+    /// The same through something that is in front of the node.
+    pub fn verb_through(
+        &self,
+        server: SocketAddr,
+        authority: &Authority,
+        token: &str,
+        verb: &[&str],
+    ) -> Command {
         let mut command = Command::new(binary());
-        command.args(verb).args(["--server", &self.client.to_string()]);
+        command.args(verb).args(["--server", &server.to_string()]);
         command.args(["--token", token]);
         command.arg("--ca").arg(self.path(&format!("{}.pem", authority.name)));
         command.stdin(Stdio::null()).kill_on_drop(true);
@@ -210,6 +221,14 @@ impl Served {
     /// Where its HTTP surface is.
     pub fn http_address(&self) -> SocketAddr {
         self.http
+    }
+
+    /// The same as its operator; the body is JSON.
+    pub async fn operator_get(&self, path: &str) -> (u16, Value) {
+        let key = fs::read_to_string(self.path("api.secret")).unwrap();
+        let header = format!("X-API-Key: {}\r\n", key.trim());
+        let (status, body) = crate::node::http_get_with(self.http, path, &header).await.unwrap();
+        (status, serde_json::from_str(&body).unwrap())
     }
 
     /// Status and body of `GET path`.

@@ -6,11 +6,13 @@
 use std::time::Duration;
 
 use serde_json::Value;
+use sterna_relay::{Relay, RelayConfig};
 use sterna_system_tests::cluster::Cluster;
 use sterna_system_tests::node::PATIENCE;
 use sterna_system_tests::process::JsonProcess;
 use sterna_system_tests::served::{run, said};
 use sterna_test_engines::MariaDb;
+use tokio::sync::mpsc;
 
 const CHANNEL: &str = "room:operate";
 
@@ -209,5 +211,96 @@ async fn the_doctor_examines_the_cluster_and_its_database() {
     let (healthy, findings) = examined(&cluster, "e1").await;
     let broken = findings.iter().any(|it| it["check"] == "link" && it["verdict"] == "broken");
     assert!(!healthy && broken, "{findings:#?}");
+    cluster.stop().await;
+}
+
+/// The owner, the publisher's edge and the reader's each tell of their own steps, and the owner where
+/// publications go.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_publication_is_followed_through_the_nodes_that_it_passes() {
+    let mut cluster = Cluster::new().await;
+    cluster.add("c1", "core", &[]).await;
+    cluster.add("e1", "edge", &["node.region=eu"]).await;
+    cluster.add("e2", "edge", &[]).await;
+    cluster.ready().await;
+    let mut reader = subscriber(&cluster, "e2", "quic").await;
+    publish(&cluster, "e1", 3).await;
+    reader.wait_for_count(3).await;
+    let trace = |node: &str| {
+        let verb = cluster.node(node).operator_verb(&["trace", CHANNEL, "--json"]);
+        JsonProcess::start(&format!("trace at {node}"), verb, Vec::new())
+    };
+    let mut traces = ["e1", "c1", "e2"].map(trace);
+    for trace in &traces {
+        trace.wait_for_error("waiting for the next publication").await;
+    }
+    publish(&cluster, "e1", 1).await;
+    let wanted = [
+        &["received from its publisher"][..],
+        &["with the owner of the channel", "stored, and in its place", "acknowledged"],
+        &["given to sessions"],
+    ];
+    for (trace, wanted) in traces.iter_mut().zip(wanted) {
+        assert!(trace.finish().await.success(), "{}", trace.errors());
+        let told = &trace.objects()[0];
+        let steps = told["steps"].as_array().unwrap();
+        let whats: Vec<&str> = steps.iter().map(|step| step["what"].as_str().unwrap()).collect();
+        assert!(wanted.iter().all(|what| whats.contains(what)), "{told:#}");
+    }
+    let path = format!("/api/v1/operate/channel?channel={CHANNEL}");
+    let (status, answer) = cluster.node("c1").operator_get(&path).await;
+    assert_eq!(status, 200, "{answer:#}");
+    let channel = &answer["result"];
+    assert_eq!((&channel["owner"], &channel["kind"]), (&"c1".into(), &"group".into()));
+    let children = channel["fanout"]["children"].as_array().unwrap();
+    assert!(children.iter().any(|child| child["node"] == "e2"), "{channel:#}");
+    let (status, answer) = cluster.node("e1").operator_get(&path).await;
+    assert_eq!(status, 409, "{answer:#}");
+    assert!(answer["error"]["message"].as_str().unwrap().contains("c1"), "{answer:#}");
+    reader.kill().await;
+    cluster.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn where_a_client_has_been_is_shown_by_its_edge() {
+    let mut cluster = Cluster::new().await;
+    cluster.add("e1", "edge,core", &[]).await;
+    cluster.ready().await;
+    let relay = Relay::start(RelayConfig::new(cluster.node("e1").client_address())).await.unwrap();
+    let verb = ["pub", CHANNEL, "--stdin", "--json", "--transport", "quic"];
+    let verb = cluster.verb_through(relay.address(), "e1", "walker", &verb).await;
+    let (lines, fed) = mpsc::channel(4);
+    let mut walker = JsonProcess::start_fed("walker", verb, fed);
+    lines.send("at home".to_owned()).await.unwrap();
+    walker.wait_for_count(1).await;
+    relay.rebind().await.unwrap();
+    let deadline = tokio::time::Instant::now() + PATIENCE;
+    let mut said_lines = 1;
+    let seen = loop {
+        lines.send("on the way".to_owned()).await.unwrap();
+        said_lines += 1;
+        walker.wait_for_count(said_lines).await;
+        let top: Value = serde_json::from_str(&top(&cluster, "e1", &["--json"]).await).unwrap();
+        // A session with which nothing goes on is not listed.
+        if let Some(session) = top["node"]["sessions"][0]["session"].as_str() {
+            let output =
+                run(cluster.node("e1").operator_verb(&["session", session, "--json"])).await;
+            assert!(output.status.success(), "{}", said(&output));
+            let seen: Value = serde_json::from_slice(&output.stdout).unwrap();
+            if seen["paths"].as_array().is_some_and(|paths| !paths.is_empty()) {
+                break seen;
+            }
+        }
+        assert!(tokio::time::Instant::now() < deadline, "{top:#}");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    };
+    assert_eq!((&seen["user"], &seen["edge"]), (&"walker".into(), &"e1".into()));
+    assert_eq!((&seen["attached"], &seen["transport"]), (&true.into(), &"quic".into()));
+    assert_eq!(seen["paths"][0]["kind"], "path_changed", "{seen:#}");
+    assert_eq!(seen["paths"][0]["to"], seen["remote"], "{seen:#}");
+    assert!(seen["paths"][0]["gap_ms"].is_number(), "{seen:#}");
+    drop(lines);
+    assert!(walker.finish().await.success(), "{}", walker.errors());
+    relay.shutdown().await;
     cluster.stop().await;
 }
