@@ -18,6 +18,7 @@ use sterna_storage_rocks::Durability;
 
 use crate::args::DevArgs;
 use crate::config::{ClientsConfig, Config, LogConfig, LogFormat, StoreConfig};
+use crate::console;
 use crate::keys::{self, DevKeys};
 use crate::output;
 use crate::serve::{self, Addresses};
@@ -82,8 +83,10 @@ pub(crate) fn config(args: &DevArgs, keys: &DevKeys) -> Result<Config> {
         material: secret(&keys.token_secret)?.into_bytes(),
     };
     let api_key = ApiKey { id: "dev".into(), secret: secret(&keys.api_key)?, role: Role::Operator };
-    let mut http = HttpConfig::new((Ipv4Addr::LOCALHOST, args.http_port).into(), vec![api_key]);
+    let mut http =
+        HttpConfig::new((Ipv4Addr::LOCALHOST, args.http_port).into(), vec![api_key.clone()]);
     try_it::add_to(&mut http, keys)?;
+    console::add_to_dev(&mut http, &api_key.secret);
     Ok(Config {
         data_dir: args.data_dir.clone(),
         node_number: 1,
@@ -152,7 +155,12 @@ fn banner(data_dir: &Path, node: &DevNode, token: &str) -> Vec<String> {
             node.client.port()
         ),
         format!("  HTTP     http://{}/api/v1/openapi.json", node.http),
-        format!("  try it   http://localhost:{}{} in a browser", node.http.port(), try_it::PATH),
+        format!(
+            "  browser  http://localhost:{0}{1} to try it, http://localhost:{0}{2} to look inside",
+            node.http.port(),
+            try_it::PATH,
+            console::PATH
+        ),
         format!("  CA       {}", node.ca.display()),
         format!("  SHA-256  {} (for serverCertificateHashes)", node.certificate_hash),
         format!("  token    {token}"),
@@ -189,6 +197,7 @@ mod tests {
             "127.0.0.1:4443",
             "127.0.0.1:4480",
             "localhost:4480/try/",
+            "localhost:4480/console/",
             "a.b.c",
             "aGFzaA==",
             "--data-dir elsewhere",

@@ -4,6 +4,7 @@
 mod args;
 mod bench;
 mod config;
+mod console;
 mod dev;
 mod farewell;
 mod keys;

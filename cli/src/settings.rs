@@ -76,6 +76,7 @@ pub(crate) const SETTINGS: &[Setting] = &[
     key("http.connections", Kind::Integer),
     key("http.request_deadline", Kind::Duration),
     key("http.read_deadline", Kind::Duration),
+    key("http.console", Kind::Bool),
     key("http.api_keys", Kind::Tables(&["id", "secret_file", "role"])),
     key("auth.audience", Kind::Text),
     key("auth.issuer", Kind::Text),

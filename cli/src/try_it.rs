@@ -9,7 +9,7 @@ use anyhow::{Context as _, Result};
 use rustls::RootCertStore;
 use rustls_pki_types::{CertificateDer, ServerName, pem::PemObject as _};
 use serde_json::{Map, json};
-use sterna_edge::http::{Content, HttpConfig, Page, Trust};
+use sterna_edge::http::{Audience, Content, HttpConfig, Page, Trust};
 
 use crate::keys::{self, DevKeys};
 use crate::verbs::token::{self, Grant};
@@ -35,8 +35,9 @@ pub(crate) fn add_to(http: &mut HttpConfig, keys: &DevKeys) -> Result<()> {
         path: format!("{PATH}{name}"),
         content_type,
         content: Content::Fixed(bytes),
+        audience: Audience::ThisMachine,
     };
-    http.pages = FILES.map(fixed).into();
+    http.pages.extend(FILES.map(fixed));
     let secret = keys::read_secret(&keys.token_secret).map_err(anyhow::Error::msg)?;
     let hash = keys::certificate_hash(&keys.tls.certificate_chain).map_err(anyhow::Error::msg)?;
     let node = move |client: Option<std::net::SocketAddr>| {
@@ -54,6 +55,7 @@ pub(crate) fn add_to(http: &mut HttpConfig, keys: &DevKeys) -> Result<()> {
         path: format!("{PATH}node.json"),
         content_type: "application/json",
         content: Content::Made(Arc::new(node)),
+        audience: Audience::ThisMachine,
     });
     http.bridge = Some(trust(&keys.ca)?);
     Ok(())

@@ -1,6 +1,7 @@
 // Everything that has to hold, with one last line that tools count: types, lint, that dist/ is what the
 // sources make and no larger than it may be, and the pages in a browser (STERNA_BIN names the node).
 import { spawnSync } from "node:child_process";
+import { readdirSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 
 const root = fileURLToPath(new URL("..", import.meta.url));
@@ -27,7 +28,10 @@ check("types", run(local("tsc")));
 check("lint", run(local("biome"), "check", "--error-on-warnings", "."));
 check("dist", run(process.execPath, "scripts/build.mjs", "--check"));
 
-const tests = run(process.execPath, "--test", "--test-reporter=tap", "tests/try.test.mjs");
+const files = readdirSync(`${root}tests`)
+  .filter((name) => name.endsWith(".test.mjs"))
+  .map((name) => `tests/${name}`);
+const tests = run(process.execPath, "--test", "--test-reporter=tap", ...files);
 const count = (word) => Number(new RegExp(`^# ${word} (\\d+)$`, "m").exec(tests.said)?.[1] ?? 0);
 passed += count("pass");
 // What was cancelled, skipped or left for later is no pass; nor is a run without tests.

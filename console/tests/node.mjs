@@ -43,6 +43,11 @@ export class DevNode {
     await once(this.#child, "exit");
   }
 
+  /** Waits for it to end by itself. */
+  async ended() {
+    if (this.#child.exitCode === null) await once(this.#child, "exit");
+  }
+
   async end() {
     if (this.#child.exitCode === null && this.#child.signalCode === null) await this.kill();
     rmSync(this.#home, { recursive: true });

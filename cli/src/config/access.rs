@@ -8,6 +8,7 @@ use sterna_edge::auth::{AuthConfig, AuthKey, Authenticator, KeyAlgorithm};
 use sterna_edge::http::{ApiKey, HttpConfig, Role};
 
 use super::Reader;
+use crate::console;
 use crate::keys;
 use crate::raw_config::RawTable;
 
@@ -96,6 +97,7 @@ impl Reader {
         let connections = self.integer("http.connections", 256, 1..=100_000);
         let request_deadline = self.duration("http.request_deadline", "30s", "1s", "10m");
         let read_deadline = self.duration("http.read_deadline", "30s", "1s", "10m");
+        let console = self.bool("http.console", true);
         let tables = self.tables("http.api_keys");
         let found: Vec<ApiKey> = tables.iter().filter_map(|table| self.api_key(table)).collect();
         if found.len() < tables.len() {
@@ -104,12 +106,16 @@ impl Reader {
         if let Err(error) = sterna_edge::http::check_api_keys(&found) {
             return self.refuse("http.api_keys", error);
         }
-        Some(HttpConfig {
+        let mut http = HttpConfig {
             connections: connections? as usize,
             request_deadline: request_deadline?,
             read_deadline: read_deadline?,
             ..HttpConfig::new(address?, found)
-        })
+        };
+        if console? {
+            console::add_to(&mut http);
+        }
+        Some(http)
     }
 
     fn api_key(&mut self, table: &RawTable) -> Option<ApiKey> {

@@ -412,6 +412,7 @@ fn the_full_example_shows_the_defaults_of_the_code() {
             format!("{:#?}", clients.limits),
             format!("{:?} {} {:?}", clients.address, clients.workers, config.drain_deadline),
             format!("{} {:?}", http.address, (http.connections, http.request_deadline)),
+            format!("{:?}", http.pages),
             format!("{:?} {:?} {}", http.read_deadline, auth.leeway, auth.require_expiry),
             format!("{log:?} {} {:?}", config.node_number, clients.connection_ids),
         ]
@@ -421,6 +422,24 @@ fn the_full_example_shows_the_defaults_of_the_code() {
         panic!("RocksDB")
     };
     assert_eq!((durability, accept_truncated), (Durability::Fsync, false));
+}
+
+#[test]
+fn the_console_is_there_unless_it_is_switched_off() {
+    let place = Place::new();
+    let paths = |overrides: &[&str]| -> Vec<String> {
+        let config = place.load(&place.good(), &[], overrides).unwrap();
+        config.http.pages.into_iter().map(|page| page.path).collect()
+    };
+    let all = [
+        "/console/",
+        "/console/console.js",
+        "/console/console.css",
+        "/console/node.json",
+        "/console",
+    ];
+    assert_eq!(paths(&[]), all);
+    assert!(paths(&["http.console=false"]).is_empty());
 }
 
 #[test]

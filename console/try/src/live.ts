@@ -1,6 +1,6 @@
 // The line under a pane that says what its connection is and has been through.
 import type { Client } from "@sterna/client";
-import { element } from "./element.js";
+import { element } from "../../shared/element.js";
 import { TRANSPORTS } from "./network.js";
 
 /** How often the counts are looked at. */

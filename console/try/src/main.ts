@@ -1,7 +1,7 @@
 // The page of `sterna dev`: two people, a few channels. `?users=alice,bob,carol` and
 // `?transports=websocket` choose who and how.
 import type { TransportName } from "@sterna/client";
-import { element } from "./element.js";
+import { element } from "../../shared/element.js";
 import { TRANSPORTS } from "./network.js";
 import { Pane } from "./pane.js";
 

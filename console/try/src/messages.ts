@@ -1,6 +1,6 @@
 // The messages of one pane: what is stored, in the order of its offsets, then what is on its way.
 import type { Publication, Send } from "@sterna/client";
-import { element } from "./element.js";
+import { element } from "../../shared/element.js";
 
 interface Stored {
   readonly offset: number;

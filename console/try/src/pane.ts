@@ -2,7 +2,7 @@
 import { Client, type Present, type Subscription, type TransportName } from "@sterna/client";
 import { history } from "@sterna/client/history";
 import { followPresence } from "@sterna/client/presence";
-import { element } from "./element.js";
+import { element } from "../../shared/element.js";
 import { LiveLine } from "./live.js";
 import { Messages } from "./messages.js";
 import { Network, type Place } from "./network.js";

@@ -9,7 +9,8 @@
 //! | `POST /api/v1/…` | API key or access token | see `openapi.json` |
 //! | `POST /api/v1/drain` | API key | asks the composition root to drain the node |
 //! | `GET /api/v1/operate/…` | API key | the cluster, the busiest sessions and channels, the drain |
-//! | pages and `/v1/connect`, where the composition root brings them | browsers on this machine | `sterna dev` |
+//! | pages, where the composition root brings them | each says whom it is for | the console, `sterna dev` |
+//! | `/v1/connect`, where the composition root wants it | browsers on this machine | `sterna dev` |
 //! | `/livez`, `/healthz`, `/readyz`, `/metrics`, `/api/v1/openapi.json` | anybody who can connect | |
 
 mod answer;
@@ -65,7 +66,7 @@ use crate::listen::Connections;
 
 pub use bridge::Trust;
 pub use caller::{ApiKey, ApiKeyError, Role};
-pub use pages::{Content, Page};
+pub use pages::{Audience, Content, Page};
 pub use ready::ReadyProbe;
 
 /// Largest body of a request.
@@ -84,9 +85,9 @@ pub struct HttpConfig {
     pub read_deadline: Duration,
     /// Connections at a time. Full: further ones wait in the kernel's backlog.
     pub connections: usize,
-    /// For browsers on this machine.
+    /// For browsers.
     pub pages: Vec<Page>,
-    /// With it those pages may connect here, without TLS.
+    /// With it pages of this machine may connect here, without TLS.
     pub bridge: Option<Trust>,
 }
 

@@ -1,4 +1,4 @@
-//! Pages for browsers on this machine, and their WebSockets.
+//! Pages for browsers, those for this machine alone, and their WebSockets.
 
 use std::sync::Arc;
 
@@ -8,16 +8,23 @@ use rustls_pki_types::ServerName;
 use serde_json::Value;
 
 use super::tests::Api;
-use super::{Content, Page, Trust};
+use super::{Audience, Content, Page, Trust};
 
 async fn with_pages() -> Api {
     Api::start_with(|settings| {
-        let page =
-            |path: &str, content_type, content| Page { path: path.into(), content_type, content };
+        let page = |path: &str, content_type, content, audience| Page {
+            path: path.into(),
+            content_type,
+            content,
+            audience,
+        };
         let made = Content::Made(Arc::new(|client| format!("{client:?}").into_bytes()));
+        let html = Content::Fixed(b"<!doctype html>");
         settings.http.pages = vec![
-            page("/try/", "text/html; charset=utf-8", Content::Fixed(b"<!doctype html>")),
-            page("/try/node.json", "application/json", made),
+            page("/try/", "text/html; charset=utf-8", html.clone(), Audience::ThisMachine),
+            page("/try/node.json", "application/json", made, Audience::ThisMachine),
+            page("/look/", "text/html; charset=utf-8", html, Audience::Anybody),
+            page("/look", "text/plain", Content::Elsewhere("look/"), Audience::Anybody),
         ];
         let tls = rustls::ClientConfig::builder()
             .with_root_certificates(rustls::RootCertStore::empty())
@@ -52,6 +59,33 @@ async fn pages_are_for_names_that_cannot_but_mean_this_machine() {
     assert_eq!((status, made), (StatusCode::OK, Value::from("Some(127.0.0.1:1)")));
     let elsewhere = get("/try/other", &[("host", "localhost")]);
     assert_eq!(api.send(elsewhere).await.0, StatusCode::NOT_FOUND);
+    api.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_page_for_anybody_comes_under_any_name_and_may_ask_nobody_but_its_own_origin() {
+    let api = with_pages().await;
+    for host in ["localhost", "operators.example", "10.0.0.1:4480"] {
+        let response = api.response(get("/look/", &[("host", host)])).await;
+        assert_eq!(response.status(), StatusCode::OK, "{host}");
+        let header = |name| response.headers()[name].to_str().unwrap();
+        let policy = header("content-security-policy");
+        for needed in [
+            "default-src 'none'",
+            "script-src 'self';",
+            "style-src 'self';",
+            "connect-src 'self';",
+            "frame-ancestors 'none'",
+        ] {
+            assert!(policy.contains(needed), "{needed} is missing in {policy}");
+        }
+        assert!(!policy.contains("unsafe") && !policy.contains("https:"), "{policy}");
+        assert_eq!(header("x-content-type-options"), "nosniff");
+        assert_eq!(header("referrer-policy"), "no-referrer");
+    }
+    let response = api.response(get("/look", &[("host", "operators.example")])).await;
+    assert_eq!(response.status(), StatusCode::PERMANENT_REDIRECT);
+    assert_eq!(response.headers()["location"], "look/", "relative: a proxy may have moved it");
     api.stop().await;
 }
 
