@@ -59,6 +59,7 @@ const NAMES = {
 
 export const cluster = () => ({
   node: "c1",
+  role: "operator",
   unix_ms: Date.now(),
   nodes: Object.entries(NAMES).map(([name, roles], at) => node(name, roles, at)),
 });

@@ -84,6 +84,47 @@ test("the figures of the cluster, its past, and what needs somebody", async () =
   await page.close();
 });
 
+test("what nodes told is added up moment for moment, and totals become rates", async () => {
+  const sessions = (wss) => ({
+    quic: [0, 0, 0],
+    webtransport: [0, 0, 0],
+    wss,
+    detached: [],
+    behind: [],
+  });
+  const nodes = [
+    // The last total is that of a new process.
+    { name: "a", sessions: sessions([4, 5, 6]), append_p99_ms: [1, 9, 2], resumes: [10, 12, 1] },
+    {
+      name: "b",
+      sessions: sessions([1, null, 3]),
+      append_p99_ms: [2, null, 7],
+      resumes: [5, null, 6],
+    },
+  ];
+  const said = { node: "a", unix_ms: Date.now(), every_ms: 5000, nodes };
+  fake.set("operate/samples", 200, { result: said });
+  const { page } = await open("#/overview");
+  const told = (name) => page.getByRole("slider", { name }).getAttribute("aria-valuetext");
+  await page.locator("path.line2").first().waitFor();
+  const moment = async () => [
+    await told("Sessions"),
+    await told("Append, p99"),
+    await told("Paths"),
+  ];
+  const present = (await moment()).map((text) => text.replace("now: ", ""));
+  assert.match(present[0], /WebSocket 9/);
+  assert.match(present[1], /Append 7 ms/);
+  assert.match(present[2], /resumes 12 \/min/);
+  await page.getByRole("slider", { name: "Sessions" }).focus();
+  await page.keyboard.press("ArrowLeft");
+  const before = await moment();
+  assert.match(before[0], /, 5 s ago: .*WebSocket 5/);
+  assert.match(before[1], /Append 9 ms/);
+  assert.match(before[2], /resumes 24 \/min/);
+  await page.close();
+});
+
 test("a chart is read by pointer and by keyboard, and the others follow", async () => {
   const { page } = await open("#/overview");
   const charts = page.getByRole("slider");
@@ -198,13 +239,18 @@ test("an observer sees no button that changes anything, an operator does", async
     });
     await page.getByText("Wi-Fi → LTE").waitFor();
     assert.equal(await page.getByRole("button", { name: /Revoke/ }).count(), count, role);
+    await page.evaluate(() => {
+      location.hash = "#/channel/room%3A1";
+    });
+    await page.locator(".tree").getByText("312 sessions").waitFor();
+    assert.equal(await page.getByRole("button", { name: "Show" }).count(), count, role);
     await page.close();
   }
 });
 
 test("a key is asked for, refused with its reason, and never stands in the address", async () => {
   const { page, trouble } = await browser.open(`${fake.origin}/console/#/nodes`);
-  const field = page.getByLabel("Key or token");
+  const field = page.getByLabel("API key");
   const attempt = async (key) => {
     await field.fill(key);
     await page.keyboard.press("Enter");
@@ -213,16 +259,15 @@ test("a key is asked for, refused with its reason, and never stands in the addre
   await page.getByRole("alert").filter({ hasText: "401" }).waitFor();
   await attempt(KEYS.user);
   await page.getByRole("alert").filter({ hasText: "403" }).waitFor();
-  await page.getByText("sterna token --user ops --role observer").waitFor();
+  await page.getByText('role = "observer"').waitFor();
   await attempt(KEYS.observer);
   await isAt(page, "Nodes");
   assert.equal(page.url(), `${fake.origin}/console/#/nodes`);
   assert.equal(await page.evaluate(() => localStorage.length), 0);
   await page.reload();
   await isAt(page, "Nodes");
-  const expired = refusal("TOKEN_EXPIRED", "the token has expired");
-  fake.set("operate/drain", 401, expired);
-  await page.getByText("401: this token has expired").waitFor();
+  fake.set("operate/drain", 401, refusal("UNAUTHORIZED", "no such key any more"));
+  await page.getByRole("alert").filter({ hasText: "401" }).waitFor();
   assert.equal(await page.evaluate(() => sessionStorage.length), 0);
   assert.deepEqual(trouble, []);
   await page.close();

@@ -14,11 +14,12 @@ const POLICY =
   "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; " +
   "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
-export const OPERATOR = "an-api-key-of-a-test";
-const claims = (said) => Buffer.from(JSON.stringify(said)).toString("base64url");
-export const OBSERVER = `e30.${claims({ sub: "ops", role: "observer" })}.sign`;
-const USER = `e30.${claims({ sub: "alice" })}.sign`;
-export const KEYS = { operator: OPERATOR, observer: OBSERVER, user: USER };
+/** By what they open; the last one nothing here. */
+export const KEYS = {
+  operator: "an operator's key",
+  observer: "an observer's key",
+  user: "the.token.of a user",
+};
 
 /** What a test may change. */
 export class Fake {
@@ -82,8 +83,8 @@ export class Fake {
     if (!Object.values(KEYS).includes(key)) {
       return { status: 401, body: refusal("UNAUTHORIZED", "neither an access token nor a key") };
     }
-    const isForOperators = request.method === "POST" && /^(drain|revoke)$/.test(path);
-    if (key === USER || (isForOperators && key !== OPERATOR)) {
+    const isForOperators = request.method === "POST" && /^(drain|revoke|members)$/.test(path);
+    if (key === KEYS.user || (isForOperators && key !== KEYS.operator)) {
       return { status: 403, body: refusal("PERMISSION_DENIED", "only an operator may do that") };
     }
     if (request.method === "POST") this.orders.push({ path, body: JSON.parse(text) });
@@ -91,7 +92,9 @@ export class Fake {
     if (given) return typeof given.body === "function" ? given.body(url) : given;
     const made = MADE[path];
     if (!made) return { status: 404, body: refusal("BAD_REQUEST", "no such path") };
-    return { status: 200, body: { result: made(url, request.method) } };
+    const result = made(url, request.method);
+    if (path === "operate/cluster" && key === KEYS.observer) result.role = "observer";
+    return { status: 200, body: { result } };
   }
 }
 

@@ -2,19 +2,15 @@
 import assert from "node:assert/strict";
 import { request } from "node:http";
 import { after, before, describe, test } from "node:test";
-import { chromium } from "playwright-core";
+import { Browser } from "./browser.mjs";
 import { DevNode } from "./node.mjs";
-
-/** How long anything may take; a machine may be busy. */
-const PATIENCE = 60_000;
 
 const node = new DevNode();
 let browser;
 
 before(async () => {
   await node.start();
-  const executablePath = process.env.CHROMIUM ?? "/usr/bin/chromium";
-  browser = await chromium.launch({ executablePath, args: ["--no-sandbox"] });
+  browser = await Browser.launch();
 });
 
 after(async () => {
@@ -24,11 +20,8 @@ after(async () => {
 
 /** A page with alice and bob, both connected. */
 async function open(channel, transports) {
-  const page = await browser.newPage();
-  page.setDefaultTimeout(PATIENCE);
-  const trouble = [];
-  page.on("pageerror", (error) => trouble.push(`${error}`));
-  await page.goto(`${node.origin}/try/?transports=${transports}#${channel}`);
+  const address = `${node.origin}/try/?transports=${transports}#${channel}`;
+  const { page, trouble } = await browser.open(address);
   const [alice, bob] = ["alice", "bob"].map((user) => new Person(page, user));
   for (const person of [alice, bob]) await person.is("connected");
   return { page, alice, bob, trouble };

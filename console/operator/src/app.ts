@@ -1,6 +1,5 @@
 // What all screens share: the key, the cluster as it is now and was, and whether the node answers.
 import { Api, type Failure } from "./api.js";
-import { type Role, roleOf } from "./key.js";
 import type { Cluster } from "./model.js";
 import { Poll } from "./poll.js";
 import { Recorder } from "./samples.js";
@@ -26,7 +25,6 @@ export interface Screen {
 /** Signals: `cluster` has been heard, `line` has changed, `refused`: the key is void. */
 export class App extends EventTarget {
   readonly api: Api;
-  readonly role: Role;
   readonly recorder = new Recorder();
   cluster: Cluster | undefined;
   /** Why the cluster is not known. */
@@ -41,7 +39,6 @@ export class App extends EventTarget {
     readonly page: NodePage,
   ) {
     super();
-    this.role = roleOf(key);
     this.api = new Api(key, {
       answered: () => this.#setLost(undefined),
       lost: () => this.#setLost(this.lostAt ?? Date.now()),
@@ -53,6 +50,16 @@ export class App extends EventTarget {
       (cluster) => this.#hear(cluster),
       (failure) => this.#fail(failure),
     );
+  }
+
+  /** What the key opens, once the node has said it; a node that has no roles answers operators alone. */
+  get role(): string | undefined {
+    return this.cluster && (this.cluster.role ?? "operator");
+  }
+
+  /** Whether to show what changes something. The node decides in any case. */
+  get mayChange(): boolean {
+    return this.role === "operator";
   }
 
   /** Asks until it is stopped, and at once when somebody does not want to wait. */

@@ -20,7 +20,12 @@ export function confirmByName({ title, text, name, action, fields = [], act }: Q
   const button = element("button", { type: "submit", className: "danger", disabled: true }, action);
   const cancel = element("button", { type: "button" }, "Cancel");
   const said = element("p", { className: "said", role: "alert", hidden: true });
-  const label = element("label", {}, "Type ", element("b", {}, name), " to confirm", input);
+  const label = element(
+    "label",
+    {},
+    element("span", {}, "Type ", element("b", {}, name), " to confirm"),
+    input,
+  );
   const form = element(
     "form",
     { method: "dialog" },

@@ -60,6 +60,12 @@ export function duration(seconds: number | null | undefined): string {
   return parts.join(" ");
 }
 
+/** Epoch and offset, never on two lines. */
+export const position = (
+  epoch: number | null | undefined,
+  offset: number | null | undefined,
+): string => `${epoch ?? "–"}\u00a0:\u00a0${exact(offset)}`;
+
 /** The time of day of a Unix time in milliseconds. */
 export const clock = (ms: number, withSeconds = true): string =>
   new Date(ms).toLocaleTimeString("en-GB", {

@@ -35,6 +35,7 @@ export class Frame extends EventTarget {
   );
   readonly #banner = element("div", { className: "banner", role: "alert", hidden: true });
   readonly #lost = element("span");
+  readonly #role = element("span");
   readonly #asked = element("p", { className: "asked" });
   readonly #ending = new AbortController();
   readonly #clock: ReturnType<typeof setInterval>;
@@ -66,7 +67,7 @@ export class Frame extends EventTarget {
   }
 
   #header(): HTMLElement {
-    const { page, role } = this.#app;
+    const { page } = this.#app;
     const nav = element("nav", { ariaLabel: "Screens" }, ...this.#links);
     if (page.tryIt) nav.append(element("a", { href: page.tryIt }, "Try it ↗"));
     const keys = element(
@@ -88,7 +89,7 @@ export class Frame extends EventTarget {
       skip,
       element("p", { className: "brand" }, "Sterna"),
       this.#asked,
-      element("p", { className: "who" }, role, keys, out),
+      element("p", { className: "who" }, this.#role, keys, out),
       nav,
     );
   }
@@ -119,8 +120,9 @@ export class Frame extends EventTarget {
 
   /** Whether the node answers, here and in the title that a tab shows. */
   #tell(): void {
-    const { cluster, lostAt, failure } = this.#app;
+    const { cluster, lostAt, failure, role } = this.#app;
     const node = cluster?.node ?? "";
+    this.#role.textContent = role ?? "";
     this.#asked.textContent = node ? `as ${node} sees it` : "";
     document.body.classList.toggle("lost", lostAt !== undefined);
     const isRefused = failure !== undefined && failure.trouble !== "unreachable";

@@ -2,7 +2,13 @@
 
 type Said<T> = { readonly [Name in keyof T]?: T[Name] | null };
 
-export type Cluster = Said<{ node: string; unix_ms: number; nodes: readonly ClusterNode[] }>;
+export type Cluster = Said<{
+  node: string;
+  /** Of the key that was asked with: `operator` or `observer`. */
+  role: string;
+  unix_ms: number;
+  nodes: readonly ClusterNode[];
+}>;
 
 export type ClusterNode = Said<{
   name: string;

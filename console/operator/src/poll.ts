@@ -4,12 +4,16 @@ import { Failure } from "./api.js";
 /** Longest pause between two attempts at a node that does not answer, in milliseconds. */
 const SLOWEST = 15_000;
 
+/** When a node that does not know a question is asked again, in milliseconds: it may be a newer one by then. */
+const NEWER = 30_000;
+
 /** One question, asked until `stop`. */
 export class Poll<T> {
   #stopping = new AbortController();
   #timer: ReturnType<typeof setTimeout> | undefined;
   #isAsking = false;
   #failed = 0;
+  #isKnown = true;
 
   constructor(
     readonly ask: (signal: AbortSignal) => Promise<T>,
@@ -47,16 +51,19 @@ export class Poll<T> {
     try {
       const answer = await this.ask(signal);
       this.#failed = 0;
+      this.#isKnown = true;
       if (!signal.aborted) this.hear(answer);
     } catch (error) {
       if (signal.aborted) return;
       if (!(error instanceof Failure)) throw error;
       this.#failed = error.trouble === "unreachable" ? this.#failed + 1 : 0;
+      this.#isKnown = error.trouble !== "unknown";
       this.fail(error);
     }
   }
 
   #pause(): number {
+    if (!this.#isKnown) return NEWER;
     if (this.#failed === 0) return this.every;
     const longest = Math.min(SLOWEST, 1000 * 2 ** Math.min(this.#failed - 1, 4));
     // Pages that lost a node together do not come back together.

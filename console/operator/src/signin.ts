@@ -3,12 +3,14 @@
 import { element } from "../../shared/element.js";
 import { Api, Failure } from "./api.js";
 
-/** What the page says before anybody has tried. */
-const WELCOME =
-  "Paste an API key of this node, or an access token with the role observer or operator.";
+/** How one comes by a key that looks and changes nothing. */
+const MAKE = `umask 077
+openssl rand -base64 24 > /etc/sterna/watch.secret
 
-const MAKE = `sterna token --user ops --role observer \\
-  --ttl 8h --secret-file /etc/sterna/token.secret`;
+[[http.api_keys]]
+id = "watch"
+secret_file = "/etc/sterna/watch.secret"
+role = "observer"`;
 
 /** A form that calls `enter` with a key that opens the console. */
 export function signIn(enter: (key: string) => void, reason?: Failure): HTMLElement {
@@ -30,20 +32,29 @@ export function signIn(enter: (key: string) => void, reason?: Failure): HTMLElem
     "form",
     { className: "signin panel" },
     element("h1", { tabIndex: -1 }, "Sterna console"),
-    element("p", {}, WELCOME),
-    element("label", { htmlFor: "key" }, "Key or token"),
+    element(
+      "p",
+      {},
+      "Paste an API key of this node: an observer's to look, an operator's to drain.",
+    ),
+    element("label", { htmlFor: "key" }, "API key"),
     input,
     said,
     button,
-    element("p", { className: "faint" }, "A token for looking, not for changing, is made with"),
+    element(
+      "p",
+      { className: "faint" },
+      "A key that looks and changes nothing is a secret, and four lines in the configuration:",
+    ),
     element("pre", {}, element("code", {}, MAKE)),
     element(
       "p",
       { className: "faint" },
-      "with the HS256 secret of ",
-      element("code", {}, "auth.keys"),
-      "; without --secret-file it is that of the dev node of the same directory. What you paste stays in " +
-        "this tab and ends with it.",
+      "then the node is started anew. The key of ",
+      element("code", {}, "sterna dev"),
+      " is in ",
+      element("code", {}, ".sterna/keys/api.secret"),
+      ". What you paste stays in this tab and ends with it.",
     ),
   );
   say(reason);
@@ -69,13 +80,10 @@ function explanation(failure: Failure): string {
   switch (failure.trouble) {
     case "unauthorized":
       return failure.text("name") === "TOKEN_EXPIRED"
-        ? "401: this token has expired. Make another one as below."
-        : "401: this is neither an API key nor an access token of this node.";
+        ? "401: this is a token, and it has expired; the console is opened by an API key."
+        : "401: this node has no such API key; was it started since the key was made?";
     case "forbidden":
-      return (
-        "403: this token is valid and does not open the console: it has no role. Make one as below, " +
-        "or use an API key."
-      );
+      return "403: this opens no console: it is the access token of a user. Use an API key.";
     default:
       return `${failure.message}.`;
   }

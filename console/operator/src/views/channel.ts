@@ -2,7 +2,17 @@
 import { element } from "../../../shared/element.js";
 import { Failure } from "../api.js";
 import type { App, Screen } from "../app.js";
-import { bytes, clock, count, duration, exact, figure, plural, short } from "../format.js";
+import {
+  bytes,
+  clock,
+  count,
+  duration,
+  exact,
+  figure,
+  plural,
+  position,
+  short,
+} from "../format.js";
 import type { Channel, Members } from "../model.js";
 import { Facts, form, Panel, reasonOf } from "../parts.js";
 import { hrefOf } from "../route.js";
@@ -60,6 +70,7 @@ function one(app: App, name: string): Screen {
     EVERY,
     (said) => {
       for (const panel of panels) panel.clear();
+      fanout.element.hidden = last.element.hidden = false;
       showFacts(facts, said);
       if (said.fanout) fanoutTree(tree, said.fanout);
       else fanout.say("The node does not tell to whom it is spread.");
@@ -69,10 +80,10 @@ function one(app: App, name: string): Screen {
       const owner = failure.text("owner");
       const hint = owner ? `It is owned by ${owner}: open the console of that node.` : "";
       about.fail(failure, hint);
-      for (const panel of [fanout, last]) {
-        if (failure.trouble === "unreachable") panel.fail(failure);
-        else panel.body.hidden = true;
-      }
+      // Said once.
+      if (failure.trouble === "unreachable")
+        for (const panel of [fanout, last]) panel.fail(failure);
+      else fanout.element.hidden = last.element.hidden = true;
     },
   );
   const members = memberPanel(app, name);
@@ -99,11 +110,7 @@ function one(app: App, name: string): Screen {
 function showFacts(facts: Facts, said: Channel): void {
   facts.set("Kind", [said.kind, said.access].filter(Boolean).join(", ") || "–");
   facts.set("Owner", said.owner || "–");
-  facts.set(
-    "Position",
-    `${said.epoch ?? "–"} : ${exact(said.head_offset)}`,
-    "epoch and last offset",
-  );
+  facts.set("Position", position(said.epoch, said.head_offset), "epoch and last offset");
   facts.set("Kept from", exact(said.first_offset), "the first offset that can be read");
   const { ring } = said;
   facts.set(
@@ -148,7 +155,7 @@ function slowTable(): Table<Slow> {
   );
 }
 
-/** The members come when they are asked for: they may be many, and are nobody's figures. */
+/** The members come when they are asked for: they may be many. They are not for observers. */
 function memberPanel(app: App, name: string): { element: HTMLElement; end(): void } {
   const stopping = new AbortController();
   const table = new Table<Member>(
@@ -168,6 +175,10 @@ function memberPanel(app: App, name: string): { element: HTMLElement; end(): voi
   const show = element("button", { type: "button" }, "Show");
   const panel = new Panel("Members", table.element);
   panel.head.append(show);
+  panel.element.hidden = true;
+  const unheard = app.onCluster(() => {
+    panel.element.hidden = !app.mayChange;
+  });
   show.addEventListener("click", async () => {
     show.disabled = true;
     try {
@@ -183,5 +194,9 @@ function memberPanel(app: App, name: string): { element: HTMLElement; end(): voi
       show.disabled = false;
     }
   });
-  return { element: panel.element, end: () => stopping.abort() };
+  const end = () => {
+    unheard();
+    stopping.abort();
+  };
+  return { element: panel.element, end };
 }

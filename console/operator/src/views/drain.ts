@@ -20,7 +20,8 @@ export function drainPanel(app: App): {
   const panel = new Panel("This node", bar, facts.element);
   const title = panel.head.firstElementChild as HTMLElement;
   const button = element("button", { type: "button" }, "Drain…");
-  if (app.role === "operator") panel.head.append(button);
+  button.hidden = true;
+  panel.head.append(button);
   panel.body.append(
     element("p", { className: "faint" }, OTHERS, element("code", {}, COMMAND), "."),
   );
@@ -40,6 +41,7 @@ export function drainPanel(app: App): {
     (drain) => {
       panel.clear();
       isLeaving = drain.draining ?? false;
+      button.hidden = !app.mayChange;
       button.disabled = isLeaving;
       bar.hidden = !isLeaving;
       const left = (drain.sessions ?? 0) + (drain.slots ?? 0);

@@ -77,11 +77,13 @@ export function overview(app: App): Screen {
     for (const { chart, of } of charts) chart.draw(figures.end, figures.every, of(figures));
   };
   const unheard = app.onCluster((cluster) => {
-    showHealth(health, cluster);
+    showHealth(health, app);
     totals.textContent = summary(cluster);
     nodes.show(cluster.nodes ?? []);
     if (!isKept) draw(app.recorder.samples());
   });
+  const onLine = () => showHealth(health, app);
+  app.addEventListener("line", onLine);
   const poll = app.poll(
     (signal) => app.api.get<Samples>("operate/samples", signal),
     SAMPLES_EVERY,
@@ -106,6 +108,7 @@ export function overview(app: App): Screen {
     end: () => {
       poll.stop();
       unheard();
+      app.removeEventListener("line", onLine);
     },
   };
 }
@@ -129,10 +132,11 @@ function summary({ nodes = [] }: Cluster): string {
 }
 
 /** One line when all is well; else one for each thing to look at. */
-function showHealth(place: HTMLElement, cluster: Cluster): void {
-  const found = findingsOf(cluster);
-  const lines = found.map(({ tone, text }) => ({ tone: tone as string, text }));
-  if (lines.length === 0) lines.push({ tone: "good", text: "All is well." });
+function showHealth(place: HTMLElement, { cluster, lostAt }: App): void {
+  const lines: { tone: string; text: string }[] = cluster ? findingsOf(cluster) : [];
+  if (lostAt !== undefined)
+    lines.splice(0, lines.length, { tone: "faint", text: "Not known now." });
+  else if (lines.length === 0) lines.push({ tone: "good", text: "All is well." });
   const said = lines.map(({ tone, text }) => `${tone}${text}`).join("\n");
   // Read aloud only when it has changed.
   if (place.dataset.said === said) return;
@@ -140,7 +144,7 @@ function showHealth(place: HTMLElement, cluster: Cluster): void {
   place.role = "status";
   place.replaceChildren(
     ...lines.map(({ tone, text }) => {
-      const sign = { good: "●", warn: "▲", bad: "■" }[tone] ?? "";
+      const sign = { good: "●", warn: "▲", bad: "■", faint: "○" }[tone] ?? "";
       const line = element("p", {}, element("i", { ariaHidden: "true" }, sign), ` ${text}`);
       line.dataset.tone = tone;
       return line;

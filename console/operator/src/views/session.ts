@@ -7,9 +7,9 @@ import {
   clock,
   count,
   duration,
-  exact,
   milliseconds,
   plural,
+  position,
   short,
   transport,
 } from "../format.js";
@@ -43,15 +43,18 @@ function one(app: App, id: string): Screen {
   };
   let user = "";
   const revoke = element("button", { type: "button", hidden: true }, "Revoke the user…");
-  if (app.role === "operator") who.head.append(revoke);
+  who.head.append(revoke);
   revoke.addEventListener("click", () => askToRevoke(app, user));
   const poll = app.poll(
     (signal) => app.api.get<Session>(`operate/session?session=${encodeURIComponent(id)}`, signal),
     EVERY,
     (said) => {
-      for (const panel of Object.values(panels)) panel.clear();
+      for (const panel of Object.values(panels)) {
+        panel.clear();
+        panel.element.hidden = false;
+      }
       user = said.user ?? "";
-      revoke.hidden = !user;
+      revoke.hidden = !user || !app.mayChange;
       showFacts(facts, id, said);
       showQueue(queue, said);
       pathList(paths, said.paths ?? []);
@@ -68,8 +71,7 @@ function one(app: App, id: string): Screen {
       }
       // Said once.
       who.fail(failure, hint);
-      panels.paths.body.hidden = true;
-      panels.subscriptions.body.hidden = true;
+      panels.paths.element.hidden = panels.subscriptions.element.hidden = true;
     },
   );
   return {
@@ -142,7 +144,7 @@ function subscriptionTable(): Table<Subscription> {
       {
         title: "Position",
         help: "epoch and offset of the last publication that it was given",
-        cell: ({ epoch, offset }) => `${epoch ?? "–"} : ${exact(offset)}`,
+        cell: ({ epoch, offset }) => position(epoch, offset),
       },
       {
         title: "To go",

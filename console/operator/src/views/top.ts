@@ -1,7 +1,7 @@
 // The busiest of the node that is asked, as `sterna top` shows it: sessions, channels, queues.
 import { element } from "../../../shared/element.js";
 import type { App, Screen } from "../app.js";
-import { bytes, count, exact, figure, short, transport } from "../format.js";
+import { bytes, count, figure, position, short, transport } from "../format.js";
 import type { BusyChannel, BusySession, Inspection, Queue } from "../model.js";
 import { Panel } from "../parts.js";
 import { hrefOf } from "../route.js";
@@ -91,7 +91,7 @@ function channelTable(): Table<BusyChannel> {
       {
         title: "Position",
         help: "epoch and offset of the last publication",
-        cell: ({ epoch, offset }) => `${epoch ?? "–"} : ${exact(offset)}`,
+        cell: ({ epoch, offset }) => position(epoch, offset),
         by: ({ offset }) => offset ?? 0,
       },
       {

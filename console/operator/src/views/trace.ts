@@ -2,7 +2,7 @@
 import { element } from "../../../shared/element.js";
 import { Failure } from "../api.js";
 import type { App, Screen } from "../app.js";
-import { duration, exact, microseconds } from "../format.js";
+import { duration, microseconds, position } from "../format.js";
 import type { Armed, Trace } from "../model.js";
 import { Facts, form, Panel, reasonOf } from "../parts.js";
 import type { Poll } from "../poll.js";
@@ -81,7 +81,7 @@ function result(app: App, id: string): { element: HTMLElement; end(): void } {
 }
 
 function show(title: HTMLElement, facts: Facts, said: Trace): void {
-  const { channel = "", state, position, steps = [] } = said;
+  const { channel = "", state, position: at, steps = [] } = said;
   const words: Record<string, string> = {
     waiting: "Waiting for a publication",
     seen: "One publication, step by step",
@@ -89,7 +89,7 @@ function show(title: HTMLElement, facts: Facts, said: Trace): void {
   };
   title.textContent = words[state ?? ""] ?? state ?? "";
   facts.set("Channel", element("a", { href: hrefOf("channel", channel ?? "") }, channel ?? "–"));
-  facts.set("Position", position ? `${position.epoch} : ${exact(position.offset)}` : "–");
+  facts.set("Position", at ? position(at.epoch, at.offset) : "–");
   const until = said.until_unix_ms;
   const left = until ? duration((until - Date.now()) / 1000) : "up to a minute";
   facts.set("Waits for", state === "waiting" ? left : undefined);
