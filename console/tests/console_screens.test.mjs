@@ -166,6 +166,20 @@ test("the way of a session is told as people say it", async () => {
   await page.close();
 });
 
+test("a session of which the node knows little shows what is known", async () => {
+  const { paths: _, rtt_ms: __, opened_unix_ms: ___, ...known } = session("5e55");
+  const moved = { unix_ms: Date.now(), from: "10.0.0.1:5", to: "10.0.0.2:6", kind: "path_changed" };
+  fake.set("operate/session", 200, { result: { ...known, attached: false, paths: [] } });
+  const { page } = await open("#/session/5e55");
+  await page.getByText("It has not moved since it connected").waitFor();
+  await page.getByText("▲ detached").waitFor();
+  assert.equal(await page.getByText("Round trip").count(), 0);
+  fake.set("operate/session", 200, { result: { ...known, paths: [{ ...moved, gap_ms: 90 }] } });
+  await page.getByText("10.0.0.1:5 → 10.0.0.2:6, 90 ms").waitFor();
+  await page.getByText("It has not moved since it connected").waitFor({ state: "hidden" });
+  await page.close();
+});
+
 test("a session and a channel that are elsewhere say where", async () => {
   fake.set("operate/session", 404, refusal("UNKNOWN_CHANNEL", "no such session", { edge: "e2" }));
   const { page } = await open("#/session/5e55");

@@ -110,8 +110,11 @@ export type Session = Said<{
   encoding: string;
   remote: string;
   edge: string;
+  /** False: without a connection, and it may be resumed. */
+  attached: boolean;
   opened_unix_ms: number;
   rtt_ms: number;
+  frames_per_second: number;
   queue: Said<{ frames: number; bytes: number; bound_frames: number; bound_bytes: number }>;
   sent_frames: number;
   received_frames: number;

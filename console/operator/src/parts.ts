@@ -73,7 +73,9 @@ export class Facts {
       this.element.append(element("div", {}, element("dt", {}, name), cell));
     }
     if (cell.title !== title) cell.title = title;
-    if (typeof value !== "string") cell.replaceChildren(value);
+    // What is the same stays: it may have the focus.
+    if (typeof value !== "string")
+      cell.firstChild?.isEqualNode(value) || cell.replaceChildren(value);
     else if (cell.textContent !== value || cell.firstElementChild) cell.textContent = value;
   }
 }

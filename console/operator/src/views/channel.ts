@@ -26,11 +26,11 @@ type Slow = NonNullable<Channel["slowest"]>[number];
 type Member = NonNullable<Members["members"]>[number];
 
 export function channel(app: App, name: string): Screen {
-  return name ? one(app, name) : choose(app);
+  return name ? one(app, name) : choose();
 }
 
-/** Which one: the busiest of the cluster's node are a click away under Top. */
-function choose(_app: App): Screen {
+/** Which one; the busiest are a click away. */
+function choose(): Screen {
   const find = form(
     [{ label: "Channel", placeholder: "Channel, as in room:1" }],
     "Open",

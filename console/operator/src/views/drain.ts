@@ -28,6 +28,7 @@ export function drainPanel(app: App): {
   let node = "";
   let most = 1;
   let isLeaving = false;
+  let hasLeft = false;
   const ordered = () => {
     // It may have left before it is asked again.
     isLeaving = true;
@@ -40,7 +41,9 @@ export function drainPanel(app: App): {
     EVERY,
     (drain) => {
       panel.clear();
-      isLeaving = drain.draining ?? false;
+      // An answer from before the order may come after it; only a node that was gone has forgotten one.
+      isLeaving = drain.draining || (isLeaving && !hasLeft);
+      hasLeft = false;
       button.hidden = !app.mayChange;
       button.disabled = isLeaving;
       bar.hidden = !isLeaving;
@@ -54,6 +57,7 @@ export function drainPanel(app: App): {
       if (failure.trouble === "unreachable" && isLeaving) {
         panel.say(`${node} does not answer any more: it has left.`);
         bar.value = 1;
+        hasLeft = true;
       }
     },
   );

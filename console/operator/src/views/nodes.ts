@@ -90,7 +90,7 @@ const tone = (share: number): Cell["tone"] =>
   share >= 0.95 ? "bad" : share >= 0.8 ? "warn" : undefined;
 
 /** What the overview shows of each node. */
-export function nodeTable(_app: App): Table<ClusterNode> {
+export function nodeTable(): Table<ClusterNode> {
   const columns = [NODE, STATE, SESSIONS, BEHIND, PUBLICATIONS, DELIVERIES, APPEND, QUEUE];
   return new Table("Nodes", columns, keyOf, "No node has been heard of.");
 }

@@ -68,7 +68,7 @@ export function overview(app: App): Screen {
   const cursor = new Cursor();
   const charts = CHARTS.map((options) => ({ chart: new Chart(options, cursor), of: options.of }));
   const grid = element("div", { className: "charts" }, ...charts.map(({ chart }) => chart.element));
-  const nodes = nodeTable(app);
+  const nodes = nodeTable();
   const panel = new Panel("Nodes", nodes.element);
   let isKept = false;
 

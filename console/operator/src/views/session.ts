@@ -7,6 +7,7 @@ import {
   clock,
   count,
   duration,
+  figure,
   milliseconds,
   plural,
   position,
@@ -14,7 +15,7 @@ import {
   transport,
 } from "../format.js";
 import type { Session, Subscription } from "../model.js";
-import { bar, Facts, form, Panel } from "../parts.js";
+import { bar, chip, Facts, Panel } from "../parts.js";
 import { hrefOf } from "../route.js";
 import { Table } from "../table.js";
 import { pathList } from "./paths.js";
@@ -58,7 +59,8 @@ function one(app: App, id: string): Screen {
       showFacts(facts, id, said);
       showQueue(queue, said);
       pathList(paths, said.paths ?? []);
-      if (!said.paths?.length) panels.paths.say("Nothing is known of its way yet.");
+      if (!said.paths?.length)
+        panels.paths.say("It has not moved since it connected, as far as this node knows.");
       subscriptions.show(said.subscriptions ?? []);
       if (said.more) panels.subscriptions.say("It has more than these.");
     },
@@ -98,11 +100,18 @@ function showFacts(facts: Facts, id: string, said: Session): void {
   facts.set("Carried by", [transport(said.transport), said.encoding].filter(Boolean).join(", "));
   facts.set("From", said.remote || "–");
   facts.set("Edge", said.edge || "–");
-  const opened = said.opened_unix_ms ?? 0;
-  const age = Date.now() - opened;
-  facts.set("Open for", opened ? duration(age / 1000) : "–", opened ? clock(opened) : "");
-  facts.set("Round trip", milliseconds(said.rtt_ms));
-  facts.set("Frames", `${count(said.sent_frames)} sent, ${count(said.received_frames)} received`);
+  facts.set("State", said.attached === false ? chip("detached", "warn") : chip("attached", "good"));
+  // What a node does not measure is left out.
+  const { opened_unix_ms: opened, rtt_ms, frames_per_second, sent_frames, received_frames } = said;
+  const age = opened ? duration((Date.now() - opened) / 1000) : undefined;
+  facts.set("Open for", age, opened ? clock(opened) : "");
+  facts.set("Round trip", rtt_ms == null ? undefined : milliseconds(rtt_ms));
+  facts.set(
+    "Gets",
+    frames_per_second == null ? undefined : `${figure(frames_per_second)} frames/s`,
+  );
+  facts.set("Sent", sent_frames == null ? undefined : plural(sent_frames, "frame"));
+  facts.set("Received", received_frames == null ? undefined : plural(received_frames, "frame"));
 }
 
 function showQueue(place: HTMLElement, { queue }: Session): void {
@@ -166,18 +175,4 @@ function askToRevoke(app: App, user: string): void {
     action: "Revoke",
     act: () => app.api.post("revoke", { user }),
   });
-}
-
-/** The way to a session, by its id or its user. */
-export function finder(user: string, find: (user: string) => void): HTMLElement {
-  return element(
-    "div",
-    { className: "finders" },
-    form([{ label: "User", value: user, placeholder: "User, as in alice" }], "Find", ([name]) =>
-      find(name ?? ""),
-    ),
-    form([{ label: "Session", placeholder: "Session, in hex" }], "Open", ([id]) => {
-      location.hash = hrefOf("session", id);
-    }),
-  );
 }

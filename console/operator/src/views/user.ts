@@ -4,15 +4,16 @@ import { element } from "../../../shared/element.js";
 import type { App, Screen } from "../app.js";
 import { short } from "../format.js";
 import type { Found, Inspection } from "../model.js";
-import { Panel } from "../parts.js";
+import { form, Panel } from "../parts.js";
 import { hrefOf } from "../route.js";
 import { Table } from "../table.js";
-import { finder } from "./session.js";
 import { sessionTable } from "./top.js";
 
 const EVERY = 5000;
 /** As many as a node tells. */
 const MOST = 200;
+/** Of these, on the screen. */
+const SHOWN = 20;
 
 type Place = NonNullable<Found["sessions"]>[number];
 
@@ -29,29 +30,29 @@ export function findSessions(app: App, user: string): Screen {
   const find = finder(user, (name) => {
     location.hash = hrefOf("session", name ? `user:${name}` : "");
   });
-  const polls = [
+  const polls: { stop(): void }[] = [
     app.poll(
       (signal) => app.api.get<Inspection>(`operate/node?most=${MOST}`, signal),
       EVERY,
-      ({ sessions = [] }) => {
+      ({ sessions }) => {
         busy.clear();
-        here.show((sessions ?? []).filter((it) => !user || it.user === user).slice(0, 20));
+        const shown = (sessions ?? []).filter((it) => !user || it.user === user);
+        here.show(shown.slice(0, SHOWN));
       },
       (failure) => busy.fail(failure),
     ),
   ];
   if (user) {
-    polls.push(
-      app.poll(
-        (signal) => app.api.post<Found>("sessions", { user }, signal),
-        EVERY,
-        ({ sessions }) => {
-          everywhere.clear();
-          places.show(sessions ?? []);
-        },
-        (failure) => everywhere.fail(failure),
-      ) as never,
+    const everyone = app.poll(
+      (signal) => app.api.post<Found>("sessions", { user }, signal),
+      EVERY,
+      ({ sessions }) => {
+        everywhere.clear();
+        places.show(sessions ?? []);
+      },
+      (failure) => everywhere.fail(failure),
     );
+    polls.push(everyone);
   }
   return {
     title: user ? `Sessions of ${user}` : "Sessions",
@@ -85,5 +86,19 @@ function placeTable(): Table<Place> {
     ],
     ({ session }) => session ?? "",
     "This user has no session.",
+  );
+}
+
+/** The way to a session, by its id or its user. */
+function finder(user: string, find: (user: string) => void): HTMLElement {
+  return element(
+    "div",
+    { className: "finders" },
+    form([{ label: "User", value: user, placeholder: "User, as in alice" }], "Find", ([name]) =>
+      find(name ?? ""),
+    ),
+    form([{ label: "Session", placeholder: "Session, in hex" }], "Open", ([id]) => {
+      location.hash = hrefOf("session", id);
+    }),
   );
 }
