@@ -237,6 +237,7 @@ export const theChannel = (name) => ({
       {
         node: "e3",
         region: "us-east",
+        relay: true,
         sessions: 208,
         children: [{ node: "e4", region: "us-east", sessions: 77, children: [] }],
       },
@@ -245,9 +246,8 @@ export const theChannel = (name) => ({
   },
   publications_per_second: 61.2,
   subscribers_here: 0,
-  slowest: [
-    { session: "5e551007aabbccddeeff0011", user: "dave", offset: 1_204_800, behind_by: 131 },
-  ],
+  pending: 3,
+  present: 312,
 });
 
 export const drain = () => ({
@@ -270,8 +270,8 @@ export const trace = () => ({
     { at_us: 310, node: "c1", what: "given its position" },
     { at_us: 3900, node: "c1", what: "stored" },
     { at_us: 4020, node: "c1", what: "acknowledged" },
-    { at_us: 4210, node: "e1", what: "given to sessions", sessions: 312 },
-    { at_us: 4350, node: "e2", what: "given to sessions", sessions: 41 },
-    { at_us: 48_120, node: "e3", what: "given to sessions", sessions: 208 },
+    { at_us: 4210, node: "e1", what: "given to sessions", count: 312 },
+    { at_us: 4350, node: "e2", what: "given to sessions", count: 41 },
+    { at_us: 48_120, node: "e3", what: "given to sessions", count: 208 },
   ],
 });

@@ -180,13 +180,14 @@ test("a session of which the node knows little shows what is known", async () =>
   await page.close();
 });
 
-test("a session and a channel that are elsewhere say where", async () => {
-  fake.set("operate/session", 404, refusal("UNKNOWN_CHANNEL", "no such session", { edge: "e2" }));
+test("a session and a channel that are elsewhere say so", async () => {
+  fake.set("operate/session", 404, refusal("UNKNOWN_CHANNEL", "no such session on this node"));
   const { page } = await open("#/session/5e55");
-  await page.getByText("It is on e2: open the console of that node.").waitFor();
-  fake.set("operate/channel", 421, refusal("UNAVAILABLE", "not mine", { owner: "c3" }));
+  await page.getByText("No such session on this node.").waitFor();
+  fake.set("operate/channel", 409, refusal("CONFLICT", "node c3 knows more of this channel"));
   await page.goto(`${fake.origin}/console/#/channel/room%3A1`);
-  await page.getByText("It is owned by c3").waitFor();
+  await page.getByText("Node c3 knows more of this channel.").waitFor();
+  assert.equal(await page.getByRole("region", { name: "Fan-out" }).count(), 0);
   await page.close();
 });
 

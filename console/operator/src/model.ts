@@ -157,14 +157,18 @@ export type Channel = Said<{
   ring: Said<{ from: number; bytes: number }>;
   fanout: Branch;
   publications_per_second: number;
+  pending: number;
+  present: number;
   subscribers_here: number;
-  slowest: readonly Said<{ session: string; user: string; offset: number; behind_by: number }>[];
 }>;
 
 export type Branch = Said<{
   node: string;
   region: string;
+  /** Missing: only that node knows. */
   sessions: number;
+  /** It spreads them in its region. */
+  relay: boolean;
   children: readonly Branch[];
 }>;
 
@@ -184,7 +188,8 @@ export type Trace = Said<{
   steps: readonly Step[];
 }>;
 
-export type Step = Said<{ at_us: number; node: string; what: string; sessions: number }>;
+/** `count`: how many others, as `what` says. */
+export type Step = Said<{ at_us: number; node: string; what: string; count: number }>;
 
 export type Drain = Said<{
   draining: boolean;

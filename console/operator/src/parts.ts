@@ -29,12 +29,12 @@ export class Panel {
   }
 
   /** Says what it could not ask. What is old stays, marked; what was never there leaves its place. */
-  fail(failure: Failure, hint = ""): void {
+  fail(failure: Failure): void {
     this.element.classList.add("stale");
     // The page says so once, for all panels.
     if (failure.trouble === "unreachable") return;
     this.body.hidden = true;
-    this.say(`${reasonOf(failure)} ${hint}`.trim());
+    this.say(reasonOf(failure));
   }
 
   say(text: string): void {
@@ -93,7 +93,6 @@ export interface Field {
   readonly label: string;
   readonly placeholder?: string;
   readonly value?: string;
-  readonly isOptional?: boolean;
 }
 
 /** A form in one line; `on` gets its trimmed values. */
@@ -102,13 +101,13 @@ export function form(
   action: string,
   on: (values: readonly string[]) => void,
 ): HTMLFormElement {
-  const inputs = fields.map(({ label, placeholder = "", value = "", isOptional = false }) =>
+  const inputs = fields.map(({ label, placeholder = "", value = "" }) =>
     element("input", {
       type: "text",
       ariaLabel: label,
       placeholder: placeholder || label,
       value,
-      required: !isOptional,
+      required: true,
       autocomplete: "off",
       spellcheck: false,
       maxLength: 512,

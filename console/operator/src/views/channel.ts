@@ -2,17 +2,7 @@
 import { element } from "../../../shared/element.js";
 import { Failure } from "../api.js";
 import type { App, Screen } from "../app.js";
-import {
-  bytes,
-  clock,
-  count,
-  duration,
-  exact,
-  figure,
-  plural,
-  position,
-  short,
-} from "../format.js";
+import { bytes, clock, count, duration, exact, figure, plural, position } from "../format.js";
 import type { Channel, Members } from "../model.js";
 import { Facts, form, Panel, reasonOf } from "../parts.js";
 import { hrefOf } from "../route.js";
@@ -22,7 +12,6 @@ import { fanoutTree } from "./fanout.js";
 const EVERY = 2000;
 const MEMBERS = 100;
 
-type Slow = NonNullable<Channel["slowest"]>[number];
 type Member = NonNullable<Members["members"]>[number];
 
 export function channel(app: App, name: string): Screen {
@@ -57,11 +46,9 @@ function choose(): Screen {
 function one(app: App, name: string): Screen {
   const facts = new Facts();
   const tree = element("ul", { className: "tree" });
-  const slow = slowTable();
   const about = new Panel("Positions", facts.element);
   const fanout = new Panel("Fan-out", tree);
-  const last = new Panel("Furthest behind, on this node", slow.element);
-  const panels = [about, fanout, last];
+  const panels = [about, fanout];
   about.head.append(
     element("a", { className: "button", href: hrefOf("trace", `of:${name}`) }, "Trace…"),
   );
@@ -70,20 +57,16 @@ function one(app: App, name: string): Screen {
     EVERY,
     (said) => {
       for (const panel of panels) panel.clear();
-      fanout.element.hidden = last.element.hidden = false;
+      fanout.element.hidden = false;
       showFacts(facts, said);
       if (said.fanout) fanoutTree(tree, said.fanout);
       else fanout.say("The node does not tell to whom it is spread.");
-      slow.show(said.slowest ?? []);
     },
     (failure) => {
-      const owner = failure.text("owner");
-      const hint = owner ? `It is owned by ${owner}: open the console of that node.` : "";
-      about.fail(failure, hint);
+      about.fail(failure);
       // Said once.
-      if (failure.trouble === "unreachable")
-        for (const panel of [fanout, last]) panel.fail(failure);
-      else fanout.element.hidden = last.element.hidden = true;
+      if (failure.trouble === "unreachable") fanout.fail(failure);
+      else fanout.element.hidden = true;
     },
   );
   const members = memberPanel(app, name);
@@ -123,36 +106,13 @@ function showFacts(facts: Facts, said: Channel): void {
   const ago = last ? `${duration((Date.now() - last) / 1000)} ago` : "–";
   facts.set("Last one", ago, last ? clock(last) : "");
   facts.set("Members", said.members == null ? undefined : count(said.members));
-  facts.set("Subscribers here", count(said.subscribers_here));
-}
-
-function slowTable(): Table<Slow> {
-  return new Table<Slow>(
-    "Furthest behind",
-    [
-      {
-        title: "Session",
-        cell: ({ session }) => ({
-          text: short(session ?? "–"),
-          title: session ?? "",
-          href: session ? hrefOf("session", session) : undefined,
-        }),
-      },
-      { title: "User", cell: ({ user }) => user ?? "–", by: ({ user }) => user ?? "" },
-      { title: "Offset", cell: ({ offset }) => exact(offset), by: ({ offset }) => offset ?? 0 },
-      {
-        title: "To go",
-        help: "publications up to the head",
-        cell: ({ behind_by }) => ({
-          text: count(behind_by),
-          tone: behind_by ? "warn" : undefined,
-        }),
-        by: ({ behind_by }) => behind_by ?? 0,
-      },
-    ],
-    ({ session }) => session ?? "",
-    "Nobody here is behind.",
+  facts.set("Present", said.present == null ? undefined : plural(said.present, "user"));
+  facts.set(
+    "Waiting",
+    said.pending == null ? undefined : plural(said.pending, "publication"),
+    "that are not committed yet",
   );
+  facts.set("Subscribers here", count(said.subscribers_here));
 }
 
 /** The members come when they are asked for: they may be many. They are not for observers. */

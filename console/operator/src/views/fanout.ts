@@ -16,9 +16,9 @@ export function fanoutTree(list: HTMLElement, root: Branch): void {
 }
 
 function branch(of: Branch, role: string, widest: number, depth: number): HTMLElement {
-  const { node = "–", region, sessions, children } = of;
+  const { node = "–", region, sessions, relay, children } = of;
   const name = element("b", {}, node ?? "–");
-  const where = [role, region].filter(Boolean).join(", ");
+  const where = [role, region, relay ? "spreads it in its region" : ""].filter(Boolean).join(", ");
   const line = element("p", {}, name, ` ${where} `);
   if (sessions !== null && sessions !== undefined) {
     const many = element("span", { className: "count" }, plural(sessions, "session"));

@@ -65,14 +65,12 @@ function one(app: App, id: string): Screen {
       if (said.more) panels.subscriptions.say("It has more than these.");
     },
     (failure) => {
-      const edge = failure.text("edge");
-      const hint = edge ? `It is on ${edge}: open the console of that node.` : "";
       if (failure.trouble === "unreachable") {
         for (const panel of Object.values(panels)) panel.fail(failure);
         return;
       }
       // Said once.
-      who.fail(failure, hint);
+      who.fail(failure);
       panels.paths.element.hidden = panels.subscriptions.element.hidden = true;
     },
   );
@@ -97,7 +95,7 @@ function showFacts(facts: Facts, id: string, said: Session): void {
   facts.set("User", element("a", { href: hrefOf("session", `${USER}${user}`) }, user));
   facts.set("Session", id);
   facts.set("Client", said.client || "–");
-  facts.set("Carried by", [transport(said.transport), said.encoding].filter(Boolean).join(", "));
+  facts.set("Carried by", carrier(said));
   facts.set("From", said.remote || "–");
   facts.set("Edge", said.edge || "–");
   facts.set("State", said.attached === false ? chip("detached", "warn") : chip("attached", "good"));
@@ -113,6 +111,10 @@ function showFacts(facts: Facts, id: string, said: Session): void {
   facts.set("Sent", sent_frames == null ? undefined : plural(sent_frames, "frame"));
   facts.set("Received", received_frames == null ? undefined : plural(received_frames, "frame"));
 }
+
+/** As in "QUIC, protobuf". */
+const carrier = ({ transport: name, encoding }: Session): string =>
+  [transport(name), encoding?.replace(/^sterna\.v\d+\./, "")].filter(Boolean).join(", ");
 
 function showQueue(place: HTMLElement, { queue }: Session): void {
   if (!queue) {

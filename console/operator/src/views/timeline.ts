@@ -16,7 +16,7 @@ export function timeline(place: HTMLElement, steps: readonly Step[]): void {
   const span = Math.max(1, (sorted.at(-1)?.at_us ?? 0) - begin);
   const list = element("ol");
   let before = begin;
-  for (const { at_us, node, what, sessions } of sorted) {
+  for (const { at_us, node, what, count } of sorted) {
     const at = at_us ?? before;
     const from = (100 * (before - begin)) / span;
     const width = Math.max(THIN, (100 * (at - before)) / span);
@@ -32,7 +32,7 @@ export function timeline(place: HTMLElement, steps: readonly Step[]): void {
         rx: 2,
       }),
     );
-    const many = sessions == null ? "" : ` (${exact(sessions)})`;
+    const many = count == null ? "" : ` (${exact(count)})`;
     list.append(
       element(
         "li",

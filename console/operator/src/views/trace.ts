@@ -10,6 +10,8 @@ import { hrefOf } from "../route.js";
 import { timeline } from "./timeline.js";
 
 const EVERY = 700;
+/** How often it is asked for more steps once there are some. */
+const MORE = 20;
 /** A channel as a route: what is to be traced there is not known yet. */
 const OF = "of:";
 
@@ -17,15 +19,11 @@ export function trace(app: App, of: string): Screen {
   const channel = of.startsWith(OF) ? of.slice(OF.length) : "";
   const id = channel ? "" : of;
   const said = element("p", { className: "said", role: "alert", hidden: true });
-  const fields = [
-    { label: "Channel", placeholder: "Channel, as in room:1", value: channel },
-    { label: "User", placeholder: "Only of this user", isOptional: true },
-  ];
-  const ask = form(fields, "Wait for the next publication", async ([name, user]) => {
+  const field = { label: "Channel", placeholder: "Channel, as in room:1", value: channel };
+  const ask = form([field], "Wait for the next publication", async ([name]) => {
     said.hidden = true;
     try {
-      const order = user ? { channel: name, user } : { channel: name };
-      const armed = await app.api.post<Armed>("operate/trace", order);
+      const armed = await app.api.post<Armed>("operate/trace", { channel: name });
       location.hash = hrefOf("trace", armed.trace ?? "");
     } catch (error) {
       if (!(error instanceof Failure)) throw error;
@@ -36,8 +34,8 @@ export function trace(app: App, of: string): Screen {
   const hint = element(
     "p",
     { className: "faint" },
-    "Publishes nothing: the next publication in the channel within a minute is followed from the edge " +
-      "that receives it, through its owner and the store, to the edges that give it to sessions.",
+    "Publishes nothing: the next publication in the channel within a minute is followed through the node " +
+      "that is asked. Ask the edge of its publisher, the channel's owner or an edge of its readers.",
   );
   const found = id ? result(app, id) : undefined;
   return {
@@ -60,6 +58,7 @@ function result(app: App, id: string): { element: HTMLElement; end(): void } {
   const steps = element("div", { className: "timeline" });
   const panel = new Panel("Waiting for a publication", facts.element, steps);
   const title = panel.head.firstElementChild as HTMLElement;
+  let seen = 0;
   const poll: Poll<Trace> = app.poll(
     (signal) => app.api.get<Trace>(`operate/trace?trace=${encodeURIComponent(id)}`, signal),
     EVERY,
@@ -67,6 +66,7 @@ function result(app: App, id: string): { element: HTMLElement; end(): void } {
       panel.clear();
       show(title, facts, said);
       timeline(steps, said.steps ?? []);
+      if (said.steps?.length && ++seen > MORE) poll.stop();
       if (said.state === "expired" && !said.steps?.length) {
         panel.say("Nobody has published there in time. Ask again.");
         poll.stop();
