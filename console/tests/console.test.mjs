@@ -108,3 +108,22 @@ test("the node is drained by name, says how far it is, and has left", async () =
   await node.start();
   await page.close();
 });
+
+test("one publication is followed through the node, and its channel is told", async () => {
+  const people = await withPeople("room:traced");
+  const box = people.locator(".pane[aria-label=alice]").getByRole("textbox");
+  const { page, trouble } = await browser.open(at("#/trace/of%3Aroom%3Atraced"));
+  await page.getByRole("button", { name: "Wait for the next publication" }).click();
+  await page.getByRole("heading", { name: "Waiting for a publication" }).waitFor();
+  await box.fill("Hello");
+  await box.press("Enter");
+  const steps = page.locator(".timeline li");
+  await steps.filter({ hasText: "acknowledged" }).waitFor();
+  await steps.filter({ hasText: "given to sessions" }).first().waitFor();
+  await page.getByRole("link", { name: "room:traced" }).click();
+  await page.locator(".tree").getByText("2 sessions").waitFor();
+  await page.getByText("2 users").waitFor();
+  assert.deepEqual(trouble, []);
+  await page.close();
+  await people.close();
+});
