@@ -123,6 +123,8 @@ pub struct Shard {
     pub(super) heirs: Heirs,
     /// Channels whose next append may be due, for the end of this turn.
     due: VecDeque<ChannelKey>,
+    /// The node ends: what has begun is finished, and nothing is begun that others can do.
+    closing: bool,
 }
 
 /// Beat of housekeeping: what is owed, beacons and cursor writes.
@@ -148,6 +150,7 @@ impl Shard {
             awaited: Awaited::default(),
             heirs: Heirs::default(),
             due: VecDeque::new(),
+            closing: false,
             context,
         }
     }
@@ -156,7 +159,7 @@ impl Shard {
         let mut commands = Vec::with_capacity(COMMANDS_PER_TURN);
         let mut tick = tokio::time::interval(TICK);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        let (mut open, mut closing) = (true, false);
+        let mut open = true;
         while open || !self.is_idle() {
             tokio::select! {
                 taken = mailbox.recv_many(&mut commands, COMMANDS_PER_TURN), if open => {
@@ -165,8 +168,8 @@ impl Shard {
                 }
                 Some(done) = self.work.next() => self.on_done_all(done),
                 // Once: whoever has been promised room gets to use it before the mailbox is empty.
-                () = tasks.shutdown_started(), if !closing => {
-                    closing = true;
+                () = tasks.shutdown_started(), if !self.closing => {
+                    self.closing = true;
                     mailbox.close();
                     self.end_telling();
                 }
@@ -227,9 +230,12 @@ impl Shard {
         self.pay_owed();
         self.send_beacons(tokio::time::Instant::now());
         self.start_cursor_write();
-        self.on_inbox_tick(tokio::time::Instant::now());
         self.drop_released();
-        self.watch_heads(tokio::time::Instant::now());
+        if !self.closing {
+            // Whoever owns the slots next finds the intents, and follows the channels.
+            self.on_inbox_tick(tokio::time::Instant::now());
+            self.watch_heads(tokio::time::Instant::now());
+        }
         self.drop_missed(tokio::time::Instant::now());
         self.tell_heirs(tokio::time::Instant::now());
         self.context.tally.set_shard(self.index, self.channels.len());
