@@ -7,10 +7,11 @@ export const PATIENCE = 60_000;
 export class Browser {
   #browser;
 
-  static async launch() {
+  /** `flags`: of Chromium, beside those that every test needs. */
+  static async launch(flags = []) {
     const made = new Browser();
     const executablePath = process.env.CHROMIUM ?? "/usr/bin/chromium";
-    made.#browser = await chromium.launch({ executablePath, args: ["--no-sandbox"] });
+    made.#browser = await chromium.launch({ executablePath, args: ["--no-sandbox", ...flags] });
     return made;
   }
 

@@ -37,6 +37,22 @@ export class DevNode {
     return this.#ports.http;
   }
 
+  /** Runs a verb of the command line as this node's user and operator; what it printed. */
+  async cli([verb, ...rest], input = "") {
+    const child = spawn(BINARY, [verb, "--data-dir", this.#home, ...rest], {
+      env: { PATH: process.env.PATH, HOME: this.#home },
+      stdio: ["pipe", "pipe", "inherit"],
+    });
+    child.stdin.end(input);
+    let said = "";
+    child.stdout.on("data", (chunk) => {
+      said += chunk;
+    });
+    const [code] = await once(child, "close");
+    if (code !== 0) throw new Error(`sterna ${verb} has ended with ${code}: ${said}`);
+    return said;
+  }
+
   /** As a power cut would. */
   async kill() {
     this.#child.kill("SIGKILL");
