@@ -55,6 +55,7 @@ missing_packages() {
         [ -e /usr/lib/nginx/modules/ngx_stream_module.so ] || echo libnginx-mod-stream
         # A real browser is among the clients.
         command -v chromium >/dev/null || echo chromium
+        command -v firefox-esr >/dev/null || echo firefox-esr
         # So is one that speaks HTTP/3 alone.
         command -v gtlsclient >/dev/null || echo ngtcp2-client
         # The TypeScript client is built and tested with them.

@@ -80,7 +80,7 @@ const HELP: { [code in ErrorCode]?: string } = {
   UNAUTHORIZED: "Supply an access token that the server accepts.",
   TOKEN_EXPIRED: "Supply `token` as a function, so that the client can ask for a fresh one.",
   PERMISSION_DENIED: "Ask for a token, or a role in the channel, that allows it.",
-  TOO_LARGE: "Put larger content elsewhere and publish where it is.",
+  TOO_LARGE: "Publish a link to it.",
   TIMEOUT: "Check the connection, or raise `commandTimeout`.",
   QUEUE_FULL: "Wait for earlier ones, or raise the limits of `outbox`.",
   ALREADY_SUBSCRIBED: "Use the subscription that is there, or unsubscribe it first.",

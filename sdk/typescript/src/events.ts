@@ -50,6 +50,8 @@ export interface Connected {
   readonly observedAddress: string;
 }
 
+const lenient = new TextDecoder();
+
 /** Content as it was published, with the two ways in which most read it. */
 export class Payload {
   constructor(
@@ -59,7 +61,7 @@ export class Payload {
 
   /** The payload as UTF-8; what is not becomes replacement characters. */
   text(): string {
-    return new TextDecoder().decode(this.payload);
+    return lenient.decode(this.payload);
   }
 
   /** The payload as JSON. Throws a `SyntaxError` where it is none; `T` is not checked. */
@@ -87,10 +89,10 @@ export class Publication extends Payload {
   readonly kind: (typeof PUBLICATION_KIND)[number] | "unknown";
   /** The offset that an edit, a recall or a reaction is about. */
   readonly target: number;
-  /** Set by the sender: {@link Send.id} of the sending client. */
-  readonly messageId: string | undefined;
   /** For kind `membership`: who has this role from here on; without one, is no member any more. */
   readonly member: { readonly user: string; readonly role?: Role } | undefined;
+
+  readonly #messageId: Uint8Array;
 
   /** @internal */
   constructor(wire: WirePublication) {
@@ -103,9 +105,15 @@ export class Publication extends Payload {
     this.clientTime = exact(wire.clientTsMs);
     this.kind = PUBLICATION_KIND[wire.kind] ?? "unknown";
     this.target = exact(wire.targetOffset);
-    this.messageId = wire.clientMsgId.length === 16 ? uuidText(wire.clientMsgId) : undefined;
+    this.#messageId = wire.clientMsgId;
     const role = wire.member && roleOf(wire.member.role);
     this.member = wire.member && { user: wire.member.user, ...(role && { role }) };
+  }
+
+  /** Set by the sender: {@link Send.id} of the sending client. */
+  get messageId(): string | undefined {
+    // Written out for who asks: it would take longer than reading all the rest.
+    return this.#messageId.length === 16 ? uuidText(this.#messageId) : undefined;
   }
 }
 

@@ -127,7 +127,9 @@ export class Subscription implements AsyncIterable<SubscriptionEvent> {
 
   async #pump(): Promise<void> {
     for (;;) {
-      const event = await this.#entry.mailbox.next();
+      const { mailbox } = this.#entry;
+      // What is there already costs no turn.
+      const event = mailbox.take() ?? (await mailbox.next());
       if (!event || this.#isOver) return;
       this.#events.emit(event.type, event as never);
     }

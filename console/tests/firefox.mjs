@@ -1,0 +1,32 @@
+// Firefox for the tests of the client, by WebDriver BiDi, which it speaks itself.
+import puppeteer from "puppeteer-core";
+import { PATIENCE } from "./browser.mjs";
+
+export class Firefox {
+  #browser;
+
+  static async launch() {
+    const made = new Firefox();
+    made.#browser = await puppeteer.launch({
+      browser: "firefox",
+      executablePath: process.env.FIREFOX ?? "/usr/bin/firefox-esr",
+      headless: true,
+      acceptInsecureCerts: true,
+      protocolTimeout: PATIENCE,
+    });
+    return made;
+  }
+
+  /** A page of its own, and what went wrong in it. */
+  async open(url) {
+    const page = await this.#browser.newPage();
+    const trouble = [];
+    page.on("pageerror", (error) => trouble.push(`${error}`));
+    await page.goto(url);
+    return { page, trouble };
+  }
+
+  close() {
+    return this.#browser.close();
+  }
+}

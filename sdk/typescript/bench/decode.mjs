@@ -1,0 +1,27 @@
+// Publications a second in Chromium, from the bytes of a WebSocket to what the application reads: this
+// client beside centrifuge's protobuf build, in turns, in one page.
+import { browse, bundled, HTML, median, open } from "./browser.mjs";
+
+const [COUNT, ROUNDS] = [20_000, 9];
+
+const files = {
+  "/": ["text/html", HTML("/bench.js")],
+  "/bench.js": ["text/javascript", await bundled("decode-page.ts")],
+};
+const rates = await browse(files, async (browser, origin) => {
+  const page = await open(browser, origin);
+  return page.evaluate(([count, rounds]) => window.bench.race(count, rounds), [COUNT, ROUNDS]);
+});
+// The first rounds are the compiler's.
+const rows = Object.entries(rates).map(([client, all]) => ({
+  client,
+  perSecond: Math.round(median(all.slice(2))),
+  rounds: all.map(Math.round).join(" "),
+}));
+const [ours, theirs] = rows;
+const ratio = Number((ours.perSecond / theirs.perSecond).toFixed(2));
+if (process.argv.includes("--json")) console.log(JSON.stringify({ rows, ratio }));
+else {
+  console.table(rows);
+  console.log(`ratio: ${ratio}`);
+}
