@@ -1,8 +1,8 @@
 // Publications a second in Chromium, from the bytes of a WebSocket to what the application reads: this
 // client beside centrifuge's protobuf build, in turns, in one page.
-import { browse, bundled, HTML, median, open } from "./browser.mjs";
+import { browse, bundled, HTML, open } from "./browser.mjs";
 
-const [COUNT, ROUNDS] = [20_000, 9];
+const [COUNT, ROUNDS] = [50_000, 9];
 
 const files = {
   "/": ["text/html", HTML("/bench.js")],
@@ -12,10 +12,10 @@ const rates = await browse(files, async (browser, origin) => {
   const page = await open(browser, origin);
   return page.evaluate(([count, rounds]) => window.bench.race(count, rounds), [COUNT, ROUNDS]);
 });
-// The first rounds are the compiler's.
+// The best round of each: collections of garbage, the compiler and others on the machine make all others.
 const rows = Object.entries(rates).map(([client, all]) => ({
   client,
-  perSecond: Math.round(median(all.slice(2))),
+  perSecond: Math.round(Math.max(...all)),
   rounds: all.map(Math.round).join(" "),
 }));
 const [ours, theirs] = rows;
