@@ -115,6 +115,15 @@ impl PublicationLog for FaultyLog {
         self.inner.head(channel)
     }
 
+    fn slot_heads(
+        &self,
+        slot: u16,
+        after: Option<ChannelKey>,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Vec<(ChannelKey, Head)>, StorageError>> {
+        self.inner.slot_heads(slot, after, limit)
+    }
+
     fn read(
         &self,
         channel: ChannelKey,

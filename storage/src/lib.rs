@@ -11,6 +11,7 @@
 //! | relations of users | [`RelationStore`] | RocksDB | TiDB / MySQL |
 //! | what commits still owe | [`IntentStore`] | RocksDB | TiDB / MySQL |
 //! | users whose tokens are void | [`RevocationStore`] | RocksDB | TiDB / MySQL |
+//! | how far channels are archived | [`ArchivedStore`] | RocksDB | TiDB / MySQL |
 //! | manifest of the archive | [`ManifestStore`] | RocksDB | TiDB / MySQL |
 //! | worker numbers of ids | [`IdLeaseStore`] | memory | TiDB / MySQL |
 //! | nodes that are alive | [`RosterStore`] | memory | TiDB / MySQL |
@@ -23,6 +24,7 @@
 
 use std::sync::Arc;
 
+pub mod archived;
 pub mod channel;
 pub mod cursor;
 pub mod error;
@@ -66,6 +68,7 @@ pub mod conformance;
 #[cfg(any(test, feature = "conformance"))]
 pub mod fault;
 
+pub use archived::{Archived, ArchivedChange, ArchivedError, ArchivedStore};
 pub use channel::{ChannelRecord, ChannelStore, Created, Membership, MembershipChange};
 pub use cursor::{CursorMove, CursorStore, MemberCursor};
 pub use error::{StorageError, StorageErrorKind};
@@ -100,6 +103,7 @@ pub struct Stores {
     pub relations: Arc<dyn RelationStore>,
     pub intents: Arc<dyn IntentStore>,
     pub manifest: Arc<dyn ManifestStore>,
+    pub archived: Arc<dyn ArchivedStore>,
     pub revocations: Arc<dyn RevocationStore>,
     pub id_leases: Arc<dyn IdLeaseStore>,
     pub roster: Arc<dyn RosterStore>,

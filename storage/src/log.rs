@@ -183,6 +183,15 @@ pub trait PublicationLog: Send + Sync + Debug + 'static {
         })
     }
 
+    /// The channels of a slot that have records, with their heads, in key order after `after`, at
+    /// most `limit`. Channels that get their first record meanwhile may be missing.
+    fn slot_heads(
+        &self,
+        slot: u16,
+        after: Option<ChannelKey>,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Vec<(ChannelKey, Head)>, StorageError>>;
+
     /// The records after an offset, oldest first. A hole in the answer is impossible: an engine
     /// that finds one returns `Corrupt`.
     fn read(

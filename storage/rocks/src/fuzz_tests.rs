@@ -7,7 +7,7 @@ use sterna_proto::{ChannelKey, Offset, UserId};
 use sterna_storage::SegmentKey;
 
 use crate::encoding::*;
-use crate::{guard, inboxes, intents, manifest, relations, revocations};
+use crate::{archived, guard, inboxes, intents, manifest, relations, revocations};
 
 #[test]
 fn fuzz_storage_values() {
@@ -20,7 +20,7 @@ fn fuzz_storage_values() {
 /// One decoder of a column family. What is taken says itself again, as far as it is written at all.
 fn decode_by_family(family: u8, content: &[u8]) {
     let alice = UserId::new("alice").unwrap();
-    match family % 14 {
+    match family % 15 {
         0 => {
             if let Ok(head) = decode_head(content) {
                 assert_eq!(decode_head(&encode_head(&head)), Ok(head));
@@ -72,6 +72,11 @@ fn decode_by_family(family: u8, content: &[u8]) {
         10 => drop(intents::Count::decode(content)),
         11 => drop(intents::decode_slot(content)),
         12 => drop(inboxes::decode_channel_key(content)),
+        14 => {
+            if let Ok(archived) = archived::decode_archived(content) {
+                assert_eq!(archived::encode_archived(&archived), content);
+            }
+        }
         _ => {
             let key = SegmentKey { shard: 1, first_ts_ms: 2, segment: 3 };
             if let Ok(entry) = manifest::decode_entry(key, content) {

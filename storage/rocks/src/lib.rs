@@ -43,6 +43,7 @@
 //! with `Fatal`, nothing is acknowledged, and no sync is tried twice, since a kernel that has told
 //! of lost pages once does not tell again. What is on the disk is found out by opening it anew.
 
+mod archived;
 mod channels;
 mod claims;
 mod committer;
@@ -114,6 +115,7 @@ impl RocksStore {
             relations: store.clone(),
             intents: store.clone(),
             manifest: store.clone(),
+            archived: store.clone(),
             revocations: store,
             id_leases: self.id_leases.clone(),
             roster: self.roster.clone(),

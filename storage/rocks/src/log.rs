@@ -1,6 +1,9 @@
 //! The publication log.
 
+use std::ops::ControlFlow;
+
 use futures_util::FutureExt as _;
+use sterna_proto::id::SLOTS;
 use sterna_proto::{ChannelKey, Offset, Position};
 use sterna_storage::{
     Append, AppendError, BoxFuture, Duplicate, Head, NewRecord, Origin, PageLimit, PublicationLog,
@@ -8,9 +11,10 @@ use sterna_storage::{
 };
 
 use crate::RocksStore;
-use crate::database::dedup_key;
-use crate::encoding::decode_dedup;
-use crate::options::Family;
+use crate::channels::until_full;
+use crate::database::{Database, dedup_key};
+use crate::encoding::{Damaged, decode_dedup, decode_head};
+use crate::options::{CHANNEL_PREFIX_BYTES, Family};
 use crate::trim;
 
 impl PublicationLog for RocksStore {
@@ -29,6 +33,15 @@ impl PublicationLog for RocksStore {
 
     fn head(&self, channel: ChannelKey) -> BoxFuture<'_, Result<Option<Head>, StorageError>> {
         self.engine.look(|database| database.head(channel))
+    }
+
+    fn slot_heads(
+        &self,
+        slot: u16,
+        after: Option<ChannelKey>,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Vec<(ChannelKey, Head)>, StorageError>> {
+        self.engine.read(move |database| slot_heads(database, slot, after, limit))
     }
 
     fn read(
@@ -82,4 +95,32 @@ impl PublicationLog for RocksStore {
     fn close(&self) -> BoxFuture<'_, Result<(), StorageError>> {
         self.engine.close()
     }
+}
+
+/// A slot is the first bits of its channels' keys, so they lie side by side.
+fn slot_heads(
+    database: &Database,
+    slot: u16,
+    after: Option<ChannelKey>,
+    limit: usize,
+) -> Result<Vec<(ChannelKey, Head)>, StorageError> {
+    let mut heads = Vec::new();
+    if limit == 0 || slot >= SLOTS {
+        return Ok(heads);
+    }
+    let first = (slot << 5).to_be_bytes();
+    let after = after.filter(|after| after.slot() == slot).map(|after| after.0[1..].to_vec());
+    let after = after.unwrap_or_else(|| vec![first[1]]);
+    database.scan(Family::Head, &first[..1], Some(&after), |key, content| {
+        let damage = |damaged| database.corrupt(Family::Head, key, damaged);
+        let channel = <[u8; CHANNEL_PREFIX_BYTES]>::try_from(key)
+            .map_err(|_| damage(Damaged("not a channel key".to_owned())))?;
+        let channel = ChannelKey(channel);
+        if channel.slot() != slot {
+            return Ok(ControlFlow::Break(()));
+        }
+        heads.push((channel, decode_head(content).map_err(damage)?));
+        Ok(until_full(heads.len(), limit))
+    })?;
+    Ok(heads)
 }

@@ -41,10 +41,12 @@ pub(crate) enum Family {
     Intent,
     /// shard . first time . segment -> state and entry of the manifest
     Archive,
+    /// channel -> how far it is archived
+    Archived,
 }
 
 impl Family {
-    pub(crate) const ALL: [Self; 13] = [
+    pub(crate) const ALL: [Self; 14] = [
         Self::Head,
         Self::Msg,
         Self::Dedup,
@@ -58,6 +60,7 @@ impl Family {
         Self::RelationIn,
         Self::Intent,
         Self::Archive,
+        Self::Archived,
     ];
 
     pub(crate) fn name(self) -> &'static str {
@@ -75,6 +78,7 @@ impl Family {
             Self::RelationIn => "rel_in",
             Self::Intent => "intent",
             Self::Archive => "arc",
+            Self::Archived => "arc_upto",
         }
     }
 }
@@ -156,7 +160,8 @@ fn family_options(family: Family, cache: &Cache) -> Options {
         | Family::Inbox
         | Family::Mark
         | Family::Intent
-        | Family::Archive => {}
+        | Family::Archive
+        | Family::Archived => {}
     }
     options
 }

@@ -27,6 +27,7 @@
 //! By slot ([`Layout`]); what concerns a channel lies with its channel, an inbox with its user.
 //! Relations, the manifest, ids and the roster are not spread: they lie in the first database.
 
+mod archived;
 mod batch;
 mod channels;
 mod columns;
@@ -99,6 +100,7 @@ impl SqlStore {
             relations: store.clone(),
             intents: store.clone(),
             manifest: store.clone(),
+            archived: store.clone(),
             revocations: store.clone(),
             id_leases: store.clone(),
             roster: store,

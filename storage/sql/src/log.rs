@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::Ordering;
 
 use futures_util::FutureExt as _;
-use mysql_async::Conn;
+use mysql_async::{Conn, Value};
+use sterna_proto::id::SLOTS;
 use sterna_proto::{ChannelKey, Offset, Position};
 use sterna_storage::{
     Append, AppendError, BoxFuture, Duplicate, Head, NewRecord, Origin, PageLimit, PublicationLog,
@@ -45,6 +46,39 @@ impl PublicationLog for SqlStore {
         async move {
             let found = self.find_heads(&channels).await?;
             Ok(channels.iter().map(|channel| found.get(channel).cloned()).collect())
+        }
+        .boxed()
+    }
+
+    fn slot_heads(
+        &self,
+        slot: u16,
+        after: Option<ChannelKey>,
+        wish: usize,
+    ) -> BoxFuture<'_, Result<Vec<(ChannelKey, Head)>, StorageError>> {
+        async move {
+            // A slot is the first bits of its channels' keys, so they lie side by side.
+            let bound = |slot: u32| Value::Bytes((slot << 21).to_be_bytes().to_vec());
+            let (first, end) = (bound(slot.into()), bound(u32::from(slot) + 1));
+            let place = self.engine.places.locate(slot);
+            let mut condition = "channel >= ?".to_owned();
+            let mut params = vec![first];
+            if slot + 1 < SLOTS {
+                condition += " AND channel < ?";
+                params.push(end);
+            }
+            if let Some(after) = after {
+                condition += " AND channel > ?";
+                params.push(key(after));
+            }
+            params.push(limit(wish));
+            let sql = format!(
+                "SELECT {} FROM {} WHERE {condition} ORDER BY channel LIMIT ?",
+                head::COLUMNS,
+                self.engine.places.table(place, "heads")
+            );
+            let found = self.engine.read(place, &sql, params).await?;
+            found.into_iter().map(head::decode).collect()
         }
         .boxed()
     }

@@ -18,6 +18,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../migrations/0001_tables.sql"),
     include_str!("../migrations/0002_pulled.sql"),
     include_str!("../migrations/0003_revocations.sql"),
+    include_str!("../migrations/0004_archived.sql"),
 ];
 
 /// Brings one database up to date, or refuses it.

@@ -21,6 +21,7 @@ use sterna_proto::{
 
 use crate::{Append, Head, NewRecord, Origin, PageLimit, PublicationLog, Record, Stores};
 
+pub mod archived;
 pub mod channels;
 pub mod concurrent;
 pub mod cursors;
@@ -135,6 +136,12 @@ macro_rules! conformance_suite {
             manifests::manifest_changes_happen_together_or_not_at_all,
             manifests::segments_are_listed_by_shard_and_time,
             manifests::any_manifest_agrees_with_the_model,
+            archived::a_channel_is_archived_from_what_was_expected,
+            archived::i7_what_is_archived_stays_archived,
+            archived::channels_of_one_call_are_archived_apart,
+            archived::of_many_archivers_one_wins,
+            archived::how_far_a_channel_is_archived_outlives_a_reopening,
+            archived::heads_of_a_slot_are_listed_in_key_order,
             concurrent::racing_writers_leave_a_dense_log,
             concurrent::a_racing_retransmission_is_stored_once,
             concurrent::readers_beside_writers_see_no_hole,

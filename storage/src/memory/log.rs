@@ -30,6 +30,21 @@ impl PublicationLog for MemoryStore {
         ready(Ok(head)).boxed()
     }
 
+    fn slot_heads(
+        &self,
+        slot: u16,
+        after: Option<ChannelKey>,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Vec<(ChannelKey, Head)>, StorageError>> {
+        let content = self.content();
+        let behind = |channel: &ChannelKey| after.is_none_or(|after| *channel > after);
+        let of_slot = content.logs.iter().filter(|(key, _)| key.slot() == slot && behind(key));
+        let mut heads: Vec<_> = of_slot.map(|(key, log)| (*key, log.head.clone())).collect();
+        heads.sort_unstable_by_key(|(channel, _)| *channel);
+        heads.truncate(limit);
+        ready(Ok(heads)).boxed()
+    }
+
     fn read(
         &self,
         channel: ChannelKey,

@@ -16,10 +16,11 @@ use futures_util::future::{BoxFuture, ready};
 use sterna_proto::{ChannelId, ChannelKey, Epoch, UserId};
 
 use crate::{
-    ChannelRecord, ChannelStore, Created, CursorMove, CursorStore, IdBoundStore, MemberCursor,
-    Membership, MembershipChange, StorageError, StorageErrorKind, Stores,
+    Archived, ChannelRecord, ChannelStore, Created, CursorMove, CursorStore, IdBoundStore,
+    MemberCursor, Membership, MembershipChange, StorageError, StorageErrorKind, Stores,
 };
 
+mod archived;
 mod id_leases;
 mod inbox;
 mod intents;
@@ -85,6 +86,7 @@ impl MemoryStore {
             relations: handle.clone(),
             intents: handle.clone(),
             manifest: handle.clone(),
+            archived: handle.clone(),
             revocations: handle,
             id_leases: self.id_leases.clone(),
             roster: self.roster.clone(),
@@ -251,6 +253,7 @@ struct Content {
     revocations: BTreeMap<Option<UserId>, u64>,
     intents: Intents,
     segments: Segments,
+    archived: HashMap<ChannelKey, Archived, ahash::RandomState>,
 }
 
 impl Content {

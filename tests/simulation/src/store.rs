@@ -336,6 +336,15 @@ impl PublicationLog for WrittenLog {
         self.inner.head(channel)
     }
 
+    fn slot_heads(
+        &self,
+        slot: u16,
+        after: Option<ChannelKey>,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Vec<(ChannelKey, Head)>, StorageError>> {
+        self.inner.slot_heads(slot, after, limit)
+    }
+
     fn read(
         &self,
         channel: ChannelKey,
@@ -420,6 +429,20 @@ impl PublicationLog for NodeLog {
         Box::pin(async move {
             self.way.go_to_read().await?;
             let found = self.inner.head(channel).await;
+            self.way.back().await?;
+            found
+        })
+    }
+
+    fn slot_heads(
+        &self,
+        slot: u16,
+        after: Option<ChannelKey>,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Vec<(ChannelKey, Head)>, StorageError>> {
+        Box::pin(async move {
+            self.way.go_to_read().await?;
+            let found = self.inner.slot_heads(slot, after, limit).await;
             self.way.back().await?;
             found
         })
