@@ -39,6 +39,7 @@ pub mod record;
 pub mod relation;
 pub mod revocation;
 pub mod roster;
+pub mod segments;
 pub mod sequence;
 pub mod volatile;
 
@@ -88,6 +89,7 @@ pub use record::{NewRecord, Origin, Record};
 pub use relation::{Direction, Edge, Relation, RelationKind, RelationStore};
 pub use revocation::{Revocation, RevocationStore};
 pub use roster::{RosterEntry, RosterError, RosterStore};
+pub use segments::{Links, Run, RunAt, Sealed, SegmentWriter, Segments};
 
 /// Re-exported so that engines name the same type as the traits.
 pub use futures_util::future::BoxFuture;
