@@ -113,3 +113,53 @@ fn i5_what_was_trimmed_is_named_as_a_gap() {
         assert!(second.shutdown(std::time::Duration::from_secs(5)).await);
     });
 }
+
+/// The owner knows the head as it was before.
+#[test]
+fn i5_what_is_trimmed_behind_the_owner_is_named_as_a_gap() {
+    let stores = MemoryStore::new().stores();
+    let other = stores.clone();
+    let mut config = config();
+    config.queues.ring_publications = 8;
+    with_workers(config, stores, 1, |_, workers| async move {
+        let mut alice = TestClient::connect(&workers[0], "alice").await;
+        for seq in 1..=100 {
+            alice.publish("room:1", seq, "x").await;
+        }
+        let key = sterna_proto::ChannelId::new("room:1").unwrap().key();
+        let offsets = |publications: &[v1::Publication]| -> Vec<u64> {
+            publications.iter().map(|publication| publication.offset).collect()
+        };
+        for first in [41, 98, 101] {
+            other.log.trim(key, Offset(first)).await.unwrap();
+            let mut bob = TestClient::connect(&workers[0], "bob").await;
+            let page = bob.subscribe("room:1", Some(v1::Position::default())).await;
+            let gap = page.gap.unwrap();
+            assert_eq!((gap.after_offset, gap.upto_offset), (0, first - 1));
+            assert_eq!(offsets(&page.publications), (first..=100).collect::<Vec<_>>());
+            assert!(page.live);
+            let position = page.position.unwrap();
+            let newest = v1::Subscribe {
+                channel: "room:1".into(),
+                since: Some(v1::Position { offset: 0, ..position }),
+                order: v1::RecoveryOrder::NewestFirst.into(),
+                page_publications: 50,
+                ..Default::default()
+            };
+            let Reply::Subscribed(page) = bob.ask(Verb::Subscribe(newest)).await else { panic!() };
+            let gap = page.gap.unwrap();
+            assert_eq!((gap.after_offset, gap.upto_offset), (0, 50.max(first - 1)));
+            assert_eq!(page.publications.last().map_or(100, |last| last.offset), 100);
+            for backwards in [false, true] {
+                let history = v1::History {
+                    channel: "room:1".into(),
+                    since: Some(v1::Position { offset: 0, ..position }),
+                    limit: 100,
+                    backwards,
+                };
+                let Reply::History(page) = bob.ask(Verb::History(history)).await else { panic!() };
+                assert_eq!(offsets(&page.publications), (first..=100).collect::<Vec<_>>());
+            }
+        }
+    });
+}

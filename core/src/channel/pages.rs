@@ -6,7 +6,7 @@ use std::sync::Arc;
 use sterna_proto::v1::reply::Result as Reply;
 use sterna_proto::v1::{PresenceState, RecoveryOrder};
 use sterna_proto::{ChannelKey, Offset, Position, limits, v1};
-use sterna_storage::{Head, PageLimit, PublicationLog, StorageError};
+use sterna_storage::{Head, PageLimit, PublicationLog, ReadError, Record, StorageError};
 
 use crate::channel::recover::{self, Start};
 use crate::channel::shard::{Call, Shard};
@@ -33,7 +33,7 @@ impl Shard {
         }
         let Some(state) = self.channels.get(&key) else { return };
         let head = state.sequence.head().cloned();
-        let plan = plan_recovery(&subscribe, head.as_ref());
+        let mut plan = plan_recovery(&subscribe, head.as_ref());
         let page = match plan.count {
             0 => Some(Vec::new()),
             count => state.ring.page(plan.start.after, count, limits::PAGE_BYTES),
@@ -47,13 +47,12 @@ impl Shard {
         metrics::counter!("sterna_core_pages_total", "tier" => "log").increment(1);
         let log = self.context.stores.log.clone();
         self.work.push(Box::pin(async move {
-            let limit = PageLimit { records: plan.count, payload_bytes: limits::PAGE_BYTES };
-            let reply = match log.read(key, plan.start.after, limit).await {
+            let reply = match plan.read(&*log, key).await {
                 Ok(records) => {
                     let page = records.iter().map(|record| publication(&name, record)).collect();
                     Ok(Reply::Subscribed(plan.page(name, page)))
                 }
-                Err(error) => Err(unavailable(&error.into())),
+                Err(error) => Err(unavailable(&error)),
             };
             answer(call.reply, reply);
             Done::Answered
@@ -118,6 +117,33 @@ fn plan_recovery(subscribe: &v1::Subscribe, head: Option<&Head>) -> Plan {
 }
 
 impl Plan {
+    /// Reads what is planned. What is gone by now, or was gone when the head did not say so yet, is
+    /// named as a gap.
+    async fn read(
+        &mut self,
+        log: &dyn PublicationLog,
+        key: ChannelKey,
+    ) -> Result<Vec<Record>, StorageError> {
+        loop {
+            let limit = PageLimit { records: self.count, payload_bytes: limits::PAGE_BYTES };
+            match log.read(key, self.start.after, limit).await {
+                Err(ReadError::Trimmed { first }) if first > self.start.after.next() => {
+                    self.begin_behind(Offset(first.0 - 1));
+                }
+                page => return Ok(page?),
+            }
+        }
+    }
+
+    /// Nothing up to this offset can be read.
+    fn begin_behind(&mut self, trimmed: Offset) {
+        let trimmed = trimmed.min(self.head.offset);
+        let after = self.gap.map_or(self.start.after, |(after, _)| after);
+        self.gap = Some((after, trimmed));
+        self.start.after = trimmed;
+        self.count = self.count.min(trimmed.distance_to(self.head.offset) as usize);
+    }
+
     fn page(self, channel: String, publications: Vec<v1::Publication>) -> v1::Subscribed {
         let reached = publications.last().map_or(self.start.after.0, |last| last.offset);
         v1::Subscribed {
@@ -167,7 +193,12 @@ async fn read_history(
     let start = recover::place(since, head.as_ref());
     let limit = PageLimit { records: max, payload_bytes: limits::PAGE_BYTES };
     let after = start.after.max(recover::trimmed_upto(head.as_ref()));
-    let records = log.read(key, after, limit).await?;
+    let records = match log.read(key, after, limit).await {
+        Err(ReadError::Trimmed { first }) => {
+            log.read(key, Offset(first.0.saturating_sub(1)).max(after), limit).await?
+        }
+        page => page?,
+    };
     let upto = |offset: Offset| offset <= end.offset;
     let records = records.iter().filter(|record| upto(record.position.offset));
     page.publications = records.map(|record| publication(name, record)).collect();
@@ -183,7 +214,7 @@ async fn read_backwards(
     log: Arc<dyn PublicationLog>,
     key: ChannelKey,
     name: &str,
-    (oldest, before): (Offset, Offset),
+    (mut oldest, before): (Offset, Offset),
     max: usize,
 ) -> Result<Vec<v1::Publication>, StorageError> {
     const STEP: u64 = 32;
@@ -194,7 +225,19 @@ async fn read_backwards(
         let step = STEP.min((max - newest_first.len()) as u64);
         let after = end.saturating_sub(step).max(oldest.0);
         let limit = PageLimit { records: (end - after) as usize, payload_bytes: usize::MAX };
-        let step = log.read(key, Offset(after), limit).await?;
+        let step = match log.read(key, Offset(after), limit).await {
+            Ok(step) => step,
+            // Older ones are gone.
+            Err(ReadError::Trimmed { first }) if first.0 > end => break,
+            Err(ReadError::Trimmed { first }) => {
+                oldest = Offset(first.0.saturating_sub(1)).max(oldest);
+                if oldest.0 == after {
+                    break;
+                }
+                continue;
+            }
+            Err(ReadError::Storage(error)) => return Err(error),
+        };
         for record in step.iter().rev() {
             bytes += record.body.payload.len();
             if bytes > limits::PAGE_BYTES && !newest_first.is_empty() {
