@@ -47,9 +47,11 @@ impl Debts {
         Self { debts: HashMap::default(), heads: 0, evicts: 0, max_heads }
     }
 
-    /// Sends a push to every link; what does not fit is owed.
-    pub fn spread(&mut self, ports: &LinkPorts, links: &[LinkId], push: &LinkPush) {
+    /// Sends a push to every link; what does not fit is owed. False: a link has missed a publication
+    /// and is not owed it, since too much is owed already.
+    pub fn spread(&mut self, ports: &LinkPorts, links: &[LinkId], push: &LinkPush) -> bool {
         let key = push.channel();
+        let mut is_kept = true;
         for link in links {
             let place = (*link, key);
             let blocked = self.debts.get(&place).is_some_and(Debt::blocks);
@@ -60,8 +62,9 @@ impl Debts {
                     Err(NoRoom::Full) => {}
                 }
             }
-            self.owe(place, push);
+            is_kept &= self.owe(place, push);
         }
+        is_kept
     }
 
     /// Sends what is owed as far as there is room. `head`: where a channel ends now.
@@ -147,17 +150,17 @@ impl Debts {
         });
     }
 
-    fn owe(&mut self, place: (LinkId, ChannelKey), push: &LinkPush) {
+    fn owe(&mut self, place: (LinkId, ChannelKey), push: &LinkPush) -> bool {
         metrics::counter!("sterna_core_link_dropped_total", "kind" => push.kind()).increment(1);
         match push {
             LinkPush::Deliver { .. } | LinkPush::Head { .. } => {
                 if sterna_storage::planted!(LostPushUntold) {
-                    return;
+                    return true;
                 }
                 if self.heads >= self.max_heads {
                     // The channel's beacon tells them.
                     metrics::counter!("sterna_core_owed_dropped_total").increment(1);
-                    return;
+                    return false;
                 }
                 let debt = self.debts.entry(place).or_default();
                 self.heads += usize::from(!debt.head);
@@ -179,6 +182,7 @@ impl Debts {
             LinkPush::Event { audience: Audience::Inbox, .. } => self.owe_moved(place.0, place.1),
             LinkPush::Event { .. } => {}
         }
+        true
     }
 
     fn forget(&mut self, link: LinkId, channel: ChannelKey) {

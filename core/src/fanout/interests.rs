@@ -9,7 +9,7 @@ use sterna_proto::{ChannelKey, Offset, Position};
 
 use crate::config::QueueLimits;
 use crate::fanout::debts::Debts;
-use crate::link::ports::{LinkId, LinkPorts};
+use crate::link::ports::{LinkId, LinkPorts, NoRoom};
 use crate::link::{Audience, LinkPush};
 
 /// Parts with a lock of their own: lanes and workers seldom meet.
@@ -27,6 +27,8 @@ pub struct Interests {
 struct Part {
     channels: HashMap<ChannelKey, Interest, RandomState>,
     debts: Debts,
+    /// Channels in which a link has missed what could not be owed to it, each once.
+    untold: Vec<ChannelKey>,
 }
 
 /// What is wanted of one channel.
@@ -37,12 +39,17 @@ struct Interest {
     receipts: Vec<LinkId>,
     /// How far the owner has come, as was heard here.
     head: Position,
+    /// It is among those of which somebody is to be told where they end.
+    is_untold: bool,
 }
 
 impl Interests {
     pub fn new(ports: Arc<LinkPorts>, queues: &QueueLimits) -> Self {
-        let part =
-            || Part { channels: HashMap::default(), debts: Debts::new(queues.owed_heads / PARTS) };
+        let part = || Part {
+            channels: HashMap::default(),
+            debts: Debts::new(queues.owed_heads / PARTS),
+            untold: Vec::new(),
+        };
         let parts = (0..PARTS).map(|_| Mutex::new(part())).collect();
         Self { parts, ports, max_evicts: queues.owed_evicts / PARTS }
     }
@@ -98,7 +105,7 @@ impl Interests {
     pub fn spread(&self, push: &LinkPush) -> bool {
         let channel = push.channel();
         let mut part = self.part(&channel);
-        let Part { channels, debts } = &mut *part;
+        let Part { channels, debts, untold } = &mut *part;
         let Some(interest) = channels.get_mut(&channel) else { return false };
         interest.note_head(push);
         if sterna_storage::planted!(EvictNotPassedOn) && matches!(push, LinkPush::Evict { .. }) {
@@ -111,8 +118,10 @@ impl Interests {
         if matches!(push, LinkPush::Evict { .. }) && debts.evict_count() >= self.max_evicts {
             // Rather than to forget one: everybody attaches again and is looked at again.
             interest.links.iter().for_each(|link| debts.owe_moved(*link, channel));
-        } else {
-            debts.spread(&self.ports, wanting, push);
+        } else if !debts.spread(&self.ports, wanting, push)
+            && !std::mem::replace(&mut interest.is_untold, true)
+        {
+            untold.push(channel);
         }
         true
     }
@@ -122,7 +131,7 @@ impl Interests {
         let mut told = Vec::new();
         for part in &self.parts {
             let mut part = lock(part);
-            let Part { channels, debts } = &mut *part;
+            let Part { channels, debts, .. } = &mut *part;
             for (channel, interest) in channels.iter().filter(|(channel, _)| moved(channel)) {
                 let push = LinkPush::Moved { channel: *channel };
                 debts.spread(&self.ports, &interest.links, &push);
@@ -144,8 +153,9 @@ impl Interests {
     pub fn pay_debts(&self) {
         for part in &self.parts {
             let mut part = lock(part);
-            let Part { channels, debts } = &mut *part;
+            let Part { channels, debts, .. } = &mut *part;
             debts.pay(&self.ports, |channel| channels.get(channel).map(|interest| interest.head));
+            part.tell_untold(&self.ports);
         }
     }
 
@@ -164,6 +174,23 @@ impl Interests {
 }
 
 impl Part {
+    /// I5: tells everybody in a channel where it ends, since it is not known who missed something:
+    /// the owner sends this node its beacon once. Whoever has no room is told the next time.
+    fn tell_untold(&mut self, ports: &LinkPorts) {
+        for channel in std::mem::take(&mut self.untold) {
+            let Some(interest) = self.channels.get_mut(&channel) else { continue };
+            let push = LinkPush::Head { channel, head: interest.head };
+            let told = |link: &LinkId| {
+                !self.debts.blocks(*link, channel)
+                    && ports.try_send(*link, push.clone()) != Err(NoRoom::Full)
+            };
+            interest.is_untold = interest.links.iter().filter(|link| !told(link)).count() > 0;
+            if interest.is_untold {
+                self.untold.push(channel);
+            }
+        }
+    }
+
     fn remove(&mut self, channel: ChannelKey, link: LinkId) -> bool {
         let Some(interest) = self.channels.get_mut(&channel) else { return false };
         interest.links.retain(|other| *other != link);
@@ -265,6 +292,31 @@ mod tests {
         received(&mut receiver, 1).await;
         interests.pay_debts();
         assert!(matches!(received(&mut receiver, 1).await[0], LinkPush::Moved { .. }));
+    }
+
+    #[tokio::test]
+    async fn i5_a_link_that_cannot_even_be_owed_a_head_is_told_where_the_channel_ends() {
+        let ports = Arc::new(LinkPorts::default());
+        // Nothing can be owed.
+        let queues = QueueLimits { owed_heads: 1, ..QueueLimits::default() };
+        let interests = Interests::new(ports.clone(), &queues);
+        let (narrow, mut at_narrow) = ports.open(1, 1 << 20);
+        let (wide, mut at_wide) = ports.open(8, 1 << 20);
+        interests.add(key("a"), narrow, false);
+        interests.add(key("a"), wide, false);
+        (1..=3).for_each(|offset| assert!(interests.spread(&head(key("a"), offset))));
+        interests.pay_debts();
+        assert_eq!(received(&mut at_narrow, 1).await.len(), 1);
+        interests.pay_debts();
+        let LinkPush::Head { head: told, .. } = received(&mut at_narrow, 1).await[0] else {
+            panic!("it has missed two");
+        };
+        assert_eq!(told.offset, Offset(3));
+        let before = received(&mut at_wide, 3).await.len();
+        interests.pay_debts();
+        interests.spread(&head(key("a"), 4));
+        assert_eq!(received(&mut at_narrow, 1).await.len(), 1, "told once");
+        assert!(received(&mut at_wide, 1).await.len() + before >= 4);
     }
 
     #[tokio::test]

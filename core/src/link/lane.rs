@@ -117,6 +117,14 @@ impl Asked {
     }
 }
 
+/// Whether the way to a channel's owner begins with the lane.
+pub(super) trait Way {
+    fn leads(&self, channel: &ChannelKey) -> bool;
+
+    /// Does something while it is sure that it does not, and nothing is put onto the lane.
+    fn unless_it_leads(&self, channel: &ChannelKey, then: &mut dyn FnMut());
+}
+
 /// The asking end of a lane.
 #[derive(Debug)]
 pub(super) struct Lane {
@@ -257,11 +265,12 @@ impl Lane {
         sender: &mut S,
         receiver: &mut R,
         interests: &Interests,
+        way: &impl Way,
     ) -> LaneError {
         let _connected = self.start();
         tokio::select! {
-            Err(error) = self.send_all(sender, interests) => error,
-            Err(error) = self.receive_all(receiver, interests) => error,
+            Err(error) = self.send_all(sender, interests, way) => error,
+            Err(error) = self.receive_all(receiver, interests, way) => error,
         }
     }
 
@@ -292,10 +301,11 @@ impl Lane {
         &self,
         sender: &mut S,
         interests: &Interests,
+        way: &impl Way,
     ) -> Result<(), LaneError> {
         let mut out = Vec::new();
         loop {
-            self.next_frames(&mut out, |channel| interests.wants(channel));
+            self.next_frames(&mut out, |channel| interests.wants(channel) && way.leads(channel));
             if out.is_empty() {
                 self.added.notified().await;
             } else {
@@ -304,17 +314,19 @@ impl Lane {
         }
     }
 
-    /// `wanted`: somebody has attached to the channel since it was to be detached. The owner must
-    /// not hear of it then, since the attach may have gone out before; unless the way has changed,
-    /// and then none has.
+    /// `wanted`: somebody has attached to the channel, by this lane, since it was to be detached. The
+    /// owner must not hear of it then, since the attach may have gone out before.
     fn next_frames(&self, out: &mut Vec<wire::Frame>, wanted: impl Fn(&ChannelKey) -> bool) {
-        let mut state = self.state();
         let due = |detach: &Detach| {
             let left = detach.left && !sterna_storage::planted!(WayLeftUntold);
             left || !wanted(&detach.channel)
         };
-        let detaches = state.detaches.drain(..).filter(due);
+        // Before the calls of the same turn, and asked about without the lock: whoever changes ways
+        // puts something onto lanes.
+        let detaches = std::mem::take(&mut self.state().detaches);
+        let detaches = detaches.into_iter().filter(due);
         out.extend(detaches.map(|detach| frames::detach(detach.channel)));
+        let mut state = self.state();
         while out.len() < CALLS_PER_WRITE {
             let Some(asked) = state.waiting.pop_front() else { break };
             // The owner may be another process than the one that has refused what was before.
@@ -330,6 +342,7 @@ impl Lane {
         &self,
         receiver: &mut R,
         interests: &Interests,
+        way: &impl Way,
     ) -> Result<(), LaneError> {
         let mut received = Vec::new();
         loop {
@@ -353,6 +366,9 @@ impl Lane {
                         let channel = push.channel();
                         if !interests.spread(&push) {
                             self.detach(channel);
+                        } else if !way.leads(&channel) {
+                            // I9: who still sends was not told, or its word for it was lost.
+                            way.unless_it_leads(&channel, &mut || self.leave(channel));
                         }
                     }
                 }

@@ -204,8 +204,12 @@ impl Subscription {
     pub fn handle_page(&mut self, call: u32, page: &mut v1::Subscribed) -> Vec<SharedPush> {
         let expected = self.mode == Mode::Attaching { call };
         if !expected {
-            // An older page: a newer one is on its way.
+            // An older page: a newer one is on its way, or has overtaken it on another link. Whoever
+            // reads that nothing follows asks again, so nothing does.
             page.live = false;
+            if self.mode == Mode::Live {
+                self.mode = Mode::Behind;
+            }
             return Vec::new();
         }
         self.position = page.position.unwrap_or_default().into();
