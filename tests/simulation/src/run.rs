@@ -111,6 +111,7 @@ async fn act(world: &Rc<World>) {
 
 /// Waits until every client has everything.
 pub(crate) async fn settle(world: &Rc<World>, patience: Duration) -> bool {
+    let patience = patience + drip(world);
     let deadline = Instant::now() + patience;
     loop {
         let mut heads = Vec::new();
@@ -129,6 +130,16 @@ pub(crate) async fn settle(world: &Rc<World>, patience: Duration) -> bool {
         }
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
+}
+
+/// Where a shard has room for one command and nobody waits for room, a round trip and the pause that
+/// a refusal asks for get one of a client's ordered publications through: for all that wait.
+fn drip(world: &Rc<World>) -> Duration {
+    if !world.plan.config.queues.mailbox_patience.is_zero() {
+        return Duration::ZERO;
+    }
+    let unacked = world.clients.iter().map(|client| client.unacked()).max();
+    Duration::from_millis(300) * u32::try_from(unacked.unwrap_or(0)).unwrap_or(u32::MAX)
 }
 
 /// Waits until every client knows who is present: everybody. What it was told of others may have been

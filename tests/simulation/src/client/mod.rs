@@ -162,6 +162,11 @@ impl Client {
         state.outbox.is_empty() && caught_up.all(|up| up)
     }
 
+    /// Publications without an answer.
+    pub fn unacked(&self) -> usize {
+        self.state.borrow().outbox.len()
+    }
+
     /// Says goodbye and does not come back.
     pub fn leave(&self) {
         self.gone.set(true);
