@@ -174,6 +174,68 @@ async fn i9_a_peer_hears_that_the_way_does_not_begin_there_though_others_want_th
     assert!(matches!(out[1].body, Some(Body::Call(_))), "{out:?}");
 }
 
+/// Ways that lead elsewhere, or not.
+struct Leads(bool);
+
+impl Way for Leads {
+    fn leads(&self, _: &ChannelKey) -> bool {
+        self.0
+    }
+
+    fn unless_it_leads(&self, _: &ChannelKey, then: &mut dyn FnMut()) {
+        if !self.0 {
+            then();
+        }
+    }
+}
+
+/// Brings what it has, then nothing.
+struct Brings(Vec<wire::Frame>);
+
+impl FrameReceiver for Brings {
+    async fn receive(&mut self, frames: &mut Vec<wire::Frame>) -> Result<(), LaneError> {
+        if self.0.is_empty() {
+            std::future::pending::<()>().await;
+        }
+        frames.append(&mut self.0);
+        Ok(())
+    }
+}
+
+/// Keeps what is sent, and ends the lane with the first of it.
+struct Keeps(Vec<wire::Frame>);
+
+impl FrameSender for Keeps {
+    async fn send(&mut self, frames: &mut Vec<wire::Frame>) -> Result<(), LaneError> {
+        self.0.append(frames);
+        Err(LaneError::Lost("enough".into()))
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn i9_who_sends_by_a_way_that_was_left_is_told_though_others_want_the_channel() {
+    use crate::link::ports::LinkPorts;
+    let channel = ChannelId::new("a").unwrap().key();
+    let push = crate::link::LinkPush::Head { channel, head: sterna_proto::Position::new(1, 5) };
+    for leads in [true, false] {
+        let ports = Arc::new(LinkPorts::default());
+        let interests = Interests::new(ports.clone(), &crate::config::QueueLimits::default());
+        let (link, mut pushes) = ports.open(8, 1 << 20);
+        interests.add(channel, link, false);
+        let mut brings = Brings(Vec::new());
+        frames::push(&push, &mut brings.0);
+        let (lane, mut keeps) = (Lane::new(), Keeps(Vec::new()));
+        let way = Leads(leads);
+        let ran = lane.run(&mut keeps, &mut brings, &interests, &way);
+        let ended = tokio::time::timeout(Duration::from_secs(1), ran).await.is_ok();
+        assert_eq!(ended, !leads, "told only if the way is another one");
+        let told = keeps.0.iter().filter(|one| matches!(one.body, Some(Body::Detach(_)))).count();
+        assert_eq!(told, usize::from(!leads));
+        let mut received = Vec::new();
+        assert_eq!(pushes.receive(&mut received, 8).await, 1, "it is passed on all the same");
+    }
+}
+
 #[tokio::test]
 async fn an_attach_whose_asker_is_gone_is_not_sent_again() {
     let lane = Lane::new();

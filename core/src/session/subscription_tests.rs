@@ -54,6 +54,30 @@ fn i12_what_cannot_be_held_makes_another_page() {
     assert!(second.live);
 }
 
+#[test]
+fn i5_after_an_older_page_that_comes_last_nothing_follows_until_the_client_asks() {
+    let mut subscription = subscription(8);
+    subscription.on_attach_started(1);
+    subscription.on_attach_started(2);
+    let mut newer = page(10, 10);
+    subscription.handle_page(2, &mut newer);
+    assert!(newer.live);
+    assert_eq!(subscription.handle_delivery(1, Offset(11), &push(11)), Delivery::Push);
+    let mut older = page(7, 9);
+    assert!(subscription.handle_page(1, &mut older).is_empty());
+    assert!(!older.live, "whoever reads this asks again");
+    assert_eq!(subscription.handle_delivery(1, Offset(12), &push(12)), Delivery::Beacon);
+    subscription.on_attach_started(3);
+    let mut asked = page(12, 12);
+    subscription.handle_page(3, &mut asked);
+    assert_eq!(subscription.handle_delivery(1, Offset(13), &push(13)), Delivery::Push);
+    // One that comes while a newer one is on its way changes nothing.
+    subscription.on_attach_started(4);
+    subscription.handle_page(3, &mut page(12, 13));
+    subscription.handle_page(4, &mut page(13, 13));
+    assert_eq!(subscription.handle_delivery(1, Offset(14), &push(14)), Delivery::Push);
+}
+
 fn background(position: u64) -> Subscription {
     let mut subscription = subscription(8);
     subscription.set_activity(v1::Activity::Background);

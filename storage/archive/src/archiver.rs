@@ -5,7 +5,6 @@
 //! for the collector, or a published one whose runs do not count; what is archived is archived once
 //! a channel refers to it, never before.
 
-use std::fmt::Debug;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -21,23 +20,8 @@ use crate::chain::Tail;
 use crate::config::{SHARDS, SLOTS_OF_SHARD, shard_of};
 use crate::entry::SegmentInfo;
 use crate::pace::Pace;
+use crate::pressure::Pressure;
 use crate::{ArchiveConfig, ENGINE, Tiers, corrupt};
-
-/// Whether the log has something better to do.
-pub trait Pressure: Send + Sync + Debug {
-    /// Writes take long: whoever can wait should.
-    fn writes_are_slow(&self) -> bool;
-}
-
-/// Nothing ever is in the way.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct Unpressed;
-
-impl Pressure for Unpressed {
-    fn writes_are_slow(&self) -> bool {
-        false
-    }
-}
 
 /// What one pass over the channels came to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

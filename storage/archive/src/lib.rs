@@ -20,6 +20,7 @@ mod config;
 mod entry;
 mod floors;
 mod pace;
+mod pressure;
 mod tiered;
 mod trimmer;
 mod verify;
@@ -29,10 +30,11 @@ use std::sync::Arc;
 use sterna_storage::StorageErrorKind;
 use sterna_storage::{ArchivedStore, ManifestStore, PublicationLog, Segments, StorageError};
 
-pub use archiver::{Archiver, PassReport, Pressure, Unpressed};
+pub use archiver::{Archiver, PassReport};
 pub use collector::Collected;
 pub use config::{ArchiveConfig, SHARDS};
 pub use entry::SegmentInfo;
+pub use pressure::{Pressure, Unpressed, WriteTimes};
 pub use tiered::TieredLog;
 pub use verify::{Progress, Status, Verified, status, verify};
 

@@ -1,6 +1,6 @@
 //! One log over two tiers, chosen by offset and never by age.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use futures_util::FutureExt as _;
 use sterna_proto::{ChannelKey, Offset, Position};
@@ -9,9 +9,12 @@ use sterna_storage::{
     PublicationLog, ReadError, Record, StorageError,
 };
 
+use tokio::time::Instant;
+
 use crate::Tiers;
 use crate::chain::Tail;
 use crate::floors::Floors;
+use crate::pressure::WriteTimes;
 
 /// Appends go to the log; pages come from the log as far as it reaches back, and from the archive
 /// before that. A head's `first` is the oldest publication of either.
@@ -22,11 +25,13 @@ use crate::floors::Floors;
 pub struct TieredLog {
     tiers: Tiers,
     floors: Mutex<Floors>,
+    writes: Arc<WriteTimes>,
 }
 
 impl TieredLog {
-    pub fn new(tiers: Tiers) -> Self {
-        Self { tiers, floors: Mutex::default() }
+    /// `writes` hears how long appends take.
+    pub fn new(tiers: Tiers, writes: Arc<WriteTimes>) -> Self {
+        Self { tiers, floors: Mutex::default(), writes }
     }
 
     /// What of a channel is archived.
@@ -162,7 +167,9 @@ impl PublicationLog for TieredLog {
     fn append(&self, appends: Vec<Append>) -> BoxFuture<'_, Vec<Result<Head, AppendError>>> {
         async move {
             let channels: Vec<ChannelKey> = appends.iter().map(|append| append.channel).collect();
+            let began = Instant::now();
             let verdicts = self.tiers.log.append(appends).await;
+            self.writes.note(began.elapsed());
             let widen = |(channel, verdict)| self.widen_verdict(channel, verdict);
             channels.into_iter().zip(verdicts).map(widen).collect()
         }

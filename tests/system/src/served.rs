@@ -124,10 +124,15 @@ impl Served {
 
     /// A verb that reads the configuration.
     pub fn configured_verb(&self, verb: &str) -> Command {
+        self.configured_verbs(&[verb])
+    }
+
+    /// The same of a verb that has verbs of its own.
+    pub fn configured_verbs(&self, verbs: &[&str]) -> Command {
         let mut parts = self.launcher.iter().map(OsString::from).collect::<Vec<_>>();
         parts.push(binary().into());
         let mut command = Command::new(&parts[0]);
-        command.args(&parts[1..]).args([verb, "--config"]).arg(self.config());
+        command.args(&parts[1..]).args(verbs).arg("--config").arg(self.config());
         // What the tests are told by variables would be configuration to the node.
         std::env::vars().filter(|(name, _)| name.starts_with("STERNA_")).for_each(|(name, _)| {
             command.env_remove(name);

@@ -17,7 +17,7 @@ use sterna_storage::{
     Append, BoxFuture, Links, MemoryStore, NewRecord, PageLimit, PublicationLog as _, Record, Run,
     Sealed, SegmentKey, SegmentWriter, Segments, StorageError, StorageErrorKind,
 };
-use sterna_storage_archive::{ArchiveConfig, Archiver, TieredLog, Tiers, Unpressed};
+use sterna_storage_archive::{ArchiveConfig, Archiver, TieredLog, Tiers, Unpressed, WriteTimes};
 
 type Runs = BTreeMap<ChannelKey, (Links, Vec<Record>)>;
 
@@ -252,7 +252,7 @@ impl Bed {
     }
 
     pub fn log(&self) -> TieredLog {
-        TieredLog::new(self.tiers.clone())
+        TieredLog::new(self.tiers.clone(), Arc::new(WriteTimes::new(OLD)))
     }
 
     /// Publishes with server times that long ago.
