@@ -3,7 +3,6 @@
 use sterna_proto::ChannelKey;
 
 use crate::channel::shard::Shard;
-use crate::link::ports::{FarEnd, LinkId};
 use crate::vitals::inspect::{CHANNEL_WINDOW, FanOutWay, LiveChannel};
 
 impl Shard {
@@ -15,15 +14,12 @@ impl Shard {
             pending: state.sequence.pending(),
             present: state.presence.user_count(),
             ring: state.ring.extent(),
-            ways: state.interest.iter().filter_map(|link| self.way(*link)).collect(),
-        })
-    }
-
-    /// `None`: the link has just been closed.
-    fn way(&self, link: LinkId) -> Option<FanOutWay> {
-        Some(match self.context.ports.far_end(link)? {
-            FarEnd::Worker => FanOutWay { node: None, wide: false },
-            FarEnd::Lane(lane) => FanOutWay { node: Some(lane.node), wide: lane.wide },
+            ways: state
+                .interest
+                .iter()
+                // One that is missing has just been closed.
+                .filter_map(|link| self.context.ports.far_end(*link).map(FanOutWay::to))
+                .collect(),
         })
     }
 }

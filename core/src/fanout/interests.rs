@@ -159,6 +159,12 @@ impl Interests {
         }
     }
 
+    /// Who wants a channel.
+    pub fn links(&self, channel: &ChannelKey) -> Vec<LinkId> {
+        let part = self.part(channel);
+        part.channels.get(channel).map(|interest| interest.links.clone()).unwrap_or_default()
+    }
+
     /// How many channels are wanted.
     pub fn len(&self) -> usize {
         self.parts.iter().map(|part| lock(part).channels.len()).sum()

@@ -22,11 +22,13 @@ use crate::cluster::view::{Route, View};
 use crate::cluster::{ClusterConfig, Incarnation, NodeInfo, NodeState};
 use crate::config::QueueLimits;
 use crate::fanout::interests::Interests;
+use crate::link::asking::Asking;
 use crate::link::lane::{FrameReceiver, FrameSender, Lane, LaneError, Way};
 use crate::link::peer::Peer;
 use crate::link::ports::{FarEnd, LaneFrom, LinkId, LinkPorts, LinkReceiver};
 use crate::link::turns::Turns;
 use crate::revocations::Revocations;
+use crate::vitals::inspect::FanOutWay;
 use crate::vitals::{Observed, Vitals};
 
 pub(super) use calls::Hop;
@@ -57,6 +59,7 @@ pub struct Router {
     stale: Notify,
     /// Slots whose channels have been told to attach again, until workers hear of it.
     rehomed: Mutex<HashSet<u16>>,
+    asking: Arc<Asking>,
     /// Why this node has to end: another process has its name.
     superseded: watch::Sender<Option<String>>,
 }
@@ -128,8 +131,20 @@ impl Router {
             beats: watch::Sender::new(0),
             stale: Notify::new(),
             rehomed: Mutex::default(),
+            asking: Arc::default(),
             superseded: watch::Sender::new(None),
         })
+    }
+
+    /// Where this node passes on what is published in a channel that another one owns.
+    pub fn passed_on(&self, channel: &ChannelKey) -> Vec<FanOutWay> {
+        let links = self.interests.links(channel).into_iter();
+        links.filter_map(|link| self.ports.far_end(link)).map(FanOutWay::to).collect()
+    }
+
+    /// What operators ask of other nodes.
+    pub fn asking(&self) -> &Arc<Asking> {
+        &self.asking
     }
 
     pub(crate) fn config(&self) -> &ClusterConfig {

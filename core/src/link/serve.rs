@@ -10,6 +10,7 @@ use sterna_proto::link::v1::{self as wire, frame::Body};
 use sterna_proto::{NodeId, UserId};
 use tokio::sync::mpsc;
 
+use crate::link::asking::{ANSWERED_AT_ONCE, ASKING_FRAMES};
 use crate::link::lane::{FrameReceiver, FrameSender, LaneError};
 use crate::link::ports::{LaneFrom, LinkId, LinkReceiver};
 use crate::link::router::Router;
@@ -184,8 +185,12 @@ pub async fn exchange_rosters<S: FrameSender, R: FrameReceiver>(
     sender: &mut S,
     receiver: &mut R,
 ) -> LaneError {
+    let (asked, mut questions) = mpsc::channel(ASKING_FRAMES);
     let tell = async {
         let (mut beats, mut news) = (router.beats(), router.revocations().news());
+        let mut carrier = router.asking().carry(&speaker.name, speaker.core);
+        let mut answering = FuturesUnordered::new();
+        let own = router.own().name;
         let mut told = 0;
         loop {
             let (revoked, reached) = router.revocations().since(told, REVOCATIONS_A_FRAME);
@@ -196,12 +201,24 @@ pub async fn exchange_rosters<S: FrameSender, R: FrameReceiver>(
             if more == REVOCATIONS_A_FRAME {
                 continue;
             }
-            let changed = tokio::select! {
-                changed = beats.changed() => changed,
-                changed = news.changed() => changed,
-            };
-            if changed.is_err() {
-                return Err::<(), _>(LaneError::Lost("the node is gone".into()));
+            loop {
+                let frame = tokio::select! {
+                    changed = beats.changed() => match changed {
+                        Ok(()) => break,
+                        Err(_) => return Err::<(), _>(LaneError::Lost("the node is gone".into())),
+                    },
+                    changed = news.changed() => match changed {
+                        Ok(()) => break,
+                        Err(_) => return Err(LaneError::Lost("the node is gone".into())),
+                    },
+                    Some(question) = questions.recv(), if answering.len() < ANSWERED_AT_ONCE => {
+                        answering.push(router.asking().answer(&own, question));
+                        continue;
+                    }
+                    Some(answer) = answering.next() => answer,
+                    Some(frame) = carrier.frames.recv() => frame,
+                };
+                sender.send(&mut vec![frame]).await?;
             }
         }
     };
@@ -210,11 +227,22 @@ pub async fn exchange_rosters<S: FrameSender, R: FrameReceiver>(
         loop {
             receiver.receive(&mut received).await?;
             for body in received.drain(..).filter_map(|frame| frame.body) {
-                if let Body::Roster(mut roster) = body {
-                    speaker.mask(&mut roster.nodes);
-                    router.on_roster(roster.nodes);
-                    let revoked = roster.revocations.into_iter().filter_map(from_wire);
-                    revoked.for_each(|revocation| router.revocations().add(revocation));
+                match body {
+                    Body::Roster(mut roster) => {
+                        speaker.mask(&mut roster.nodes);
+                        router.on_roster(roster.nodes);
+                        let revoked = roster.revocations.into_iter().filter_map(from_wire);
+                        revoked.for_each(|revocation| router.revocations().add(revocation));
+                    }
+                    // Whoever asks more than is answered asks again.
+                    Body::Question(question) => {
+                        if asked.try_send(question).is_err() {
+                            metrics::counter!("sterna_link_questions_dropped_total").increment(1);
+                        }
+                    }
+                    Body::Told(told) => router.asking().on_told(told),
+                    // Of a newer release.
+                    _ => {}
                 }
             }
         }

@@ -10,6 +10,7 @@ use tokio::sync::oneshot;
 use tokio::time::timeout;
 
 use crate::channel::shard::ShardCommand;
+use crate::link::ports::FarEnd;
 use crate::node::Node;
 use crate::worker::WorkerControl;
 
@@ -136,6 +137,16 @@ pub struct FanOutWay {
     pub node: Option<NodeId>,
     /// The node is in another region, and spreads it there.
     pub wide: bool,
+}
+
+impl FanOutWay {
+    /// The way that a link is.
+    pub(crate) fn to(far_end: FarEnd) -> Self {
+        match far_end {
+            FarEnd::Worker => Self { node: None, wide: false },
+            FarEnd::Lane(lane) => Self { node: Some(lane.node), wide: lane.wide },
+        }
+    }
 }
 
 /// What came of looking for a channel.

@@ -50,6 +50,8 @@ pub struct Trace {
     pub channel: ChannelId,
     /// Known once it is stored, or delivered here.
     pub position: Option<Position>,
+    /// Of the first step.
+    pub began: Option<Instant>,
     /// Times since the first step.
     pub steps: Vec<(Duration, Step)>,
     /// It has not been seen, and is not waited for any more.
@@ -86,7 +88,8 @@ impl Traces {
             kept.pop_front();
         }
         let (id, key) = (rand::random(), channel.key());
-        let trace = Trace { id, channel, position: None, steps: Vec::new(), expired: false };
+        let trace =
+            Trace { id, channel, position: None, began: None, steps: Vec::new(), expired: false };
         let (began, origin) = (None, None);
         kept.push_back(Kept { trace, key, until: now + WAIT, began, origin });
         self.armed.store(true, Ordering::Relaxed);
@@ -98,7 +101,7 @@ impl Traces {
         let kept = self.kept();
         let found = kept.iter().find(|kept| kept.trace.id == id)?;
         let expired = found.trace.steps.is_empty() && now > found.until;
-        Some(Trace { expired, ..found.trace.clone() })
+        Some(Trace { expired, began: found.began, ..found.trace.clone() })
     }
 
     /// A step of a publication that has no place yet.

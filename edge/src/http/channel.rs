@@ -4,14 +4,20 @@ use std::collections::BTreeMap;
 
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
+use axum::http::Uri;
+use axum::response::{IntoResponse as _, Response};
+use futures_util::future::join_all;
 use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 use sterna_core::Node;
+use sterna_core::link::asking::Question;
 use sterna_core::vitals::inspect::{ChannelDetail, Examined, FanOutWay};
 use sterna_proto::{ChannelId, ErrorCode, NodeId, v1};
 
-use super::Shared;
 use super::answer::{Answer, ApiError, success};
 use super::caller::Caller;
+use super::elsewhere::{relayed, told};
+use super::{Shared, Surface};
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -22,7 +28,7 @@ pub(super) struct ChannelQuery {
 #[derive(Debug, Serialize)]
 pub(super) struct ChannelDetailBody {
     channel: String,
-    /// The node that was asked, which owns the channel.
+    /// The node that owns the channel, and tells this.
     owner: String,
     /// `direct`, `group` or `broadcast`; `None`: nobody has created the channel.
     kind: Option<&'static str>,
@@ -41,7 +47,7 @@ pub(super) struct ChannelDetailBody {
     present: usize,
     ring: Option<RingBody>,
     fanout: FanOutBody,
-    /// Sessions of the asked node that follow the channel.
+    /// Sessions of the owner that follow the channel.
     subscribers_here: usize,
 }
 
@@ -51,32 +57,35 @@ struct RingBody {
     bytes: usize,
 }
 
-/// A node to which publications go, and those to which it is known to pass them on.
+/// A node to which publications go, and those to which it passes them on.
 #[derive(Debug, Serialize)]
-struct FanOutBody {
+pub(super) struct FanOutBody {
     node: String,
     region: String,
-    /// `None`: only that node knows.
+    /// `None`: only that node knows, and it does not answer.
     sessions: Option<usize>,
     /// It spreads them in its region.
     relay: bool,
-    children: Vec<Self>,
+    /// As they say it themselves.
+    children: Vec<Value>,
 }
 
+/// Whoever is asked, the channel's owner tells.
 pub(super) async fn channel(
     State(surface): Shared,
     caller: Caller,
+    uri: Uri,
     query: Result<Query<ChannelQuery>, QueryRejection>,
-) -> Answer<ChannelDetailBody> {
+) -> Result<Response, ApiError> {
     caller.check_observer("look at a channel")?;
     let Query(query) = query.map_err(|error| ApiError::bad_request(error.body_text()))?;
     let channel = ChannelId::new(&query.channel)?;
     let node = &surface.parts.node;
     let detail = match node.examine_channel(&channel).await {
         Examined::Channel(detail) => detail,
-        Examined::By(owner) => {
-            let message = format!("node {owner} knows more of this channel: ask it");
-            return Err(ApiError(v1::Error::new(ErrorCode::Conflict, message)));
+        Examined::By(nearer) => {
+            let question = Question { path: uri.to_string(), body: None };
+            return relayed(&surface, &nearer, question).await;
         }
         Examined::Nowhere => {
             let message = "who owns this channel is not known at the moment; ask again";
@@ -89,13 +98,29 @@ pub(super) async fn channel(
         return Err(ApiError(v1::Error::new(ErrorCode::UnknownChannel, message)));
     }
     let here = node.count_following(channel.key()).await;
-    success(ChannelDetailBody::of(*detail, node, here))
+    let ways = detail.live.as_ref().map_or(&[][..], |live| &live.ways);
+    let fanout = fan_out(&surface, &channel, ways, here).await;
+    Ok(success(ChannelDetailBody::of(*detail, node, fanout, here))?.into_response())
+}
+
+/// This node's part of a channel's fan-out, and of those to which it passes on.
+pub(super) async fn following(
+    State(surface): Shared,
+    caller: Caller,
+    query: Result<Query<ChannelQuery>, QueryRejection>,
+) -> Answer<FanOutBody> {
+    caller.check_observer("look at a channel")?;
+    let Query(query) = query.map_err(|error| ApiError::bad_request(error.body_text()))?;
+    let channel = ChannelId::new(&query.channel)?;
+    let node = &surface.parts.node;
+    let here = node.count_following(channel.key()).await;
+    let ways = node.router().map(|router| router.passed_on(&channel.key())).unwrap_or_default();
+    success(fan_out(&surface, &channel, &ways, here).await)
 }
 
 impl ChannelDetailBody {
-    fn of(detail: ChannelDetail, node: &Node, here: usize) -> Self {
+    fn of(detail: ChannelDetail, node: &Node, fanout: FanOutBody, here: usize) -> Self {
         let (record, head, live) = (detail.record.as_ref(), detail.head.as_ref(), &detail.live);
-        let ways = live.as_ref().map_or(&[][..], |live| &live.ways);
         let live = live.as_ref();
         Self {
             channel: detail.channel,
@@ -120,15 +145,21 @@ impl ChannelDetailBody {
             ring: live
                 .and_then(|live| live.ring)
                 .map(|(from, bytes)| RingBody { from: from.0, bytes }),
-            fanout: fan_out(node, ways, here),
+            fanout,
             subscribers_here: here,
         }
     }
 }
 
-/// The owner and the nodes that get each publication from it. A node is there once, by however many
+/// This node, and the nodes that get each publication from it. A node is there once, by however many
 /// lanes.
-fn fan_out(node: &Node, ways: &[FanOutWay], here: usize) -> FanOutBody {
+async fn fan_out(
+    surface: &Surface,
+    channel: &ChannelId,
+    ways: &[FanOutWay],
+    here: usize,
+) -> FanOutBody {
+    let node = &surface.parts.node;
     let regions: BTreeMap<NodeId, String> = node
         .observed()
         .into_iter()
@@ -137,21 +168,34 @@ fn fan_out(node: &Node, ways: &[FanOutWay], here: usize) -> FanOutBody {
     let region = |name: &NodeId| regions.get(name).cloned().unwrap_or_default();
     let others: BTreeMap<&NodeId, bool> =
         ways.iter().filter_map(|way| way.node.as_ref().map(|node| (node, way.wide))).collect();
+    let asked = others.into_iter().map(|(name, relay)| {
+        let region = region(name);
+        async move {
+            let path = format!("/api/v1/operate/following?channel={}", escaped(channel));
+            let question = Question { path, body: None };
+            let mut child = told(surface, name, question).await.unwrap_or_else(|| {
+                json!({ "node": name.as_str(), "region": region, "sessions": null, "children": [] })
+            });
+            child["relay"] = relay.into();
+            child
+        }
+    });
     let own = &node.config().node;
     FanOutBody {
         node: own.to_string(),
         region: region(own),
         sessions: Some(here),
         relay: false,
-        children: others
-            .into_iter()
-            .map(|(name, relay)| FanOutBody {
-                node: name.to_string(),
-                region: region(name),
-                sessions: None,
-                relay,
-                children: Vec::new(),
-            })
-            .collect(),
+        children: join_all(asked).await,
     }
+}
+
+/// As it stands in a query.
+fn escaped(channel: &ChannelId) -> String {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.~:".contains(&byte);
+    let escape = |byte: u8| match plain(byte) {
+        true => char::from(byte).to_string(),
+        false => format!("%{byte:02X}"),
+    };
+    channel.as_str().bytes().map(escape).collect()
 }

@@ -19,6 +19,7 @@ mod caller;
 mod channel;
 mod channels;
 mod cluster;
+mod elsewhere;
 mod inbox;
 mod input;
 mod listen;
@@ -184,6 +185,7 @@ struct Surface {
     pages: Vec<Page>,
     bridge: Option<Trust>,
     bridges: Arc<Semaphore>,
+    traced: trace::Traced,
     /// Of what outlives its request.
     tasks: Tasks,
 }
@@ -203,9 +205,26 @@ fn router(config: &HttpConfig, parts: HttpParts, tasks: Tasks) -> Result<Router,
         pages: config.pages.clone(),
         bridge: config.bridge.clone(),
         bridges: Arc::new(Semaphore::new(bridge::BRIDGES)),
+        traced: trace::Traced::default(),
         tasks,
         parts,
     });
+    // What operators look at, of this node and through it of others.
+    let operated = Router::new()
+        .route("/api/v1/operate/cluster", get(cluster::cluster))
+        .route("/api/v1/operate/samples", get(samples::samples))
+        .route("/api/v1/operate/node", get(cluster::node))
+        .route("/api/v1/operate/session", get(session::session))
+        .route("/api/v1/operate/channel", get(channel::channel))
+        .route("/api/v1/operate/following", get(channel::following))
+        .route("/api/v1/operate/trace", get(trace::trace))
+        .route("/api/v1/operate/trace", post(trace::arm))
+        .route("/api/v1/operate/drain", get(cluster::drain_progress));
+    if let Some(router) = surface.parts.node.router() {
+        router.asking().set_answerer(elsewhere::Answers::new(operated.clone(), &surface));
+    }
+    let ask = middleware::from_fn_with_state(surface.clone(), elsewhere::elsewhere);
+    let operated = operated.route_layer(ask);
     let mut router = Router::new()
         .route("/api/v1/channels/create", post(channels::create))
         .route("/api/v1/members/set", post(channels::set_member))
@@ -222,14 +241,7 @@ fn router(config: &HttpConfig, parts: HttpParts, tasks: Tasks) -> Result<Router,
         .route("/api/v1/sessions", post(operate::sessions))
         .route("/api/v1/revoke", post(operate::revoke))
         .route("/api/v1/drain", post(operate::drain))
-        .route("/api/v1/operate/cluster", get(cluster::cluster))
-        .route("/api/v1/operate/samples", get(samples::samples))
-        .route("/api/v1/operate/node", get(cluster::node))
-        .route("/api/v1/operate/session", get(session::session))
-        .route("/api/v1/operate/channel", get(channel::channel))
-        .route("/api/v1/operate/trace", get(trace::trace))
-        .route("/api/v1/operate/trace", post(trace::arm))
-        .route("/api/v1/operate/drain", get(cluster::drain_progress))
+        .merge(operated)
         .route("/api/v1/openapi.json", get(operate::openapi))
         .route("/livez", get(operate::livez))
         .route("/healthz", get(operate::healthz))

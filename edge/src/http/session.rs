@@ -3,14 +3,20 @@
 
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
+use axum::http::Uri;
+use axum::response::{IntoResponse as _, Response};
+use futures_util::StreamExt as _;
+use futures_util::stream::FuturesUnordered;
 use serde::{Deserialize, Serialize};
+use sterna_core::link::asking::Question;
 use sterna_core::vitals::inspect::{SUBSCRIPTIONS_TOLD, SessionDetail, SubscriptionReport};
 use sterna_core::vitals::journey::{Leg, Way};
 use sterna_proto::{ErrorCode, SessionId, v1};
 
 use super::Shared;
-use super::answer::{Answer, ApiError, success};
+use super::answer::{ApiError, success};
 use super::caller::Caller;
+use super::elsewhere::{others, told};
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -70,21 +76,38 @@ struct PathBody {
     gap_ms: Option<u64>,
 }
 
+/// A session of this node, or of the one that has it.
 pub(super) async fn session(
     State(surface): Shared,
     caller: Caller,
+    uri: Uri,
     query: Result<Query<SessionQuery>, QueryRejection>,
-) -> Answer<SessionDetailBody> {
+) -> Result<Response, ApiError> {
     caller.check_observer("look at a session")?;
     let Query(query) = query.map_err(|error| ApiError::bad_request(error.body_text()))?;
     let id = parse(&query.session)?;
     let node = &surface.parts.node;
-    let Some(detail) = node.examine(id).await else {
-        let message = "no such session on this node; POST /api/v1/sessions says where a user's are";
-        return Err(ApiError(v1::Error::new(ErrorCode::UnknownChannel, message)));
-    };
-    let edge = node.config().node.to_string();
-    success(SessionDetailBody::of(detail, edge, node.journey(id)))
+    if let Some(detail) = node.examine(id).await {
+        let edge = node.config().node.to_string();
+        let body = SessionDetailBody::of(detail, edge, node.journey(id));
+        return Ok(success(body)?.into_response());
+    }
+    let edges = others(&surface).into_iter().filter(|info| info.edge && !caller.is_peer());
+    let mut asked: FuturesUnordered<_> = edges
+        .map(|edge| {
+            let question = Question { path: uri.to_string(), body: None };
+            let surface = &surface;
+            async move { told(surface, &edge.name, question).await }
+        })
+        .collect();
+    while let Some(answer) = asked.next().await {
+        if let Some(result) = answer {
+            return Ok(success(result)?.into_response());
+        }
+    }
+    let message = "no node that answers has such a session; POST /api/v1/sessions says which a \
+                   user has";
+    Err(ApiError(v1::Error::new(ErrorCode::UnknownChannel, message)))
 }
 
 /// As it is written everywhere: 32 hexadecimal digits.

@@ -235,28 +235,62 @@ async fn a_publication_is_followed_through_the_nodes_that_it_passes() {
         trace.wait_for_error("waiting for the next publication").await;
     }
     publish(&cluster, "e1", 1).await;
+    // Whoever is asked tells of all, an edge by way of the core.
     let wanted = [
-        &["received from its publisher"][..],
-        &["with the owner of the channel", "stored, and in its place", "acknowledged"],
-        &["given to sessions"],
+        ("e1", "received from its publisher"),
+        ("c1", "with the owner of the channel"),
+        ("c1", "stored, and in its place"),
+        ("c1", "acknowledged"),
+        ("e2", "given to sessions"),
     ];
-    for (trace, wanted) in traces.iter_mut().zip(wanted) {
+    for trace in &mut traces {
         assert!(trace.finish().await.success(), "{}", trace.errors());
         let told = &trace.objects()[0];
         let steps = told["steps"].as_array().unwrap();
-        let whats: Vec<&str> = steps.iter().map(|step| step["what"].as_str().unwrap()).collect();
-        assert!(wanted.iter().all(|what| whats.contains(what)), "{told:#}");
+        let step = |step: &Value| -> (String, String) {
+            let text = |name: &str| step[name].as_str().unwrap().to_owned();
+            (text("node"), text("what"))
+        };
+        let steps: Vec<(String, String)> = steps.iter().map(step).collect();
+        let is_told = |(node, what): &(&str, &str)| {
+            steps.iter().any(|step| step.0 == *node && step.1 == *what)
+        };
+        assert!(wanted.iter().all(is_told), "{told:#}");
+        assert_eq!(told["position"]["offset"], 4);
     }
     let path = format!("/api/v1/operate/channel?channel={CHANNEL}");
-    let (status, answer) = cluster.node("c1").operator_get(&path).await;
-    assert_eq!(status, 200, "{answer:#}");
-    let channel = &answer["result"];
-    assert_eq!((&channel["owner"], &channel["kind"]), (&"c1".into(), &"group".into()));
-    let children = channel["fanout"]["children"].as_array().unwrap();
-    assert!(children.iter().any(|child| child["node"] == "e2"), "{channel:#}");
-    let (status, answer) = cluster.node("e1").operator_get(&path).await;
-    assert_eq!(status, 409, "{answer:#}");
-    assert!(answer["error"]["message"].as_str().unwrap().contains("c1"), "{answer:#}");
+    for node in ["c1", "e1", "e2"] {
+        let (status, answer) = cluster.node(node).operator_get(&path).await;
+        assert_eq!(status, 200, "{answer:#}");
+        let channel = &answer["result"];
+        assert_eq!((&channel["owner"], &channel["kind"]), (&"c1".into(), &"group".into()));
+        let children = channel["fanout"]["children"].as_array().unwrap();
+        let reads = |child: &Value| child["node"] == "e2" && child["sessions"] == 1;
+        assert!(children.iter().any(reads), "at {node}: {channel:#}");
+    }
+    // By its name, and a session by its number alone.
+    let deadline = tokio::time::Instant::now() + PATIENCE;
+    let session = loop {
+        // A session with which nothing goes on is not listed.
+        publish(&cluster, "e1", 1).await;
+        let path = "/api/v1/operate/node?node=e2";
+        let (status, answer) = cluster.node("e1").operator_get(path).await;
+        assert_eq!(status, 200, "{answer:#}");
+        if let Some(session) = answer["result"]["sessions"][0]["session"].as_str() {
+            break session.to_owned();
+        }
+        assert!(tokio::time::Instant::now() < deadline, "{answer:#}");
+    };
+    for node in ["c1", "e1"] {
+        let path = format!("/api/v1/operate/session?session={session}");
+        let (status, answer) = cluster.node(node).operator_get(&path).await;
+        assert_eq!((status, &answer["result"]["edge"]), (200, &"e2".into()), "{answer:#}");
+    }
+    let gone = format!("/api/v1/operate/session?session={:032x}", 7);
+    assert_eq!(cluster.node("c1").operator_get(&gone).await.0, 404);
+    let (status, answer) = cluster.node("e1").operator_get("/api/v1/operate/node?node=e9").await;
+    assert_eq!(status, 503, "{answer:#}");
+    assert!(answer["error"]["message"].as_str().unwrap().contains("e9"), "{answer:#}");
     reader.kill().await;
     cluster.stop().await;
 }

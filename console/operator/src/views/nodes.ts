@@ -4,6 +4,7 @@ import type { App, Screen } from "../app.js";
 import { count, duration, figure, milliseconds } from "../format.js";
 import { attached, type ClusterNode, isAlive, type Queue } from "../model.js";
 import { Panel } from "../parts.js";
+import { hrefOf } from "../route.js";
 import { type Cell, type Column, Table } from "../table.js";
 import { drainPanel } from "./drain.js";
 
@@ -18,7 +19,11 @@ const SIGNS: Record<string, string> = { good: "●", warn: "▲", bad: "■", fa
 
 const NODE: Column<ClusterNode> = {
   title: "Node",
-  cell: ({ name }) => name ?? "–",
+  cell: ({ name }) => ({
+    text: name ?? "–",
+    title: "the busiest there",
+    href: name ? hrefOf("top", name) : undefined,
+  }),
   by: ({ name }) => name ?? "",
 };
 

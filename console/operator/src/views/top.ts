@@ -144,7 +144,9 @@ function queueTable(): Table<NamedQueue> {
   );
 }
 
-export function top(app: App): Screen {
+/** Of `node`; without it of the node that is asked. */
+export function top(app: App, node: string): Screen {
+  const elsewhere = node ? `&node=${encodeURIComponent(node)}` : "";
   const [sessions, channels, queues] = [
     sessionTable("No session is busy here."),
     channelTable(),
@@ -176,12 +178,12 @@ export function top(app: App): Screen {
     channels.show((last.channels ?? []).filter((it) => has(it.channel)));
     queues.show(Object.entries(last.queues ?? {}).filter(([name, it]) => it.depth && has(name)));
     who.textContent = last.node
-      ? `The busiest of ${last.node}, the node that is asked; those that are behind come first.`
+      ? `The busiest of ${last.node}${node ? "" : ", the node that is asked"}; those that are behind come first.`
       : "";
   };
   filter.addEventListener("input", show);
   const poll = app.poll(
-    (signal) => app.api.get<Inspection>(`operate/node?most=${MOST}`, signal),
+    (signal) => app.api.get<Inspection>(`operate/node?most=${MOST}${elsewhere}`, signal),
     EVERY,
     (inspection) => {
       for (const panel of panels) panel.clear();
@@ -201,7 +203,7 @@ export function top(app: App): Screen {
   });
   const bar = element("div", { className: "bar" }, who, filter, pause);
   return {
-    title: "Top",
+    title: node ? `Top of ${node}` : "Top",
     element: element("div", { className: "screen" }, bar, ...panels.map((panel) => panel.element)),
     search: filter,
     end: () => poll.stop(),

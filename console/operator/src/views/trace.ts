@@ -34,8 +34,8 @@ export function trace(app: App, of: string): Screen {
   const hint = element(
     "p",
     { className: "faint" },
-    "Publishes nothing: the next publication in the channel within a minute is followed through the node " +
-      "that is asked. Ask the edge of its publisher, the channel's owner or an edge of its readers.",
+    "Publishes nothing: the next publication in the channel within a minute is followed through all " +
+      "nodes. Steps of different nodes are in the order of their clocks.",
   );
   const found = id ? result(app, id) : undefined;
   return {
