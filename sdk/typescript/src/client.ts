@@ -25,7 +25,13 @@ import { type Owner, Subscription } from "./subscription.js";
 import { dialsOf } from "./transport/dials.js";
 import { parseTarget } from "./transport/target.js";
 import { EPHEMERAL_BYTES } from "./wire/codes.js";
-import { ACTIVITY, PUBLICATION_KIND, type Publish, type Reply } from "./wire/schema.js";
+import {
+  ACTIVITY,
+  PUBLICATION_KIND,
+  type Publish,
+  type Reply,
+  type Welcome,
+} from "./wire/schema.js";
 
 /** What a client tells beside its subscriptions. */
 export interface ClientEvents {
@@ -74,7 +80,7 @@ export class Client {
     this.#driver = new Driver({
       session: this.#session,
       target: parseTarget(address),
-      dials: dialsOf(options),
+      dials: options.dials ?? dialsOf(options),
       token: options.token ?? "",
       store,
       onState: (state) => this.#events.emit("state", state),
@@ -237,6 +243,11 @@ export class Client {
     return this.#session.statistics();
   }
 
+  /** What the server has said of the session; `undefined` without a connection. @internal */
+  get welcome(): Welcome | undefined {
+    return this.#session.welcome;
+  }
+
   /** Hears whenever the user's inbox may have changed; for `@sterna/client/inbox`. @internal */
   watchInbox(watcher: () => void): () => void {
     this.#session.inboxWatchers.add(watcher);
@@ -282,7 +293,11 @@ export class Client {
 
 // Where the language has `await using`.
 export interface Client extends AsyncDisposable {}
-if (Symbol.asyncDispose) Client.prototype[Symbol.asyncDispose] = Client.prototype.dispose;
+if (Symbol.asyncDispose) {
+  Client.prototype[Symbol.asyncDispose] = function () {
+    return this.dispose();
+  };
+}
 
 const closed = () => new SternaError("CLOSED", "the client is closed");
 
@@ -292,4 +307,4 @@ const closed = () => new SternaError("CLOSED", "the client is closed");
  */
 const SEQS_PER_MS = 1024;
 /** Systems give a process in the background about 30 s. */
-const BACKGROUND_GRACE = 25_000;
+export const BACKGROUND_GRACE = 25_000;

@@ -2,6 +2,7 @@
 // full.
 import type { OutboxStore } from "./outbox-store.js";
 import type {
+  Dial,
   TransportName,
   WebSocketConstructor,
   WebTransportConstructor,
@@ -101,6 +102,8 @@ export interface ClientOptions {
   readonly webTransport?: WebTransportConstructor | undefined;
   /** SHA-256 of the certificates that WebTransport accepts beside those of authorities. */
   readonly certificateHashes?: readonly Uint8Array[];
+  /** Ways to an edge, in place of all the above. @internal */
+  readonly dials?: ReadonlyMap<TransportName, Dial>;
 }
 
 /** Milliseconds that a command waits for its answer. */

@@ -1,0 +1,2 @@
+// All that the worker is: see index.html.
+import "../../dist/shared-worker.js";

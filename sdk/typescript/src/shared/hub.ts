@@ -1,0 +1,91 @@
+// All that the worker holds: groups by address and subject, and who lives. It hears of the death of a tab by
+// the lock that the tab holds: the browser gives it to the worker in the moment in which the tab is gone.
+import { Client } from "../client.js";
+import { CLOSE_OVERLOADED, CLOSE_PROTOCOL_ERROR } from "../wire/codes.js";
+import type { Command } from "../wire/schema.js";
+import { Group, type MakeClient } from "./group.js";
+import { type FromTab, type Join, lockOf, VERSION } from "./messages.js";
+import { Outlet, type Port } from "./outlet.js";
+import type { Tab } from "./tab.js";
+
+/** Of the platform's locks, what is needed. */
+export type Locks = Pick<LockManager, "request">;
+
+export class Hub {
+  readonly #groups = new Map<string, Group>();
+  readonly #locks: Locks;
+  readonly #make: MakeClient;
+
+  constructor(locks: Locks, make: MakeClient = makeClient) {
+    this.#locks = locks;
+    this.#make = make;
+  }
+
+  /** A tab has opened a port. */
+  accept(port: Port): void {
+    const outlet = new Outlet(port);
+    let on: ((message: FromTab) => void) | undefined;
+    port.onmessage = ({ data }: MessageEvent<FromTab>) => {
+      try {
+        if ("join" in data) on ??= this.#join(outlet, data.join);
+        else on?.(data);
+      } catch (error) {
+        // Whatever it was, it is the end of this link and of no other.
+        outlet.end({ reason: String(error) });
+      }
+    };
+  }
+
+  #join(outlet: Outlet, join: Join): ((message: FromTab) => void) | undefined {
+    if (join.version !== VERSION) {
+      const reason = `the worker speaks version ${VERSION} of its messages, this page ${join.version}`;
+      outlet.end({ code: CLOSE_PROTOCOL_ERROR, reason });
+      return undefined;
+    }
+    const key = JSON.stringify([join.address, join.subject]);
+    const group = this.#groups.get(key) ?? new Group(join, this.#make);
+    this.#groups.set(key, group);
+    const isNew = !group.has(join.tab);
+    const tab = group.tab(join.tab);
+    if (!tab) {
+      outlet.end({ code: CLOSE_OVERLOADED, reason: "too many tabs" });
+      return undefined;
+    }
+    if (isNew) this.#mourn(key, group, join.tab);
+    group.onOpen(tab, outlet);
+    return (message) => handle(group, tab, outlet, message);
+  }
+
+  /** Waits for the end of a tab. */
+  #mourn(key: string, group: Group, tab: string): void {
+    const gone = () => {
+      group.onGone(tab);
+      if (!group.isEmpty || this.#groups.get(key) !== group) return;
+      this.#groups.delete(key);
+      group.dispose();
+    };
+    this.#locks.request(lockOf(tab), { mode: "shared" }, gone).catch(gone);
+  }
+}
+
+function handle(group: Group, tab: Tab, outlet: Outlet, message: FromTab): void {
+  if ("commands" in message) {
+    for (const command of message.commands) group.onCommand(tab, outlet, command as Command);
+    outlet.say({ read: message.commands.length });
+  } else if ("took" in message) {
+    outlet.onTook(message.took);
+  } else if ("answer" in message) {
+    group.onAnswer(message.answer);
+  } else if ("network" in message) {
+    group.onNetwork(message.network, performance.now());
+  } else if ("away" in message) {
+    group.onAway(tab, message.away);
+  } else if ("back" in message) {
+    group.onAway(tab, undefined);
+  } else if ("leave" in message) {
+    group.onLeave(tab, outlet);
+  }
+}
+
+const makeClient: MakeClient = ({ address, options }, token) =>
+  new Client(address, { ...options, token });

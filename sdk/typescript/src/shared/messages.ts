@@ -1,0 +1,101 @@
+// What passes between a tab and the worker that holds the connection for it. Inside, tab and worker speak the
+// frames of the wire: to a tab the worker is an edge. What an edge has no frame for (whose session it is, who
+// gives tokens, what the page hears of the network) stands beside them.
+
+import type { NetworkChange } from "../driver/steps.js";
+import type { SternaError } from "../errors.js";
+import type { ClientOptions, TokenReason } from "../options.js";
+import type { LinkEnd, Outgoing, TransportName } from "../transport/link.js";
+import { ERRORS } from "../wire/codes.js";
+import type { Frame, Error as WireError } from "../wire/schema.js";
+
+/** Of these messages; a worker of another version refuses the tab. */
+export const VERSION = 1;
+
+/** Options of a client that the worker's one is made with: those of the first tab. */
+export type SharedOptions = Pick<
+  ClientOptions,
+  "certificateHashes" | "clientId" | "commandTimeout" | "transports" | "userAgent"
+>;
+
+/** The first message of a port. */
+export interface Join {
+  readonly version: number;
+  /** Names the tab, and the lock that it holds for as long as it lives. */
+  readonly tab: string;
+  readonly address: string;
+  /** Whose session it is: tabs share a client by address and subject. */
+  readonly subject: string;
+  readonly options: SharedOptions;
+}
+
+/** What a tab says. */
+export type FromTab =
+  | { readonly join: Join }
+  | { readonly commands: readonly Outgoing["command"][] }
+  /** So much of what was pushed has been read. */
+  | { readonly took: Load }
+  | { readonly answer: { readonly ask: number; readonly token: string } }
+  | { readonly answer: { readonly ask: number; readonly error: PackedError } }
+  | { readonly network: NetworkChange }
+  /** The page is in the background; its connection may go after so many milliseconds. */
+  | { readonly away: number }
+  | { readonly back: true }
+  /** The link is closed; the port stays for what the worker may have to say. */
+  | { readonly leave: true };
+
+/** What the worker says. */
+export type FromWorker =
+  | { readonly open: true }
+  | { readonly frames: readonly Frame[]; readonly pushed: Load; readonly over?: TransportName }
+  /** So many commands have been read. */
+  | { readonly read: number }
+  | { readonly ended: LinkEnd }
+  /** There is a connection again: who waits to try, tries now. */
+  | { readonly up: true }
+  | { readonly ask: number; readonly reason: TokenReason; readonly clientId: string }
+  /** The token is of no use any more. */
+  | { readonly forget: number };
+
+/** What waits in a port, where nobody can look. */
+export interface Load {
+  readonly frames: number;
+  readonly bytes: number;
+}
+
+/** An error as it crosses a port. */
+export interface PackedError {
+  readonly code: SternaError["code"];
+  readonly message: string;
+  readonly retryable: boolean;
+  readonly retryAfter: number | undefined;
+}
+
+/** The name of the lock that a tab holds. */
+export const lockOf = (tab: string): string => `sterna-tab-${tab}`;
+
+/** An error as a server would say it; what only clients know is `UNKNOWN` to the tab, with its message. */
+export function toWire({ code, message, retryable, retryAfter }: SternaError): WireError {
+  // A full queue of the worker is a busy edge to the tab: it tries again, in order.
+  const name = code === "QUEUE_FULL" ? "BUSY" : code;
+  const found = Object.entries(ERRORS).find(([, [known]]) => known === name);
+  return {
+    code: Number(found?.[0] ?? 0),
+    name,
+    message,
+    retryable,
+    retryAfterMs: retryAfter ?? 0,
+  };
+}
+
+/**
+ * Pushes that wait in the port of one tab. Above, publications are left out and the tab is told of a gap when
+ * it has read half, which it fills from its own position; ephemerals and presence are lost to it.
+ */
+export const PORT_FRAMES = 512;
+/** As {@link PORT_FRAMES}, in bytes of payload. */
+export const PORT_BYTES = 1024 * 1024;
+/** Commands of one tab that wait in its port; above, the others wait in its session. */
+export const PORT_COMMANDS = 256;
+/** Tabs of one client; to a further one the worker is an edge that has no room. */
+export const TABS = 256;
