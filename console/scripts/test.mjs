@@ -6,7 +6,7 @@ import { fileURLToPath } from "node:url";
 
 const root = fileURLToPath(new URL("..", import.meta.url));
 /** Of each step, in milliseconds. */
-const TIMEOUT = 400_000;
+const TIMEOUT = 500_000;
 let passed = 0;
 let failed = 0;
 

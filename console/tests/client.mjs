@@ -6,9 +6,10 @@ import { fileURLToPath } from "node:url";
 import { build } from "esbuild";
 import { PATIENCE } from "./browser.mjs";
 
-/** The client as one script, which is `sterna` in the page. */
-export async function bundle() {
-  const sources = fileURLToPath(new URL("../../sdk/typescript/src/index.ts", import.meta.url));
+/** An entry of the client as one script, which is `sterna` in the page. */
+export async function bundle(entry = "index") {
+  const path = `../../sdk/typescript/src/${entry}.ts`;
+  const sources = fileURLToPath(new URL(path, import.meta.url));
   const options = { bundle: true, format: "iife", globalName: "sterna", target: "es2022" };
   const built = await build({ entryPoints: [sources], write: false, ...options });
   return built.outputFiles[0].text;
@@ -71,10 +72,13 @@ export class Wall {
   #streams = new Set();
   #tcp;
   packets = 0;
+  /** Nothing is let through at all. */
+  #isShut = false;
 
   static async before(target) {
     const wall = new Wall();
     wall.#tcp = createServer((stream) => {
+      if (wall.#isShut) return stream.destroy();
       const onward = connect(target, "127.0.0.1");
       for (const [from, to] of [
         [stream, onward],
@@ -96,6 +100,16 @@ export class Wall {
 
   get port() {
     return this.#tcp.address().port;
+  }
+
+  /** Cuts everything off, until `mend`. */
+  cut() {
+    this.#isShut = true;
+    for (const stream of this.#streams) stream.destroy();
+  }
+
+  mend() {
+    this.#isShut = false;
   }
 
   async end() {

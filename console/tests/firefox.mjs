@@ -26,6 +26,18 @@ export class Firefox {
     return { page, trouble };
   }
 
+  /** Pages of one origin that know of each other, as the tabs of one window do. */
+  async tabs(url, count) {
+    const context = await this.#browser.createBrowserContext();
+    const pages = [];
+    for (let at = 0; at < count; at++) {
+      const page = await context.newPage();
+      await page.goto(url);
+      pages.push(page);
+    }
+    return { pages, close: () => context.close() };
+  }
+
   close() {
     return this.#browser.close();
   }

@@ -77,6 +77,7 @@ export function connectThrough(
     open,
     token: options.token ?? "",
     held,
+    locks,
   });
   return new TabClient(line, release, address, options);
 }

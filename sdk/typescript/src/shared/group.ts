@@ -18,6 +18,7 @@ import { Tokens } from "./tokens.js";
 export type MakeClient = (join: Join, token: (request: TokenRequest) => Promise<string>) => Client;
 
 export class Group {
+  readonly #worker: string;
   readonly #client: Client;
   readonly #tabs = new Map<string, Tab>();
   readonly #rooms = new Map<string, Room>();
@@ -28,7 +29,9 @@ export class Group {
   #networkAt = new Map<NetworkChange, number>();
   #lingering: ReturnType<typeof setTimeout> | undefined;
 
-  constructor(join: Join, make: MakeClient) {
+  /** `worker`: names the worker. */
+  constructor(worker: string, join: Join, make: MakeClient) {
+    this.#worker = worker;
     this.#client = make(join, (request) => this.#tokens.ask(request));
     this.#sends = new Sends(this.#client);
     this.#client.on("state", (state) => this.#onState(state));
@@ -64,7 +67,7 @@ export class Group {
     outlet.onRoom = () => {
       for (const room of this.#rooms.values()) room.onRoom(outlet);
     };
-    outlet.say({ open: true });
+    outlet.say({ open: true, worker: this.#worker });
   }
 
   /** The link is closed by its tab. */
@@ -289,7 +292,7 @@ export class Group {
 
 /** The session has moved to another connection: the tab does the same, beside its old link. */
 const COME_AGAIN = { push: { goAway: { deadlineMs: 0, successor: "", reason: "" } } };
-/** Between a tab and its worker nothing is lost but the worker. */
+/** Locks tell of the end of a worker; one that hangs does not answer. */
 const HEARTBEAT = 25_000;
 /** For this long the same news of the network is that of another tab. */
 const SAME_NEWS = 1000;

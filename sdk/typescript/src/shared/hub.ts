@@ -1,6 +1,7 @@
 // All that the worker holds: groups by address and subject, and who lives. It hears of the death of a tab by
 // the lock that the tab holds: the browser gives it to the worker in the moment in which the tab is gone.
 import { Client } from "../client.js";
+import { newUuid, uuidText } from "../events.js";
 import { CLOSE_OVERLOADED, CLOSE_PROTOCOL_ERROR } from "../wire/codes.js";
 import type { Command } from "../wire/schema.js";
 import { Group, type MakeClient } from "./group.js";
@@ -13,12 +14,15 @@ export type Locks = Pick<LockManager, "request">;
 
 export class Hub {
   readonly #groups = new Map<string, Group>();
+  readonly #name = uuidText(newUuid(Date.now()));
   readonly #locks: Locks;
   readonly #make: MakeClient;
 
   constructor(locks: Locks, make: MakeClient = makeClient) {
     this.#locks = locks;
     this.#make = make;
+    // Held to its end, by which tabs hear of that: a worker dies with its process.
+    void locks.request(lockOf(this.#name), () => new Promise(() => {}));
   }
 
   /** A tab has opened a port. */
@@ -43,7 +47,7 @@ export class Hub {
       return undefined;
     }
     const key = JSON.stringify([join.address, join.subject]);
-    const group = this.#groups.get(key) ?? new Group(join, this.#make);
+    const group = this.#groups.get(key) ?? new Group(this.#name, join, this.#make);
     this.#groups.set(key, group);
     const isNew = !group.has(join.tab);
     const tab = group.tab(join.tab);

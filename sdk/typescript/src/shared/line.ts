@@ -5,7 +5,8 @@ import { SternaError } from "../errors.js";
 import type { TokenProvider } from "../options.js";
 import type { TransportName } from "../transport/link.js";
 import { broken, type Dial, type Link, type LinkEvents } from "../transport/link.js";
-import { type FromTab, type FromWorker, type Join, PORT_COMMANDS } from "./messages.js";
+import type { Locks } from "./hub.js";
+import { type FromTab, type FromWorker, type Join, lockOf, PORT_COMMANDS } from "./messages.js";
 import type { Port } from "./outlet.js";
 
 /** What a line is made of. */
@@ -16,6 +17,7 @@ export interface LineSetup {
   readonly token: string | TokenProvider;
   /** Settled once the tab holds its lock; only then the worker may hear of it. */
   readonly held: Promise<void>;
+  readonly locks: Locks;
 }
 
 export class Line {
@@ -36,7 +38,7 @@ export class Line {
 
   /** A port to the worker as a connection to an edge. */
   readonly dial: Dial = (_, events) => {
-    const link = new PortLink(this.#setup.join, events, (port) => port === this.#port);
+    const link = new PortLink(this.#setup, events, (port) => port === this.#port);
     const open = async () => {
       await this.#setup.held;
       const port = this.#setup.open((why) => link.fail(why));
@@ -98,16 +100,17 @@ function packed(error: unknown) {
 class PortLink implements Link {
   /** What carries the session in the worker, once that has said so. */
   transport: TransportName = "websocket";
-  readonly #join: Join;
+  readonly #setup: LineSetup;
   readonly #events: LinkEvents;
+  readonly #over = new AbortController();
   readonly #isNewest: (port: Port) => boolean;
   #port: Port | undefined;
   #isOver = false;
   /** Commands that the worker has not read. */
   #unread = 0;
 
-  constructor(join: Join, events: LinkEvents, isNewest: (port: Port) => boolean) {
-    this.#join = join;
+  constructor(setup: LineSetup, events: LinkEvents, isNewest: (port: Port) => boolean) {
+    this.#setup = setup;
     this.#events = events;
     this.#isNewest = isNewest;
   }
@@ -122,12 +125,12 @@ class PortLink implements Link {
     port.onmessage = ({ data }: MessageEvent<FromWorker>) => {
       if ("frames" in data) this.#onFrames(data);
       else if ("read" in data) this.#unread -= data.read;
-      else if ("open" in data) this.#pass(() => this.#events.established());
+      else if ("open" in data) this.#onOpen(data.worker);
       else if ("ended" in data) this.#end(data.ended);
       else other(data);
     };
     if (this.#isOver) return this.#leave();
-    this.#say({ join: this.#join });
+    this.#say({ join: this.#setup.join });
   }
 
   /** There is no way to the worker. */
@@ -144,6 +147,7 @@ class PortLink implements Link {
   close(): void {
     if (this.#isOver) return;
     this.#isOver = true;
+    this.#over.abort();
     this.#leave();
   }
 
@@ -153,6 +157,16 @@ class PortLink implements Link {
     if (pushed.frames > 0) this.#say({ took: pushed });
   }
 
+  #onOpen(worker: string): void {
+    const { signal } = this.#over;
+    // Given only when the worker is dead.
+    const died = () => this.fail("the worker has died");
+    this.#setup.locks
+      .request(lockOf(worker), { mode: "shared", signal }, died)
+      .catch((error) => signal.aborted || this.fail(error));
+    this.#pass(() => this.#events.established());
+  }
+
   #pass(event: () => void): void {
     if (!this.#isOver) event();
   }
@@ -160,6 +174,7 @@ class PortLink implements Link {
   #end(end: Parameters<LinkEvents["ended"]>[0]): void {
     if (this.#isOver) return;
     this.#isOver = true;
+    this.#over.abort();
     this.#events.ended(end);
   }
 

@@ -46,7 +46,8 @@ export type FromTab =
 
 /** What the worker says. */
 export type FromWorker =
-  | { readonly open: true }
+  /** `worker`: the name of the lock that the worker holds for as long as it lives. */
+  | { readonly open: true; readonly worker: string }
   | { readonly frames: readonly Frame[]; readonly pushed: Load; readonly over?: TransportName }
   /** So many commands have been read. */
   | { readonly read: number }
@@ -71,8 +72,8 @@ export interface PackedError {
   readonly retryAfter: number | undefined;
 }
 
-/** The name of the lock that a tab holds. */
-export const lockOf = (tab: string): string => `sterna-tab-${tab}`;
+/** The name of the lock that a tab or a worker of this name holds. */
+export const lockOf = (name: string): string => `sterna-${name}`;
 
 /** An error as a server would say it; what only clients know is `UNKNOWN` to the tab, with its message. */
 export function toWire({ code, message, retryable, retryAfter }: SternaError): WireError {

@@ -7,7 +7,7 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
 import WebSocket from "ws";
-import { Client, type ClientOptions } from "../../src/index.js";
+import { Client, type ClientOptions, type WebSocketConstructor } from "../../src/index.js";
 import { nodeWebSocket } from "../../src/node.js";
 
 const BINARY =
@@ -55,13 +55,29 @@ export class DevNode {
     return (await this.cli("token", "--user", user, ...args)).trim();
   }
 
+  get address(): string {
+    return `sterna://localhost:${this.#port}`;
+  }
+
+  /** A WebSocket that trusts this node. */
+  webSocket(): WebSocketConstructor {
+    return nodeWebSocket(WebSocket, { ca: readFileSync(join(this.dataDir, "keys", "ca.pem")) });
+  }
+
+  /** The sum of a metric of the node over all its labels. */
+  async metric(name: string): Promise<number> {
+    const { http } = JSON.parse(readFileSync(join(this.dataDir, "dev.json"), "utf8"));
+    const text = await (await fetch(`http://${http}/metrics`)).text();
+    const values = [...text.matchAll(new RegExp(`^${name}(?:\\{.*\\})? (\\S+)$`, "gm"))];
+    if (values.length === 0) throw new Error(`the node has no metric ${name}`);
+    return values.reduce((sum, [, value]) => sum + Number(value), 0);
+  }
+
   /** A client of this node, with a token for everything unless there is another. */
   async client(options: ClientOptions = {}): Promise<Client> {
-    const client = new Client(`sterna://localhost:${this.#port}`, {
+    const client = new Client(this.address, {
       token: options.token ?? (await this.token()),
-      webSocket: nodeWebSocket(WebSocket, {
-        ca: readFileSync(join(this.dataDir, "keys", "ca.pem")),
-      }),
+      webSocket: this.webSocket(),
       ...options,
     });
     this.#clients.push(client);

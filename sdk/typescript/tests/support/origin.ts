@@ -75,8 +75,10 @@ export class Origin {
       return port;
     };
     const locks = {
-      request: (name: string, run: () => Promise<void>) =>
-        this.#locks.request(name, () => Promise.race([run(), dead])),
+      request: (name: string, ...rest: unknown[]) => {
+        const run = rest.at(-1) as () => unknown;
+        return this.#locks.request(name, () => Promise.race([run(), dead]));
+      },
     };
     const client = connectThrough(open, locks as unknown as Locks, address, subject, own);
     const tab = {

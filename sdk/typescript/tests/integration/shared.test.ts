@@ -1,0 +1,149 @@
+// Tabs that share one connection to a real node.
+import { afterEach, beforeEach, expect, test, vi } from "vitest";
+import { history, readAll } from "../../src/history.js";
+import { onInboxTouched, sync } from "../../src/inbox.js";
+import type { Present, Subscription } from "../../src/index.js";
+import { followPresence, presence } from "../../src/presence.js";
+import { DevNode } from "../support/node.js";
+import { type FakeTab, Origin } from "../support/origin.js";
+
+let node: DevNode;
+let origin: Origin;
+
+beforeEach(async () => {
+  node = new DevNode();
+  await node.start();
+  origin = new Origin({ webSocket: node.webSocket() });
+});
+afterEach(async () => {
+  await origin.end();
+  await node.stop();
+});
+
+const until = (look: () => unknown, timeout = 30_000) =>
+  vi.waitFor(
+    async () => {
+      if (!(await look())) throw new Error(`never: ${look}`);
+    },
+    { timeout, interval: 20 },
+  );
+
+async function tabs(count: number, user = "alice"): Promise<FakeTab[]> {
+  const token = await node.token(user);
+  const { address } = node;
+  const made = Array.from({ length: count }, () => origin.open({ address, subject: user, token }));
+  for (const { client } of made) client.connect();
+  await Promise.all(made.map(({ client }) => client.ready({ timeout: 20_000 })));
+  return made;
+}
+
+function read(room: Subscription): { offsets: number[]; gaps: unknown[] } {
+  const seen = { offsets: [] as number[], gaps: [] as unknown[] };
+  room.on("publication", ({ position }) => seen.offsets.push(position.offset));
+  room.on("gap", (gap) => seen.gaps.push(gap));
+  return seen;
+}
+
+const upTo = (count: number) => Array.from({ length: count }, (_, at) => at + 1);
+const connections = () => node.metric("sterna_edge_connections_active");
+
+test("i13 1,000 publications reach two tabs, complete and in order, over one connection", async () => {
+  const two = await tabs(2);
+  const seen = two.map(({ client }) => read(client.subscribe("room:1", { from: "earliest" })));
+  const writer = two[0]?.client;
+  const sends = [];
+  for (const line of upTo(1000)) {
+    sends.push(await writer?.publish("room:1", line).then(({ position }) => position.offset));
+    if (line === 500) expect(await connections()).toBe(1);
+  }
+  await until(() => seen.every(({ offsets }) => offsets.length >= 1000));
+  expect(sends).toEqual(upTo(1000));
+  for (const { offsets, gaps } of seen) expect([offsets, gaps]).toEqual([upTo(1000), []]);
+  const late = (await tabs(1))[0]?.client.subscribe("room:1", { from: "earliest" });
+  const lateSeen = read(late as Subscription);
+  await until(() => lateSeen.offsets.length >= 1000);
+  expect([lateSeen.offsets, lateSeen.gaps]).toEqual([upTo(1000), []]);
+  expect(await connections()).toBe(1);
+}, 60_000);
+
+test("i13 a frozen tab recovers what it missed, and the other one did not wait", async () => {
+  const [slow, quick] = (await tabs(2)) as [FakeTab, FakeTab];
+  const rooms = [slow, quick].map(({ client }) => client.subscribe("room:1", { from: "earliest" }));
+  const [slowSeen, quickSeen] = rooms.map(read) as [
+    ReturnType<typeof read>,
+    ReturnType<typeof read>,
+  ];
+  await until(() => rooms.every(({ isLive }) => isLive));
+  slow.freeze();
+  const count = 2000;
+  const writer = await node.client({ outbox: { publications: count } });
+  writer.connect();
+  const sends = upTo(count).map((line) => writer.publish("room:1", line));
+  await Promise.all(sends);
+  await until(() => quickSeen.offsets.length >= count);
+  expect(slowSeen.offsets.length).toBe(0);
+  slow.thaw();
+  await until(() => slowSeen.offsets.length >= count);
+  expect([quickSeen.offsets, quickSeen.gaps]).toEqual([upTo(count), []]);
+  expect([slowSeen.offsets, slowSeen.gaps]).toEqual([upTo(count), []]);
+}, 90_000);
+
+test("i1, i13 a node that is killed loses and doubles nothing for any tab", async () => {
+  const two = (await tabs(2)) as [FakeTab, FakeTab];
+  const seen = two.map(({ client }) => read(client.subscribe("room:1", { from: "earliest" })));
+  const sends = upTo(200).map((line) => two[line % 2]?.client.publish("room:1", line));
+  await until(() => sends.filter((send) => send?.state.name === "acked").length > 20);
+  await node.kill();
+  await until(() => two.every(({ client }) => client.state.name !== "connected"));
+  await node.start();
+  await Promise.all(sends);
+  await until(() => seen.every(({ offsets }) => offsets.length >= 200));
+  for (const { offsets, gaps } of seen) expect([offsets, gaps]).toEqual([upTo(200), []]);
+  expect(two.map(({ client }) => client.state.name)).toEqual(["connected", "connected"]);
+}, 90_000);
+
+test("history, presence and the inbox are asked through the worker as through any client", async () => {
+  const [one, other] = (await tabs(2)).map(({ client }) => client) as [
+    FakeTab["client"],
+    FakeTab["client"],
+  ];
+  const room = one.subscribe("room:1", { presence: true });
+  const lists: (readonly Present[])[] = [];
+  followPresence(room, (members) => lists.push(members));
+  await until(() => room.isLive);
+  for (const line of upTo(5)) await room.publish(line);
+  const page = await history(room, { before: "end", limit: 2 });
+  expect(page.publications.map((each) => each.json())).toEqual([4, 5]);
+  const all = [];
+  for await (const each of readAll(other, "room:1")) all.push(each.json());
+  expect(all).toEqual(upTo(5));
+  expect((await presence(other, "room:1")).members.map(({ user }) => user)).toEqual(["alice"]);
+  const bob = await node.client({ token: await node.token("bob") });
+  bob.connect();
+  bob.subscribe("room:1", { presence: true });
+  await until(() => lists.at(-1)?.some(({ user }) => user === "bob"));
+  let touched = 0;
+  onInboxTouched(other, () => touched++);
+  await sync(other, undefined, true);
+  await bob.publish("dm:alice:bob", "psst");
+  await until(() => touched > 0);
+}, 60_000);
+
+test("i11 whose token is revoked hears of it in every tab, and stays away", async () => {
+  const two = await tabs(2, "mallory");
+  await node.cli("revoke", "mallory");
+  for (const { client } of two) {
+    await until(() => client.state.name === "disconnected");
+    expect(client.state).toMatchObject({ error: { code: "UNAUTHORIZED" } });
+  }
+  expect(origin.made).toHaveLength(1);
+}, 60_000);
+
+test("the session ends with the last tab, also when that dies", async () => {
+  const two = (await tabs(2)) as [FakeTab, FakeTab];
+  two[0].kill();
+  const send = await two[1].client.publish("room:1", "still here");
+  expect(send.position.offset).toBe(1);
+  two[1].kill();
+  await until(async () => (await node.metric("sterna_core_sessions")) === 0);
+}, 60_000);
