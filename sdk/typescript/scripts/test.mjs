@@ -1,6 +1,6 @@
 // Everything that has to hold, one after the other, with one last line that tools count: types, lint, size,
 // and the tests of Vitest, those against a real node among them (STERNA_BIN names its binary; without one
-// they fail). Ends with status 1 when anything failed.
+// they fail), and these once more with what is published, dist/. Ends with status 1 when anything failed.
 import { spawnSync } from "node:child_process";
 import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -15,11 +15,8 @@ let failed = 0;
 
 function run(command, ...args) {
   const options = { cwd: root, encoding: "utf8", timeout: TIMEOUT, killSignal: "SIGKILL" };
-  const { status, stdout, stderr, error } = spawnSync(
-    join(root, "node_modules/.bin", command),
-    args,
-    options,
-  );
+  const path = command === process.execPath ? command : join(root, "node_modules/.bin", command);
+  const { status, stdout, stderr, error } = spawnSync(path, args, options);
   return { isGood: status === 0, said: `${stdout ?? ""}${stderr ?? ""}${error ?? ""}` };
 }
 
@@ -31,6 +28,7 @@ function check(name, { isGood, said }) {
 }
 
 check("types", run("tsc"));
+check("build", run(process.execPath, "scripts/build.mjs"));
 check("lint", run("biome", "check", "--error-on-warnings", "."));
 
 const { measure } = await import("./size.mjs");
@@ -41,30 +39,34 @@ for (const { name, size, bytes } of await measure()) {
 
 const folder = mkdtempSync(join(tmpdir(), "sterna-vitest-"));
 const report = join(folder, "report.json");
-const tests = run(
-  "vitest",
-  "run",
-  "--reporter=default",
-  "--reporter=json",
-  `--outputFile=${report}`,
-);
-try {
-  const { numPassedTests, numFailedTests, numTotalTests } = JSON.parse(
-    readFileSync(report, "utf8"),
-  );
-  passed += numPassedTests;
-  // What was skipped, or ended otherwise, is no pass.
-  const missing = numTotalTests - numPassedTests;
-  // A run that failed without a failed test (an error between tests) failed all the same.
-  failed += missing || Number(!tests.isGood);
-  console.log(`${tests.isGood ? "ok  " : "FAIL"} vitest: ${numPassedTests} of ${numTotalTests}`);
-  if (!tests.isGood || numFailedTests > 0) console.log(tests.said);
-} catch (error) {
-  failed++;
-  console.log(`FAIL vitest: ${error}\n${tests.said}`);
-} finally {
-  rmSync(folder, { recursive: true });
+
+/** Runs the tests in files whose paths have `filter` in them. */
+function vitest(name, ...filter) {
+  const reporters = ["--reporter=default", "--reporter=json", `--outputFile=${report}`];
+  const tests = run("vitest", "run", ...reporters, ...filter);
+  try {
+    const { numPassedTests, numFailedTests, numTotalTests } = JSON.parse(
+      readFileSync(report, "utf8"),
+    );
+    passed += numPassedTests;
+    // What was skipped, or ended otherwise, is no pass.
+    const missing = numTotalTests - numPassedTests;
+    // A run that failed without a failed test (an error between tests) failed all the same.
+    failed += missing || Number(!tests.isGood);
+    console.log(`${tests.isGood ? "ok  " : "FAIL"} ${name}: ${numPassedTests} of ${numTotalTests}`);
+    if (!tests.isGood || numFailedTests > 0) console.log(tests.said);
+  } catch (error) {
+    failed++;
+    console.log(`FAIL ${name}: ${error}\n${tests.said}`);
+  } finally {
+    rmSync(report, { force: true });
+  }
 }
+
+vitest("vitest");
+process.env.STERNA_BUILT = "1";
+vitest("vitest, as published", "tests/integration");
+rmSync(folder, { recursive: true });
 
 console.log(`${passed} passed, ${failed} failed`);
 process.exitCode = failed > 0 ? 1 : 0;
