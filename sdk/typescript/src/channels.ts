@@ -5,7 +5,7 @@
  */
 import type { Client } from "./client.js";
 import { exact, utf8 } from "./codec/bytes.js";
-import { SternaError } from "./errors.js";
+import { notAnswered, SternaError } from "./errors.js";
 import { type Role, roleOf } from "./events.js";
 import type { Position } from "./options.js";
 import { CHANNEL_ACCESS, CHANNEL_KIND, type ChannelInfo, ROLE } from "./wire/schema.js";
@@ -75,7 +75,7 @@ export async function createChannel(
     members: members.map(({ user, role }) => ({ user, role: ROLE.indexOf(role) })),
   };
   const reply = await client.call({ createChannel });
-  if (!reply.channel) throw new SternaError("PROTOCOL", "a CreateChannel was not answered as one");
+  if (!reply.channel) throw notAnswered("createChannel");
   return describe(reply.channel);
 }
 
@@ -113,7 +113,7 @@ export async function* members(
   let afterUser = "";
   for (;;) {
     const { members: list } = await client.call({ members: { channel, afterUser, limit: 100 } });
-    if (!list) throw new SternaError("PROTOCOL", "a MembersQuery was not answered as one");
+    if (!list) throw notAnswered("members");
     for (const { user, role } of list.members) {
       yield { user, role: roleOf(role) ?? "reader" };
       afterUser = user;

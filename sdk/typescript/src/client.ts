@@ -12,7 +12,7 @@ import {
   onNetworkChange,
 } from "./driver/steps.js";
 import { Emitter } from "./emitter.js";
-import { badOption, SternaError } from "./errors.js";
+import { badOption, closed, SternaError, tooLarge } from "./errors.js";
 import { type ClientState, newUuid, type Statistics, uuidBytes, uuidText } from "./events.js";
 import { checkChannel, checkClientId } from "./names.js";
 import { type ClientOptions, COMMAND_TIMEOUT, type SubscribeOptions } from "./options.js";
@@ -205,10 +205,7 @@ export class Client {
   ephemeral(channel: string, key: string, content: Content): void {
     checkChannel(channel);
     const payload = bytesOf(content);
-    if (payload.length > EPHEMERAL_BYTES) {
-      const message = `${payload.length} bytes are above the limit of ${EPHEMERAL_BYTES}`;
-      throw new SternaError("TOO_LARGE", message);
-    }
+    if (payload.length > EPHEMERAL_BYTES) throw tooLarge(payload.length, EPHEMERAL_BYTES);
     this.#change(() => this.#session.ephemeral({ channel, key, payload, sender: "" }));
   }
 
@@ -298,8 +295,6 @@ if (Symbol.asyncDispose) {
     return this.dispose();
   };
 }
-
-const closed = () => new SternaError("CLOSED", "the client is closed");
 
 /**
  * Sequence numbers start at the time of making, so that a client id that is used again never repeats one:

@@ -1,11 +1,11 @@
 // The one error of this package. It says whether trying again can help; the codes of refusals are those
 // of the wire.
-import { ERRORS } from "./wire/codes.js";
+import { ERRORS, type ErrorName, FIRST_ERROR } from "./wire/codes.js";
 import { isTerminal } from "./wire/reason.js";
 import type { Error as WireError } from "./wire/schema.js";
 
 /** What a server refuses a command with. */
-export type RefusalCode = (typeof ERRORS)[keyof typeof ERRORS][0];
+export type RefusalCode = ErrorName;
 
 /**
  * What errors are told apart by. Beside the refusals of servers:
@@ -65,7 +65,10 @@ export class SternaError extends Error {
     this.closeCode = details.closeCode;
   }
 
-  /** What to do about it, for people. */
+  /**
+   * What to do about it, for people: that trying again is all there is to do, or not. What else there is, code by
+   * code, it says where `@sterna/client/messages` is imported.
+   */
   get help(): string {
     return (
       HELP[this.code] ??
@@ -76,23 +79,14 @@ export class SternaError extends Error {
 
 const RETRYABLE: ErrorCode[] = ["TIMEOUT", "DISCONNECTED", "QUEUE_FULL", "OUTBOX_STORE"];
 
-const HELP: { [code in ErrorCode]?: string } = {
-  UNAUTHORIZED: "Supply an access token that the server accepts.",
-  TOKEN_EXPIRED: "Supply `token` as a function, so that the client can ask for a fresh one.",
-  PERMISSION_DENIED: "Ask for a token, or a role in the channel, that allows it.",
-  TOO_LARGE: "Publish a link to it.",
-  TIMEOUT: "Check the connection, or raise `commandTimeout`.",
-  QUEUE_FULL: "Wait for earlier ones, or raise the limits of `outbox`.",
-  ALREADY_SUBSCRIBED: "Use the subscription that is there, or unsubscribe it first.",
-  CLOSED: "Make a new client, or a new subscription.",
-};
+/** What to do, by code; `@sterna/client/messages` fills it. @internal */
+export const HELP: { [code in ErrorCode]?: string } = {};
 
 /** How a server refused a command. */
 export function refusal(error: WireError): SternaError {
-  const [code, retryable] = ERRORS[error.code as keyof typeof ERRORS] ?? [
-    "UNKNOWN",
-    error.retryable,
-  ];
+  const known = ERRORS[error.code - FIRST_ERROR];
+  const code = (known?.replace("!", "") ?? "UNKNOWN") as ErrorCode;
+  const retryable = known ? known.endsWith("!") : error.retryable;
   const message = error.message || error.name || `refused with code ${error.code}`;
   return new SternaError(code, message, { retryable, retryAfter: error.retryAfterMs || undefined });
 }
@@ -105,6 +99,26 @@ export function disconnected(reason: string, closeCode?: number): SternaError {
     retryable,
     closeCode,
   });
+}
+
+/** The answer to a verb is not one. */
+export function notAnswered(verb: string): SternaError {
+  return new SternaError("PROTOCOL", `${verb} was not answered as such`);
+}
+
+/** So many bytes are more than `limit`. */
+export function tooLarge(bytes: number, limit: number): SternaError {
+  return new SternaError("TOO_LARGE", `${bytes} bytes are above ${limit}`);
+}
+
+/** The client has ended. */
+export function closed(): SternaError {
+  return new SternaError("CLOSED", "the client is closed");
+}
+
+/** A token is expired for good. */
+export function tokenExpired(): SternaError {
+  return new SternaError("TOKEN_EXPIRED", "the token has expired, and `token` gives no other");
 }
 
 /** An option that cannot work. */

@@ -7,7 +7,7 @@
 import { checked, natural } from "./checks.js";
 import type { Client } from "./client.js";
 import { exact } from "./codec/bytes.js";
-import { SternaError } from "./errors.js";
+import { notAnswered } from "./errors.js";
 import { Publication } from "./events.js";
 import type { Position } from "./options.js";
 import type { Subscription } from "./subscription.js";
@@ -54,7 +54,7 @@ export async function history(
   const position = checked(before === "end" ? undefined : (before ?? since), "position");
   const asked = { channel, since: position, limit, backwards };
   const { history: page } = await client.call({ history: asked }, { signal });
-  if (!page) throw new SternaError("PROTOCOL", "a History was not answered as one");
+  if (!page) throw notAnswered("history");
   return {
     publications: page.publications.map((wire) => new Publication(wire)),
     epoch: page.epoch,

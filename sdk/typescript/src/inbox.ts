@@ -6,7 +6,7 @@
  */
 import type { Client } from "./client.js";
 import { exact } from "./codec/bytes.js";
-import { SternaError } from "./errors.js";
+import { notAnswered } from "./errors.js";
 import type { Position } from "./options.js";
 import { CHANNEL_KIND, type Uint64, type InboxEntry as WireEntry } from "./wire/schema.js";
 
@@ -71,7 +71,7 @@ export async function sync(client: Client, since?: InboxPosition, live = false):
   let startOver = false;
   for (;;) {
     const { inbox } = await client.call({ sync: { since: position, live } });
-    if (!inbox) throw new SternaError("PROTOCOL", "a Sync was not answered as one");
+    if (!inbox) throw notAnswered("sync");
     if (inbox.startOver) {
       startOver = true;
       entries.length = 0;

@@ -4,7 +4,7 @@
  * @module
  */
 import type { Client } from "./client.js";
-import { SternaError } from "./errors.js";
+import { notAnswered } from "./errors.js";
 import { type Present, presentOf } from "./events.js";
 import type { Subscription } from "./subscription.js";
 
@@ -22,7 +22,7 @@ export async function presence(
   options: { signal?: AbortSignal } = {},
 ): Promise<PresenceList> {
   const { presence: list } = await client.call({ presence: { channel } }, options);
-  if (!list) throw new SternaError("PROTOCOL", "a PresenceQuery was not answered as one");
+  if (!list) throw notAnswered("presence");
   return { members: list.members.map(presentOf), total: list.total };
 }
 

@@ -137,12 +137,12 @@ export class Subscription implements AsyncIterable<SubscriptionEvent> {
 
   #offset(offset = this.position?.offset): number {
     if (offset !== undefined) return offset;
-    throw new SternaError("BAD_REQUEST", "nothing was received yet: name an offset");
+    throw new SternaError("BAD_REQUEST", "nothing received yet: name an offset");
   }
 
   #readAs(reader: "loop" | "listeners"): void {
     if (this.#reader !== "none" && this.#reader !== reader) {
-      const message = "a subscription is read by a loop or by listeners, not by both";
+      const message = "read by a loop or by listeners, not both";
       throw new SternaError("BAD_REQUEST", message);
     }
     this.#reader = reader;

@@ -293,9 +293,12 @@ test("messages that are no frames end the connection with the code for it", asyn
   }
 });
 
-test("every error says what to do", () => {
-  const { help, message } = new SternaError("QUEUE_FULL", "the outbox is full");
-  expect([message, help]).toEqual(["the outbox is full", expect.stringContaining("outbox")]);
+test("every error says whether trying again helps, and with its messages what to do", async () => {
+  const full = new SternaError("QUEUE_FULL", "the outbox is full");
+  expect([full.message, full.help]).toEqual(["the outbox is full", "Try again later."]);
+  expect(new SternaError("CLOSED", "").help).toContain("refused again");
+  await import("../src/messages.js");
+  expect(full.help).toContain("limits of `outbox`");
   expect(new SternaError("INTERNAL", "", { retryable: true }).help).toContain("later");
 });
 

@@ -31,13 +31,24 @@ function toJson(name: string, content: Json): Json {
   );
   const json: Json = {};
   for (const part of line?.split(" ").slice(1) ?? []) {
-    const [, field, mark, kind] = /(\w+):\d+(\W?)(\w+)/.exec(part) as unknown as string[];
-    const value = content[field as string];
+    const form = /([a-z]+)([~!#%]?)([|*?:]?)([a-z]*)/i;
+    const [, field, sign, mark, type] = form.exec(part) as unknown as [
+      string,
+      string,
+      string,
+      string,
+      string,
+    ];
+    const value = content[field];
+    const message = type || `${field[0]?.toUpperCase()}${field.slice(1)}`;
+    if (value === undefined) continue;
     if (mark === "*") {
-      const items = (value as Json[]).map((each) => toJson(kind as string, each));
-      if (items.length > 0) json[field as string] = items;
-    } else if (value !== undefined && (mark || !isDefault(value))) {
-      json[field as string] = scalar(name, field as string, kind as string, value);
+      const items = (value as Json[]).map((each) => toJson(message, each));
+      if (items.length > 0) json[field] = items;
+    } else if (mark && mark !== "?") {
+      json[field] = toJson(message, value as Json);
+    } else if (mark || !isDefault(value)) {
+      json[field] = scalar(name, field, sign, value);
     }
   }
   return json;
@@ -46,10 +57,9 @@ function toJson(name: string, content: Json): Json {
 const isDefault = (value: unknown) => !value || (value instanceof Uint8Array && !value.length);
 
 function scalar(message: string, field: string, kind: string, value: unknown): unknown {
-  if (kind.length > 1) return toJson(kind, value as Json);
-  if (kind === "U") return String(value);
-  if (kind === "y") return Buffer.from(value as Uint8Array).toString("base64");
-  const names = kind === "u" ? ENUMS[`${message}.${field}`] : undefined;
+  if (kind === "%") return String(value);
+  if (kind === "~") return Buffer.from(value as Uint8Array).toString("base64");
+  const names = kind === "#" ? ENUMS[`${message}.${field}`] : undefined;
   if (!names) return value;
   const [prefix, list] = names;
   return `${prefix}_${list[value as number]?.toUpperCase()}`;

@@ -37,7 +37,7 @@ test("the number of a close code alone tells whether to connect again, as in pro
 });
 
 test("refusals have names and numbers of their own", () => {
-  const names = Object.values(ERRORS).map(([name]) => name);
+  const names = ERRORS.map((name) => name.replace("!", ""));
   expect(new Set(names).size).toBe(names.length);
   expect(names.length).toBeGreaterThanOrEqual(15);
 });

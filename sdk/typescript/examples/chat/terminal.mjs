@@ -6,6 +6,7 @@ import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
 import WebSocket from "ws";
 import { Client } from "../../dist/index.js";
+import "../../dist/messages.js";
 import { nodeWebSocket } from "../../dist/node.js";
 
 const root = (path) => fileURLToPath(new URL(`../../../../${path}`, import.meta.url));

@@ -69,7 +69,7 @@ export class Reader {
   /** A length, which has to lie before `end`. Returns where what it measures ends. */
   length(end: number): number {
     const length = this.varint();
-    if (length > end - this.at) malformed("an inner length above the outer");
+    if (length > end - this.at) malformed("a length beyond its end");
     return this.at + Number(length);
   }
 

@@ -70,7 +70,7 @@ export class FrameDecoder {
   /** To be called at the end of the stream: nothing may be left over. */
   finish(): void {
     if (this.#rest.length > 0) {
-      throw new DecodeError("Truncated", "the stream ended inside a frame");
+      throw new DecodeError("Truncated", "it ends inside a frame");
     }
   }
 
@@ -82,14 +82,12 @@ export class FrameDecoder {
       length += (byte & 127) * 128 ** (at - start);
       if (byte > 127) continue;
       if (length > this.limit) {
-        const message = `a frame of ${length} bytes is above the limit of ${this.limit}`;
-        throw new DecodeError("TooLarge", message);
+        throw new DecodeError("TooLarge", `a frame of ${length} bytes`);
       }
       const end = at + 1 + length;
       return end > data.length ? undefined : data.subarray(at + 1, end);
     }
-    const message = `a frame length is not a varint of at most ${LENGTH_BYTES} bytes`;
-    throw new DecodeError("Length", message);
+    throw new DecodeError("Length", "no length of a frame");
   }
 }
 

@@ -14,9 +14,9 @@ export type Init<T> = T extends Uint8Array | Uint64 | string | boolean
 interface Field {
   readonly name: string;
   readonly tag: number;
-  /** `|`: of a oneof, `*`: repeated, `?`: there or not, whatever its value. */
+  /** `|`: of a oneof, `*`: repeated, `?`: there or not, whatever its value, `:`: another message. */
   readonly mark: string;
-  /** `s`tring, b`y`tes, `b`ool, `u`int32, `U`int64, or the name of a message. */
+  /** Nothing for a string, `~` bytes, `!` bool, `#` uint32, `%` uint64, or the name of a message. */
   readonly kind: string;
 }
 
@@ -34,14 +34,24 @@ type Content = Record<string, any>;
 
 const EMPTY = new Uint8Array();
 
+const FIELD = /([a-z]+)([~!#%]?)([|*?:]?)([a-z]*)(\d*)/i;
+
 const MESSAGES = new Map(SCHEMA.split("\n").map(parse));
 
 function parse(line: string): [string, Message] {
   const [name, ...parts] = line.split(" ");
+  let last = 0;
   const fields = parts.map((part) => {
-    const [, name, number, mark, kind] = /(\w+):(\d+)(\W?)(\w+)/.exec(part) as RegExpExecArray;
-    const wire = "buU".includes(kind as string) ? 0 : 2;
-    return { name, tag: Number(number) * 8 + wire, mark, kind } as Field;
+    const [, name, sign, mark, type, number] = FIELD.exec(part) as unknown as string[];
+    last = Number(number || last + 1);
+    const isMessage = mark && mark !== "?";
+    const kind = isMessage ? type || name?.replace(/./, (first) => first.toUpperCase()) : sign;
+    return {
+      name,
+      tag: last * 8 + Number(isMessage || !kind || kind === "~") * 2,
+      mark,
+      kind,
+    } as Field;
   });
   const byNumber: Field[] = [];
   for (const field of fields) byNumber[Math.floor(field.tag / 8)] = field;
@@ -53,8 +63,8 @@ function parse(line: string): [string, Message] {
 const message = (name: string): Message => MESSAGES.get(name) as Message;
 
 function initial({ mark, kind }: Field): unknown {
-  if (mark || kind.length > 1) return undefined;
-  return kind === "s" ? "" : kind === "y" ? EMPTY : kind === "b" ? false : 0;
+  if (mark) return undefined;
+  return kind === "" ? "" : kind === "~" ? EMPTY : kind === "!" ? false : 0;
 }
 
 /** A message that says nothing. */
@@ -76,7 +86,7 @@ export function read(name: string, reader: Reader, end: number, content?: Conten
     else if (field.tag !== tag) malformed(`${field.name} with a wrong wire type`);
     else readField(known, field, reader, end, into);
   }
-  if (reader.at > end) malformed("a field that ends behind its message");
+  if (reader.at > end) malformed("a length beyond its end");
   return into;
 }
 
@@ -93,15 +103,15 @@ function readField(known: Message, field: Field, reader: Reader, end: number, in
 
 function readValue({ kind }: Field, reader: Reader, end: number, earlier: Content): unknown {
   switch (kind) {
-    case "s":
+    case "":
       return reader.text(end);
-    case "y":
+    case "~":
       return reader.data(end);
-    case "u":
+    case "#":
       return reader.uint32();
-    case "U":
+    case "%":
       return reader.varint();
-    case "b":
+    case "!":
       return reader.varint() !== 0;
     default:
       return read(kind, reader, reader.length(end), earlier);
@@ -124,13 +134,13 @@ const isDefault = (value: unknown): boolean =>
 function writeField({ tag, kind }: Field, writer: Writer, value: unknown): void {
   writer.varint(tag);
   switch (kind) {
-    case "s":
+    case "":
       return writer.data(utf8(value as string));
-    case "y":
+    case "~":
       return writer.data(value as Uint8Array);
-    case "u":
-    case "U":
-    case "b":
+    case "#":
+    case "%":
+    case "!":
       return writer.varint(typeof value === "boolean" ? Number(value) : (value as Uint64));
     default:
       return writer.measured(() => write(kind, writer, value as Content));

@@ -1,7 +1,7 @@
 // How the driver gets a connection: attempts, candidates, Hellos and their answers.
 
 import { exact } from "../codec/bytes.js";
-import { refusal, SternaError } from "../errors.js";
+import { notAnswered, refusal, SternaError } from "../errors.js";
 import { handleWelcome, sayHello } from "../session/greeting.js";
 import { Liveness } from "../session/liveness.js";
 import { NEVER } from "../session/never.js";
@@ -42,7 +42,7 @@ export function stepAttempt(driver: Driver, now: number): void {
   }
   const greeted = attempt.takeUnanswered(now);
   if (greeted) {
-    attempt.lastEnd = broken("the Hello was not answered");
+    attempt.lastEnd = broken("no answer in time");
     greeted.link.close();
     onCandidateFailed(driver, attempt, greeted.link.transport, now);
   }
@@ -164,7 +164,7 @@ export function handleHelloReply(
   }
   greeted.link.close();
   if (reply.error) onHelloRefused(driver, reply.error, now);
-  else goOffline(driver, new SternaError("PROTOCOL", "a Hello was not answered as one"));
+  else goOffline(driver, notAnswered("hello"));
 }
 
 function onWelcome(

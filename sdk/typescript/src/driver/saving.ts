@@ -43,7 +43,7 @@ export class Saving {
       await store.write(changes);
       this.outbox.handleSaved(seqs);
     } catch (cause) {
-      const message = `the publication could not be saved and was not sent: ${cause}`;
+      const message = `not saved, and not sent: ${cause}`;
       this.outbox.handleNotSaved(seqs, new SternaError("OUTBOX_STORE", message, { cause }));
     }
   }

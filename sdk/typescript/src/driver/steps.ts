@@ -1,6 +1,6 @@
 // What the driver does about wishes and time: the network, silence, tokens, the background.
 
-import { SternaError } from "../errors.js";
+import { SternaError, tokenExpired } from "../errors.js";
 import { NEVER } from "../session/never.js";
 import { handleTimeout, ping, refresh } from "../session/polling.js";
 import { broken } from "../transport/link.js";
@@ -178,8 +178,7 @@ function handleToken(driver: Driver, generation: number, answer: unknown): void 
 export function handleExpired(driver: Driver): boolean {
   const isRenewable = driver.tokens.onExpired();
   if (!isRenewable) {
-    const message = "the access token has expired and there is no token provider";
-    goOffline(driver, new SternaError("TOKEN_EXPIRED", message));
+    goOffline(driver, tokenExpired());
   }
   return isRenewable;
 }

@@ -2,7 +2,7 @@
 // went. Per channel the order of publishing is kept; a publication that has to wait holds its channel,
 // never the others. With a store, everything is saved before it is sent.
 
-import { disconnected, SternaError } from "../errors.js";
+import { disconnected, SternaError, tooLarge } from "../errors.js";
 import type { OutboxOptions } from "../options.js";
 import type { OutboxChange, StoredPublication } from "../outbox-store.js";
 import type { Send } from "../send.js";
@@ -196,10 +196,10 @@ export class Outbox {
   #refusal(size: number, online: boolean): SternaError | undefined {
     const { policy, bytes } = this.limits;
     if (policy === "failWhenOffline" && !online) {
-      return disconnected("publications fail without a connection (outbox policy)");
+      return disconnected("policy of the outbox");
     }
     if (size > bytes) {
-      return new SternaError("TOO_LARGE", `${size} bytes are above the outbox's limit of ${bytes}`);
+      return tooLarge(size, bytes);
     }
     const full = () => new SternaError("QUEUE_FULL", "the outbox is full");
     if (this.#fits(size)) return undefined;

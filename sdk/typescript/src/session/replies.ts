@@ -1,6 +1,6 @@
 // What the server says: replies to what is in flight, and pushes. Pure, but for chance.
 import { exact } from "../codec/bytes.js";
-import { refusal, SternaError } from "../errors.js";
+import { notAnswered, refusal, SternaError } from "../errors.js";
 import { Ephemeral, Publication, presentOf, type SubscriptionEvent } from "../events.js";
 import type { Frame, Push, Reply, Subscribed, Error as WireError } from "../wire/schema.js";
 import type { Session } from "./session.js";
@@ -74,7 +74,7 @@ function handlePublished(session: Session, seq: number, reply: Reply, now: numbe
   } else if (error && refusal(error).retryable) {
     session.outbox.hold(seq, now + retryAfter(error));
   } else {
-    const failure = error ? refusal(error) : notAnsweredAs("Publish");
+    const failure = error ? refusal(error) : notAnswered("publish");
     session.outbox.remove(seq)?.set({ name: "failed", error: failure });
   }
 }
@@ -82,7 +82,7 @@ function handlePublished(session: Session, seq: number, reply: Reply, now: numbe
 function handleSubscribeReply(session: Session, channel: string, reply: Reply, now: number): void {
   if (reply.subscribed) handleSubscribedFrame(session, channel, reply.subscribed, now);
   else if (reply.error) handleRefused(session, channel, reply.error, now);
-  else endSubscription(session, channel, notAnsweredAs("Subscribe"));
+  else endSubscription(session, channel, notAnswered("subscribe"));
 }
 
 function handleSubscribedFrame(
@@ -186,9 +186,6 @@ function retryAfter({ retryAfterMs }: WireError): number {
     ? Math.min(retryAfterMs, LONGEST_RETRY)
     : DEFAULT_RETRY * (0.5 + Math.random());
 }
-
-const notAnsweredAs = (verb: string) =>
-  new SternaError("PROTOCOL", `a ${verb} was not answered as one`);
 
 const ENDED_BY_SERVER = "the server ended the subscription";
 const DEFAULT_RETRY = 500;

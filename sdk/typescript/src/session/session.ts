@@ -3,7 +3,7 @@
 // clock. It outlives connections; `failEverything` ends it. Its first flight is in greeting.ts, what it
 // wants sent in polling.ts, what the server says in replies.ts.
 import { tell } from "../emitter.js";
-import { disconnected, SternaError } from "../errors.js";
+import { closed, disconnected, SternaError, tooLarge } from "../errors.js";
 import { newStatistics, type Statistics } from "../events.js";
 import { Mailbox } from "../mailbox.js";
 import type { Activity, SubscribeOptions } from "../options.js";
@@ -106,8 +106,7 @@ export class Session {
     if (this.#hasEnded) {
       send.set({ name: "failed", error: closed() });
     } else if (length > limit) {
-      const error = new SternaError("TOO_LARGE", `${length} bytes are above the limit of ${limit}`);
-      send.set({ name: "failed", error });
+      send.set({ name: "failed", error: tooLarge(length, limit) });
     } else {
       this.outbox.push(publish, send, this.welcome !== undefined);
     }
@@ -189,8 +188,6 @@ export class Session {
     if (this.#hasEnded) throw closed();
   }
 }
-
-const closed = () => new SternaError("CLOSED", "the client is closed");
 
 /** Ephemerals between two turns of the driver; beyond, the oldest goes. */
 export const WAITING_EPHEMERALS = 64;

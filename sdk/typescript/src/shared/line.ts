@@ -1,7 +1,7 @@
 // The tab's end: each connection of its client is a port to the worker. The newest port stays when its link is
 // closed, since the worker may have something to say: that there is a connection again, or that it wants a
 // token.
-import { SternaError } from "../errors.js";
+import { SternaError, tokenExpired } from "../errors.js";
 import type { TokenProvider } from "../options.js";
 import type { TransportName } from "../transport/link.js";
 import { broken, type Dial, type Link, type LinkEvents } from "../transport/link.js";
@@ -83,8 +83,7 @@ const fixed =
   (token: string): TokenProvider =>
   ({ reason }) => {
     if (reason !== "expired") return token;
-    const message = "the access token has expired and there is no token provider";
-    throw new SternaError("TOKEN_EXPIRED", message);
+    throw tokenExpired();
   };
 
 /** What a provider has thrown; of what is no error of ours, the session goes on. */

@@ -6,7 +6,7 @@ import type { NetworkChange } from "../driver/steps.js";
 import type { SternaError } from "../errors.js";
 import type { ClientOptions, TokenReason } from "../options.js";
 import type { LinkEnd, Outgoing, TransportName } from "../transport/link.js";
-import { ERRORS } from "../wire/codes.js";
+import { ERRORS, FIRST_ERROR } from "../wire/codes.js";
 import type { Frame, Error as WireError } from "../wire/schema.js";
 
 /** Of these messages; a worker of another version refuses the tab. */
@@ -79,9 +79,9 @@ export const lockOf = (name: string): string => `sterna-${name}`;
 export function toWire({ code, message, retryable, retryAfter }: SternaError): WireError {
   // A full queue of the worker is a busy edge to the tab: it tries again, in order.
   const name = code === "QUEUE_FULL" ? "BUSY" : code;
-  const found = Object.entries(ERRORS).find(([, [known]]) => known === name);
+  const found = ERRORS.findIndex((known) => known.replace("!", "") === name);
   return {
-    code: Number(found?.[0] ?? 0),
+    code: found < 0 ? 0 : FIRST_ERROR + found,
     name,
     message,
     retryable,

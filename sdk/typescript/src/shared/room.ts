@@ -4,7 +4,7 @@
 // of the room, or from the node as history. A room keeps nothing for a tab.
 import type { Client } from "../client.js";
 import { exact } from "../codec/bytes.js";
-import { SternaError } from "../errors.js";
+import { notAnswered, type SternaError } from "../errors.js";
 import { type Ephemeral, type Publication, type SubscriptionEvent, uuidBytes } from "../events.js";
 import type { Position } from "../options.js";
 import type { Subscription } from "../subscription.js";
@@ -274,7 +274,7 @@ export class Room {
         // Asked again meanwhile, or gone: nobody waits for this.
         if (this.#readers.get(outlet) !== reader || reader.waiting !== waiting) return;
         if (history) this.#replyPage(reader, respond, since as Position, history);
-        else respond(new SternaError("PROTOCOL", "a History was not answered as one"));
+        else respond(notAnswered("history"));
       },
       (error) => {
         // The tab asks again by itself when nobody answers in time.

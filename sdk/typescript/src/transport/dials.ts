@@ -20,7 +20,7 @@ export function dialsOf(options: ClientOptions): Map<TransportName, Dial> {
     }
   }
   if (dials.size > 0) return dials;
-  throw badOption("none of `transports` works here; in Node before 22 give `webSocket`: see /node");
+  throw badOption("none of `transports` works here");
 }
 
 /** That of a browser in which it is sound. */

@@ -11,7 +11,7 @@ export interface Target {
 export function parseTarget(address: string): Target {
   const found = /^(sterna|https|wss):\/\/(\[[\da-f:.]+\]|[^/:?#\s]+)(?::(\d+))?\/?$/i.exec(address);
   if (!found) {
-    throw badOption(`"${address}" is no address: write sterna://HOST:PORT or https://HOST:PORT`);
+    throw badOption(`"${address}" is no address`);
   }
   const [, scheme, host, port] = found as unknown as [string, string, string, string?];
   return { host, port: port ?? (scheme.toLowerCase() === "sterna" ? "4443" : "443") };

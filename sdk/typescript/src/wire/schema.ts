@@ -4,59 +4,63 @@
 /** An unsigned number of up to 64 bits: a `bigint` where a `number` could not hold it exactly. */
 export type Uint64 = number | bigint;
 
-/** One message a line: its name, then name:number, mark and kind of each field. See codec/message.ts. */
+/**
+ * One message a line: its name, then of each field its name, kind and mark, and its number where that is not
+ * one more than the last. Of a message the kind is its name, where that is not the field's. See
+ * codec/message.ts.
+ */
 export const SCHEMA = `
-Frame command:1|Command reply:2|Reply push:3|Push
-Command id:1u hello:2|Hello publish:3|Publish subscribe:4|Subscribe unsubscribe:5|Unsubscribe history:6|History presence:7|PresenceQuery ping:8|Ping ack:9|Ack markRead:10|MarkRead ephemeral:11|Ephemeral refresh:12|Refresh createChannel:13|CreateChannel setMember:14|SetMember removeMember:15|RemoveMember members:16|MembersQuery goodbye:17|Goodbye sync:18|Sync changeInbox:19|ChangeInbox setActivity:20|SetActivity
-Reply id:1u error:2|Error welcome:3|Welcome published:4|Published subscribed:5|Subscribed done:6|Done history:7|HistoryPage presence:8|PresenceList pong:9|Pong channel:10|ChannelInfo members:11|MemberList inbox:12|Inbox
-Push publication:1|Publication ephemeral:2|Ephemeral receipt:3|Receipt presence:4|PresenceChange gap:5|Gap head:6|Head goAway:7|GoAway unsubscribed:8|Unsubscribed pathChanged:9|PathChanged subscribed:10|Subscribed inboxTouched:11|InboxTouched presenceGap:12|PresenceGap
-Hello accessToken:1s clientId:2s resumeTicket:3y subscriptions:4*Subscribe userAgent:5s
-Welcome sessionId:1s resumeTicket:2y resumeWindowMs:3u user:4s observedAddress:5s heartbeatMs:6u limits:7Limits durability:8u serverTimeMs:9U resumed:10b node:11s tokenExpiresAtMs:13U
-Limits frameBytes:1u payloadBytes:2u subscriptions:3u pagePublications:4u datagramBytes:5u
-Publish channel:1s payload:2y clientSeq:3U clientMsgId:4y clientTsMs:5U kind:6u targetOffset:7U ordered:8b settledBelow:9U
-Published channel:1s epoch:2u offset:3U id:4U serverTsMs:5U duplicate:6b
-Position epoch:1u offset:2U
-Subscribe channel:1s since:2Position order:3u presence:4b receipts:5b pagePublications:6u activity:7u
-SetActivity channel:1s activity:2u
-Subscribed channel:1s position:2Position publications:3*Publication live:4b headOffset:5U gap:6Gap epochChange:7EpochChange error:8Error
-EpochChange oldEpoch:1u newEpoch:2u keepUpto:3U
-Unsubscribe channel:1s
-Unsubscribed channel:1s error:2Error
-Publication channel:1s epoch:2u offset:3U id:4U sender:5s payload:6y serverTsMs:7U clientTsMs:8U kind:9u targetOffset:10U clientMsgId:11y member:12Member
-Ephemeral channel:1s key:2s payload:3y sender:4s
-History channel:1s since:2Position limit:3u backwards:4b
-HistoryPage channel:1s epoch:2u publications:3*Publication headOffset:4U more:5b epochChange:6EpochChange
-PresenceQuery channel:1s
-PresenceMember user:1s state:2u sessions:3u sinceMs:4U
-PresenceList channel:1s members:2*PresenceMember total:3u
-PresenceChange channel:1s member:2PresenceMember
-PresenceGap channel:1s
-Ping clientTimeMs:1U
-Pong clientTimeMs:1U serverTimeMs:2U observedAddress:3s
-Ack channel:1s offset:2U
-MarkRead channel:1s offset:2U
-Receipt channel:1s user:2s deliveredOffset:3U readOffset:4U
-Gap channel:1s epoch:2u afterOffset:3U uptoOffset:4U
-Head channel:1s epoch:2u offset:3U
-GoAway deadlineMs:1u successor:2s reason:3s
-PathChanged observedAddress:1s
-Refresh accessToken:1s
+Frame command| reply| push|
+Command id# hello| publish| subscribe| unsubscribe| history| presence|PresenceQuery ping| ack| markRead| ephemeral| refresh| createChannel| setMember| removeMember| members|MembersQuery goodbye| sync| changeInbox| setActivity|
+Reply id# error| welcome| published| subscribed| done| history|HistoryPage presence|PresenceList pong| channel|ChannelInfo members|MemberList inbox|
+Push publication| ephemeral| receipt| presence|PresenceChange gap| head| goAway| unsubscribed| pathChanged| subscribed| inboxTouched| presenceGap|
+Hello accessToken clientId resumeTicket~ subscriptions*Subscribe userAgent
+Welcome sessionId resumeTicket~ resumeWindowMs# user observedAddress heartbeatMs# limits: durability# serverTimeMs% resumed! node tokenExpiresAtMs%13
+Limits frameBytes# payloadBytes# subscriptions# pagePublications# datagramBytes#
+Publish channel payload~ clientSeq% clientMsgId~ clientTsMs% kind# targetOffset% ordered! settledBelow%
+Published channel epoch# offset% id% serverTsMs% duplicate!
+Position epoch# offset%
+Subscribe channel since:Position order# presence! receipts! pagePublications# activity#
+SetActivity channel activity#
+Subscribed channel position: publications*Publication live! headOffset% gap: epochChange: error:
+EpochChange oldEpoch# newEpoch# keepUpto%
+Unsubscribe channel
+Unsubscribed channel error:
+Publication channel epoch# offset% id% sender payload~ serverTsMs% clientTsMs% kind# targetOffset% clientMsgId~ member:
+Ephemeral channel key payload~ sender
+History channel since:Position limit# backwards!
+HistoryPage channel epoch# publications*Publication headOffset% more! epochChange:
+PresenceQuery channel
+PresenceMember user state# sessions# sinceMs%
+PresenceList channel members*PresenceMember total#
+PresenceChange channel member:PresenceMember
+PresenceGap channel
+Ping clientTimeMs%
+Pong clientTimeMs% serverTimeMs% observedAddress
+Ack channel offset%
+MarkRead channel offset%
+Receipt channel user deliveredOffset% readOffset%
+Gap channel epoch# afterOffset% uptoOffset%
+Head channel epoch# offset%
+GoAway deadlineMs# successor reason
+PathChanged observedAddress
+Refresh accessToken
 Goodbye
 Done
-CreateChannel channel:1s kind:2u access:3u members:4*Member
-ChannelInfo channel:1s kind:2u access:3u createdAtMs:4U epoch:5u headOffset:6U members:7u created:8b
-Member user:1s role:2u
-SetMember channel:1s member:2Member
-RemoveMember channel:1s user:2s
-MembersQuery channel:1s afterUser:2s limit:3u
-MemberList channel:1s members:2*Member more:3b
-Sync since:1InboxPosition limit:2u live:3b
-InboxPosition pts:1U lookedMs:2U
-Inbox entries:1*InboxEntry position:2InboxPosition more:3b startOver:4b
-InboxEntry channel:1s kind:2u epoch:3u headOffset:4U lastTsMs:5U readOffset:6U unread:7U muted:8b pinned:9b deletedBefore:10U removed:11b left:12b
-ChangeInbox channel:1s muted:2?b pinned:3?b deletedBefore:4U remove:5b
-InboxTouched channel:1s
-Error code:1u name:2s message:3s retryable:4b retryAfterMs:5u
+CreateChannel channel kind# access# members*Member
+ChannelInfo channel kind# access# createdAtMs% epoch# headOffset% members# created!
+Member user role#
+SetMember channel member:
+RemoveMember channel user
+MembersQuery channel afterUser limit#
+MemberList channel members*Member more!
+Sync since:InboxPosition limit# live!
+InboxPosition pts% lookedMs%
+Inbox entries*InboxEntry position:InboxPosition more! startOver!
+InboxEntry channel kind# epoch# headOffset% lastTsMs% readOffset% unread% muted! pinned! deletedBefore% removed! left!
+ChangeInbox channel muted!? pinned!? deletedBefore% remove!
+InboxTouched channel
+Error code# name message retryable! retryAfterMs#
 `.trim();
 
 /** Names of `Durability`, by number. */
