@@ -240,6 +240,21 @@ export class Client {
     return this.#session.statistics();
   }
 
+  /**
+   * Publishes again what another client of this id has published under the number in it: the server knows it by
+   * that. @internal
+   */
+  republish(publish: Publish): Send {
+    const send = new Send(uuidText(publish.clientMsgId), publish.channel, publish.payload);
+    this.#change(() => this.#session.restore({ publish, attempted: true }, send));
+    return send;
+  }
+
+  /** The number of the last publication. @internal */
+  get lastSeq(): number {
+    return this.#session.outbox.nextSeq - 1;
+  }
+
   /** What the server has said of the session; `undefined` without a connection. @internal */
   get welcome(): Welcome | undefined {
     return this.#session.welcome;

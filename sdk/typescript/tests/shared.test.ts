@@ -367,6 +367,36 @@ test("the worker sleeps when all tabs do, and wakes with the first", async () =>
   expect(two[0]?.client.state.name).toBe("background");
 });
 
+test("i1 a worker dies: its tabs start another one, which publishes again under the same numbers", async () => {
+  const { tabs: two, socket } = await tabs(2);
+  const sends = [two[0]?.client.publish("room:1", "a"), two[1]?.client.publish("room:1", "b")];
+  const before = [await take(socket, "publish"), await take(socket, "publish")];
+  const hello = origin.made[0]?.clientId;
+  origin.crash();
+  const again = await socketAt(1);
+  again.open();
+  expect((await until(() => again.commands.find((each) => each.hello))).hello?.clientId).toBe(
+    hello,
+  );
+  again.welcome();
+  const after = [await take(again, "publish"), await take(again, "publish")];
+  const numbers = (all: typeof before) =>
+    Object.fromEntries(
+      all.map(({ asked }) => [new TextDecoder().decode(asked.payload), asked.clientSeq]),
+    );
+  expect(numbers(after)).toEqual(numbers(before));
+  for (const { id } of after) {
+    const place = { channel: "room:1", epoch: 1, offset: id, id, duplicate: true };
+    again.say({ reply: { id, published: place } });
+  }
+  for (const send of sends) expect(await send).toMatchObject({ duplicate: true });
+  const next = two[0]?.client.publish("room:1", "c");
+  const { id, asked } = await take(again, "publish");
+  expect(asked.clientSeq).toBeGreaterThan(Number(before.at(-1)?.asked.clientSeq));
+  again.say({ reply: { id, published: { channel: "room:1", epoch: 1, offset: 9, id: 9 } } });
+  await next;
+});
+
 test("without a SharedWorker the client has a connection of its own", async () => {
   const worker = () => {
     throw new Error("there is none");

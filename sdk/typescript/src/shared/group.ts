@@ -7,7 +7,7 @@ import { SternaError } from "../errors.js";
 import type { ClientState } from "../events.js";
 import type { TokenRequest } from "../options.js";
 import type { Command, Subscribe } from "../wire/schema.js";
-import { type Join, TABS, toWire } from "./messages.js";
+import { type Join, type Numbered, TABS, toWire } from "./messages.js";
 import type { Outlet } from "./outlet.js";
 import { type Respond, Room } from "./room.js";
 import { Sends } from "./sends.js";
@@ -67,7 +67,7 @@ export class Group {
     outlet.onRoom = () => {
       for (const room of this.#rooms.values()) room.onRoom(outlet);
     };
-    outlet.say({ open: true, worker: this.#worker });
+    outlet.say({ open: true, worker: this.#worker, clientId: this.#client.clientId });
   }
 
   /** The link is closed by its tab. */
@@ -107,7 +107,7 @@ export class Group {
   }
 
   /** A command of a tab. */
-  onCommand(tab: Tab, outlet: Outlet, command: Command): void {
+  onCommand(tab: Tab, outlet: Outlet, command: Command, number?: Numbered): void {
     if (command.hello) return this.#onHello(tab, outlet, command);
     if (command.goodbye) {
       tab.isWanting = false;
@@ -116,7 +116,7 @@ export class Group {
     if (!outlet.isWelcomed || outlet.isOver) return;
     const { id, publish, subscribe, unsubscribe, setActivity, ephemeral, ping } = command;
     if (publish) {
-      this.#sends.publish(outlet, id, publish, tab.turns);
+      this.#sends.publish(outlet, id, publish, tab.turns, number);
     } else if (subscribe) {
       this.#subscribe(outlet, subscribe, (answer) => {
         if (answer instanceof SternaError) outlet.reply(id, { error: toWire(answer) });

@@ -74,7 +74,9 @@ export class Hub {
 
 function handle(group: Group, tab: Tab, outlet: Outlet, message: FromTab): void {
   if ("commands" in message) {
-    for (const command of message.commands) group.onCommand(tab, outlet, command as Command);
+    for (const [at, command] of message.commands.entries()) {
+      group.onCommand(tab, outlet, command as Command, message.numbers?.[at]);
+    }
     outlet.say({ read: message.commands.length });
   } else if ("took" in message) {
     outlet.onTook(message.took);

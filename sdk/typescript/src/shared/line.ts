@@ -2,11 +2,20 @@
 // closed, since the worker may have something to say: that there is a connection again, or that it wants a
 // token.
 import { SternaError, tokenExpired } from "../errors.js";
+import { uuidText } from "../events.js";
 import type { TokenProvider } from "../options.js";
 import type { TransportName } from "../transport/link.js";
-import { broken, type Dial, type Link, type LinkEvents } from "../transport/link.js";
+import { broken, type Dial, type Link, type LinkEvents, type Outgoing } from "../transport/link.js";
 import type { Locks } from "./hub.js";
-import { type FromTab, type FromWorker, type Join, lockOf, PORT_COMMANDS } from "./messages.js";
+import {
+  type FromTab,
+  type FromWorker,
+  type Join,
+  lockOf,
+  NUMBERS,
+  type Numbered,
+  PORT_COMMANDS,
+} from "./messages.js";
 import type { Port } from "./outlet.js";
 
 /** What a line is made of. */
@@ -23,6 +32,10 @@ export interface LineSetup {
 export class Line {
   readonly #setup: LineSetup;
   readonly #asked = new Map<number, AbortController>();
+  /** By message id, oldest first. */
+  readonly #numbers = new Map<string, Numbered>();
+  /** Of the client of the worker, once it is known. */
+  #clientId: string | undefined;
   #port: Port | undefined;
   /** Called when there is a connection again. */
   onUp = () => {};
@@ -38,16 +51,37 @@ export class Line {
 
   /** A port to the worker as a connection to an edge. */
   readonly dial: Dial = (_, events) => {
-    const link = new PortLink(this.#setup, events, (port) => port === this.#port);
+    const link = new PortLink(this, this.#setup.locks, events);
     const open = async () => {
       await this.#setup.held;
       const port = this.#setup.open((why) => link.fail(why));
       this.#port = port;
-      link.begin(port, (message) => this.#onMessage(message));
+      link.begin(port);
     };
     open().catch((error) => link.fail(error));
     return link;
   };
+
+  /** How a port joins: after a worker has died, at one that goes on with its client id. */
+  get join(): Join {
+    const { join } = this.#setup;
+    const clientId = join.options.clientId ?? this.#clientId;
+    return { ...join, options: { ...join.options, ...(clientId && { clientId }) } };
+  }
+
+  isNewest(port: Port): boolean {
+    return port === this.#port;
+  }
+
+  /** The client of the worker has this id. */
+  onOpen(clientId: string): void {
+    this.#clientId = clientId;
+  }
+
+  /** Under which number a worker has published it already. */
+  numberOf({ publish }: Outgoing["command"]): Numbered | undefined {
+    return publish?.clientMsgId && this.#numbers.get(uuidText(publish.clientMsgId));
+  }
 
   /** The tab wants nothing more. */
   close(): void {
@@ -56,10 +90,20 @@ export class Line {
     this.#port = undefined;
   }
 
-  #onMessage(message: FromWorker): void {
+  /** What is no matter of a link. */
+  onMessage(message: FromWorker): void {
     if ("up" in message) this.onUp();
+    else if ("numbered" in message) this.#onNumbered(message.numbered);
     else if ("ask" in message) this.#ask(message);
     else if ("forget" in message) this.#asked.get(message.forget)?.abort();
+  }
+
+  #onNumbered(numbered: Numbered): void {
+    this.#numbers.set(numbered.message, numbered);
+    for (const oldest of this.#numbers.keys()) {
+      if (this.#numbers.size <= NUMBERS) break;
+      this.#numbers.delete(oldest);
+    }
   }
 
   #ask({ ask, reason, clientId }: Extract<FromWorker, { ask: number }>): void {
@@ -99,37 +143,37 @@ function packed(error: unknown) {
 class PortLink implements Link {
   /** What carries the session in the worker, once that has said so. */
   transport: TransportName = "websocket";
-  readonly #setup: LineSetup;
+  readonly #line: Line;
+  readonly #locks: Locks;
   readonly #events: LinkEvents;
   readonly #over = new AbortController();
-  readonly #isNewest: (port: Port) => boolean;
   #port: Port | undefined;
   #isOver = false;
   /** Commands that the worker has not read. */
   #unread = 0;
 
-  constructor(setup: LineSetup, events: LinkEvents, isNewest: (port: Port) => boolean) {
-    this.#setup = setup;
+  constructor(line: Line, locks: Locks, events: LinkEvents) {
+    this.#line = line;
+    this.#locks = locks;
     this.#events = events;
-    this.#isNewest = isNewest;
   }
 
   get isCongested(): boolean {
     return this.#unread > PORT_COMMANDS;
   }
 
-  /** Joins at the worker. `other` hears of what is no matter of the link. */
-  begin(port: Port, other: (message: FromWorker) => void): void {
+  /** Joins at the worker. */
+  begin(port: Port): void {
     this.#port = port;
     port.onmessage = ({ data }: MessageEvent<FromWorker>) => {
       if ("frames" in data) this.#onFrames(data);
       else if ("read" in data) this.#unread -= data.read;
-      else if ("open" in data) this.#onOpen(data.worker);
+      else if ("open" in data) this.#onOpen(data);
       else if ("ended" in data) this.#end(data.ended);
-      else other(data);
+      else this.#line.onMessage(data);
     };
     if (this.#isOver) return this.#leave();
-    this.#say({ join: this.#setup.join });
+    this.#say({ join: this.#line.join });
   }
 
   /** There is no way to the worker. */
@@ -140,7 +184,9 @@ class PortLink implements Link {
   send(outgoing: Parameters<Link["send"]>[0]): void {
     if (this.#isOver) return;
     this.#unread += outgoing.length;
-    this.#say({ commands: outgoing.map(({ command }) => command) });
+    const commands = outgoing.map(({ command }) => command);
+    const numbers = commands.map((command) => this.#line.numberOf(command));
+    this.#say(numbers.some((number) => number) ? { commands, numbers } : { commands });
   }
 
   close(): void {
@@ -156,11 +202,12 @@ class PortLink implements Link {
     if (pushed.frames > 0) this.#say({ took: pushed });
   }
 
-  #onOpen(worker: string): void {
+  #onOpen({ worker, clientId }: Extract<FromWorker, { open: true }>): void {
+    this.#line.onOpen(clientId);
     const { signal } = this.#over;
     // Given only when the worker is dead.
     const died = () => this.fail("the worker has died");
-    this.#setup.locks
+    this.#locks
       .request(lockOf(worker), { mode: "shared", signal }, died)
       .catch((error) => signal.aborted || this.fail(error));
     this.#pass(() => this.#events.established());
@@ -181,7 +228,7 @@ class PortLink implements Link {
     const port = this.#port;
     if (!port) return;
     this.#say({ leave: true });
-    if (!this.#isNewest(port)) port.close();
+    if (!this.#line.isNewest(port)) port.close();
   }
 
   #say(message: FromTab): void {

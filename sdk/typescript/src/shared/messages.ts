@@ -32,7 +32,11 @@ export interface Join {
 /** What a tab says. */
 export type FromTab =
   | { readonly join: Join }
-  | { readonly commands: readonly Outgoing["command"][] }
+  /** `numbers`: under which a worker has published before what is published here, in the same order. */
+  | {
+      readonly commands: readonly Outgoing["command"][];
+      readonly numbers?: readonly (Numbered | undefined)[];
+    }
   /** So much of what was pushed has been read. */
   | { readonly took: Load }
   | { readonly answer: { readonly ask: number; readonly token: string } }
@@ -46,8 +50,13 @@ export type FromTab =
 
 /** What the worker says. */
 export type FromWorker =
-  /** `worker`: the name of the lock that the worker holds for as long as it lives. */
-  | { readonly open: true; readonly worker: string }
+  /**
+   * `worker`: the name of the lock that the worker holds for as long as it lives; `clientId`: of its client, which
+   * the next worker has to have should this one die.
+   */
+  | { readonly open: true; readonly worker: string; readonly clientId: string }
+  /** What was published, before it leaves. */
+  | { readonly numbered: Numbered }
   | { readonly frames: readonly Frame[]; readonly pushed: Load; readonly over?: TransportName }
   /** So many commands have been read. */
   | { readonly read: number }
@@ -57,6 +66,14 @@ export type FromWorker =
   | { readonly ask: number; readonly reason: TokenReason; readonly clientId: string }
   /** The token is of no use any more. */
   | { readonly forget: number };
+
+/** Under which number, of which client id, a publication is published: by that the server knows it again. */
+export interface Numbered {
+  /** Its message id. */
+  readonly message: string;
+  readonly clientId: string;
+  readonly seq: number;
+}
 
 /** What waits in a port, where nobody can look. */
 export interface Load {
@@ -98,5 +115,7 @@ export const PORT_FRAMES = 512;
 export const PORT_BYTES = 1024 * 1024;
 /** Commands of one tab that wait in its port; above, the others wait in its session. */
 export const PORT_COMMANDS = 256;
+/** Numbers that a tab keeps of what it has on its way; above, the oldest is forgotten. */
+export const NUMBERS = 256;
 /** Tabs of one client; to a further one the worker is an edge that has no room. */
 export const TABS = 256;

@@ -6,7 +6,7 @@ import { SternaError } from "../errors.js";
 import { type SendState, uuidText } from "../events.js";
 import type { Send } from "../send.js";
 import { PUBLICATION_KIND, type Publish } from "../wire/schema.js";
-import { toWire } from "./messages.js";
+import { type Numbered, toWire } from "./messages.js";
 import type { Outlet } from "./outlet.js";
 
 interface Known {
@@ -24,26 +24,33 @@ export class Sends {
     this.#client = client;
   }
 
-  /** Takes a publication of a tab, whose turns are `turns`; it is answered when it is settled. */
-  publish(outlet: Outlet, id: number, publish: Publish, turns: Turns): void {
+  /**
+   * Takes a publication of a tab, whose turns are `turns`; it is answered when it is settled. `number`: a worker
+   * that has died had published it.
+   */
+  publish(outlet: Outlet, id: number, publish: Publish, turns: Turns, number?: Numbered): void {
     const key = uuidText(publish.clientMsgId);
-    const known = this.#known.get(key) ?? this.#begin(key, publish, turns);
-    if (!known) return outlet.reply(id, { error: BUSY });
+    let known = this.#known.get(key);
+    if (!known) {
+      known = this.#begin(key, publish, turns, number);
+      if (!known) return outlet.reply(id, { error: BUSY });
+      const { clientId, lastSeq } = this.#client;
+      // Before it leaves: whoever outlives this worker has to know.
+      if (!number) outlet.say({ numbered: { message: key, clientId, seq: lastSeq } });
+    }
     known.waiting.push({ outlet, id });
     this.#onState(key, known, known.send.state);
   }
 
   /** `undefined`: it is not its turn, or there is no room. */
-  #begin(key: string, publish: Publish, turns: Turns): Known | undefined {
-    const { channel, payload, clientSeq, kind, targetOffset, settledBelow } = publish;
+  #begin(key: string, publish: Publish, turns: Turns, number?: Numbered): Known | undefined {
+    const { channel, clientSeq, settledBelow } = publish;
     const seq = Number(clientSeq);
     if (!turns.admits(channel, seq, Number(settledBelow))) return undefined;
-    const name = PUBLICATION_KIND[kind];
-    const isAbout = name === "edit" || name === "recall" || name === "reaction";
-    const send = this.#client.publish(channel, payload, {
-      id: key,
-      ...(isAbout && { kind: name, target: Number(targetOffset) }),
-    });
+    const send =
+      number?.clientId === this.#client.clientId
+        ? this.#client.republish({ ...publish, clientSeq: number.seq })
+        : this.#publish(key, publish);
     if (send.state.name === "failed" && send.state.error.retryable) {
       turns.onRefused(channel, seq);
       return undefined;
@@ -53,6 +60,13 @@ export class Sends {
     this.#forgetOldest();
     send.on("state", (state) => this.#onState(key, known, state));
     return known;
+  }
+
+  #publish(id: string, { channel, payload, kind, targetOffset }: Publish): Send {
+    const name = PUBLICATION_KIND[kind];
+    const isAbout = name === "edit" || name === "recall" || name === "reaction";
+    const about = isAbout && { kind: name, target: Number(targetOffset) };
+    return this.#client.publish(channel, payload, { id, ...about });
   }
 
   #onState(key: string, known: Known, state: SendState): void {

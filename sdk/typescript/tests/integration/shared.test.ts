@@ -102,6 +102,26 @@ test("i1, i13 a node that is killed loses and doubles nothing for any tab", asyn
   expect(two.map(({ client }) => client.state.name)).toEqual(["connected", "connected"]);
 }, 90_000);
 
+test("i1, i13 a worker that dies loses and doubles nothing, and tabs keep their order", async () => {
+  const two = (await tabs(2)) as [FakeTab, FakeTab];
+  const seen = two.map(({ client }) => read(client.subscribe("room:1", { from: "earliest" })));
+  const sends = upTo(400).map((line) => two[line % 2]?.client.publish("room:1", line));
+  for (const least of [20, 150, 300]) {
+    await until(() => sends.filter((send) => send?.state.name === "acked").length > least);
+    origin.crash();
+  }
+  await Promise.all(sends);
+  await until(() => seen.every(({ offsets }) => offsets.length >= 400));
+  for (const { offsets, gaps } of seen) expect([offsets, gaps]).toEqual([upTo(400), []]);
+  const lines: number[] = [];
+  for await (const each of readAll(two[0].client, "room:1")) lines.push(each.json());
+  for (const tab of [0, 1]) {
+    expect(lines.filter((line) => line % 2 === tab)).toEqual(
+      upTo(400).filter((line) => line % 2 === tab),
+    );
+  }
+}, 90_000);
+
 test("history, presence and the inbox are asked through the worker as through any client", async () => {
   const [one, other] = (await tabs(2)).map(({ client }) => client) as [
     FakeTab["client"],

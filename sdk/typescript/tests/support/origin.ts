@@ -34,19 +34,65 @@ export interface FakeTab {
 }
 
 export class Origin {
-  readonly hub: Hub;
+  hub: Hub;
   /** Clients that the worker has made. */
   readonly made: Client[] = [];
   readonly #locks = new FakeLocks();
   readonly #tabs: FakeTab[] = [];
+  readonly #options: ClientOptions;
+  /** Ends the present worker. */
+  #end = () => {};
 
   /** `options`: of the worker's clients, beside those of the tabs. */
   constructor(options: ClientOptions) {
-    this.hub = new Hub(this.#locks as unknown as Locks, ({ address, options: shared }, token) => {
-      const client = new Client(address, { ...(shared as SharedOptions), ...options, token });
+    this.#options = options;
+    this.hub = this.#start();
+  }
+
+  /** As when the process of the worker dies: its ports fall silent, its locks are free, another one starts. */
+  crash(): void {
+    this.#end();
+    this.hub = this.#start();
+  }
+
+  #start(): Hub {
+    const ports: { close(): void }[] = [];
+    const { dead, free } = mortal();
+    const own: Client[] = [];
+    let isAlive = true;
+    this.#end = () => {
+      isAlive = false;
+      for (const port of ports) port.close();
+      // What has not left by now never does.
+      for (const client of own) client.disconnect();
+      free();
+    };
+    const locks = this.#locksUntil(dead, () => isAlive);
+    const hub = new Hub(locks, ({ address, options: shared }, token) => {
+      const client = new Client(address, {
+        ...(shared as SharedOptions),
+        ...this.#options,
+        token,
+      });
       this.made.push(client);
+      own.push(client);
       return client;
     });
+    const accept = hub.accept.bind(hub);
+    hub.accept = (port) => {
+      ports.push(port);
+      accept(port);
+    };
+    return hub;
+  }
+
+  /** Locks of somebody who dies. */
+  #locksUntil(dead: Promise<void>, isAlive: () => boolean): Locks {
+    const request = (name: string, ...rest: unknown[]) => {
+      const run = rest.at(-1) as () => unknown;
+      return this.#locks.request(name, () => isAlive() && Promise.race([run(), dead]));
+    };
+    return { request } as unknown as Locks;
   }
 
   open(options: ClientOptions & { address?: string; subject?: string } = {}): FakeTab {
@@ -54,10 +100,7 @@ export class Origin {
     let isFrozen = false;
     const kept: (() => void)[] = [];
     const ports: MessagePort[] = [];
-    let free = () => {};
-    const dead = new Promise<void>((resolve) => {
-      free = resolve;
-    });
+    const { dead, free } = mortal();
     const open = () => {
       const { port1, port2 } = new MessageChannel();
       ports.push(port1);
@@ -74,13 +117,8 @@ export class Origin {
       };
       return port;
     };
-    const locks = {
-      request: (name: string, ...rest: unknown[]) => {
-        const run = rest.at(-1) as () => unknown;
-        return this.#locks.request(name, () => Promise.race([run(), dead]));
-      },
-    };
-    const client = connectThrough(open, locks as unknown as Locks, address, subject, own);
+    const locks = this.#locksUntil(dead, () => true);
+    const client = connectThrough(open, locks, address, subject, own);
     const tab = {
       client,
       kill: () => {
@@ -104,4 +142,13 @@ export class Origin {
     for (const tab of this.#tabs) tab.kill();
     await Promise.all(this.made.map((client) => client.dispose()));
   }
+}
+
+/** What ends when it is told to. */
+function mortal(): { dead: Promise<void>; free: () => void } {
+  let free = () => {};
+  const dead = new Promise<void>((resolve) => {
+    free = resolve;
+  });
+  return { dead, free };
 }
