@@ -15,26 +15,29 @@ const ENTRIES = Object.values(JSON.parse(readFileSync(`${ROOT}package.json`, "ut
   ({ default: path }) => path.replace("./dist/", "").replace(".js", ""),
 );
 
-/** Sources whose names others see: applications, or a worker and tabs of another version. */
-const PUBLIC = [
-  ...ENTRIES,
-  "client",
-  "content",
-  "driver/steps",
-  "errors",
-  "events",
-  "options",
-  "outbox-store",
-  "send",
-  "session/calls",
-  "shared/messages",
-  "subscription",
-  "transport/link",
-  "wire/schema",
-];
+/**
+ * Sources whose names others see: applications, or a worker and tabs of another version. Of some only what is
+ * given out.
+ */
+const PUBLIC = {
+  ...Object.fromEntries(ENTRIES.map((entry) => [entry, undefined])),
+  client: undefined,
+  content: undefined,
+  "driver/steps": ["NetworkChange"],
+  errors: undefined,
+  events: undefined,
+  options: undefined,
+  "outbox-store": undefined,
+  send: undefined,
+  "session/calls": ["Verb"],
+  "shared/messages": undefined,
+  subscription: undefined,
+  "transport/link": ["TransportName", "WebSocketConstructor", "WebTransportConstructor"],
+  "wire/schema": undefined,
+};
 
-/** Names of options of packages whose types are not ours to depend on. */
-const FOREIGN = ["perMessageDeflate"];
+/** What packages know by its name: an option of ws, and what a ref of React holds. */
+const FOREIGN = ["perMessageDeflate", "current"];
 
 /**
  * What esbuild has to be told so that internal names are short. It names them module by module unless it sees
@@ -64,9 +67,15 @@ export function internalNames() {
   const others = new Set(FOREIGN);
   for (const file of ts.createProgram(sources(), options).getSourceFiles()) {
     const isOurs = file.fileName.startsWith(`${ROOT}src/`);
+    // Of packages only types are known here; what they have of ours is in FOREIGN.
+    if (!isOurs && !/\/lib\.[\w.]+\.d\.ts$/.test(file.fileName)) continue;
     visit(file, isOurs ? own : others, isOurs ? others : undefined);
     const path = file.fileName.slice(`${ROOT}src/`.length).replace(/\.ts$/, "");
-    if (isOurs && PUBLIC.includes(path)) publicOf(file, others);
+    if (!isOurs || !(path in PUBLIC)) continue;
+    for (const statement of file.statements) {
+      const given = PUBLIC[path];
+      if (!given || given.includes(statement.name?.text)) publicOf(statement, others);
+    }
   }
   return [...own].filter((name) => !others.has(name)).sort();
 }
@@ -117,6 +126,7 @@ if (process.argv[1] === fileURLToPath(import.meta.url)) {
     outdir: "dist",
     format: "esm",
     target: "es2022",
+    tsconfig: `${ROOT}tsconfig.json`,
     ...(await mangling()),
   });
 }

@@ -345,7 +345,9 @@ describe("the life of a page", () => {
     document.dispatchEvent(new Event("visibilitychange"));
     expect(client.background).toHaveBeenCalledWith(0);
     expect(client.foreground).toHaveBeenCalledOnce();
-    expect(client.networkChanged.mock.calls).toEqual([["online"], ["wake"]]);
+    expect(client.networkChanged).toHaveBeenCalledTimes(2);
+    expect(client.networkChanged).toHaveBeenNthCalledWith(1, "online");
+    expect(client.networkChanged).toHaveBeenNthCalledWith(2, "wake");
     end();
     window.dispatchEvent(new Event("online"));
     expect(client.networkChanged).toHaveBeenCalledTimes(2);

@@ -55,7 +55,7 @@ class WebTransportLink implements Link {
 
   constructor(dial: () => WebTransport, events: LinkEvents) {
     this.#events = events;
-    this.#run(dial).catch((error) => this.#end(broken(error), CLOSE_PROTOCOL_ERROR));
+    this.#watch(this.#run(dial));
   }
 
   get isCongested(): boolean {
