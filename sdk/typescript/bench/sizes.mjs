@@ -1,12 +1,13 @@
-// What a page downloads: each client alone, through the same bundler, minified, gzip -9.
+// What a page downloads: each client alone, as it is published (`npm run build` in the package makes ours),
+// through the same bundler, minified, gzip -9.
 import { fileURLToPath } from "node:url";
 import { gzipSync } from "node:zlib";
 import { build } from "esbuild";
 
 const CLIENTS = {
-  "@sterna/client": 'export * from "../src/index.ts";',
+  "@sterna/client": 'export * from "../dist/index.js";',
   "@sterna/client, everything": ["index", "channels", "history", "inbox", "outbox-idb", "presence"]
-    .map((entry) => `export * from "../src/${entry}.ts";`)
+    .map((entry) => `export * from "../dist/${entry}.js";`)
     .join("\n"),
   "centrifuge (JSON)": 'export * from "centrifuge";',
   "centrifuge (protobuf)": 'export * from "centrifuge/build/protobuf";',

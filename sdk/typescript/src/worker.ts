@@ -19,8 +19,9 @@ import type { NetworkChange } from "./driver/steps.js";
 import { badOption } from "./errors.js";
 import { newUuid, uuidText } from "./events.js";
 import type { ClientOptions, OutboxOptions } from "./options.js";
-import type { Locks } from "./shared/hub.js";
 import { Line, type LineSetup } from "./shared/line.js";
+import type { Locks } from "./shared/locks.js";
+import { hold } from "./shared/locks.js";
 import { lockOf, VERSION } from "./shared/messages.js";
 
 /** How a client is made that shares its connection. */
@@ -70,7 +71,7 @@ export function connectThrough(
 ): Client {
   const { certificateHashes, clientId, commandTimeout, transports, userAgent } = options;
   const tab = uuidText(newUuid(Date.now()));
-  const { held, release } = hold(locks, lockOf(tab));
+  const { held, release } = hold(locks, lockOf(tab), "exclusive");
   const shared = { certificateHashes, clientId, commandTimeout, transports, userAgent };
   const line = new Line({
     join: { version: VERSION, tab, address, subject, options: definedOnly(shared) },
@@ -115,24 +116,6 @@ class TabClient extends Client {
     this.#line.close();
     this.#release();
   }
-}
-
-/** Takes the lock of the tab. */
-function hold(locks: Locks, name: string): { held: LineSetup["held"]; release: () => void } {
-  let release = () => {};
-  const end = new Promise<void>((resolve) => {
-    release = resolve;
-  });
-  const held = new Promise<void>((resolve, reject) => {
-    const whileHeld = () => {
-      resolve();
-      return end;
-    };
-    locks.request(name, whileHeld).catch(reject);
-  });
-  // Whoever dials hears of it.
-  held.catch(() => {});
-  return { held, release };
 }
 
 /** A property that is there and `undefined` is another option than none. */

@@ -27,6 +27,7 @@ export class Group {
   readonly #unwatch: () => void;
   /** What the page reports of the network, every tab of it at once. */
   #networkAt = new Map<NetworkChange, number>();
+  isOver = false;
   #lingering: ReturnType<typeof setTimeout> | undefined;
 
   /** `worker`: names the worker. */
@@ -140,6 +141,7 @@ export class Group {
 
   /** Ends everything. */
   dispose(): void {
+    this.isOver = true;
     clearTimeout(this.#lingering);
     this.#unwatch();
     for (const room of this.#rooms.values()) room.close();

@@ -5,24 +5,24 @@ import { newUuid, uuidText } from "../events.js";
 import { CLOSE_OVERLOADED, CLOSE_PROTOCOL_ERROR } from "../wire/codes.js";
 import type { Command } from "../wire/schema.js";
 import { Group, type MakeClient } from "./group.js";
-import { type FromTab, type Join, lockOf, VERSION } from "./messages.js";
+import { hold, type Locks } from "./locks.js";
+import { type FromTab, type Join, keyOf, lockOf, orphanOf, VERSION } from "./messages.js";
 import { Outlet, type Port } from "./outlet.js";
 import type { Tab } from "./tab.js";
 
-/** Of the platform's locks, what is needed. */
-export type Locks = Pick<LockManager, "request">;
-
 export class Hub {
-  readonly #groups = new Map<string, Group>();
+  readonly #groups = new Map<string, Promise<Group>>();
   readonly #name = uuidText(newUuid(Date.now()));
   readonly #locks: Locks;
+  /** Settled once the lock of this worker is held. */
+  readonly #ready: Promise<void>;
   readonly #make: MakeClient;
 
   constructor(locks: Locks, make: MakeClient = makeClient) {
     this.#locks = locks;
     this.#make = make;
     // Held to its end, by which tabs hear of that: a worker dies with its process.
-    void locks.request(lockOf(this.#name), () => new Promise(() => {}));
+    this.#ready = hold(locks, lockOf(this.#name), "exclusive").held;
   }
 
   /** A tab has opened a port. */
@@ -31,8 +31,16 @@ export class Hub {
     let on: ((message: FromTab) => void) | undefined;
     port.onmessage = ({ data }: MessageEvent<FromTab>) => {
       try {
-        if ("join" in data) on ??= this.#join(outlet, data.join);
-        else on?.(data);
+        if ("join" in data) {
+          this.#join(outlet, data.join).then(
+            (joined) => {
+              on = joined;
+            },
+            (error) => outlet.end({ reason: String(error) }),
+          );
+        } else {
+          on?.(data);
+        }
       } catch (error) {
         // Whatever it was, it is the end of this link and of no other.
         outlet.end({ reason: String(error) });
@@ -40,15 +48,21 @@ export class Hub {
     };
   }
 
-  #join(outlet: Outlet, join: Join): ((message: FromTab) => void) | undefined {
+  async #join(outlet: Outlet, join: Join): Promise<((message: FromTab) => void) | undefined> {
     if (join.version !== VERSION) {
       const reason = `the worker speaks version ${VERSION} of its messages, this page ${join.version}`;
       outlet.end({ code: CLOSE_PROTOCOL_ERROR, reason });
       return undefined;
     }
-    const key = JSON.stringify([join.address, join.subject]);
-    const group = this.#groups.get(key) ?? new Group(this.#name, join, this.#make);
-    this.#groups.set(key, group);
+    const key = keyOf(join);
+    const making = this.#groups.get(key) ?? this.#makeGroup(join);
+    this.#groups.set(key, making);
+    const group = await making.catch((error) => {
+      this.#groups.delete(key);
+      throw error;
+    });
+    // Its last tab has gone in this moment.
+    if (group.isOver) return this.#join(outlet, join);
     const isNew = !group.has(join.tab);
     const tab = group.tab(join.tab);
     if (!tab) {
@@ -60,11 +74,24 @@ export class Hub {
     return (message) => handle(group, tab, outlet, message);
   }
 
+  /** Begins a group, with the client id of the one that it goes on for. */
+  async #makeGroup(join: Join): Promise<Group> {
+    await this.#ready;
+    const { held = [] } = await this.#locks.query();
+    const orphan = orphanOf(
+      held.map(({ name }) => name ?? ""),
+      keyOf(join),
+    );
+    const clientId = join.options.clientId ?? orphan;
+    const options = { ...join.options, ...(clientId && { clientId }) };
+    return new Group(this.#name, { ...join, options }, this.#make);
+  }
+
   /** Waits for the end of a tab. */
   #mourn(key: string, group: Group, tab: string): void {
     const gone = () => {
       group.onGone(tab);
-      if (!group.isEmpty || this.#groups.get(key) !== group) return;
+      if (!group.isEmpty || group.isOver) return;
       this.#groups.delete(key);
       group.dispose();
     };

@@ -6,11 +6,13 @@ import { uuidText } from "../events.js";
 import type { TokenProvider } from "../options.js";
 import type { TransportName } from "../transport/link.js";
 import { broken, type Dial, type Link, type LinkEvents, type Outgoing } from "../transport/link.js";
-import type { Locks } from "./hub.js";
+import { hold, type Locks } from "./locks.js";
 import {
+  clientLockOf,
   type FromTab,
   type FromWorker,
   type Join,
+  keyOf,
   lockOf,
   NUMBERS,
   type Numbered,
@@ -34,8 +36,8 @@ export class Line {
   readonly #asked = new Map<number, AbortController>();
   /** By message id, oldest first. */
   readonly #numbers = new Map<string, Numbered>();
-  /** Of the client of the worker, once it is known. */
-  #clientId: string | undefined;
+  /** The lock by which the next worker would go on for this one. */
+  #client: { readonly name: string; readonly release: () => void } | undefined;
   #port: Port | undefined;
   /** Called when there is a connection again. */
   onUp = () => {};
@@ -62,20 +64,23 @@ export class Line {
     return link;
   };
 
-  /** How a port joins: after a worker has died, at one that goes on with its client id. */
+  /** How a port joins. */
   get join(): Join {
-    const { join } = this.#setup;
-    const clientId = join.options.clientId ?? this.#clientId;
-    return { ...join, options: { ...join.options, ...(clientId && { clientId }) } };
+    return this.#setup.join;
   }
 
   isNewest(port: Port): boolean {
     return port === this.#port;
   }
 
-  /** The client of the worker has this id. */
-  onOpen(clientId: string): void {
-    this.#clientId = clientId;
+  /** The worker has a client for this tab, which holds on to its id before it has anything published. */
+  async onOpen(worker: string, clientId: string): Promise<void> {
+    const name = clientLockOf(worker, clientId, keyOf(this.join));
+    if (this.#client?.name === name) return;
+    const { held, release } = hold(this.#setup.locks, name, "shared");
+    await held;
+    this.#client?.release();
+    this.#client = { name, release };
   }
 
   /** Under which number a worker has published it already. */
@@ -86,6 +91,7 @@ export class Line {
   /** The tab wants nothing more. */
   close(): void {
     for (const asking of this.#asked.values()) asking.abort();
+    this.#client?.release();
     this.#port?.close();
     this.#port = undefined;
   }
@@ -203,14 +209,18 @@ class PortLink implements Link {
   }
 
   #onOpen({ worker, clientId }: Extract<FromWorker, { open: true }>): void {
-    this.#line.onOpen(clientId);
     const { signal } = this.#over;
-    // Given only when the worker is dead.
-    const died = () => this.fail("the worker has died");
+    // Given only when the worker is dead. What it has said before may still be on its way, by another one.
+    const died = () => {
+      setTimeout(() => this.fail("the worker has died"), LAST_WORDS);
+    };
     this.#locks
       .request(lockOf(worker), { mode: "shared", signal }, died)
       .catch((error) => signal.aborted || this.fail(error));
-    this.#pass(() => this.#events.established());
+    this.#line.onOpen(worker, clientId).then(
+      () => this.#pass(() => this.#events.established()),
+      (error) => this.fail(error),
+    );
   }
 
   #pass(event: () => void): void {
@@ -235,3 +245,6 @@ class PortLink implements Link {
     this.#port?.postMessage(message);
   }
 }
+
+/** Milliseconds for the last messages of a worker that has died. */
+const LAST_WORDS = 100;

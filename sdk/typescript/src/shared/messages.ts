@@ -51,8 +51,7 @@ export type FromTab =
 /** What the worker says. */
 export type FromWorker =
   /**
-   * `worker`: the name of the lock that the worker holds for as long as it lives; `clientId`: of its client, which
-   * the next worker has to have should this one die.
+   * `worker`: the name of the lock that the worker holds for as long as it lives; `clientId`: of its client.
    */
   | { readonly open: true; readonly worker: string; readonly clientId: string }
   /** What was published, before it leaves. */
@@ -91,6 +90,28 @@ export interface PackedError {
 
 /** The name of the lock that a tab or a worker of this name holds. */
 export const lockOf = (name: string): string => `sterna-${name}`;
+
+/** What tabs share a client by. */
+export const keyOf = ({ address, subject }: Join): string => JSON.stringify([address, subject]);
+
+/**
+ * The name of the lock that tabs hold together while a worker has a client for them. The next worker finds there,
+ * should that one die, under which id it has to go on.
+ */
+export const clientLockOf = (worker: string, clientId: string, key: string): string =>
+  [CLIENT_LOCK, worker, clientId, key].join(" ");
+
+/** The client id under which a dead worker has had a client for this key, if a tab of it lives. */
+export function orphanOf(held: readonly string[], key: string): string | undefined {
+  for (const name of held) {
+    const [mark, worker = "", clientId, ...rest] = name.split(" ");
+    const isOurs = mark === CLIENT_LOCK && rest.join(" ") === key;
+    if (isOurs && !held.includes(lockOf(worker))) return clientId;
+  }
+  return undefined;
+}
+
+const CLIENT_LOCK = "sterna-client";
 
 /** An error as a server would say it; what only clients know is `UNKNOWN` to the tab, with its message. */
 export function toWire({ code, message, retryable, retryAfter }: SternaError): WireError {

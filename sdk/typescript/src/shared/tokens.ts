@@ -71,7 +71,7 @@ export class Tokens {
     if (!open) return;
     clearTimeout(open.timer);
     const { asked, request } = open;
-    const waiting = [...this.#tabs()].filter((tab) => tab.newest && !asked.has(tab));
+    const waiting = [...this.#tabs()].filter((tab) => tab.isWanting && !asked.has(tab));
     // A page that is in the background may be frozen.
     const tab = waiting.find(({ awayAfter }) => awayAfter === undefined) ?? waiting[0];
     const outlet = tab?.newest;

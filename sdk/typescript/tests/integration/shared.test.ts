@@ -2,7 +2,7 @@
 import { afterEach, beforeEach, expect, test, vi } from "vitest";
 import { history, readAll } from "../../src/history.js";
 import { onInboxTouched, sync } from "../../src/inbox.js";
-import type { Present, Subscription } from "../../src/index.js";
+import type { Present, Send, Subscription } from "../../src/index.js";
 import { followPresence, presence } from "../../src/presence.js";
 import { DevNode } from "../support/node.js";
 import { type FakeTab, Origin } from "../support/origin.js";
@@ -31,7 +31,10 @@ const until = (look: () => unknown, timeout = 30_000) =>
 async function tabs(count: number, user = "alice"): Promise<FakeTab[]> {
   const token = await node.token(user);
   const { address } = node;
-  const made = Array.from({ length: count }, () => origin.open({ address, subject: user, token }));
+  const outbox = { publications: 10_000 };
+  const made = Array.from({ length: count }, () =>
+    origin.open({ address, subject: user, token, outbox }),
+  );
   for (const { client } of made) client.connect();
   await Promise.all(made.map(({ client }) => client.ready({ timeout: 20_000 })));
   return made;
@@ -42,6 +45,17 @@ function read(room: Subscription): { offsets: number[]; gaps: unknown[] } {
   room.on("publication", ({ position }) => seen.offsets.push(position.offset));
   room.on("gap", (gap) => seen.gaps.push(gap));
   return seen;
+}
+
+/** Numbers from 0 to 1, the same for the same seed (mulberry32). */
+function random(seed: number): () => number {
+  let state = seed;
+  return () => {
+    state = (state + 0x6d2b79f5) | 0;
+    let mixed = Math.imul(state ^ (state >>> 15), 1 | state);
+    mixed = (mixed + Math.imul(mixed ^ (mixed >>> 7), 61 | mixed)) ^ mixed;
+    return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32;
+  };
 }
 
 const upTo = (count: number) => Array.from({ length: count }, (_, at) => at + 1);
@@ -121,6 +135,54 @@ test("i1, i13 a worker that dies loses and doubles nothing, and tabs keep their 
     );
   }
 }, 90_000);
+
+test.each([1, 2, 3])(
+  "i1, i13 whatever happens to tabs, worker and node, each tab reads on in order (seed %d)",
+  async (seed) => {
+    const chance = random(seed);
+    const seen: { offsets: number[]; gaps: unknown[]; tab: FakeTab }[] = [];
+    const come = async () => {
+      const [tab] = (await tabs(1)) as [FakeTab];
+      seen.push({ ...read(tab.client.subscribe("room:1", { from: "earliest" })), tab });
+    };
+    await come();
+    await come();
+    const writer = await node.client({ outbox: { publications: 10_000 } });
+    writer.connect();
+    const sends: Send[] = [];
+    for (let step = 0; step < 40; step++) {
+      const { tab } = seen[Math.floor(chance() * seen.length)] as (typeof seen)[0];
+      const publisher = chance() < 0.5 || tab.isFrozen ? writer : tab.client;
+      for (let at = 0; at < 40; at++) sends.push(publisher.publish("room:1", sends.length));
+      const what = Math.floor(chance() * 8);
+      // Whoever is frozen does nothing.
+      if (tab.isFrozen) tab.thaw();
+      if (what === 0) origin.crash();
+      else if (what === 1) tab.freeze();
+      else if (what === 2) for (const each of seen) each.tab.thaw();
+      else if (what === 3 && seen.length < 5) await come();
+      else if (what === 4) tab.client.background(0);
+      else if (what === 5) tab.client.foreground();
+      else if (what === 6 && step % 3 === 0) {
+        await node.kill();
+        await node.start();
+      } else {
+        await new Promise((resolve) => setTimeout(resolve, 30 * chance()));
+      }
+    }
+    for (const { tab } of seen) {
+      tab.thaw();
+      tab.client.foreground();
+    }
+    await Promise.all(sends);
+    await until(() => seen.every(({ offsets }) => offsets.length >= sends.length), 60_000);
+    for (const { offsets, gaps } of seen) expect([offsets, gaps]).toEqual([upTo(sends.length), []]);
+    const lines: number[] = [];
+    for await (const each of readAll(writer, "room:1")) lines.push(each.json());
+    expect(lines.sort((a, b) => a - b)).toEqual(sends.map((_, at) => at));
+  },
+  180_000,
+);
 
 test("history, presence and the inbox are asked through the worker as through any client", async () => {
   const [one, other] = (await tabs(2)).map(({ client }) => client) as [

@@ -1,31 +1,48 @@
 // An origin without a browser: the hub of a worker, tabs that have it by ports, and locks that end with them.
 import { Client, type ClientOptions } from "../../src/index.js";
-import { Hub, type Locks } from "../../src/shared/hub.js";
+import { Hub } from "../../src/shared/hub.js";
+import type { Locks } from "../../src/shared/locks.js";
 import type { SharedOptions } from "../../src/shared/messages.js";
 import { connectThrough } from "../../src/worker.js";
 
 /** Exclusive and shared locks, given in the order of asking. */
 class FakeLocks {
-  readonly #queues = new Map<string, Promise<void>>();
+  readonly #held: { name: string; isShared: boolean }[] = [];
+  #waiting: (() => boolean)[] = [];
+
+  query = async () => ({ held: this.#held.map(({ name }) => ({ name })) });
 
   request = (name: string, ...rest: unknown[]): Promise<unknown> => {
     const run = rest.at(-1) as () => unknown;
-    const before = this.#queues.get(name) ?? Promise.resolve();
-    const held = before.then(() => run());
-    this.#queues.set(
-      name,
-      held.then(
-        () => {},
-        () => {},
-      ),
-    );
-    return held;
+    const isShared = (rest[0] as LockOptions).mode === "shared";
+    return new Promise((resolve, reject) => {
+      const start = () => {
+        if (this.#held.some((other) => other.name === name && !(isShared && other.isShared))) {
+          return false;
+        }
+        const lock = { name, isShared };
+        this.#held.push(lock);
+        const done = () => {
+          this.#held.splice(this.#held.indexOf(lock), 1);
+          this.#look();
+        };
+        Promise.resolve().then(run).finally(done).then(resolve, reject);
+        return true;
+      };
+      this.#waiting.push(start);
+      this.#look();
+    });
   };
+
+  #look(): void {
+    this.#waiting = this.#waiting.filter((start) => !start());
+  }
 }
 
 /** One tab, as its browser sees it. */
 export interface FakeTab {
   readonly client: Client;
+  readonly isFrozen: boolean;
   /** As when it is closed or its process dies: nothing is said, its ports fall silent, its locks are free. */
   kill(): void;
   /** As a tab that is frozen: what is said to it waits. */
@@ -56,13 +73,14 @@ export class Origin {
   }
 
   #start(): Hub {
-    const ports: { close(): void }[] = [];
+    const ports: MessagePort[] = [];
     const { dead, free } = mortal();
     const own: Client[] = [];
     let isAlive = true;
     this.#end = () => {
       isAlive = false;
-      for (const port of ports) port.close();
+      // What was said is heard; nothing else is, nor said.
+      for (const port of ports) port.onmessage = null;
       // What has not left by now never does.
       for (const client of own) client.disconnect();
       free();
@@ -80,8 +98,15 @@ export class Origin {
     });
     const accept = hub.accept.bind(hub);
     hub.accept = (port) => {
-      ports.push(port);
-      accept(port);
+      const real = port as MessagePort;
+      ports.push(real);
+      const mortal = {
+        onmessage: null as ((event: MessageEvent) => void) | null,
+        postMessage: (message: unknown) => isAlive && real.postMessage(message),
+        close: () => real.close(),
+      };
+      real.onmessage = (event) => mortal.onmessage?.(event);
+      accept(mortal);
     };
     return hub;
   }
@@ -90,9 +115,10 @@ export class Origin {
   #locksUntil(dead: Promise<void>, isAlive: () => boolean): Locks {
     const request = (name: string, ...rest: unknown[]) => {
       const run = rest.at(-1) as () => unknown;
-      return this.#locks.request(name, () => isAlive() && Promise.race([run(), dead]));
+      const hear = () => isAlive() && Promise.race([run(), dead]);
+      return this.#locks.request(name, rest[0], hear);
     };
-    return { request } as unknown as Locks;
+    return { request, query: this.#locks.query } as unknown as Locks;
   }
 
   open(options: ClientOptions & { address?: string; subject?: string } = {}): FakeTab {
@@ -117,10 +143,23 @@ export class Origin {
       };
       return port;
     };
-    const locks = this.#locksUntil(dead, () => true);
+    const held = this.#locksUntil(dead, () => true);
+    const locks = {
+      request: (name: string, ...rest: unknown[]) => {
+        const run = rest.at(-1) as () => unknown;
+        // Whoever is frozen hears of no lock, either.
+        const hear = () =>
+          isFrozen ? new Promise((resolve) => kept.push(() => resolve(run()))) : run();
+        return held.request(name, rest[0] as LockOptions, hear);
+      },
+      query: held.query,
+    } as unknown as Locks;
     const client = connectThrough(open, locks, address, subject, own);
     const tab = {
       client,
+      get isFrozen() {
+        return isFrozen;
+      },
       kill: () => {
         for (const port of ports) port.close();
         free();
