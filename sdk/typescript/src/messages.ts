@@ -1,5 +1,5 @@
 /**
- * What to do about errors, for people: importing it lets {@link SternaError.help} say more than that trying again
+ * What to do about errors, for people: importing it lets `SternaError.help` say more than that trying again
  * helps, or does not. For development, and for applications that show it.
  *
  * ```ts

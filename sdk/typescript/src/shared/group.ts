@@ -216,7 +216,11 @@ export class Group {
     const { channel } = asked;
     try {
       const room = this.#rooms.get(channel) ?? this.#open(channel);
-      room.subscribe(outlet, asked, respond);
+      room.subscribe(outlet, asked, (answer) => {
+        // The tab has no subscription any more.
+        if (answer instanceof SternaError && !answer.retryable) this.#leaveRoom(channel, outlet);
+        respond(answer);
+      });
     } catch (error) {
       // All tabs together have too many channels.
       this.#leaveRoom(channel, outlet);

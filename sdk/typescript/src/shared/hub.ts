@@ -78,10 +78,7 @@ export class Hub {
   async #makeGroup(join: Join): Promise<Group> {
     await this.#ready;
     const { held = [] } = await this.#locks.query();
-    const orphan = orphanOf(
-      held.map(({ name }) => name ?? ""),
-      keyOf(join),
-    );
+    const orphan = orphanOf(held, keyOf(join));
     const clientId = join.options.clientId ?? orphan;
     const options = { ...join.options, ...(clientId && { clientId }) };
     return new Group(this.#name, { ...join, options }, this.#make);
@@ -120,5 +117,12 @@ function handle(group: Group, tab: Tab, outlet: Outlet, message: FromTab): void 
   }
 }
 
-const makeClient: MakeClient = ({ address, options }, token) =>
-  new Client(address, { ...options, token });
+const makeClient: MakeClient = ({ address, options }, token) => {
+  const outbox = { publications: WORKER_PUBLICATIONS, bytes: WORKER_BYTES };
+  return new Client(address, { ...options, token, outbox });
+};
+
+/** Publications of all tabs that await their answers; a further one is refused for the moment, as by a busy edge. */
+export const WORKER_PUBLICATIONS = 1024;
+/** As {@link WORKER_PUBLICATIONS}, in bytes of payload. */
+export const WORKER_BYTES = 8 * 1024 * 1024;

@@ -102,11 +102,13 @@ export const clientLockOf = (worker: string, clientId: string, key: string): str
   [CLIENT_LOCK, worker, clientId, key].join(" ");
 
 /** The client id under which a dead worker has had a client for this key, if a tab of it lives. */
-export function orphanOf(held: readonly string[], key: string): string | undefined {
-  for (const name of held) {
+export function orphanOf(held: readonly LockInfo[], key: string): string | undefined {
+  for (const { name = "" } of held) {
     const [mark, worker = "", clientId, ...rest] = name.split(" ");
     const isOurs = mark === CLIENT_LOCK && rest.join(" ") === key;
-    if (isOurs && !held.includes(lockOf(worker))) return clientId;
+    // Those who wait for the end of a worker share its lock for a moment.
+    const lives = (each: LockInfo) => each.name === lockOf(worker) && each.mode === "exclusive";
+    if (isOurs && !held.some(lives)) return clientId;
   }
   return undefined;
 }

@@ -115,6 +115,13 @@ export class Turns {
   }
 }
 
-const BUSY = toWire(new SternaError("BUSY", "too much waits in the worker", { retryable: true }));
+/** Milliseconds after which there may be room in the worker. */
+const ROOM_SOON = 100;
+const BUSY = toWire(
+  new SternaError("BUSY", "too much waits in the worker", {
+    retryable: true,
+    retryAfter: ROOM_SOON,
+  }),
+);
 /** Outcomes that are remembered for tabs that ask again; above, the oldest is forgotten. */
 export const SETTLED_SENDS = 1024;

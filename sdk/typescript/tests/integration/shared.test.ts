@@ -136,6 +136,28 @@ test("i1, i13 a worker that dies loses and doubles nothing, and tabs keep their 
   }
 }, 90_000);
 
+test("i1 a worker without room refuses, and tabs keep their order", async () => {
+  const narrow = new Origin({ webSocket: node.webSocket(), outbox: { publications: 8 } });
+  const token = await node.token();
+  const outbox = { publications: 1000 };
+  const two = [0, 1].map(() => narrow.open({ address: node.address, token, outbox }));
+  try {
+    for (const { client } of two) client.connect();
+    await Promise.all(two.map(({ client }) => client.ready({ timeout: 20_000 })));
+    const sends = upTo(200).map((line) => two[line % 2]?.client.publish("room:1", line));
+    await Promise.all(sends);
+    const lines: number[] = [];
+    for await (const each of readAll((two[0] as FakeTab).client, "room:1")) lines.push(each.json());
+    for (const tab of [0, 1]) {
+      expect(lines.filter((line) => line % 2 === tab)).toEqual(
+        upTo(200).filter((line) => line % 2 === tab),
+      );
+    }
+  } finally {
+    await narrow.end();
+  }
+}, 120_000);
+
 test.each([1, 2, 3])(
   "i1, i13 whatever happens to tabs, worker and node, each tab reads on in order (seed %d)",
   async (seed) => {

@@ -10,7 +10,12 @@ class FakeLocks {
   readonly #held: { name: string; isShared: boolean }[] = [];
   #waiting: (() => boolean)[] = [];
 
-  query = async () => ({ held: this.#held.map(({ name }) => ({ name })) });
+  query = async () => ({
+    held: this.#held.map(({ name, isShared }) => ({
+      name,
+      mode: isShared ? "shared" : "exclusive",
+    })),
+  });
 
   request = (name: string, ...rest: unknown[]): Promise<unknown> => {
     const run = rest.at(-1) as () => unknown;
