@@ -14,7 +14,7 @@ pub struct EdgeConfig {
     /// Threads that serve clients, 1–32.
     pub workers: usize,
     pub tls: TlsFiles,
-    /// Origins of web pages that may connect by wss or WebTransport, as in `https://app.example.com`; `*` allows all.
+    /// Origins of web pages that may connect by wss, WebTransport or plain HTTP, as in `https://app.example.com`; `*` allows all.
     /// Connections without an Origin header (not browsers) are not concerned.
     pub allowed_origins: Vec<String>,
     /// Whether a QUIC client that comes back may send its Hello with its first packet (0-RTT). Each

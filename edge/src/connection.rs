@@ -22,11 +22,12 @@ use crate::path::{PathVerdict, PathWatch};
 use crate::transport::{End, Received, Receiver, Transport};
 use crate::worker::WorkerContext;
 
-/// Serves a connection whose Hello has to come before `hello_by`.
+/// Serves a connection whose Hello has to come before `hello_by`. `admitted`: its right to be there,
+/// where nobody else holds that.
 pub(crate) async fn serve(
     context: Rc<WorkerContext>,
     mut transport: Box<Transport>,
-    admitted: Admitted,
+    admitted: Option<Admitted>,
     hello_by: Instant,
 ) {
     let meter = context.meter(transport.kind);
@@ -112,7 +113,7 @@ struct Serving<'a> {
     context: &'a WorkerContext,
     receiver: &'a mut Receiver,
     outward: Outward<'a>,
-    admitted: Admitted,
+    admitted: Option<Admitted>,
     meter: &'a Meter,
     path: PathWatch,
 }
@@ -129,7 +130,7 @@ impl<'a> Serving<'a> {
         context: &'a WorkerContext,
         attachment: Attachment,
         transport: &'a mut Transport,
-        admitted: Admitted,
+        admitted: Option<Admitted>,
     ) -> Self {
         let Transport { kind, receiver, sender, .. } = transport;
         let meter = context.meter(*kind);
@@ -287,9 +288,10 @@ impl<'a> Serving<'a> {
                 let session = self.outward.attachment.session_id();
                 tracing::info!(?session, "the client's path has changed");
                 metrics::path_changed();
-                self.admitted
-                    .move_to(remote.ip(), std::time::Instant::now())
-                    .map_err(|_| CloseReason::Overloaded)?;
+                if let Some(admitted) = &mut self.admitted {
+                    let now = std::time::Instant::now();
+                    admitted.move_to(remote.ip(), now).map_err(|_| CloseReason::Overloaded)?;
+                }
                 self.outward.attachment.on_path_changed(remote, silence);
                 Ok(())
             }

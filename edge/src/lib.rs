@@ -50,6 +50,7 @@ use listen::{Admission, QuicConfigs, WorkerSockets};
 use sealing::SharedTickets;
 use steer::{ConnectionIds, Steering};
 use tls::{Certificate, TlsConfigs};
+use transport::http::Directory;
 use worker::WorkerParts;
 
 /// A running edge: its workers and their sockets. Dropping it closes all connections.
@@ -58,6 +59,7 @@ pub struct Edge {
     address: SocketAddr,
     node: Node,
     admission: Admission,
+    over_http: Directory,
     certificate: Arc<Certificate>,
     workers: Vec<JoinHandle<bool>>,
     draining: CancellationToken,
@@ -82,6 +84,7 @@ impl Edge {
             address: local_address(&sockets, config.client_address),
             node,
             admission: Admission::new(config.limits.clone(), Instant::now()),
+            over_http: Directory::default(),
             certificate,
             workers: Vec::new(),
             draining: CancellationToken::new(),
@@ -174,6 +177,7 @@ impl Edge {
             node: self.node.clone(),
             auth: auth.clone(),
             admission: self.admission.clone(),
+            over_http: self.over_http.clone(),
             sockets,
             quic,
             tls: tls.tcp.clone(),

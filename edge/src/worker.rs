@@ -17,6 +17,7 @@ use crate::config::EdgeConfig;
 use crate::listen::{self, Admission, QuicConfigs, WorkerSockets};
 use crate::metrics::Meter;
 use crate::quic::Endpoint;
+use crate::transport::http::Directory;
 
 /// What a worker is made of; moves onto its thread.
 #[derive(Debug)]
@@ -26,6 +27,7 @@ pub(crate) struct WorkerParts {
     pub(crate) node: Node,
     pub(crate) auth: Arc<Authenticator>,
     pub(crate) admission: Admission,
+    pub(crate) over_http: Directory,
     pub(crate) sockets: WorkerSockets,
     pub(crate) quic: QuicConfigs,
     pub(crate) tls: Arc<rustls::ServerConfig>,
@@ -49,6 +51,9 @@ pub(crate) struct WorkerContext {
     pub(crate) quic: Meter,
     pub(crate) webtransport: Meter,
     pub(crate) wss: Meter,
+    pub(crate) http: Meter,
+    /// Connections over plain HTTP, of all workers.
+    pub(crate) over_http: Directory,
     auth: Arc<Authenticator>,
 }
 
@@ -75,6 +80,7 @@ impl WorkerContext {
             TransportKind::WebSocket => &self.wss,
             TransportKind::Quic => &self.quic,
             TransportKind::WebTransport => &self.webtransport,
+            TransportKind::Http => &self.http,
         }
     }
 }
@@ -121,6 +127,8 @@ async fn serve(parts: WorkerParts, started: oneshot::Sender<io::Result<()>>) -> 
         quic: Meter::new(TransportKind::Quic),
         webtransport: Meter::new(TransportKind::WebTransport),
         wss: Meter::new(TransportKind::WebSocket),
+        http: Meter::new(TransportKind::Http),
+        over_http: parts.over_http,
         auth: parts.auth,
     });
     // The listeners and the core's loop end with this function at the latest, not before the

@@ -13,10 +13,11 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use common::http::{HttpClient, Requests};
 use common::quic::{QuicClient, client_config, connect_with};
 use common::webtransport::{WebTransportClient, request};
 use common::wss::{self, WssClient};
-use common::{TestEdge, publish, subscribe, within};
+use common::{TestEdge, ping, publish, subscribe, within};
 use metrics_util::debugging::{DebuggingRecorder, Snapshotter};
 use quinn::{ConnectionError, TransportConfig};
 use quinn_proto::{DatagramEvent, EndpointConfig};
@@ -94,6 +95,28 @@ async fn sessions_over_webtransport_are_counted_as_such() {
     let violations = "sterna_edge_http3_violations_total reason=closed_critical_stream";
     assert_eq!(counts.until(violations).await, 1.0);
     counts.until("sterna_edge_closes_total transport=webtransport reason=protocol error").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn sessions_over_http_and_what_became_of_their_requests_are_counted() {
+    let mut counts = Counts::begin().await;
+    let edge = TestEdge::start().await;
+    let mut client = HttpClient::start(&edge, "alice").await;
+    let mut requests = Requests::connect(&edge).await;
+    client.send(&mut requests, &[ping(2)]).await;
+    client.reply(2).await;
+    assert_eq!(counts.of("sterna_edge_connections_active transport=http"), 1.0);
+    assert_eq!(counts.of("sterna_edge_frames_received_total transport=http"), 1.0);
+    let number = client.number.to_string();
+    assert_eq!(requests.told("POST", &client.fields(&number), "").await.0, 204);
+    assert_eq!(requests.told("POST", &client.fields("9"), "").await.0, 409);
+    for result in ["opened", "taken", "repeated", "skipped"] {
+        let name = format!("sterna_edge_http_exchanges_total result={result}");
+        assert_eq!(counts.of(&name), 1.0, "{result}");
+    }
+    assert_eq!(counts.of("sterna_edge_http_posts_active"), 0.0);
+    drop(client);
+    counts.until("sterna_edge_closes_total transport=http reason=lost").await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -19,6 +19,21 @@ pub const SUBPROTOCOL_JSON: &str = "sterna.v1.json";
 /// Path of the WebSocket upgrade and of the request for a WebTransport session.
 pub const WEBSOCKET_PATH: &str = "/v1/connect";
 
+/// Path of everything over plain HTTP.
+pub const HTTP_PATH: &str = "/v1/stream";
+
+/// Header that names the connection that a request belongs to.
+pub const HTTP_STREAM_FIELD: &str = "sterna-stream";
+
+/// Header that numbers the requests of a connection, from 1 on.
+pub const HTTP_SEQUENCE_FIELD: &str = "sterna-sequence";
+
+/// Media type of bodies whose frames have their length in front.
+pub const MEDIA_TYPE_PROTOBUF: &str = "application/protobuf";
+
+/// Media type of bodies in canonical protobuf JSON, one text behind the other.
+pub const MEDIA_TYPE_JSON: &str = "application/json";
+
 /// First byte of every unidirectional stream, both ways: what follows are length-delimited frames
 /// of one lane.
 pub const LANE_STREAM: u8 = 0x01;

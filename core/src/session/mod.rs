@@ -37,6 +37,8 @@ pub enum TransportKind {
     Quic,
     WebTransport,
     WebSocket,
+    /// Plain HTTP: an answer of events, and requests.
+    Http,
 }
 
 impl TransportKind {
@@ -45,6 +47,7 @@ impl TransportKind {
             Self::Quic => "quic",
             Self::WebTransport => "webtransport",
             Self::WebSocket => "wss",
+            Self::Http => "http",
         }
     }
 }

@@ -26,6 +26,7 @@ impl Session {
             TransportKind::Quic => &mut sessions.quic,
             TransportKind::WebTransport => &mut sessions.webtransport,
             TransportKind::WebSocket => &mut sessions.websocket,
+            TransportKind::Http => &mut sessions.http,
         };
         *of_transport += 1;
         sessions.behind += u32::from(self.pace.behind);

@@ -55,6 +55,8 @@ pub struct SessionCounts {
     pub quic: u32,
     pub webtransport: u32,
     pub websocket: u32,
+    /// Over plain HTTP: an answer of events, and requests.
+    pub http: u32,
     /// Without a connection.
     pub detached: u32,
     /// With one that does not keep up with a channel (lag mode).
@@ -104,7 +106,7 @@ pub struct Observed {
 impl SessionCounts {
     /// Those with a connection.
     pub fn attached(&self) -> u32 {
-        self.quic + self.webtransport + self.websocket
+        self.quic + self.webtransport + self.websocket + self.http
     }
 
     /// Adds those of another worker.
@@ -112,6 +114,7 @@ impl SessionCounts {
         self.quic += other.quic;
         self.webtransport += other.webtransport;
         self.websocket += other.websocket;
+        self.http += other.http;
         self.detached += other.detached;
         self.behind += other.behind;
     }
@@ -134,6 +137,7 @@ impl Vitals {
             sessions_quic: self.sessions.quic,
             sessions_webtransport: self.sessions.webtransport,
             sessions_websocket: self.sessions.websocket,
+            sessions_http: self.sessions.http,
             sessions_detached: self.sessions.detached,
             sessions_behind: self.sessions.behind,
             publications_per_second: self.publications_per_second,
@@ -171,6 +175,7 @@ impl Vitals {
                 quic: wire.sessions_quic,
                 webtransport: wire.sessions_webtransport,
                 websocket: wire.sessions_websocket,
+                http: wire.sessions_http,
                 detached: wire.sessions_detached,
                 behind: wire.sessions_behind,
             },
@@ -218,6 +223,7 @@ mod tests {
                 quic: 1,
                 webtransport: 2,
                 websocket: 3,
+                http: 18,
                 detached: 4,
                 behind: 5,
             },
@@ -235,7 +241,7 @@ mod tests {
         assert_eq!(Vitals::from_wire(vitals.to_wire()), vitals);
         assert_eq!(Vitals::from_wire(v1::Vitals::default()), Vitals::default());
         assert_eq!([0, 1, 1000, 1001].map(Duration::from_millis).map(begun_seconds), [0, 1, 1, 2]);
-        assert_eq!(vitals.sessions.attached(), 6);
+        assert_eq!(vitals.sessions.attached(), 24);
         assert_eq!(vitals.fullest.map(|fullest| fullest.share()), Some(0.5));
     }
 }

@@ -2,8 +2,10 @@
 //! the code of the error table stands for.
 
 use axum::Json;
+use axum::body::Body;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
 use serde::Serialize;
 use sterna_proto::{ErrorCode, v1};
 
@@ -83,7 +85,12 @@ impl IntoResponse for ApiError {
 }
 
 /// An error with the status that HTTP itself has for it (404 for a path, 415, 422…).
-pub(super) fn respond(status: StatusCode, mut error: v1::Error) -> Response {
+pub(super) fn respond(status: StatusCode, error: v1::Error) -> Response {
+    failure(status, error).map(Body::from)
+}
+
+/// The same for whoever has a body of another type.
+pub(crate) fn failure(status: StatusCode, mut error: v1::Error) -> http::Response<Bytes> {
     #[derive(Serialize)]
     struct Failure {
         error: ErrorBody,
@@ -92,14 +99,17 @@ pub(super) fn respond(status: StatusCode, mut error: v1::Error) -> Response {
         error.retry_after_ms = RETRY_AFTER_MS;
     }
     let retry_after_ms = error.retry_after_ms;
-    let mut response = (status, Json(Failure { error: error.into() })).into_response();
+    let body = serde_json::to_vec(&Failure { error: error.into() })
+        .unwrap_or_else(|_| unreachable!("every value has a text"));
+    let mut response = http::Response::new(Bytes::from(body));
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     if retry_after_ms > 0 {
-        let seconds = HeaderValue::from(retry_after_ms.div_ceil(1000));
-        response.headers_mut().insert(header::RETRY_AFTER, seconds);
+        headers.insert(header::RETRY_AFTER, HeaderValue::from(retry_after_ms.div_ceil(1000)));
     }
     if status == StatusCode::UNAUTHORIZED {
-        let scheme = HeaderValue::from_static("Bearer");
-        response.headers_mut().insert(header::WWW_AUTHENTICATE, scheme);
+        headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
     }
     response
 }

@@ -17,13 +17,14 @@ use rustls_pki_types::ServerName;
 use sterna_proto::{ErrorCode, v1, version};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
+use tokio::sync::OwnedSemaphorePermit;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 use super::listen::Working;
-use super::{Shared, answer, pages};
+use super::{Shared, Surface, answer, pages};
 
-/// Bridges at a time; more are refused.
+/// Bridges at a time, of WebSockets and of requests over plain HTTP; more are refused.
 pub(super) const BRIDGES: usize = 64;
 
 /// How long the client port may take to answer.
@@ -41,6 +42,19 @@ pub struct Trust {
     pub server_name: ServerName<'static>,
 }
 
+impl Trust {
+    /// A connection to the client port.
+    pub(super) async fn connect(
+        &self,
+        address: SocketAddr,
+    ) -> std::io::Result<TlsStream<TcpStream>> {
+        let stream = TcpStream::connect(address).await?;
+        stream.set_nodelay(true)?;
+        let connector = TlsConnector::from(self.tls.clone());
+        connector.connect(self.server_name.clone(), stream).await
+    }
+}
+
 /// Carries a WebSocket to the client port.
 pub(super) async fn bridge(State(surface): Shared, mut request: Request) -> Response {
     let far_end = surface.bridge.clone().zip(surface.parts.ready.client_address);
@@ -53,9 +67,7 @@ pub(super) async fn bridge(State(surface): Shared, mut request: Request) -> Resp
         let error = v1::Error::new(ErrorCode::BadRequest, message);
         return answer::respond(StatusCode::UPGRADE_REQUIRED, error);
     };
-    let Ok(place) = surface.bridges.clone().try_acquire_owned() else {
-        return refused(format!("{BRIDGES} pages are connected already; close one"));
-    };
+    let Some(place) = place(&surface) else { return crowded() };
     let opened = tokio::time::timeout(PATIENCE, open(&trust, address, request.headers())).await;
     match opened {
         Ok(Ok((head, far))) => {
@@ -75,8 +87,17 @@ pub(super) async fn bridge(State(surface): Shared, mut request: Request) -> Resp
     }
 }
 
+/// One of the places for pages, given back when dropped. `None`: all are taken.
+pub(super) fn place(surface: &Surface) -> Option<OwnedSemaphorePermit> {
+    surface.bridges.clone().try_acquire_owned().ok()
+}
+
+pub(super) fn crowded() -> Response {
+    refused(format!("{BRIDGES} pages are connected already; close one"))
+}
+
 /// Only a page that came from this very surface.
-fn is_of_own_page(headers: &HeaderMap) -> bool {
+pub(super) fn is_of_own_page(headers: &HeaderMap) -> bool {
     let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
     match (text(header::ORIGIN), text(header::HOST)) {
         (Some(origin), Some(host)) => origin.strip_prefix("http://") == Some(host),
@@ -90,10 +111,7 @@ async fn open(
     address: SocketAddr,
     headers: &HeaderMap,
 ) -> std::io::Result<(Response, TlsStream<TcpStream>)> {
-    let stream = TcpStream::connect(address).await?;
-    stream.set_nodelay(true)?;
-    let connector = TlsConnector::from(trust.tls.clone());
-    let mut far = connector.connect(trust.server_name.clone(), stream).await?;
+    let mut far = trust.connect(address).await?;
     let mut head = format!("GET {} HTTP/1.1\r\nHost: localhost\r\n", version::WEBSOCKET_PATH);
     for name in CARRIED {
         for value in headers.get_all(&name) {
@@ -146,7 +164,7 @@ async fn carry(upgrade: OnUpgrade, mut far: TlsStream<TcpStream>) {
     }
 }
 
-fn refused(message: String) -> Response {
+pub(super) fn refused(message: String) -> Response {
     let error = v1::Error::new(ErrorCode::Unavailable, message);
     answer::respond(StatusCode::SERVICE_UNAVAILABLE, error)
 }

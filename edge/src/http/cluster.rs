@@ -65,6 +65,7 @@ struct SessionsBody {
     quic: u32,
     webtransport: u32,
     wss: u32,
+    http: u32,
     detached: u32,
     behind: u32,
 }
@@ -148,6 +149,7 @@ impl From<SessionCounts> for SessionsBody {
             quic: counts.quic,
             webtransport: counts.webtransport,
             wss: counts.websocket,
+            http: counts.http,
             detached: counts.detached,
             behind: counts.behind,
         }

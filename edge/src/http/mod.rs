@@ -10,12 +10,13 @@
 //! | `POST /api/v1/drain` | API key | asks the composition root to drain the node |
 //! | `GET /api/v1/operate/…` | API key | the cluster, the busiest sessions and channels, the drain |
 //! | pages, where the composition root brings them | each says whom it is for | the console, `sterna dev` |
-//! | `/v1/connect`, where the composition root wants it | browsers on this machine | `sterna dev` |
+//! | `/v1/connect`, `/v1/stream`, where the composition root wants it | browsers on this machine | `sterna dev` |
 //! | `/livez`, `/healthz`, `/readyz`, `/metrics`, `/api/v1/openapi.json` | anybody who can connect | |
 
 mod answer;
 mod bridge;
 mod caller;
+mod carry;
 mod channel;
 mod channels;
 mod cluster;
@@ -54,7 +55,7 @@ use axum::Router;
 use axum::extract::{ConnectInfo, DefaultBodyLimit, Request, State};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
+use axum::routing::{any, get, post};
 use metrics_exporter_prometheus::PrometheusHandle;
 use sterna_core::{Node, Tasks};
 use sterna_proto::{ErrorCode, v1, version};
@@ -65,6 +66,7 @@ use crate::auth::Authenticator;
 use crate::error::EdgeError;
 use crate::listen::Connections;
 
+pub(crate) use answer::failure;
 pub use bridge::Trust;
 pub use caller::{ApiKey, ApiKeyError, Role};
 pub use pages::{Audience, Content, Page};
@@ -251,7 +253,9 @@ fn router(config: &HttpConfig, parts: HttpParts, tasks: Tasks) -> Result<Router,
         router = router.route(&page.path, get(pages::page));
     }
     if config.bridge.is_some() {
-        router = router.route(version::WEBSOCKET_PATH, get(bridge::bridge));
+        router = router
+            .route(version::WEBSOCKET_PATH, get(bridge::bridge))
+            .route(version::HTTP_PATH, any(carry::carry));
     }
     let router = router
         .fallback(operate::unknown_path)

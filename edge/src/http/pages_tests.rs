@@ -103,6 +103,13 @@ async fn only_pages_of_this_surface_may_connect_here() {
     ] {
         let (status, answer) = api.send(get("/v1/connect", &headers)).await;
         assert_eq!(status, wanted, "{headers:?}: {answer}");
+        // Plain HTTP is carried on, to where nobody listens here.
+        let wanted = match wanted {
+            StatusCode::FORBIDDEN => wanted,
+            _ => StatusCode::SERVICE_UNAVAILABLE,
+        };
+        let (status, answer) = api.send(get("/v1/stream", &headers)).await;
+        assert_eq!(status, wanted, "{headers:?}: {answer}");
     }
     api.stop().await;
 }
@@ -110,7 +117,7 @@ async fn only_pages_of_this_surface_may_connect_here() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_surface_without_pages_has_neither() {
     let api = Api::start().await;
-    for path in ["/try/", "/v1/connect"] {
+    for path in ["/try/", "/v1/connect", "/v1/stream"] {
         let (status, answer) = api.send(get(path, &[("host", "localhost")])).await;
         assert_eq!(status, StatusCode::NOT_FOUND, "{path}: {answer}");
     }

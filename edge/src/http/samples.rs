@@ -37,6 +37,7 @@ struct SessionSamples {
     quic: Series<u32>,
     webtransport: Series<u32>,
     wss: Series<u32>,
+    http: Series<u32>,
     detached: Series<u32>,
     behind: Series<u32>,
 }
@@ -61,6 +62,7 @@ impl From<NodeHistory> for NodeSamples {
                 quic: series(&samples, |sample| sample.sessions.quic),
                 webtransport: series(&samples, |sample| sample.sessions.webtransport),
                 wss: series(&samples, |sample| sample.sessions.websocket),
+                http: series(&samples, |sample| sample.sessions.http),
                 detached: series(&samples, |sample| sample.sessions.detached),
                 behind: series(&samples, |sample| sample.sessions.behind),
             },

@@ -9,8 +9,8 @@ use rustls_pki_types::ServerName;
 use sterna_proto::version;
 use tokio::task::JoinSet;
 use tokio_rustls::TlsConnector;
+use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
-use tokio_tungstenite::tungstenite::{self, Message};
 
 use super::*;
 use crate::tls::testing::tls_over_tcp;
@@ -51,7 +51,9 @@ async fn serve_echo(listener: TcpListener, acceptor: Arc<ServerConfig>) {
 async fn serve_one(stream: TcpStream, acceptor: Arc<ServerConfig>) -> Option<()> {
     set_options(&stream).ok()?;
     let mut stream = TlsStream::accept(acceptor, stream).await.ok()?;
-    let (request, read_ahead) = read_request(&mut stream).await?;
+    let Asked::Upgrade(request, read_ahead) = read_request(&mut stream).await? else {
+        return None;
+    };
     match upgrade::decide(&request, &[]) {
         Ok(upgraded) => {
             stream.write_all(&upgraded.head).await.ok()?;
@@ -84,7 +86,7 @@ async fn echo(mut socket: WebSocket) {
     }
 }
 
-async fn send(socket: &mut WebSocket, message: Message) -> Result<(), tungstenite::Error> {
+async fn send(socket: &mut WebSocket, message: Message) -> Result<(), Error> {
     let mut message = Some(message);
     std::future::poll_fn(|cx| {
         std::task::ready!(socket.poll_ready(cx))?;

@@ -1,10 +1,14 @@
-//! Where connections come in: [`socket`] binds, [`admission`] bounds, [`quic`] and [`wss`] accept.
+//! Where connections come in: [`socket`] binds, [`admission`] bounds, [`quic`] and [`wss`] accept,
+//! [`http`] answers what is no WebSocket.
 //! Ends when the edge drains; connections go on without it.
 
 mod admission;
 #[cfg(test)]
 mod fuzz_tests;
+mod http;
+mod problem;
 mod quic;
+mod rewound;
 mod socket;
 mod upgrade;
 mod wss;

@@ -165,7 +165,7 @@ fn serve(
     let opening = Box::pin(open(context.clone(), incoming, handshake));
     async move {
         if let Some((transport, hello_by)) = opening.await {
-            connection::serve(context, transport, admitted, hello_by).await;
+            connection::serve(context, transport, Some(admitted), hello_by).await;
         }
     }
 }

@@ -2,7 +2,7 @@
 //! to do instead. Pure; [`wss`](super::wss) moves the bytes.
 
 use http::header::{HeaderName, HeaderValue, ORIGIN, SEC_WEBSOCKET_PROTOCOL};
-use http::{Method, StatusCode};
+use http::{HeaderMap, Method, StatusCode};
 use sterna_core::{AffinityKey, Encoding};
 use sterna_proto::version;
 use tokio_tungstenite::tungstenite::handshake::server::{Request, create_response};
@@ -45,8 +45,8 @@ pub(crate) fn decide(request: &Request, allowed_origins: &[String]) -> Result<Up
 }
 
 /// What a balancer or the application has written into this field to keep clients together.
-pub(crate) fn affinity(request: &Request, field: Option<&str>) -> Option<AffinityKey> {
-    let value = request.headers().get(field?)?;
+pub(crate) fn affinity(headers: &HeaderMap, field: Option<&str>) -> Option<AffinityKey> {
+    let value = headers.get(field?)?;
     Some(AffinityKey::of(value.as_bytes()))
 }
 
@@ -55,6 +55,14 @@ impl Refused {
     pub(crate) fn welcome() -> Self {
         let line = format!("Sterna is here. Clients connect to {}.", version::WEBSOCKET_PATH);
         Self { status: StatusCode::OK, line }
+    }
+
+    /// The path of WebSockets, by a request that can be none.
+    pub(crate) fn not_here() -> Self {
+        bad_request(format!(
+            "{} takes GET with an upgrade, as the first request of a TCP connection.",
+            version::WEBSOCKET_PATH
+        ))
     }
 
     pub(crate) fn nothing_at(path: &str) -> Self {
@@ -179,12 +187,12 @@ mod tests {
     #[test]
     fn a_field_keeps_clients_together() {
         let of = |value| request("/v1/connect", &[("X-Tenant", value)]);
-        let key = |request: &Request| affinity(request, Some("x-tenant"));
+        let key = |request: &Request| affinity(request.headers(), Some("x-tenant"));
         assert!(key(&of("acme")).is_some());
         assert_eq!(key(&of("acme")), key(&of("acme")));
         assert_ne!(key(&of("acme")), key(&of("other")));
         assert_eq!(key(&request("/v1/connect", &[])), None);
-        assert_eq!(affinity(&of("acme"), None), None);
+        assert_eq!(affinity(of("acme").headers(), None), None);
     }
 
     #[test]

@@ -1,4 +1,5 @@
-//! WebSocket connections of one worker: TCP accept, TLS handshake, upgrade. Each step has a
+//! TCP connections of one worker: accept, TLS handshake, upgrade to a WebSocket, or whatever else HTTP
+//! asks, which [`http`](super::http) answers. Each step has a
 //! deadline, and there is a bounded number of places for who is on the way; whoever takes long makes
 //! room when others wait.
 
@@ -8,15 +9,18 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rustls::ServerConfig;
-use sterna_proto::CloseReason;
+use sterna_proto::{CloseReason, version};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;
+use tokio_tungstenite::tungstenite::Error;
+use tokio_tungstenite::tungstenite::error::ProtocolError;
 use tokio_tungstenite::tungstenite::handshake::machine::TryParse as _;
 use tokio_tungstenite::tungstenite::handshake::server::Request;
 
 use super::admission::{Admitted, Proof, Refusal, canonical};
-use super::upgrade;
+use super::rewound::Rewound;
+use super::{http, upgrade};
 use crate::connection;
 use crate::descriptors;
 use crate::places::{Place, Places};
@@ -85,10 +89,25 @@ fn serve(
     let opening = Box::pin(open(context.clone(), stream, remote, tls, place));
     async move {
         let opened = context.unless_closing(opening).await;
-        let Some(transport) = opened.flatten() else { return };
-        let deadline = tokio::time::Instant::now() + context.config.limits.hello_deadline;
-        connection::serve(context, Box::new(transport), admitted, deadline).await;
+        match opened.flatten() {
+            Some(Opened::WebSocket(transport)) => {
+                let deadline = tokio::time::Instant::now() + context.config.limits.hello_deadline;
+                connection::serve(context, transport, Some(admitted), deadline).await;
+            }
+            Some(Opened::Http(stream)) => {
+                Box::pin(http::serve(context, *stream, remote)).await;
+                drop(admitted);
+            }
+            None => {}
+        }
     }
+}
+
+/// What a connection has turned out to be.
+enum Opened {
+    WebSocket(Box<Transport>),
+    /// With its first request still to be read.
+    Http(Box<Rewound>),
 }
 
 async fn open(
@@ -97,7 +116,7 @@ async fn open(
     remote: SocketAddr,
     tls: Arc<ServerConfig>,
     mut place: Place,
-) -> Option<Transport> {
+) -> Option<Opened> {
     if let Err(error) = set_options(&stream) {
         tracing::debug!(%error, "the connection is gone already");
         return None;
@@ -114,7 +133,7 @@ async fn open(
     };
     context.wss.handshake(result);
     match in_time(deadline, &mut place, upgrade(&context, stream?, remote)).await {
-        Some(transport) => transport,
+        Some(opened) => opened,
         None => {
             context.wss.closed("upgrade timeout");
             None
@@ -138,20 +157,23 @@ async fn upgrade(
     context: &WorkerContext,
     mut stream: TlsStream,
     remote: SocketAddr,
-) -> Option<Transport> {
-    let (request, read_ahead) = read_request(&mut stream).await?;
+) -> Option<Opened> {
+    let (request, read_ahead) = match read_request(&mut stream).await? {
+        Asked::Upgrade(request, read_ahead) => (request, read_ahead),
+        Asked::Other(read) => return Some(Opened::Http(Box::new(Rewound::new(read, stream)))),
+    };
     match upgrade::decide(&request, &context.config.allowed_origins) {
         Ok(upgraded) => {
             stream.write_all(&upgraded.head).await.ok()?;
             stream.flush().await.ok()?;
             let transport = transport::wss::open(stream, read_ahead, remote, upgraded.encoding);
-            Some(Transport {
-                affinity: upgrade::affinity(&request, context.node.affinity_field()),
+            Some(Opened::WebSocket(Box::new(Transport {
+                affinity: upgrade::affinity(request.headers(), context.node.affinity_field()),
                 ..transport
-            })
+            })))
         }
         Err(refused) => {
-            context.wss.closed(if refused.status == http::StatusCode::FORBIDDEN {
+            context.wss.closed(if refused.status == ::http::StatusCode::FORBIDDEN {
                 CloseReason::OriginForbidden.text()
             } else {
                 "no upgrade"
@@ -162,19 +184,35 @@ async fn upgrade(
     }
 }
 
-/// The request, and what came behind it. `None`: not HTTP, too large, or gone.
-async fn read_request(stream: &mut TlsStream) -> Option<(Request, Vec<u8>)> {
+/// The first request of a connection.
+enum Asked {
+    /// A WebSocket, or what has one line for an answer; and what came behind it.
+    Upgrade(Box<Request>, Vec<u8>),
+    /// Something else; all that was read.
+    Other(Vec<u8>),
+}
+
+/// `None`: not HTTP, too large, or gone.
+async fn read_request(stream: &mut TlsStream) -> Option<Asked> {
     let mut buffer = Vec::with_capacity(1024);
     loop {
         if stream.read_buf(&mut buffer).await.ok()? == 0 {
             return None;
         }
         match Request::try_parse(&buffer) {
-            Ok(Some((length, request))) => return Some((request, buffer.split_off(length))),
+            Ok(Some((_, request))) if request.uri().path() == version::HTTP_PATH => {
+                return Some(Asked::Other(buffer));
+            }
+            Ok(Some((length, request))) => {
+                return Some(Asked::Upgrade(Box::new(request), buffer.split_off(length)));
+            }
+            Err(Error::Protocol(ProtocolError::WrongHttpMethod)) => {
+                return Some(Asked::Other(buffer));
+            }
             Ok(None) if buffer.len() < REQUEST_BYTES => {}
             Ok(None) => {
                 let answer = upgrade::Refused {
-                    status: http::StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+                    status: ::http::StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
                     line: format!("The request has to fit {REQUEST_BYTES} bytes."),
                 };
                 refuse(stream, &answer).await;
@@ -206,7 +244,7 @@ fn set_options(stream: &TcpStream) -> std::io::Result<()> {
 const HANDSHAKES: usize = 1024;
 
 /// Largest request head.
-const REQUEST_BYTES: usize = 8 * 1024;
+pub(super) const REQUEST_BYTES: usize = 8 * 1024;
 
 const ACCEPT_BACK_OFF: Duration = Duration::from_millis(100);
 

@@ -1,7 +1,8 @@
-//! Frames on and off a connection, the same for every transport: [`quic`] and [`wss`] mirror each
-//! other, and [`webtransport`] carries what [`quic`] does. A transport has a receiving and a sending half, so that a client that does not read is
+//! Frames on and off a connection, the same for every transport: [`quic`], [`wss`] and [`http`]
+//! mirror each other, and [`webtransport`] carries what [`quic`] does. A transport has a receiving and a sending half, so that a client that does not read is
 //! still listened to. Knows frames and lanes, never what a command means.
 
+pub(crate) mod http;
 pub(crate) mod quic;
 pub(crate) mod websocket;
 pub(crate) mod webtransport;
@@ -17,6 +18,7 @@ use tokio::time::Instant;
 
 use crate::metrics::Meter;
 use crate::quic::SendStream;
+use http::{HttpReceiver, HttpSender};
 use quic::{QuicReceiver, QuicSender};
 use wss::{WssReceiver, WssSender};
 
@@ -84,7 +86,7 @@ impl Transport {
     pub(crate) fn has_datagrams(&self) -> bool {
         match &self.receiver {
             Receiver::Quic(receiver) => receiver.has_datagrams(),
-            Receiver::Wss(_) => false,
+            Receiver::Wss(_) | Receiver::Http(_) => false,
         }
     }
 
@@ -99,7 +101,14 @@ impl Transport {
                 drop(receiver);
                 sender.close(reason).await;
             }
-            (Receiver::Wss(_), Sender::Quic(_)) => unreachable!("the halves are of one kind"),
+            (receiver, Sender::Http(sender)) => {
+                // Nobody finds it any more.
+                drop(receiver);
+                sender.close(reason).await;
+            }
+            (Receiver::Wss(_) | Receiver::Http(_), Sender::Quic(_)) => {
+                unreachable!("the halves are of one kind")
+            }
         }
     }
 }
@@ -108,6 +117,7 @@ impl Transport {
 pub(crate) enum Receiver {
     Quic(QuicReceiver),
     Wss(WssReceiver),
+    Http(HttpReceiver),
 }
 
 impl Receiver {
@@ -116,13 +126,14 @@ impl Receiver {
         match self {
             Self::Quic(receiver) => receiver.receive(meter).await,
             Self::Wss(receiver) => receiver.receive(meter).await,
+            Self::Http(receiver) => receiver.receive(meter).await,
         }
     }
 
     /// Whether what wakes a reader stays with the waker it was given, also when the sender is polled
     /// with another one.
     pub(crate) fn has_wakers_apart(&self) -> bool {
-        matches!(self, Self::Wss(_))
+        matches!(self, Self::Wss(_) | Self::Http(_))
     }
 
     /// A frame whose bytes are here already.
@@ -130,6 +141,7 @@ impl Receiver {
         match self {
             Self::Quic(receiver) => receiver.take_received(),
             Self::Wss(receiver) => receiver.take_received(),
+            Self::Http(receiver) => receiver.take_received(),
         }
     }
 
@@ -138,6 +150,7 @@ impl Receiver {
         match self {
             Self::Quic(receiver) => receiver.on_session_open(),
             Self::Wss(receiver) => receiver.on_session_open(),
+            Self::Http(receiver) => receiver.on_session_open(),
         }
     }
 
@@ -146,6 +159,7 @@ impl Receiver {
         match self {
             Self::Quic(receiver) => receiver.path(),
             Self::Wss(receiver) => receiver.path(),
+            Self::Http(receiver) => receiver.path(),
         }
     }
 
@@ -154,6 +168,7 @@ impl Receiver {
         match self {
             Self::Quic(_) => None,
             Self::Wss(receiver) => Some(receiver.last_heard()),
+            Self::Http(receiver) => Some(receiver.last_heard()),
         }
     }
 }
@@ -162,6 +177,7 @@ impl Receiver {
 pub(crate) enum Sender {
     Quic(Box<QuicSender>),
     Wss(WssSender),
+    Http(HttpSender),
 }
 
 impl Sender {
@@ -171,6 +187,7 @@ impl Sender {
         let bytes = match self {
             Self::Quic(sender) => sender.queue(batch),
             Self::Wss(sender) => sender.queue(batch),
+            Self::Http(sender) => sender.queue(batch),
         };
         meter.bytes_out.increment(bytes as u64);
     }
@@ -179,7 +196,7 @@ impl Sender {
     pub(crate) fn expect_bulk_reply(&mut self, id: u32, stream: SendStream) {
         match self {
             Self::Quic(sender) => sender.expect_bulk_reply(id, stream),
-            Self::Wss(_) => unreachable!("a WebSocket has one stream"),
+            Self::Wss(_) | Self::Http(_) => unreachable!("it has one stream"),
         }
     }
 
@@ -188,6 +205,7 @@ impl Sender {
         match self {
             Self::Quic(sender) => sender.poll_flush(cx),
             Self::Wss(sender) => sender.poll_flush(cx),
+            Self::Http(sender) => sender.poll_flush(cx),
         }
     }
 
@@ -196,12 +214,13 @@ impl Sender {
         match self {
             Self::Quic(sender) => sender.pending_bytes(),
             Self::Wss(sender) => sender.pending_bytes(),
+            Self::Http(sender) => sender.pending_bytes(),
         }
     }
 }
 
 /// How long a closing connection may take to write its last frames and to hear why it ends.
-const CLOSE_PATIENCE: Duration = Duration::from_secs(1);
+pub(crate) const CLOSE_PATIENCE: Duration = Duration::from_secs(1);
 
 /// From here on, frames are not copied to be written together with others.
 const COPY_BYTES: usize = 4096;

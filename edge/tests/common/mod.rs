@@ -3,6 +3,7 @@
 // Each test binary uses a part of this; clippy sees test helpers outside #[test] as plain code.
 #![allow(dead_code, clippy::unwrap_used)]
 
+pub mod http;
 pub mod quic;
 pub mod webtransport;
 pub mod wss;

@@ -51,11 +51,15 @@ impl WssClient {
     /// A connection with a session, in binary messages.
     pub async fn start(edge: &TestEdge, user: &str) -> Self {
         let socket = connect(edge, version::SUBPROTOCOL_PROTOBUF).await;
-        let mut client = Self { socket, decoder: FrameDecoder::new(limits::FRAME_BYTES) };
+        let mut client = Self::on(socket);
         client.send(&[hello(user)]).await;
         let welcome = client.reply(1).await;
         assert!(matches!(welcome, v1::reply::Result::Welcome(_)), "{welcome:?}");
         client
+    }
+
+    pub fn on(socket: Socket) -> Self {
+        Self { socket, decoder: FrameDecoder::new(limits::FRAME_BYTES) }
     }
 
     /// All frames in one message.

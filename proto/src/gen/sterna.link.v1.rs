@@ -430,6 +430,9 @@ pub struct Vitals {
     /// How long what nodes share and may lose has not answered; 0: it answers, absent: there is none.
     #[prost(uint32, optional, tag = "22")]
     pub shared_silent_seconds: ::core::option::Option<u32>,
+    /// As `sessions_websocket`, of those over plain HTTP.
+    #[prost(uint32, tag = "23")]
+    pub sessions_http: u32,
 }
 /// Whether a server that the node needs answers.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]

@@ -47,6 +47,7 @@ pub(super) struct Sessions {
     pub(super) quic: u64,
     pub(super) webtransport: u64,
     pub(super) wss: u64,
+    pub(super) http: u64,
     pub(super) detached: u64,
     pub(super) behind: u64,
 }
@@ -109,7 +110,7 @@ pub(super) struct Channel {
 impl Sessions {
     /// With a connection.
     pub(super) fn attached(&self) -> u64 {
-        self.quic + self.webtransport + self.wss
+        self.quic + self.webtransport + self.wss + self.http
     }
 }
 

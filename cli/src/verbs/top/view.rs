@@ -71,11 +71,12 @@ fn totals(cluster: &Cluster) -> Line {
     vec![
         piece(
             format!(
-                "{} sessions ({} quic, {} webtransport, {} wss), {} detached, ",
+                "{} sessions ({} quic, {} webtransport, {} wss, {} http), {} detached, ",
                 count(sum(|node| node.sessions.attached())),
                 count(sum(|node| node.sessions.quic)),
                 count(sum(|node| node.sessions.webtransport)),
                 count(sum(|node| node.sessions.wss)),
+                count(sum(|node| node.sessions.http)),
                 count(sum(|node| node.sessions.detached)),
             ),
             Tone::Plain,
@@ -106,6 +107,7 @@ const NODES: &[Column] = &[
     Column::right("QUIC", 4),
     Column::right("WT", 9),
     Column::right("WSS", 4),
+    Column::right("HTTP", 9),
     Column::right("DETACHED", 13),
     Column::right("BEHIND", 5),
     Column::right("PUB/S", 2),
@@ -140,6 +142,7 @@ fn nodes(cluster: &Cluster) -> Table {
             plain(count(sessions.quic)),
             plain(count(sessions.webtransport)),
             plain(count(sessions.wss)),
+            plain(count(sessions.http)),
             plain(count(sessions.detached)),
             piece(count(sessions.behind), above(sessions.behind as f64, 0.0)),
             plain(rate(node.publications_per_second)),

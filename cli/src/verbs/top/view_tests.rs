@@ -21,7 +21,7 @@ fn cluster() -> Cluster {
             {
                 "name": "e1", "state": "draining", "roles": ["edge"], "region": "eu", "zone": "b",
                 "release": "0.1.0", "up_s": 61, "deliveries_per_second": 98_765.0,
-                "sessions": { "quic": 1200, "webtransport": 12, "wss": 34, "detached": 5, "behind": 2 },
+                "sessions": { "quic": 1200, "webtransport": 12, "wss": 34, "http": 2, "detached": 5, "behind": 2 },
                 "resumes": 4, "path_changes": 9, "clock_ahead_ms": -812,
                 "redis": { "healthy": false, "silent_s": 120 },
             },
@@ -62,12 +62,12 @@ fn plain(width: usize) -> Vec<String> {
 fn a_wide_terminal_shows_everything() {
     let expected = "\
 sterna top  as c1 sees it  08:00:00 UTC  3 nodes  1 serving  1 draining  1 silent
-1,246 sessions (1,200 quic, 12 webtransport, 34 wss), 5 detached, 2 behind  1234 publications/s  98.8k deliveries/s  3 conflicts  4 resumes  9 path changes
+1,248 sessions (1,200 quic, 12 webtransport, 34 wss, 2 http), 5 detached, 2 behind  1234 publications/s  98.8k deliveries/s  3 conflicts  4 resumes  9 path changes
 
-NODE  STATE      ROLES  REGION  ZONE  RELEASE     UP   QUIC  WT  WSS  DETACHED  BEHIND  PUB/S  DELIV/S  SLOTS  P50 MS  P99 MS  DB MS  REDIS      QUEUE    CLOCK
-c1    serving    core   eu      a     0.1.0    1d01h      0   0    0         0       0   1234        0  1,024     0.8      12    1.5  ok           75%    +0 ms
-e1    draining   edge   eu      b     0.1.0       1m  1,200  12   34         5       2      0    98.8k      0       -       -      -  silent 2m     0%  -812 ms
-e2    silent 1m  edge   us                        0s      7   0    0         0       0      0        0      0       -       -      -  -             0%    +0 ms
+NODE  STATE      ROLES  REGION  ZONE  RELEASE     UP   QUIC  WT  WSS  HTTP  DETACHED  BEHIND  PUB/S  DELIV/S  SLOTS  P50 MS  P99 MS  DB MS  REDIS      QUEUE    CLOCK
+c1    serving    core   eu      a     0.1.0    1d01h      0   0    0     0         0       0   1234        0  1,024     0.8      12    1.5  ok           75%    +0 ms
+e1    draining   edge   eu      b     0.1.0       1m  1,200  12   34     2         5       2      0    98.8k      0       -       -      -  silent 2m     0%  -812 ms
+e2    silent 1m  edge   us                        0s      7   0    0     0         0       0      0        0      0       -       -      -  -             0%    +0 ms
 
 sessions of c1
 USER     CLIENT  TRANSPORT  REMOTE           CHANNELS  FRAMES/S  OUTBOX  KIB
