@@ -142,7 +142,15 @@ function codes() {
     const comment = found[1].replaceAll("///", "").replace(/\s+/g, " ").trim();
     out.push(`/** ${comment} */`, `export const ${name} = ${found[2]};`);
   }
-  for (const name of ["SUBPROTOCOL_PROTOBUF", "WEBSOCKET_PATH", "LANE_STREAM"]) {
+  for (const name of [
+    "SUBPROTOCOL_PROTOBUF",
+    "WEBSOCKET_PATH",
+    "HTTP_PATH",
+    "HTTP_STREAM_FIELD",
+    "HTTP_SEQUENCE_FIELD",
+    "MEDIA_TYPE_PROTOBUF",
+    "LANE_STREAM",
+  ]) {
     const found = new RegExp(`pub const ${name}: [^=]+= ([^;]+);`).exec(version);
     out.push(`/** See proto/src/version.rs. */`, `export const ${name} = ${found[1]};`);
   }

@@ -3,6 +3,7 @@
 import type { OutboxStore } from "./outbox-store.js";
 import type {
   Dial,
+  Fallback,
   TransportName,
   WebSocketConstructor,
   WebTransportConstructor,
@@ -87,8 +88,11 @@ export interface ClientOptions {
    * default; to be kept by those who keep an outbox.
    */
   readonly clientId?: string;
-  /** In order of preference; both by default, of which browsers get what works in them. */
-  readonly transports?: readonly TransportName[];
+  /**
+   * In order of preference; WebTransport and WebSocket by default, of which browsers get what works in
+   * them. Behind them there may be `http()` of `@sterna/client/http`.
+   */
+  readonly transports?: readonly (Exclude<TransportName, "http"> | Fallback)[];
   readonly outbox?: OutboxOptions;
   /** Milliseconds that a command waits for its answer; 5000 by default. */
   readonly commandTimeout?: number;

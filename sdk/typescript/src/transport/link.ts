@@ -5,7 +5,7 @@ import type { Command, Frame } from "../wire/schema.js";
 import type { Target } from "./target.js";
 
 /** A way to reach an edge. */
-export type TransportName = "webtransport" | "websocket";
+export type TransportName = "webtransport" | "websocket" | "http";
 
 /** Of the platform's WebSocket, what is needed; `ws` has it, too. */
 export type WebSocketConstructor = new (url: string, protocols: string[]) => WebSocket;
@@ -37,6 +37,9 @@ export interface LinkEvents {
 
 /** Begins a connection. Never throws: what is wrong is told as its end. */
 export type Dial = (target: Target, events: LinkEvents) => Link;
+
+/** What stands behind the transports before it in a list, and is tried when they have failed. */
+export type Fallback = (before: Dial | undefined) => Dial;
 
 /**
  * How a command travels: `datagram` where there are some, `bulk` on a stream of its own where there are

@@ -84,4 +84,12 @@ export const SUBPROTOCOL_PROTOBUF = "sterna.v1.protobuf";
 /** See proto/src/version.rs. */
 export const WEBSOCKET_PATH = "/v1/connect";
 /** See proto/src/version.rs. */
+export const HTTP_PATH = "/v1/stream";
+/** See proto/src/version.rs. */
+export const HTTP_STREAM_FIELD = "sterna-stream";
+/** See proto/src/version.rs. */
+export const HTTP_SEQUENCE_FIELD = "sterna-sequence";
+/** See proto/src/version.rs. */
+export const MEDIA_TYPE_PROTOBUF = "application/protobuf";
+/** See proto/src/version.rs. */
 export const LANE_STREAM = 0x01;

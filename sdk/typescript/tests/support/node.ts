@@ -51,6 +51,11 @@ export class DevNode {
     rmSync(this.dataDir, { recursive: true, force: true });
   }
 
+  /** Who has signed the node's certificate. */
+  authority(): Buffer {
+    return readFileSync(join(this.dataDir, "keys", "ca.pem"));
+  }
+
   async token(user = "alice", ...args: string[]): Promise<string> {
     return (await this.cli("token", "--user", user, ...args)).trim();
   }
@@ -61,7 +66,7 @@ export class DevNode {
 
   /** A WebSocket that trusts this node. */
   webSocket(): WebSocketConstructor {
-    return nodeWebSocket(WebSocket, { ca: readFileSync(join(this.dataDir, "keys", "ca.pem")) });
+    return nodeWebSocket(WebSocket, { ca: this.authority() });
   }
 
   /** The sum of a metric of the node over all its labels. */
