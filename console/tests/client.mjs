@@ -1,17 +1,19 @@
 // A page with @sterna/client in it, in any browser, and a network that carries no UDP.
 import { createSocket } from "node:dgram";
 import { once } from "node:events";
+import { createServer as createSecureServer, request } from "node:https";
 import { connect, createServer } from "node:net";
 import { fileURLToPath } from "node:url";
 import { build } from "esbuild";
 import { PATIENCE } from "./browser.mjs";
 
-/** An entry of the client as one script, which is `sterna` in the page. */
-export async function bundle(entry = "index") {
-  const path = `../../sdk/typescript/src/${entry}.ts`;
-  const sources = fileURLToPath(new URL(path, import.meta.url));
+/** Entries of the client as one script, which is `sterna` in the page. */
+export async function bundle(...entries) {
+  const resolveDir = fileURLToPath(new URL("../../sdk/typescript/src", import.meta.url));
+  const names = entries.length > 0 ? entries : ["index", "http"];
+  const contents = names.map((name) => `export * from "./${name}.ts";`).join(" ");
   const options = { bundle: true, format: "iife", globalName: "sterna", target: "es2022" };
-  const built = await build({ entryPoints: [sources], write: false, ...options });
+  const built = await build({ stdin: { contents, resolveDir }, write: false, ...options });
   return built.outputFiles[0].text;
 }
 
@@ -27,7 +29,9 @@ export async function online(browser, node, script, options = {}) {
       const client = new sterna.Client(`sterna://127.0.0.1:${port}`, {
         token,
         certificateHashes: [Uint8Array.from(hash)],
-        ...(transports && { transports }),
+        ...(transports && {
+          transports: transports.map((name) => (name === "http" ? sterna.http() : name)),
+        }),
       });
       client.on("state", (state) => {
         const { name, transport, error, lastError } = state;
@@ -117,5 +121,59 @@ export class Wall {
     for (const stream of this.#streams) stream.destroy();
     this.#tcp.close();
     await once(this.#tcp, "close");
+  }
+}
+
+/**
+ * A proxy that ends TLS, carries requests and answers as they come, and knows neither UDP nor WebSockets: it
+ * answers their upgrades as any other request for something that there is not.
+ */
+export class Proxy {
+  #server;
+  #streams = new Set();
+  upgrades = 0;
+
+  /** `identity`: the key and certificate that it shows. */
+  static async before(port, identity) {
+    const proxy = new Proxy();
+    proxy.#server = createSecureServer(identity, (asked, answer) => {
+      const { method, url: path, headers } = asked;
+      const options = { host: "127.0.0.1", port, method, path, headers, rejectUnauthorized: false };
+      const onward = request(options, (far) => {
+        answer.writeHead(far.statusCode, far.headers);
+        answer.flushHeaders();
+        far.pipe(answer);
+        far.on("error", () => answer.destroy());
+      });
+      onward.on("error", () => answer.destroy());
+      answer.on("close", () => onward.destroy());
+      asked.pipe(onward);
+    });
+    proxy.#server.on("upgrade", (_, stream) => {
+      proxy.upgrades++;
+      stream.end("HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
+    });
+    proxy.#server.on("connection", (stream) => {
+      proxy.#streams.add(stream);
+      stream.on("close", () => proxy.#streams.delete(stream));
+    });
+    proxy.#server.listen(0, "127.0.0.1");
+    await once(proxy.#server, "listening");
+    return proxy;
+  }
+
+  get port() {
+    return this.#server.address().port;
+  }
+
+  /** Everything that is open breaks. */
+  cut() {
+    for (const stream of this.#streams) stream.destroy();
+  }
+
+  async end() {
+    this.cut();
+    this.#server.close();
+    await once(this.#server, "close");
   }
 }

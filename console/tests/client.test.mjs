@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
 import { Browser } from "./browser.mjs";
-import { bundle, follow, isIn, online, states, until, Wall } from "./client.mjs";
+import { bundle, follow, isIn, online, Proxy, states, until, Wall } from "./client.mjs";
 import { Firefox } from "./firefox.mjs";
 import { DevNode } from "./node.mjs";
 
@@ -44,7 +44,7 @@ for (const [name, launch] of Object.entries(BROWSERS)) {
     after(() => browser?.close());
     const open = (options) => online(browser, node, script, options);
 
-    for (const transport of ["webtransport", "websocket"]) {
+    for (const transport of ["webtransport", "websocket", "http"]) {
       test(`i13 10,000 publications reach a page over ${transport}, complete and in order`, async () => {
         const channel = `${name}:many-${transport}`;
         const { page, trouble } = await open({ transports: [transport] });
@@ -74,6 +74,33 @@ for (const [name, launch] of Object.entries(BROWSERS)) {
         await page.close();
       } finally {
         await wall.end();
+      }
+    });
+
+    test("i13 behind a proxy that blocks WebSockets a page speaks HTTP, and misses nothing when that breaks", async () => {
+      const { port } = await (await fetch(`${node.origin}/try/node.json`)).json();
+      const proxy = await Proxy.before(port, node.identity());
+      const channel = `${name}:proxy`;
+      try {
+        const transports = ["webtransport", "websocket", "http"];
+        const { page } = await open({ port: proxy.port, transports });
+        await isIn(page, "connected");
+        assert.equal((await states(page)).at(-1).transport, "http");
+        assert.ok(proxy.upgrades > 0, "a WebSocket was tried");
+        await follow(page, channel);
+        const lines = Array.from({ length: 300 }, (_, at) => `line ${at + 1}`);
+        const halves = [lines.slice(0, 150), lines.slice(150)];
+        await node.cli(["pub", channel, "--stdin"], halves[0].join("\n"));
+        proxy.cut();
+        await node.cli(["pub", channel, "--stdin"], halves[1].join("\n"));
+        await until(page, (count) => window.read.length >= count, lines.length);
+        await page.evaluate((room) => window.client.publish(room, "through"), channel);
+        await until(page, (count) => window.read.length > count, lines.length);
+        assert.deepEqual(await page.evaluate(() => window.read), numbered([...lines, "through"]));
+        assert.equal((await states(page)).at(-1).transport, "http");
+        await page.close();
+      } finally {
+        await proxy.end();
       }
     });
 

@@ -37,6 +37,12 @@ export class DevNode {
     return this.#ports.http;
   }
 
+  /** The key and certificate that it shows to clients. */
+  identity() {
+    const read = (name) => readFileSync(join(this.#home, "keys", name));
+    return { key: read("node.key"), cert: read("node.pem") };
+  }
+
   /** Runs a verb of the command line as this node's user and operator; what it printed. */
   async cli([verb, ...rest], input = "") {
     const child = spawn(BINARY, [verb, "--data-dir", this.#home, ...rest], {

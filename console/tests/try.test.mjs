@@ -64,6 +64,7 @@ class Person {
 for (const [transport, shown] of Object.entries({
   webtransport: "WebTransport",
   websocket: "WebSocket",
+  http: "HTTP",
 })) {
   describe(shown, () => {
     test("two people talk, see each other, and what has been read", async () => {

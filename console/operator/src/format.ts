@@ -82,7 +82,11 @@ export const short = (id: string): string => (id.length > 12 ? `${id.slice(0, 8)
 
 /** Names of transports for people. */
 export const transport = (name: string | null | undefined): string =>
-  ({ quic: "QUIC", webtransport: "WebTransport", wss: "WebSocket", websocket: "WebSocket" })[
-    name ?? ""
-  ] ??
+  ({
+    quic: "QUIC",
+    webtransport: "WebTransport",
+    wss: "WebSocket",
+    websocket: "WebSocket",
+    http: "HTTP",
+  })[name ?? ""] ??
   (name || "–");

@@ -42,6 +42,7 @@ export type SessionCounts = Said<{
   quic: number;
   webtransport: number;
   wss: number;
+  http: number;
   detached: number;
   behind: number;
 }>;
@@ -202,7 +203,7 @@ export type Drain = Said<{
 
 /** With a connection. */
 export const attached = (counts: SessionCounts | null | undefined): number =>
-  (counts?.quic ?? 0) + (counts?.webtransport ?? 0) + (counts?.wss ?? 0);
+  (counts?.quic ?? 0) + (counts?.webtransport ?? 0) + (counts?.wss ?? 0) + (counts?.http ?? 0);
 
 /** Whether it takes part, be it only until it has left. */
 export const isAlive = (node: ClusterNode): boolean =>

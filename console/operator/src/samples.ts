@@ -8,7 +8,7 @@ export const SLOTS = 180;
 /** Nodes whose past is kept; beyond, newcomers have none. */
 const NODES = 500;
 
-const COUNTS = ["quic", "webtransport", "wss", "detached", "behind"] as const;
+const COUNTS = ["quic", "webtransport", "wss", "http", "detached", "behind"] as const;
 const FIGURES = [
   "publications_per_second",
   "deliveries_per_second",

@@ -1,5 +1,5 @@
 // The page of `sterna dev`: two people, a few channels. `?users=alice,bob,carol` and
-// `?transports=websocket` choose who and how.
+// `?transports=websocket,http` choose who and how.
 import type { TransportName } from "@sterna/client";
 import { element } from "../../shared/element.js";
 import { TRANSPORTS } from "./network.js";
@@ -21,7 +21,7 @@ async function start(): Promise<void> {
   const asked = new URLSearchParams(location.search);
   const users = (asked.get("users") ?? "alice,bob").split(",");
   const isKnown = (name: string): name is TransportName => Object.hasOwn(TRANSPORTS, name);
-  const transports = (asked.get("transports") ?? "webtransport,websocket")
+  const transports = (asked.get("transports") ?? "webtransport,websocket,http")
     .split(",")
     .filter(isKnown);
   const panes = users

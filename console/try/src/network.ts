@@ -1,6 +1,7 @@
-// A network that can be taken away: the two connections of browsers, behind a switch. What is cut ends
+// A network that can be taken away: the connections of browsers, behind a switch. What is cut ends
 // without a goodbye, and new connections do not come about until the network is back.
 import type { TransportName } from "@sterna/client";
+import type { Fetch } from "@sterna/client/http";
 
 /** Where a pane connects to. */
 export interface Place {
@@ -46,6 +47,25 @@ export class Network {
     };
   }
 
+  /** The requests of this network; one whose answer goes on ends with it. */
+  fetch(): Fetch {
+    return async (url, init) => {
+      const gone = new AbortController();
+      const cut = () => gone.abort(new Error("the network is gone"));
+      init.signal?.addEventListener("abort", cut);
+      if (!this.#isUp) cut();
+      this.#open.add(cut);
+      let goesOn = false;
+      try {
+        const answer = await fetch(url, { ...init, signal: gone.signal });
+        goesOn = answer.headers.get("content-type") === "text/event-stream";
+        return answer;
+      } finally {
+        if (!goesOn) this.#open.delete(cut);
+      }
+    };
+  }
+
   /** The WebTransport of this network, where the browser has one. */
   webTransport(): typeof WebTransport | undefined {
     const network = this;
@@ -67,4 +87,5 @@ export class Network {
 export const TRANSPORTS: Record<TransportName, string> = {
   webtransport: "WebTransport",
   websocket: "WebSocket",
+  http: "HTTP",
 };

@@ -1,6 +1,7 @@
 // One person's half of the page: a client, the room it looks at, and a network that can be taken away.
 import { Client, type Present, type Subscription, type TransportName } from "@sterna/client";
 import { history } from "@sterna/client/history";
+import { http } from "@sterna/client/http";
 import { followPresence } from "@sterna/client/presence";
 import { element } from "../../shared/element.js";
 import { LiveLine } from "./live.js";
@@ -8,6 +9,9 @@ import { Messages } from "./messages.js";
 import { Network, type Place } from "./network.js";
 
 const PAGE = 50;
+
+/** Where a node has plain HTTP. */
+const HTTP_PATH = "/v1/stream";
 
 /** How long somebody is shown as typing after a sign of it, and how often one's own is sent. */
 const TYPING = 3000;
@@ -33,7 +37,10 @@ export class Pane {
     // Not by its name: a browser may take that for ::1, where nobody listens.
     this.client = new Client(`sterna://127.0.0.1:${place.port}`, {
       token,
-      transports,
+      transports: transports.map((name) =>
+        // To the page's own origin, as the WebSocket.
+        name === "http" ? http({ fetch: this.#network.fetch(), url: HTTP_PATH }) : name,
+      ),
       certificateHashes: [place.hash],
       webSocket: this.#network.webSocket(),
       webTransport: this.#network.webTransport(),

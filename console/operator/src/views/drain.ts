@@ -3,7 +3,7 @@ import { element } from "../../../shared/element.js";
 import type { App } from "../app.js";
 import { confirmByName } from "../confirm.js";
 import { count, duration, plural } from "../format.js";
-import type { Drain } from "../model.js";
+import { attached, type Drain } from "../model.js";
 import { chip, Facts, Panel } from "../parts.js";
 
 const EVERY = 1000;
@@ -95,7 +95,7 @@ function ask(app: App, node: string, done: () => void): void {
   });
   const successor = element("input", { type: "text", placeholder: "each to an edge with room" });
   const counts = app.cluster?.nodes?.find(({ name }) => name === node)?.sessions;
-  const sessions = (counts?.quic ?? 0) + (counts?.webtransport ?? 0) + (counts?.wss ?? 0);
+  const sessions = attached(counts);
   confirmByName({
     title: `Drain ${node}?`,
     text: `It refuses newcomers, gives its channels away, moves ${plural(sessions, "session")} to other edges, and ends. This cannot be taken back.`,

@@ -16,9 +16,9 @@ type Lines = (figures: Figures) => Figures["append"][];
 const CHARTS: readonly (ChartOptions & { readonly of: Lines })[] = [
   {
     title: "Sessions",
-    lines: ["QUIC", "WebTransport", "WebSocket"],
+    lines: ["QUIC", "WebTransport", "WebSocket", "HTTP"],
     help: "with a connection",
-    of: ({ sessions }) => [sessions.quic, sessions.webtransport, sessions.wss],
+    of: ({ sessions }) => [sessions.quic, sessions.webtransport, sessions.wss, sessions.http],
   },
   {
     title: "Publications",
