@@ -6,6 +6,7 @@ from contextlib import contextmanager
 
 from balancer import EDGES, Balancer, Path
 from local import fresh_channel, next_text, texts, wait_for
+from plain import PlainClient
 
 
 def case_nginx_carries_wss_and_gets_over_a_lost_edge(cluster):
@@ -24,6 +25,17 @@ def case_haproxy_carries_wss_and_gets_over_a_lost_edge(cluster):
                 checks := list(balancer.checks().values())).count("L7OK") == 1 and "L4CON" in checks)
 
         gets_over_a_lost_edge(cluster, balancer, sees_it)
+
+
+def case_balancers_carry_plain_http_to_one_edge_and_keep_nothing_back(cluster):
+    for configuration in ("nginx-wss.conf", "haproxy-wss.cfg"):
+        with Balancer(cluster, configuration) as balancer, \
+                PlainClient(cluster, balancer.port, "ana") as client:
+            # Each on a connection of its own; what is answered is read while the answer goes on.
+            for _ in range(20):
+                assert "pong" in client.ask("ping", {})
+            publish = {"channel": fresh_channel(), "payload": "MQ==", "clientSeq": "1"}
+            assert client.ask("publish", publish)["published"]["offset"] == "1"
 
 
 def gets_over_a_lost_edge(cluster, balancer, on_lost):

@@ -15,6 +15,7 @@ pub mod crowd;
 pub mod flood;
 pub mod network;
 pub mod node;
+pub mod plain;
 pub mod process;
 pub mod raw;
 pub mod sdk;
