@@ -128,14 +128,14 @@ export class Wall {
  * A proxy that ends TLS, carries requests and answers as they come, and knows neither UDP nor WebSockets: it
  * answers their upgrades as any other request for something that there is not.
  */
-export class Proxy {
+export class HttpProxy {
   #server;
   #streams = new Set();
   upgrades = 0;
 
   /** `identity`: the key and certificate that it shows. */
   static async before(port, identity) {
-    const proxy = new Proxy();
+    const proxy = new HttpProxy();
     proxy.#server = createSecureServer(identity, (asked, answer) => {
       const { method, url: path, headers } = asked;
       const options = { host: "127.0.0.1", port, method, path, headers, rejectUnauthorized: false };

@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
 import { Browser } from "./browser.mjs";
-import { bundle, follow, isIn, online, Proxy, states, until, Wall } from "./client.mjs";
+import { bundle, follow, HttpProxy, isIn, online, states, until, Wall } from "./client.mjs";
 import { Firefox } from "./firefox.mjs";
 import { DevNode } from "./node.mjs";
 
@@ -79,7 +79,7 @@ for (const [name, launch] of Object.entries(BROWSERS)) {
 
     test("i13 behind a proxy that blocks WebSockets a page speaks HTTP, and misses nothing when that breaks", async () => {
       const { port } = await (await fetch(`${node.origin}/try/node.json`)).json();
-      const proxy = await Proxy.before(port, node.identity());
+      const proxy = await HttpProxy.before(port, node.identity());
       const channel = `${name}:proxy`;
       try {
         const transports = ["webtransport", "websocket", "http"];
