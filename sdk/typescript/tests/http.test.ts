@@ -4,6 +4,7 @@ import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
 import { encode, FrameDecoder } from "../src/codec/frames.js";
 import type { Init } from "../src/codec/message.js";
 import { http } from "../src/http.js";
+import { Client, SternaError } from "../src/index.js";
 import { bytesOf, EventReader } from "../src/transport/event-stream.js";
 import { behind } from "../src/transport/fallback.js";
 import { httpDial } from "../src/transport/http.js";
@@ -366,6 +367,12 @@ describe("behind a WebSocket", () => {
     links[0]?.end({ reason: "no WebSocket" });
     links[1]?.end({ reason: "no HTTP" });
     expect(told).toMatchObject({ established: 0, ends: [{ reason: "no HTTP" }] });
+  });
+
+  test("a name is no transport, and without any there is no client", () => {
+    const transports = ["http"] as unknown as ["websocket"];
+    expect(() => new Client("sterna://edge", { transports })).toThrow(SternaError);
+    expect(() => new Client("sterna://edge", { transports: [http()] })).not.toThrow();
   });
 
   test("without one it is alone", async () => {

@@ -13,10 +13,11 @@ export function dialsOf(options: ClientOptions): Map<TransportName, Dial> {
   const webTransport = options.webTransport ?? platformWebTransport();
   const webSocket = options.webSocket ?? globalThis.WebSocket;
   for (const name of transports) {
-    if (name === "webtransport") {
-      if (webTransport) dials.set(name, webTransportDial(webTransport, certificateHashes));
-    } else if (name !== "websocket") dials.set("websocket", name(dials.get("websocket")));
-    else if (webSocket) dials.set(name, webSocketDial(webSocket));
+    if (typeof name === "function") dials.set("websocket", name(dials.get("websocket")));
+    if (name === "websocket" && webSocket) dials.set(name, webSocketDial(webSocket));
+    if (name === "webtransport" && webTransport) {
+      dials.set(name, webTransportDial(webTransport, certificateHashes));
+    }
   }
   if (dials.size > 0) return dials;
   throw badOption("none of `transports` works here");
