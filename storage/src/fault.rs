@@ -14,6 +14,10 @@ use crate::{
     Record, StorageError, StorageErrorKind,
 };
 
+mod segments;
+
+pub use segments::FaultySegments;
+
 /// When a scripted failure strikes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FaultPoint {

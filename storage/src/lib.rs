@@ -13,13 +13,15 @@
 //! | users whose tokens are void | [`RevocationStore`] | RocksDB | TiDB / MySQL |
 //! | how far channels are archived | [`ArchivedStore`] | RocksDB | TiDB / MySQL |
 //! | manifest of the archive | [`ManifestStore`] | RocksDB | TiDB / MySQL |
+//! | segments of the archive | [`Segments`] | files | S3, GCS, Azure |
 //! | worker numbers of ids | [`IdLeaseStore`] | memory | TiDB / MySQL |
 //! | nodes that are alive | [`RosterStore`] | memory | TiDB / MySQL |
 //!
 //! What may be lost at any moment without losing a publication, an order or a membership has roles
 //! of its own, see [`volatile`].
 //!
-//! Engines live in crates of their own (`storage/rocks`, `storage/sql`, `storage/redis`), since they
+//! Engines live in crates of their own (`storage/rocks`, `storage/sql`, `storage/redis`,
+//! `storage/object`), since they
 //! are heavy to build; only the composition root names one.
 
 use std::sync::Arc;
@@ -84,7 +86,7 @@ pub use log::{
 pub use manifest::{
     ManifestChange, ManifestEntry, ManifestError, ManifestStore, SegmentKey, SegmentState,
 };
-pub use memory::MemoryStore;
+pub use memory::{MemorySegments, MemoryStore};
 pub use record::{NewRecord, Origin, Record};
 pub use relation::{Direction, Edge, Relation, RelationKind, RelationStore};
 pub use revocation::{Revocation, RevocationStore};

@@ -59,7 +59,7 @@ impl SegmentInfo {
 }
 
 impl Tail {
-    pub(crate) fn to_archived(&self) -> Archived {
+    pub(crate) fn to_archived(self) -> Archived {
         let stored = StoredTail {
             first: self.first.0,
             at: Some(self.at.into()),

@@ -4,12 +4,11 @@
 
 mod support;
 
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use sterna_proto::Offset;
 use sterna_storage::{
-    PageLimit, PublicationLog, ReadError, Record, SegmentState, StorageErrorKind,
+    PageLimit, PublicationLog, ReadError, Record, SegmentState, Segments, StorageErrorKind,
 };
 use sterna_storage_archive::{ArchiveConfig, status, verify};
 use support::{Bed, OLD, WIDE, eager, key};
@@ -52,11 +51,11 @@ async fn a_long_chain_is_searched_in_few_steps() {
     }
     let log = bed.log();
     for after in [0, 1, 7, 63, 64, 199, 398] {
-        let before = bed.segments.looks.load(Ordering::Relaxed);
+        let before = bed.faults.calls();
         let limit = PageLimit { records: 1, payload_bytes: 1000 };
         let page = log.read(key("room"), Offset(after), limit).await.unwrap();
         assert_eq!(page[0].position.offset, Offset(after + 1));
-        let looks = bed.segments.looks.load(Ordering::Relaxed) - before;
+        let looks = bed.faults.calls() - before;
         assert!(looks <= 2 * 9 + 2, "{looks} looks for offset {}", after + 1);
     }
     let verified = verify(&bed.tiers, |_| {}).await.unwrap();
@@ -122,11 +121,13 @@ async fn a_lost_segment_is_an_error_and_never_a_gap() {
         archiver.pass(|_| true, |_, _, _| {}).await.unwrap();
     }
     archiver.pass(|_| true, |_, _, _| {}).await.unwrap();
-    let middle = bed
-        .segments
-        .keys()
-        .into_iter()
-        .find(|lost| bed.segments.objects_first(*lost, key("room")) == Some(Offset(11)));
+    let mut middle = None;
+    for segment in bed.segments.keys() {
+        let run = bed.segments.run(segment, key("room")).await.unwrap().unwrap();
+        if run.first == Offset(11) {
+            middle = Some(segment);
+        }
+    }
     bed.segments.lose(middle.unwrap());
     match bed.log().read(key("room"), Offset(10), WIDE).await {
         Err(ReadError::Storage(error)) => assert_eq!(error.kind, StorageErrorKind::Corrupt),
@@ -145,7 +146,7 @@ async fn an_archive_that_fails_at_any_call_costs_nothing_but_time() {
         }
         let before = read_all(&bed.store, "b", WIDE).await;
         let mut archiver = bed.archiver(ArchiveConfig { segment_bytes: 300, ..eager() });
-        bed.segments.fail_in.store(fail_in, Ordering::Relaxed);
+        bed.faults.fail_in(fail_in);
         let mut failures = 0;
         let mut trimmed = 0;
         while trimmed < 21 {
@@ -158,14 +159,14 @@ async fn an_archive_that_fails_at_any_call_costs_nothing_but_time() {
             }
             assert!(failures <= 1, "fault {fail_in}");
             let log = bed.log();
-            if bed.segments.fail_in.load(Ordering::Relaxed) == 0 {
+            if !bed.faults.is_armed() {
                 assert_eq!(read_all(&log, "b", WIDE).await, before, "fault {fail_in}");
             }
             if failures > 0 {
                 trimmed = 21 - count_left(&bed).await;
             }
         }
-        bed.segments.fail_in.store(0, Ordering::Relaxed);
+        bed.faults.fail_in(0);
         let verified = verify(&bed.tiers, |_| {}).await.unwrap();
         assert!(verified.damages.is_empty(), "fault {fail_in}: {:?}", verified.damages);
         archiver.collect().await.unwrap();
@@ -211,7 +212,7 @@ async fn what_was_announced_and_never_published_is_collected_after_the_grace() {
     let bed = Bed::new();
     bed.publish("room", 5, OLD).await;
     // The object is made, and whoever made it hears of a failure when it reads it back.
-    bed.segments.fail_in.store(2, Ordering::Relaxed);
+    bed.faults.fail_in(3);
     let mut archiver = bed.archiver(eager());
     archiver.pass(|_| true, |_, _, _| {}).await.unwrap_err();
     assert_eq!(status(&bed.tiers).await.unwrap().prepared, 1);

@@ -37,6 +37,7 @@ pub mod relations;
 pub mod reopen;
 pub mod revocations;
 pub mod rosters;
+pub mod segments;
 pub mod trims;
 pub mod volatile;
 

@@ -29,6 +29,7 @@ mod manifest;
 mod relations;
 mod revocations;
 mod roster;
+mod segments;
 #[cfg(test)]
 mod tests;
 
@@ -39,6 +40,7 @@ use log::ChannelLog;
 use manifest::Segments;
 use relations::Relations;
 pub use roster::MemoryRoster;
+pub use segments::MemorySegments;
 
 /// All roles in memory.
 #[derive(Debug)]

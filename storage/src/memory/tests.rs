@@ -1,14 +1,33 @@
 //! The memory engine beyond the conformance suite.
 
+use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
 
 use sterna_proto::Epoch;
 
-use super::{MemoryStore, birth_of};
+use super::{MemorySegments, MemoryStore, birth_of};
+use crate::Segments;
 
 crate::conformance_suite! {
     let store = MemoryStore::new();
     move || store.stores()
+}
+
+crate::segments_conformance_suite! {
+    let segments = MemorySegments::new();
+    move || Arc::new(segments.clone()) as Arc<dyn Segments>
+}
+
+#[tokio::test]
+async fn a_record_that_was_changed_is_damage() {
+    use crate::conformance::segments::{many_runs, put};
+    let segments = MemorySegments::new();
+    let key = crate::SegmentKey { shard: 1, first_ts_ms: 1, segment: 1 };
+    let runs = many_runs(3, 3);
+    put(&segments, key, &runs).await;
+    segments.damage(runs[1].channel, runs[1].records[1].position.offset);
+    let told = segments.verify(key).await.unwrap_err();
+    assert_eq!(told.kind, crate::StorageErrorKind::Corrupt);
 }
 
 #[test]
