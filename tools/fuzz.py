@@ -28,6 +28,7 @@ CORPUS = os.path.join(ROOT, "fuzz", "corpus")
 PACKAGES = {
     "sterna-proto": ["--test", "fuzz"],
     "sterna-core": ["--test", "fuzz"],
+    "sterna-storage-object": ["--lib"],
     "sterna-storage-rocks": ["--lib"],
     "sterna-client": ["--lib"],
     "sterna-edge": ["--lib"],

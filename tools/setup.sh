@@ -112,5 +112,7 @@ rust_is_new_enough ||
     fail "Rust $minimum_rust or newer is needed, $(rustc --version) is here; run: rustup update stable"
 if [ "$purpose" = test ]; then
     tests/interop/setup.sh
+    # The archive is tried with a real S3 server.
+    tests/engines/s3.sh >/dev/null
     tools/deny.sh --install
 fi

@@ -6,6 +6,8 @@ pub mod commits;
 pub mod mariadb;
 pub mod process;
 pub mod redis;
+pub mod s3;
 mod tidb;
 
 pub use mariadb::{MariaDb, Site};
+pub use s3::S3Server;
