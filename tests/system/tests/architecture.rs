@@ -16,6 +16,8 @@ use sterna_system_tests::source;
 const MAY_DEPEND: &[(&str, &[&str])] = &[
     ("sterna-proto", &[]),
     ("sterna-storage", &["sterna-proto"]),
+    ("sterna-storage-archive", &["sterna-proto", "sterna-storage"]),
+    ("sterna-storage-object", &["sterna-proto", "sterna-storage"]),
     ("sterna-storage-redis", &["sterna-proto", "sterna-storage"]),
     ("sterna-storage-rocks", &["sterna-proto", "sterna-storage"]),
     ("sterna-storage-sql", &["sterna-proto", "sterna-storage"]),
@@ -36,6 +38,8 @@ const MAY_DEPEND: &[(&str, &[&str])] = &[
             "sterna-proto",
             "sterna-relay",
             "sterna-storage",
+            "sterna-storage-archive",
+            "sterna-storage-object",
             "sterna-storage-redis",
             "sterna-storage-rocks",
             "sterna-storage-sql",
