@@ -112,7 +112,7 @@ impl Tail {
             at = next;
             steps += 1;
         }
-        metrics::histogram!("sterna_archive_steps").record(steps as f64);
+        metrics::histogram!("sterna_archive_steps_count").record(steps as f64);
         if offset > at.last {
             return Err(corrupt(format!("{channel:?}: offset {} lies in no run", offset.0)));
         }

@@ -263,3 +263,54 @@ async fn read_all(log: &dyn PublicationLog, name: &str, limit: PageLimit) -> Vec
         all.extend(page);
     }
 }
+
+/// Slow for its first looks.
+#[derive(Debug)]
+struct SlowAtFirst(std::sync::atomic::AtomicU32);
+
+impl sterna_storage_archive::Pressure for SlowAtFirst {
+    fn writes_are_slow(&self) -> bool {
+        let left = |left: u32| left.checked_sub(1);
+        let order = std::sync::atomic::Ordering::SeqCst;
+        self.0.fetch_update(order, order, left).is_ok()
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_happens_is_counted() {
+    let recorder = metrics_util::debugging::DebuggingRecorder::new();
+    let snapshotter = recorder.snapshotter();
+    let _guard = metrics::set_default_local_recorder(&recorder);
+    let bed = Bed::new();
+    let slow = std::sync::Arc::new(SlowAtFirst(2.into()));
+    let mut one = sterna_storage_archive::Archiver::new(bed.tiers.clone(), eager(), slow);
+    // Announced, and not published.
+    bed.publish("room", 5, OLD).await;
+    bed.faults.fail_in(2);
+    one.pass(|_| true, |_, _, _| {}).await.unwrap_err();
+    one.collect().await.unwrap();
+    // Both at once: each waits for its pace when it has read, so that one of them comes too late.
+    bed.publish("room", 5, OLD).await;
+    let (mut two, mut three) = (bed.archiver(eager()), bed.archiver(eager()));
+    let all = |_: u16| true;
+    let passes = tokio::join!(two.pass(all, |_, _, _| {}), three.pass(all, |_, _, _| {}));
+    assert_eq!(passes.0.unwrap().lost_runs + passes.1.unwrap().lost_runs, 1);
+    one.pass(|_| true, |_, _, _| {}).await.unwrap();
+    bed.log().read(key("room"), Offset(0), WIDE).await.unwrap();
+    let moved = snapshotter.snapshot().into_vec();
+    let moved: Vec<&str> = moved.iter().map(|(key, _, _, _)| key.key().name()).collect();
+    for name in [
+        "sterna_archive_bytes_total",
+        "sterna_archive_collected_total",
+        "sterna_archive_conflicts_total",
+        "sterna_archive_pages_total",
+        "sterna_archive_passes_total",
+        "sterna_archive_pauses_total",
+        "sterna_archive_records_total",
+        "sterna_archive_segments_total",
+        "sterna_archive_steps_count",
+        "sterna_archive_trimmed_total",
+    ] {
+        assert!(moved.contains(&name), "{name} is not among {moved:?}");
+    }
+}

@@ -228,8 +228,10 @@ fn metrics(files: &[SourceFile]) -> BTreeMap<String, String> {
 }
 
 fn is_well_named(metric: &str) -> bool {
-    const PARTS: &[&str] =
-        &["node", "core", "edge", "storage", "rocks", "http", "cli", "client", "link", "process"];
+    const PARTS: &[&str] = &[
+        "node", "core", "edge", "storage", "archive", "rocks", "http", "cli", "client", "link",
+        "process",
+    ];
     const ENDS: &[&str] = &[
         "total",
         "seconds",
