@@ -14,7 +14,7 @@ use crate::format::{BLOCK_BYTES, LEAST_BLOCK_BYTES, MOST_BLOCK_BYTES};
 /// Where segments lie.
 #[derive(Clone, PartialEq, Eq)]
 pub enum Place {
-    /// A folder on a local file system that knows hard links. Several processes may share it.
+    /// A folder on a local file system. Several processes may share it.
     Files { root: PathBuf },
     /// This process's memory, for tests.
     Memory,

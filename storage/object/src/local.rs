@@ -1,6 +1,6 @@
 //! Writes segments into local files. A file grows under a temporary name, is synced, and gets its
-//! own by a hard link, which fails where there is one of that name; then the folders are synced that
-//! name it. So a name stands for a whole file that outlives a power cut, or for none.
+//! own by a rename that replaces nothing; then the folders are synced that name it. So a name stands
+//! for a whole file that outlives a power cut, or for none.
 //!
 //! A temporary is named after its segment and goes with its writer; what a crash left goes when its
 //! segment is removed.
@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use sterna_storage::StorageError;
+use tempfile::TempPath;
 
 use crate::failure::unavailable;
 
@@ -25,7 +26,8 @@ pub(crate) struct LocalUpload {
     files: LocalFiles,
     name: String,
     file: Arc<File>,
-    temporary: Temporary,
+    /// Goes with this value; `None` once the file has its name.
+    temporary: Option<TempPath>,
 }
 
 /// What came of the end of an upload.
@@ -47,10 +49,10 @@ impl LocalFiles {
         in_background(name, move || {
             let uploads = files.root.join(UPLOADS);
             std::fs::create_dir_all(&uploads)?;
-            let path = uploads.join(format!("{}{:016x}", stem(&owned), rand::random::<u64>()));
-            let file = File::create_new(&path)?;
-            let temporary = Temporary { path };
-            Ok(LocalUpload { files, name: owned, file: Arc::new(file), temporary })
+            let made = tempfile::Builder::new().prefix(&stem(&owned)).tempfile_in(&uploads)?;
+            let (file, temporary) = made.into_parts();
+            let (file, temporary) = (Arc::new(file), Some(temporary));
+            Ok(LocalUpload { files, name: owned, file, temporary })
         })
         .await
     }
@@ -93,39 +95,28 @@ impl LocalUpload {
         in_background(&self.name, move || (&*file).write_all(&bytes)).await
     }
 
-    /// Gives the file its name.
+    /// Gives the file its name. Once.
     pub(crate) async fn finish(&mut self) -> Result<Ended, StorageError> {
         let (files, name, file) = (self.files.clone(), self.name.clone(), self.file.clone());
-        let temporary = self.temporary.path.clone();
+        let temporary = self.temporary.take();
         in_background(&self.name, move || {
+            let Some(temporary) = temporary else {
+                return Err(io::Error::other("it was finished before"));
+            };
             file.sync_all()?;
             let path = files.root.join(&name);
             std::fs::create_dir_all(path.parent().unwrap_or(&files.root))?;
-            match std::fs::hard_link(&temporary, &path) {
+            match temporary.persist_noclobber(&path) {
                 Ok(()) => {}
-                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                Err(error) if error.error.kind() == io::ErrorKind::AlreadyExists => {
                     return Ok(Ended::IsThere);
                 }
-                Err(error) => return Err(error),
+                Err(error) => return Err(error.error),
             }
             files.sync_folders(&name)?;
             Ok(Ended::Done)
         })
         .await
-    }
-}
-
-/// A file that goes with this value.
-#[derive(Debug)]
-struct Temporary {
-    path: PathBuf,
-}
-
-impl Drop for Temporary {
-    fn drop(&mut self) {
-        if let Err(error) = remove_file(&self.path) {
-            tracing::warn!(path = %self.path.display(), %error, "a temporary file stays");
-        }
     }
 }
 
@@ -176,8 +167,8 @@ mod tests {
         assert!(!root.path().join(NAME).exists());
         assert!(matches!(one.finish().await, Ok(Ended::Done)));
         assert!(matches!(two.finish().await, Ok(Ended::IsThere)));
+        two.finish().await.unwrap_err();
         assert_eq!(std::fs::read(root.path().join(NAME)).unwrap(), b"one");
-        drop((one, two));
         assert_eq!(uploads(root.path()), 0);
     }
 
@@ -193,8 +184,8 @@ mod tests {
         // As a process that was killed leaves them.
         let other = "v1/0001/2024/01/01/ab.seg";
         for name in [NAME, NAME, other] {
-            let killed = files.begin(name).await.unwrap();
-            std::mem::forget(killed.temporary);
+            let mut killed = files.begin(name).await.unwrap();
+            killed.temporary.take().unwrap().keep().unwrap();
         }
         files.remove_uploads(NAME).await.unwrap();
         assert_eq!(uploads(root.path()), 1, "another segment's");

@@ -10,7 +10,7 @@ use common::faults::{Fault, Request};
 use common::{KEY, NAME, WIDE, config, faulty, in_memory, noise, objects};
 use sterna_proto::Offset;
 use sterna_storage::conformance::segments::{SampleRun, many_runs, put, sample, try_put};
-use sterna_storage::{SegmentKey, Segments, StorageError, StorageErrorKind};
+use sterna_storage::{PageLimit, SegmentKey, Segments, StorageError, StorageErrorKind};
 use sterna_storage_object::{ObjectConfig, ObjectSegments, Place};
 
 fn key(segment: u64) -> SegmentKey {
@@ -186,6 +186,36 @@ async fn another_segment_under_the_name_is_damage() {
     let told = segments.run(key(0xcafe), runs[0].channel).await.unwrap_err();
     assert_eq!(told.kind, StorageErrorKind::Corrupt);
     assert!(told.message.contains("it is SegmentKey"), "{told}");
+}
+
+#[tokio::test]
+async fn what_is_too_short_for_a_segment_is_damage() {
+    let (segments, _, bare) = faulty(0);
+    for content in ["", "short", &"long".repeat(100)] {
+        bare.write(NAME, content.to_owned()).await.unwrap();
+        for told in
+            [segments.runs(KEY, None, 1).await.map(drop), segments.verify(KEY).await.map(drop)]
+        {
+            assert_eq!(told.unwrap_err().kind, StorageErrorKind::Corrupt, "{content:?}");
+        }
+    }
+}
+
+/// The first read of a segment brings 64 KiB of its end.
+#[tokio::test]
+async fn a_tail_that_is_long_is_read_too() {
+    let (segments, faults, bare) = faulty(0);
+    let run = noise("a", 3_000, 4_100);
+    let sealed = put(&segments, KEY, std::slice::from_ref(&run)).await;
+    assert!(sealed.bytes > 3_000 * 4_100, "a block for each record");
+    let cold = reopened(&bare, &faults);
+    for after in [0, 1_234, 2_999] {
+        let limit = PageLimit { records: 2, payload_bytes: usize::MAX };
+        let page = cold.read(KEY, run.channel, Offset(after), limit).await.unwrap();
+        let after = after as usize;
+        assert!(page == run.records[after..run.records.len().min(after + 2)]);
+    }
+    assert_eq!(cold.verify(KEY).await.unwrap(), sealed);
 }
 
 #[tokio::test]
