@@ -1,6 +1,7 @@
 //! Verbs and flags. Shapes are a promise: scripts depend on them.
 
 mod activity;
+mod archive;
 mod bench;
 mod operate;
 
@@ -13,6 +14,7 @@ use sterna_client::Position;
 use sterna_proto::{ChannelId, NodeId, UserId};
 
 pub(crate) use activity::ActivityArg;
+pub(crate) use archive::{ArchiveArgs, ArchiveVerb};
 pub(crate) use bench::{BenchArgs, BenchSubject, HandoverArgs, TravellerArgs};
 pub(crate) use operate::{
     DrainArgs, OperatorArgs, RevokeArgs, SessionArgs, SortArg, TopArgs, TraceArgs,
@@ -38,6 +40,8 @@ pub(crate) enum Verb {
     Check(ConfigArgs),
     /// Bring the tables of a SQL store up to date, and end
     Migrate(ConfigArgs),
+    /// Old publications: what lies in the archive, archive now, read all of it again
+    Archive(ArchiveArgs),
     /// Print an access token
     Token(TokenArgs),
     /// Make an authority for the links of a cluster, or the certificate of a node

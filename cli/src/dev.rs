@@ -93,6 +93,7 @@ pub(crate) fn config(args: &DevArgs, keys: &DevKeys) -> Result<Config> {
         drain_deadline: Duration::from_secs(5),
         core: CoreConfig::embedded(NodeId::new("dev")?, v1::Durability::Fsync),
         store: Some(store),
+        archive: None,
         clients: Some(ClientsConfig {
             address: SocketAddr::new(args.client_ip, args.client_port),
             advertise: String::new(),

@@ -1,6 +1,7 @@
 //! The `sterna` binary: the one place that knows concrete engines, certificates and environment.
 //! Parses arguments, hands over to one verb, and turns its outcome into an exit code.
 
+mod archive;
 mod args;
 mod bench;
 mod config;
@@ -34,6 +35,7 @@ fn main() -> ExitCode {
         Verb::Serve(args) => serve::run_configured(&args),
         Verb::Check(args) => verbs::check::run(&args),
         Verb::Migrate(args) => verbs::migrate::run(&args),
+        Verb::Archive(args) => verbs::archive::run(&args),
         Verb::Token(args) => verbs::token::run(&args),
         Verb::Certificate(args) => verbs::certificate::run(&args),
         Verb::Pub(args) => verbs::publish::run(&args),

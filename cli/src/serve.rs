@@ -21,6 +21,7 @@ use sterna_storage::Stores;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 
+use crate::archive::Archive;
 use crate::args::{ServeArgs, StoreArgs};
 use crate::config::{ClientsConfig, ClusterSettings, Config, StoreConfig};
 use crate::raw_config::{RawConfig, environment};
@@ -83,7 +84,7 @@ pub(crate) fn run(
     let code = runtime.block_on(async {
         let mut signals = Signals::listen()?;
         let upkeep = Tasks::new();
-        let stores = match &config.store {
+        let mut stores = match &config.store {
             Some(StoreConfig::Sql(sql)) => tokio::select! {
                 connected = connect_sql(sql, store) => {
                     let sql = connected?;
@@ -101,8 +102,15 @@ pub(crate) fn run(
             cluster.volatile = Some(redis.stores());
             upkeep.spawn("redis", watch_redis(upkeep.clone(), redis));
         }
+        let archive = match (config.archive.take(), &mut stores) {
+            (Some(settings), Some(stores)) => Some(Archive::open(settings, stores)?),
+            _ => None,
+        };
         let running =
             Running::start(config, stores, node_secret, telemetry.metrics.clone()).await?;
+        if let Some(archive) = archive {
+            running.keep_archive(archive);
+        }
         if let Err(error) = announce(running.addresses()) {
             running.stop(Duration::ZERO, String::new()).await;
             return Err(error);
@@ -199,6 +207,12 @@ impl Running {
                 Err(error.into())
             }
         }
+    }
+
+    /// It ends before the store does.
+    fn keep_archive(&self, archive: Archive) {
+        let router = self.node.router().cloned();
+        self.tasks.spawn("archiver", archive.keep(self.tasks.clone(), router));
     }
 
     pub(crate) fn addresses(&self) -> Addresses {

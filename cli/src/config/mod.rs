@@ -2,6 +2,7 @@
 //! once, or by `sterna dev`. Reads the files that keys point to, and changes nothing.
 
 mod access;
+mod archive;
 mod balance;
 mod cluster;
 mod limits;
@@ -25,6 +26,7 @@ use sterna_edge::http::HttpConfig;
 use sterna_edge::{EdgeLimits, IdFormat, TlsFiles};
 use sterna_proto::{NodeId, v1};
 
+pub(crate) use archive::ArchiveSettings;
 pub(crate) use cluster::ClusterSettings;
 pub(crate) use store::StoreConfig;
 
@@ -40,6 +42,8 @@ pub(crate) struct Config {
     pub(crate) core: CoreConfig,
     /// `None` on a node that owns no channels.
     pub(crate) store: Option<StoreConfig>,
+    /// `None`: everything stays in the store.
+    pub(crate) archive: Option<ArchiveSettings>,
     /// `None` on a node without clients.
     pub(crate) clients: Option<ClientsConfig>,
     /// `None` for a node that is alone.
@@ -109,6 +113,8 @@ impl Reader {
         let durability = store.as_ref().map(|store| store.as_ref().map(StoreConfig::durability));
         // What clients of a node without a store are promised is promised by its cores.
         let durability = durability.map(|it| it.unwrap_or(v1::Durability::External));
+        let has_store = store.as_ref().is_none_or(Option::is_some);
+        let archive = self.archive(has_store);
         let core = self.core(durability);
         let clients = if roles.edge { Some(self.clients()) } else { None };
         let cluster = self.cluster(roles);
@@ -123,6 +129,7 @@ impl Reader {
             drain_deadline: drain_deadline?,
             core: core?,
             store: store?,
+            archive: archive?,
             clients: match clients {
                 Some(clients) => Some(clients?),
                 None => None,

@@ -1,5 +1,6 @@
 //! The verbs beside `serve` and `dev`, one file each.
 
+pub(crate) mod archive;
 pub(crate) mod certificate;
 pub(crate) mod check;
 pub(crate) mod doctor;
