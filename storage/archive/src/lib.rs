@@ -6,7 +6,7 @@
 //!                 └──────── TieredLog reads from both ┘   how far: ArchivedStore; which: ManifestStore
 //! ```
 //!
-//! [`TieredLog`] is a [`PublicationLog`](sterna_storage::PublicationLog): whoever reads through it
+//! [`TieredLog`] is a [`PublicationLog`]: whoever reads through it
 //! does not see where a publication lies. [`Archiver`] copies publications beyond an age, says so,
 //! and trims the log after a grace (I7: nothing is trimmed that was not read back from the archive).
 //!

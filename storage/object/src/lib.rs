@@ -6,7 +6,7 @@
 //!
 //! An object is named after its [`SegmentKey`](sterna_storage::SegmentKey) (`name.rs`), is written
 //! once, in parts while its records come (`upload.rs`), and appears whole or not at all; how its
-//! bytes lie is in [`format`]. Nothing refers to what was uploaded and not finished: of local files
+//! bytes lie is in [`mod@format`]. Nothing refers to what was uploaded and not finished: of local files
 //! the temporary goes with its writer, and after a crash with
 //! [`remove`](sterna_storage::Segments::remove) of its key; parts in a service go by the writer's
 //! abort, and otherwise by the service's lifecycle rule for incomplete uploads, which an operator

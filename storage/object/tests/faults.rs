@@ -284,16 +284,12 @@ async fn faults_by_chance_lose_nothing_and_make_nothing_up() {
     println!("again: STERNA_SEED={seed}");
     let (segments, faults, bare) = faulty(1);
     let mut written: Vec<(SegmentKey, Vec<SampleRun>)> = Vec::new();
-    let mut failed = 0;
     for step in 0..40 {
-        faults.by_chance(seed + step, 120);
+        faults.by_chance(seed + step, 250);
         let runs = many_runs(1 + (seed + step) % 30, 1 + step % 7);
         match try_put(&segments, key(step), &runs).await {
             Ok(_) => written.push((key(step), runs)),
-            Err(error) => {
-                failed += 1;
-                assert_eq!(error.kind, StorageErrorKind::Unavailable, "{error}");
-            }
+            Err(error) => assert_eq!(error.kind, StorageErrorKind::Unavailable, "{error}"),
         }
         let Some((key, runs)) = written.get(step as usize % written.len().max(1)) else { continue };
         let cold = reopened(&bare, &faults);
@@ -308,7 +304,8 @@ async fn faults_by_chance_lose_nothing_and_make_nothing_up() {
         drop(cold.verify(*key).await);
     }
     faults.end();
-    assert!(failed > 0 && faults.struck() > 20, "{failed} segments failed");
+    println!("{} of 40 were written, {} faults", written.len(), faults.struck());
+    assert!(!written.is_empty() && faults.struck() > 20);
     let listed = segments.list(KEY.shard, None, 100).await.unwrap();
     for (key, runs) in &written {
         assert!(listed.contains(key));
