@@ -104,14 +104,19 @@ impl Shelf {
         self.by_use.insert(self.uses, name);
         self.parts.insert(name, (part, self.uses));
         self.bytes += size;
-        metrics::gauge!("sterna_storage_object_index_bytes").set(self.bytes as f64);
+        self.tell();
     }
 
     fn forget(&mut self, name: Name) {
         if let Some((part, used)) = self.parts.remove(&name) {
             self.by_use.remove(&used);
             self.bytes -= part.bytes();
+            self.tell();
         }
+    }
+
+    fn tell(&self) {
+        metrics::gauge!("sterna_storage_object_index_bytes").set(self.bytes as f64);
     }
 }
 
