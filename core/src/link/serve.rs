@@ -178,80 +178,90 @@ fn from_wire(revocation: wire::Revocation) -> Option<Revocation> {
 /// In one frame beside a roster.
 const REVOCATIONS_A_FRAME: usize = 500;
 
-/// Exchanges rosters, and whose tokens are void, with a peer until the connection ends; the same at both ends.
+/// Exchanges rosters, whose tokens are void, and what operators ask with a peer until the connection ends;
+/// the same at both ends.
 pub async fn exchange_rosters<S: FrameSender, R: FrameReceiver>(
     router: &Arc<Router>,
     speaker: &Speaker,
     sender: &mut S,
     receiver: &mut R,
 ) -> LaneError {
-    let (asked, mut questions) = mpsc::channel(ASKING_FRAMES);
-    let tell = async {
-        let (mut beats, mut news) = (router.beats(), router.revocations().news());
-        let mut carrier = router.asking().carry(&speaker.name, speaker.core);
-        let mut answering = FuturesUnordered::new();
-        let own = router.own().name;
-        let mut told = 0;
-        loop {
-            let (revoked, reached) = router.revocations().since(told, REVOCATIONS_A_FRAME);
-            told = reached;
-            let (more, revocations) = (revoked.len(), revoked.into_iter().map(to_wire).collect());
-            let roster = wire::Roster { nodes: router.roster_to_wire(), revocations };
-            sender.send(&mut vec![frames::frame(Body::Roster(roster))]).await?;
-            if more == REVOCATIONS_A_FRAME {
-                continue;
-            }
-            loop {
-                let frame = tokio::select! {
-                    changed = beats.changed() => match changed {
-                        Ok(()) => break,
-                        Err(_) => return Err::<(), _>(LaneError::Lost("the node is gone".into())),
-                    },
-                    changed = news.changed() => match changed {
-                        Ok(()) => break,
-                        Err(_) => return Err(LaneError::Lost("the node is gone".into())),
-                    },
-                    Some(question) = questions.recv(), if answering.len() < ANSWERED_AT_ONCE => {
-                        answering.push(router.asking().answer(&own, question));
-                        continue;
-                    }
-                    Some(answer) = answering.next() => answer,
-                    Some(frame) = carrier.frames.recv() => frame,
-                };
-                sender.send(&mut vec![frame]).await?;
-            }
-        }
-    };
-    let hear = async {
-        let mut received = Vec::new();
-        loop {
-            receiver.receive(&mut received).await?;
-            for body in received.drain(..).filter_map(|frame| frame.body) {
-                match body {
-                    Body::Roster(mut roster) => {
-                        speaker.mask(&mut roster.nodes);
-                        router.on_roster(roster.nodes);
-                        let revoked = roster.revocations.into_iter().filter_map(from_wire);
-                        revoked.for_each(|revocation| router.revocations().add(revocation));
-                    }
-                    // Whoever asks more than is answered asks again.
-                    Body::Question(question) => {
-                        if asked.try_send(question).is_err() {
-                            metrics::counter!("sterna_link_questions_dropped_total").increment(1);
-                        }
-                    }
-                    Body::Told(told) => router.asking().on_told(told),
-                    // Of a newer release.
-                    _ => {}
-                }
-            }
-        }
-        #[allow(unreachable_code)]
-        Ok::<(), LaneError>(())
-    };
+    let (asked, questions) = mpsc::channel(ASKING_FRAMES);
     tokio::select! {
-        Err(error) = tell => error,
-        Err(error) = hear => error,
+        Err(error) = tell_peer(router, speaker, sender, questions) => error,
+        Err(error) = hear_peer(router, speaker, receiver, &asked) => error,
+    }
+}
+
+async fn tell_peer<S: FrameSender>(
+    router: &Arc<Router>,
+    speaker: &Speaker,
+    sender: &mut S,
+    mut questions: mpsc::Receiver<wire::Question>,
+) -> Result<(), LaneError> {
+    let (mut beats, mut news) = (router.beats(), router.revocations().news());
+    let mut carrier = router.asking().carry(&speaker.name, speaker.core);
+    let mut answering = FuturesUnordered::new();
+    let own = router.own().name;
+    let mut told = 0;
+    loop {
+        let (revoked, reached) = router.revocations().since(told, REVOCATIONS_A_FRAME);
+        told = reached;
+        let (more, revocations) = (revoked.len(), revoked.into_iter().map(to_wire).collect());
+        let roster = wire::Roster { nodes: router.roster_to_wire(), revocations };
+        sender.send(&mut vec![frames::frame(Body::Roster(roster))]).await?;
+        if more == REVOCATIONS_A_FRAME {
+            continue;
+        }
+        loop {
+            let frame = tokio::select! {
+                changed = beats.changed() => match changed {
+                    Ok(()) => break,
+                    Err(_) => return Err(LaneError::Lost("the node is gone".into())),
+                },
+                changed = news.changed() => match changed {
+                    Ok(()) => break,
+                    Err(_) => return Err(LaneError::Lost("the node is gone".into())),
+                },
+                Some(question) = questions.recv(), if answering.len() < ANSWERED_AT_ONCE => {
+                    answering.push(router.asking().answer(&own, question));
+                    continue;
+                }
+                Some(answer) = answering.next() => answer,
+                Some(frame) = carrier.frames.recv() => frame,
+            };
+            sender.send(&mut vec![frame]).await?;
+        }
+    }
+}
+
+async fn hear_peer<R: FrameReceiver>(
+    router: &Arc<Router>,
+    speaker: &Speaker,
+    receiver: &mut R,
+    asked: &mpsc::Sender<wire::Question>,
+) -> Result<(), LaneError> {
+    let mut received = Vec::new();
+    loop {
+        receiver.receive(&mut received).await?;
+        for body in received.drain(..).filter_map(|frame| frame.body) {
+            match body {
+                Body::Roster(mut roster) => {
+                    speaker.mask(&mut roster.nodes);
+                    router.on_roster(roster.nodes);
+                    let revoked = roster.revocations.into_iter().filter_map(from_wire);
+                    revoked.for_each(|revocation| router.revocations().add(revocation));
+                }
+                Body::Told(told) => router.asking().on_told(told),
+                Body::Question(question) => {
+                    // Whoever asks more than is answered asks again.
+                    let dropped = u64::from(asked.try_send(question).is_err());
+                    metrics::counter!("sterna_link_questions_dropped_total").increment(dropped);
+                }
+                // Of a newer release.
+                _ => {}
+            }
+        }
     }
 }
 
@@ -289,6 +299,36 @@ mod tests {
 
     fn key(name: &str) -> ChannelKey {
         ChannelId::new(name).unwrap().key()
+    }
+
+    #[test]
+    fn i12_questions_for_which_there_is_no_room_are_dropped_and_counted() {
+        let recorder = metrics_util::debugging::DebuggingRecorder::new();
+        let snapshotter = recorder.snapshotter();
+        metrics::with_local_recorder(&recorder, || {
+            let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+            runtime.block_on(async {
+                let config = ClusterConfig::new(node("core", 1));
+                let (ports, turns, revocations) = Default::default();
+                let queues = QueueLimits::default();
+                let router = Router::new(config, queues, None, ports, turns, revocations);
+                let name = NodeId::new("edge").unwrap();
+                let speaker = Speaker { name, edge: true, core: false };
+                let (asked, _nobody_answers) = mpsc::channel(1);
+                for _ in 0..2 {
+                    let question = frames::frame(Body::Question(wire::Question::default()));
+                    let mut one = One(Some(question));
+                    let heard = hear_peer(&router, &speaker, &mut one, &asked);
+                    assert!(futures_util::FutureExt::now_or_never(heard).is_none());
+                }
+            });
+        });
+        let counted = snapshotter.snapshot().into_vec();
+        let dropped = counted.iter().find_map(|(key, _, _, value)| {
+            (key.key().name() == "sterna_link_questions_dropped_total").then_some(value)
+        });
+        let one = metrics_util::debugging::DebugValue::Counter(1);
+        assert_eq!(dropped, Some(&one), "the second one found no room");
     }
 
     #[tokio::test(start_paused = true)]

@@ -118,7 +118,7 @@ pub(super) async fn trace(
 }
 
 /// Has all other nodes wait for the same publication; those that do not answer tell nothing.
-async fn arm_others(surface: &Surface, body: &Bytes) -> Vec<(NodeId, String)> {
+async fn arm_others(surface: &Surface, body: &Bytes) -> Elsewhere {
     let asked = others(surface).into_iter().map(|info| async move {
         let path = "/api/v1/operate/trace".to_owned();
         let question = Question { path, body: Some(body.clone()) };
@@ -130,10 +130,13 @@ async fn arm_others(surface: &Surface, body: &Bytes) -> Vec<(NodeId, String)> {
 
 /// What other nodes call the traces that were asked for here: as many as a node keeps.
 #[derive(Debug, Default)]
-pub(super) struct Traced(Mutex<VecDeque<(u64, Vec<(NodeId, String)>)>>);
+pub(super) struct Traced(Mutex<VecDeque<(u64, Elsewhere)>>);
+
+/// Nodes, and what they call one trace.
+type Elsewhere = Vec<(NodeId, String)>;
 
 impl Traced {
-    fn keep(&self, id: u64, others: Vec<(NodeId, String)>) {
+    fn keep(&self, id: u64, others: Elsewhere) {
         let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if kept.len() >= TRACES {
             kept.pop_front();
@@ -142,7 +145,7 @@ impl Traced {
     }
 
     /// None if it was asked for by another node.
-    fn others(&self, id: u64) -> Vec<(NodeId, String)> {
+    fn others(&self, id: u64) -> Elsewhere {
         let kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         kept.iter()
             .find(|(kept, _)| *kept == id)

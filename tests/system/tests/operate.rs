@@ -268,11 +268,17 @@ async fn a_publication_is_followed_through_the_nodes_that_it_passes() {
         let reads = |child: &Value| child["node"] == "e2" && child["sessions"] == 1;
         assert!(children.iter().any(reads), "at {node}: {channel:#}");
     }
-    // By its name, and a session by its number alone.
+    sessions_are_told_by_any_node(&cluster).await;
+    reader.kill().await;
+    cluster.stop().await;
+}
+
+/// A node is named, and a session is found by its number alone.
+async fn sessions_are_told_by_any_node(cluster: &Cluster) {
     let deadline = tokio::time::Instant::now() + PATIENCE;
     let session = loop {
         // A session with which nothing goes on is not listed.
-        publish(&cluster, "e1", 1).await;
+        publish(cluster, "e1", 1).await;
         let path = "/api/v1/operate/node?node=e2";
         let (status, answer) = cluster.node("e1").operator_get(path).await;
         assert_eq!(status, 200, "{answer:#}");
@@ -291,8 +297,6 @@ async fn a_publication_is_followed_through_the_nodes_that_it_passes() {
     let (status, answer) = cluster.node("e1").operator_get("/api/v1/operate/node?node=e9").await;
     assert_eq!(status, 503, "{answer:#}");
     assert!(answer["error"]["message"].as_str().unwrap().contains("e9"), "{answer:#}");
-    reader.kill().await;
-    cluster.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
