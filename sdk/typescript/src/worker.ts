@@ -20,8 +20,7 @@ import { badOption } from "./errors.js";
 import { newUuid, uuidText } from "./events.js";
 import type { ClientOptions, OutboxOptions } from "./options.js";
 import { Line, type LineSetup } from "./shared/line.js";
-import type { Locks } from "./shared/locks.js";
-import { hold } from "./shared/locks.js";
+import { hold, type Locks } from "./shared/locks.js";
 import { lockOf, VERSION } from "./shared/messages.js";
 
 /** How a client is made that shares its connection. */
@@ -44,7 +43,8 @@ export interface SharedClientOptions extends Omit<ClientOptions, "outbox"> {
  * A client whose connection all tabs share that name the same address and subject. Where there is no
  * SharedWorker, or there are no locks by which a worker could hear of the end of a tab, it has a connection
  * of its own. Options of the connection (`transports`, `certificateHashes`, `clientId`, `commandTimeout`,
- * `userAgent`) are those of the tab that came first. Throws as the constructor of {@link Client}.
+ * `userAgent`) are those of the tab that came first; `webSocket` and `webTransport` are of use only to a
+ * connection of one's own. Throws as the constructor of {@link Client}.
  */
 export function shareClient(address: string, options: SharedClientOptions): Client {
   const { worker, subject, ...own } = options;
@@ -70,9 +70,9 @@ export function connectThrough(
   options: ClientOptions,
 ): Client {
   const { certificateHashes, clientId, commandTimeout, transports, userAgent } = options;
+  const shared = { certificateHashes, clientId, commandTimeout, transports, userAgent };
   const tab = uuidText(newUuid(Date.now()));
   const { held, release } = hold(locks, lockOf(tab), "exclusive");
-  const shared = { certificateHashes, clientId, commandTimeout, transports, userAgent };
   const line = new Line({
     join: { version: VERSION, tab, address, subject, options: definedOnly(shared) },
     open,
@@ -80,7 +80,12 @@ export function connectThrough(
     held,
     locks,
   });
-  return new TabClient(line, release, address, options);
+  try {
+    return new TabClient(line, release, address, options);
+  } catch (error) {
+    release();
+    throw error;
+  }
 }
 
 /** A client of a tab, which passes on to the worker what the page hears of itself. */

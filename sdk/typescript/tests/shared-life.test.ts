@@ -192,3 +192,11 @@ test("news of the network of one page is told once, however many tabs hear of it
   }
   expect(socket.commands.filter(({ ping }) => ping)).toEqual([]);
 });
+
+test("options that cannot work end in one attempt, and addresses that cannot throw", async () => {
+  const tab = origin.open({ token: "token", transports: [] });
+  tab.client.connect();
+  await until(() => tab.client.state.name === "disconnected");
+  expect(tab.client.state).toMatchObject({ error: { closeCode: 3501, retryable: false } });
+  expect(() => origin.open({ address: "nowhere" })).toThrow("nowhere");
+});

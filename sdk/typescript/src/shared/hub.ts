@@ -1,7 +1,9 @@
 // All that the worker holds: groups by address and subject, and who lives. It hears of the death of a tab by
 // the lock that the tab holds: the browser gives it to the worker in the moment in which the tab is gone.
 import { Client } from "../client.js";
+import { SternaError } from "../errors.js";
 import { newUuid, uuidText } from "../events.js";
+import { broken, type LinkEnd } from "../transport/link.js";
 import { CLOSE_OVERLOADED, CLOSE_PROTOCOL_ERROR } from "../wire/codes.js";
 import type { Command } from "../wire/schema.js";
 import { Group, type MakeClient } from "./group.js";
@@ -36,14 +38,14 @@ export class Hub {
             (joined) => {
               on = joined;
             },
-            (error) => outlet.end({ reason: String(error) }),
+            (error) => outlet.end(endOf(error)),
           );
         } else {
           on?.(data);
         }
       } catch (error) {
         // Whatever it was, it is the end of this link and of no other.
-        outlet.end({ reason: String(error) });
+        outlet.end(endOf(error));
       }
     };
   }
@@ -94,6 +96,12 @@ export class Hub {
     };
     this.#locks.request(lockOf(tab), { mode: "shared" }, gone).catch(gone);
   }
+}
+
+/** With options that cannot work there is no use in coming again. */
+function endOf(error: unknown): LinkEnd {
+  const isFinal = error instanceof SternaError && !error.retryable;
+  return { ...broken(error), ...(isFinal && { code: CLOSE_PROTOCOL_ERROR }) };
 }
 
 function handle(group: Group, tab: Tab, outlet: Outlet, message: FromTab): void {

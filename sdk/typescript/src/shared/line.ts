@@ -39,6 +39,7 @@ export class Line {
   /** The lock by which the next worker would go on for this one. */
   #client: { readonly name: string; readonly release: () => void } | undefined;
   #port: Port | undefined;
+  #isClosed = false;
   /** Called when there is a connection again. */
   onUp = () => {};
 
@@ -56,6 +57,7 @@ export class Line {
     const link = new PortLink(this, this.#setup.locks, events);
     const open = async () => {
       await this.#setup.held;
+      if (this.#isClosed) return;
       const port = this.#setup.open((why) => link.fail(why));
       this.#port = port;
       link.begin(port);
@@ -90,6 +92,7 @@ export class Line {
 
   /** The tab wants nothing more. */
   close(): void {
+    this.#isClosed = true;
     for (const asking of this.#asked.values()) asking.abort();
     this.#client?.release();
     this.#port?.close();
