@@ -190,11 +190,17 @@ for (const [name, launch] of Object.entries(BROWSERS)) {
         const [killed, other] = pages;
         const crashed = once(killed, "crash");
         const devtools = await killed.context().newCDPSession(killed);
+        await other.evaluate(
+          ({ channel, lines }) => {
+            window.sends = lines.map((line) => window.client.publish(channel, line));
+          },
+          { channel, lines: lines(210, 11) },
+        );
         devtools.send("Page.crash").catch(() => {});
         await crashed;
-        await node.cli(["pub", channel, "--stdin"], lines(20, 11).join("\n"));
-        await reads(other, 20);
-        assert.deepEqual(await seen(other), numbered(lines(20)));
+        await other.evaluate(async () => void (await Promise.all(window.sends)));
+        await reads(other, 210);
+        assert.deepEqual(await seen(other), numbered(lines(210)));
         await close();
       });
     }
