@@ -1,7 +1,6 @@
-//! TCP connections of one worker: accept, TLS handshake, upgrade to a WebSocket, or whatever else HTTP
-//! asks, which [`http`](super::http) answers. Each step has a
-//! deadline, and there is a bounded number of places for who is on the way; whoever takes long makes
-//! room when others wait.
+//! TCP connections of one worker: accept, TLS handshake, then the upgrade to a WebSocket, or what else
+//! HTTP asks, which [`http`] answers. Each step has a deadline, and there is a bounded number of places
+//! for who is on the way; whoever takes long makes room when others wait.
 
 use std::net::SocketAddr;
 use std::rc::Rc;

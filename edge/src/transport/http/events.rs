@@ -103,6 +103,7 @@ const EVENT_BYTES: usize = 48 * 1024;
 #[cfg(test)]
 mod tests {
     use base64::Engine as _;
+    use proptest::prelude::*;
 
     use super::*;
 
@@ -150,5 +151,22 @@ mod tests {
         assert_eq!(lengths, [60, 100_000, 49_005]);
         assert_eq!(events.concat(), frames.concat());
         assert!(of_frames(Encoding::Protobuf, std::iter::empty()).is_empty());
+    }
+
+    proptest! {
+        #[test]
+        fn every_octet_arrives_in_its_order(
+            frames in proptest::collection::vec(proptest::collection::vec(any::<u8>(), 1..200), 0..20),
+        ) {
+            let frames: Vec<Bytes> = frames.into_iter().map(Bytes::from).collect();
+            let text = text(&of_frames(Encoding::Protobuf, frames.clone().into_iter()));
+            let mut arrived = Vec::new();
+            for event in text.split_terminator("\n\n") {
+                let data = event.strip_prefix("data: ").unwrap();
+                prop_assert!(!data.contains('\n'), "an event is one line");
+                arrived.extend(STANDARD.decode(data).unwrap());
+            }
+            prop_assert_eq!(arrived, frames.concat());
+        }
     }
 }
