@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Prints the path of an S3 server for tests, s3s-fs, and installs it first where it is missing: into
-# a cache outside the clone, by its version, so that it is built once (some minutes).
+# a cache outside the clone, by its version, so that it is built once (a minute).
 set -euo pipefail
 version=0.14.1
 cache=${STERNA_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/sterna}
@@ -12,8 +12,9 @@ if [ ! -x "$server" ]; then
     # One at a time: tests of several crates may ask at once.
     exec 9>"$root/lock"
     flock 9
-    [ -x "$server" ] || CARGO_TARGET_DIR=$root/target cargo install --quiet --locked \
-        --root "$root" --features binary --version "$version" s3s-fs >&2
+    # Unoptimised: it is built for tests, and what they send is little.
+    [ -x "$server" ] || CARGO_PROFILE_DEV_DEBUG=0 CARGO_TARGET_DIR=$root/target cargo install \
+        --quiet --locked --debug --root "$root" --features binary --version "$version" s3s-fs >&2
     rm -rf "$root/target"
 fi
 echo "$server"
