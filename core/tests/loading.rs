@@ -7,6 +7,7 @@ mod support;
 
 use std::sync::Arc;
 
+use sterna_core::vitals::inspect::Examined;
 use sterna_proto::v1::{self, command::Verb, reply::Result as Reply};
 use sterna_proto::{ErrorCode, Offset};
 use sterna_storage::memory::MemoryStore;
@@ -68,6 +69,25 @@ fn i2_i3_what_waits_for_a_load_that_fails_is_refused_and_nothing_of_it_is_stored
         let key = sterna_proto::ChannelId::new("room:1").unwrap().key();
         let limit = PageLimit { records: 100, payload_bytes: usize::MAX };
         assert_eq!(log.read(key, Offset::ZERO, limit).await.unwrap().len(), 5);
+    });
+}
+
+/// Who leaves while the channel is loaded is not sent what comes later.
+#[test]
+fn i9_an_attach_that_waits_for_a_load_does_not_outlive_its_detach() {
+    let (channels, stores) = stores();
+    with_workers(config(), stores, 1, |node, workers| async move {
+        let mut bob = TestClient::connect(&workers[0], "bob").await;
+        channels.loads.hold();
+        let subscribed = bob.send(subscribe("room:1", None));
+        channels.loads.wait_for_waiting(1).await;
+        let left = Verb::Unsubscribe(v1::Unsubscribe { channel: "room:1".into() });
+        assert_eq!(bob.ask(left).await, Reply::Done(v1::Done {}));
+        channels.loads.release();
+        assert!(!error(bob.reply(subscribed).await).retryable);
+        let channel = sterna_proto::ChannelId::new("room:1").unwrap();
+        let Examined::Channel(detail) = node.examine_channel(&channel).await else { panic!() };
+        assert_eq!(detail.live.unwrap().ways, [], "nobody wants it");
     });
 }
 

@@ -25,7 +25,8 @@ impl Shard {
         {
             return answer(call.reply, Err(error));
         }
-        if let Some(link) = call.link {
+        // One that was closed meanwhile would stay for ever.
+        if let Some(link) = call.link.filter(|link| self.context.ports.far_end(*link).is_some()) {
             self.add_interest(key, link, subscribe.receipts);
         }
         if subscribe.presence {

@@ -203,6 +203,9 @@ impl Shard {
             ShardCommand::Call(call) => self.handle_call(call),
             ShardCommand::Detach { link, channel } => {
                 self.inbox.unwatch(channel, link);
+                if let Some(state) = self.channels.get_mut(&channel) {
+                    state.void_attaches(link);
+                }
                 self.remove_interest(channel, link);
                 self.owed.debts.on_detach(link, channel);
             }

@@ -25,7 +25,7 @@ use crate::config::QueueLimits;
 use crate::inbox::Diffusion;
 use crate::link::ports::LinkId;
 use crate::link::turns::Turns;
-use crate::link::{Audience, LinkPush, LinkReply};
+use crate::link::{Audience, LinkPush, LinkReply, Verb};
 use crate::presence::Presence;
 use crate::vitals::inspect::{CHANNEL_WINDOW, ChannelReport};
 
@@ -129,6 +129,15 @@ impl ChannelState {
             self.receipt_interest.push(link);
         }
         is_new
+    }
+
+    /// I9: the link wants the channel no more. What it has asked before that and waits for a look-up is
+    /// answered, and registers nothing.
+    pub fn void_attaches(&mut self, link: LinkId) {
+        let of_link = |call: &&mut Call| {
+            call.link == Some(link) && matches!(call.command.verb, Verb::Attach { .. })
+        };
+        self.waiting.iter_mut().filter(of_link).for_each(|call| call.link = None);
     }
 
     /// True: it was there.

@@ -117,14 +117,6 @@ impl Asked {
     }
 }
 
-/// Whether the way to a channel's owner begins with the lane.
-pub(super) trait Way {
-    fn leads(&self, channel: &ChannelKey) -> bool;
-
-    /// Does something while it is sure that it does not, and nothing is put onto the lane.
-    fn unless_it_leads(&self, channel: &ChannelKey, then: &mut dyn FnMut());
-}
-
 /// The asking end of a lane.
 #[derive(Debug)]
 pub(super) struct Lane {
@@ -259,18 +251,19 @@ impl Lane {
         }
     }
 
-    /// Drives one connection of the lane until it ends. What comes down goes to `interests`.
+    /// Drives one connection of the lane until it ends. What comes down goes to `interests`. `leads`: the
+    /// way to the channel's owner begins with this lane.
     pub async fn run<S: FrameSender, R: FrameReceiver>(
         &self,
         sender: &mut S,
         receiver: &mut R,
         interests: &Interests,
-        way: &impl Way,
+        leads: impl Fn(&ChannelKey) -> bool,
     ) -> LaneError {
         let _connected = self.start();
         tokio::select! {
-            Err(error) = self.send_all(sender, interests, way) => error,
-            Err(error) = self.receive_all(receiver, interests, way) => error,
+            Err(error) = self.send_all(sender, interests, leads) => error,
+            Err(error) = self.receive_all(receiver, interests) => error,
         }
     }
 
@@ -301,11 +294,11 @@ impl Lane {
         &self,
         sender: &mut S,
         interests: &Interests,
-        way: &impl Way,
+        leads: impl Fn(&ChannelKey) -> bool,
     ) -> Result<(), LaneError> {
         let mut out = Vec::new();
         loop {
-            self.next_frames(&mut out, |channel| interests.wants(channel) && way.leads(channel));
+            self.next_frames(&mut out, |channel| interests.wants(channel) && leads(channel));
             if out.is_empty() {
                 self.added.notified().await;
             } else {
@@ -342,7 +335,6 @@ impl Lane {
         &self,
         receiver: &mut R,
         interests: &Interests,
-        way: &impl Way,
     ) -> Result<(), LaneError> {
         let mut received = Vec::new();
         loop {
@@ -366,9 +358,6 @@ impl Lane {
                         let channel = push.channel();
                         if !interests.spread(&push) {
                             self.detach(channel);
-                        } else if !way.leads(&channel) {
-                            // I9: who still sends was not told, or its word for it was lost.
-                            way.unless_it_leads(&channel, &mut || self.leave(channel));
                         }
                     }
                 }

@@ -23,7 +23,7 @@ use crate::cluster::{ClusterConfig, Incarnation, NodeInfo, NodeState};
 use crate::config::QueueLimits;
 use crate::fanout::interests::Interests;
 use crate::link::asking::Asking;
-use crate::link::lane::{FrameReceiver, FrameSender, Lane, LaneError, Way};
+use crate::link::lane::{FrameReceiver, FrameSender, Lane, LaneError};
 use crate::link::peer::Peer;
 use crate::link::ports::{FarEnd, LaneFrom, LinkId, LinkPorts, LinkReceiver};
 use crate::link::turns::Turns;
@@ -329,8 +329,11 @@ impl Router {
         // The peer knows of no interest on this connection.
         let slots = self.slots_by(&peer.name);
         self.announce(&slots, |channel| Peer::lane_of(channel) == lane);
-        let way = ByPeer { router: self, peer: &peer.name };
-        lane_end.run(sender, receiver, &self.interests, &way).await
+        let leads = |channel: &ChannelKey| {
+            let routing = self.routing();
+            matches!(routing.view.route(channel.slot()), Route::By(next) if *next == peer.name)
+        };
+        lane_end.run(sender, receiver, &self.interests, leads).await
     }
 
     /// No connection to the peer could be made.
@@ -400,32 +403,6 @@ impl Router {
 
     fn routing(&self) -> std::sync::RwLockReadGuard<'_, Routing> {
         self.routing.read().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// The ways that begin at a peer.
-struct ByPeer<'a> {
-    router: &'a Router,
-    peer: &'a NodeId,
-}
-
-impl ByPeer<'_> {
-    fn is_way(&self, routing: &Routing, channel: &ChannelKey) -> bool {
-        matches!(routing.view.route(channel.slot()), Route::By(next) if next == self.peer)
-    }
-}
-
-impl Way for ByPeer<'_> {
-    fn leads(&self, channel: &ChannelKey) -> bool {
-        self.is_way(&self.router.routing(), channel)
-    }
-
-    fn unless_it_leads(&self, channel: &ChannelKey, then: &mut dyn FnMut()) {
-        // While the routing is locked no way changes.
-        let routing = self.router.routing();
-        if !self.is_way(&routing, channel) {
-            then();
-        }
     }
 }
 
