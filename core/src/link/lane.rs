@@ -128,18 +128,11 @@ pub(super) struct Lane {
 #[derive(Debug, Default)]
 struct State {
     waiting: VecDeque<Asked>,
-    detaches: VecDeque<Detach>,
+    /// Channels of which the owner is to send no more on this lane.
+    detaches: VecDeque<ChannelKey>,
     sent: BTreeMap<u64, Asked>,
     last_id: u64,
     connected: bool,
-}
-
-/// A channel of which the owner is to send no more on this lane.
-#[derive(Debug)]
-struct Detach {
-    channel: ChannelKey,
-    /// Another way leads to the channel now: whoever wants it attaches there.
-    left: bool,
 }
 
 impl Lane {
@@ -177,18 +170,8 @@ impl Lane {
         self.added.notify_one();
     }
 
-    /// Nobody behind this node wants the channel any more.
+    /// Nobody behind this node wants the channel any more, or its way does not begin here any more.
     pub fn detach(&self, channel: ChannelKey) {
-        self.push_detach(Detach { channel, left: false });
-    }
-
-    /// The channel's way does not begin here any more. Not to be called while something is put onto
-    /// the lane.
-    pub fn leave(&self, channel: ChannelKey) {
-        self.push_detach(Detach { channel, left: true });
-    }
-
-    fn push_detach(&self, detach: Detach) {
         let mut state = self.state();
         // On a new connection the owner knows of no interest.
         if !state.connected {
@@ -198,7 +181,7 @@ impl Lane {
             metrics::counter!("sterna_link_detaches_dropped_total").increment(1);
             return;
         }
-        state.detaches.push_back(detach);
+        state.detaches.push_back(channel);
         drop(state);
         self.added.notify_one();
     }
@@ -298,6 +281,8 @@ impl Lane {
     ) -> Result<(), LaneError> {
         let mut out = Vec::new();
         loop {
+            let leads =
+                |channel: &ChannelKey| leads(channel) || sterna_storage::planted!(WayLeftUntold);
             self.next_frames(&mut out, |channel| interests.wants(channel) && leads(channel));
             if out.is_empty() {
                 self.added.notified().await;
@@ -310,15 +295,11 @@ impl Lane {
     /// `wanted`: somebody has attached to the channel, by this lane, since it was to be detached. The
     /// owner must not hear of it then, since the attach may have gone out before.
     fn next_frames(&self, out: &mut Vec<wire::Frame>, wanted: impl Fn(&ChannelKey) -> bool) {
-        let due = |detach: &Detach| {
-            let left = detach.left && !sterna_storage::planted!(WayLeftUntold);
-            left || !wanted(&detach.channel)
-        };
         // Before the calls of the same turn, and asked about without the lock: whoever changes ways
         // puts something onto lanes.
         let detaches = std::mem::take(&mut self.state().detaches);
-        let detaches = detaches.into_iter().filter(due);
-        out.extend(detaches.map(|detach| frames::detach(detach.channel)));
+        let due = detaches.into_iter().filter(|channel| !wanted(channel));
+        out.extend(due.map(frames::detach));
         let mut state = self.state();
         while out.len() < CALLS_PER_WRITE {
             let Some(asked) = state.waiting.pop_front() else { break };

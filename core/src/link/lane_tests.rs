@@ -159,21 +159,6 @@ async fn i5_a_detach_is_forgotten_when_somebody_has_attached_since() {
     assert_eq!(out.len(), 1);
 }
 
-#[tokio::test]
-async fn i9_a_peer_hears_that_the_way_does_not_begin_there_though_others_want_the_channel() {
-    let lane = Lane::new();
-    let _connected = lane.start();
-    let channel = ChannelId::new("a").unwrap().key();
-    let mut out = Vec::new();
-    lane.leave(channel);
-    // The way comes back at once.
-    let verb = Verb::Attach { subscribe: v1::Subscribe::default(), turn: 1, again: false };
-    let _answer = ask(&lane, command("a", verb));
-    lane.next_frames(&mut out, |wanted| *wanted == channel);
-    assert!(matches!(out[0].body, Some(Body::Detach(_))), "{out:?}");
-    assert!(matches!(out[1].body, Some(Body::Call(_))), "{out:?}");
-}
-
 /// Keeps what is sent, and ends the lane with the first of it.
 struct Keeps(Vec<wire::Frame>);
 

@@ -107,7 +107,7 @@ impl Router {
             if let Route::By(before) = old.route(channel.slot())
                 && let Some(peer) = routing.peers.get(before)
             {
-                peer.lane(&channel).leave(channel);
+                peer.lane(&channel).detach(channel);
             }
         }
     }
