@@ -6,11 +6,13 @@
 //! * [`wss`]: rustls and tungstenite, written by one hub loop
 //! * [`commit`]: a RocksDB group-commit loop
 //! * [`sql`]: the transactions of the SQL store
+//! * [`pack`]: zstd frames into one synced file
 //!
 //! One protocol over both transports: [`protocol`].
 
 pub mod commit;
 mod hub;
+pub mod pack;
 pub mod protocol;
 pub mod quic;
 pub mod sql;

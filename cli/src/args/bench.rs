@@ -8,8 +8,8 @@ use sterna_proto::ChannelId;
 
 use super::TransportArg;
 use crate::bench::args::{
-    FanoutArgs, HandshakeArgs, IdleArgs, LatencyArgs, LoadArgs, PublishArgs, RawCommitArgs,
-    RawServerArgs, ScaleArgs, StormArgs,
+    ArchiveBenchArgs, FanoutArgs, HandshakeArgs, IdleArgs, LatencyArgs, LoadArgs, PublishArgs,
+    RawCommitArgs, RawServerArgs, ScaleArgs, StormArgs,
 };
 use crate::bench::cluster_args::{FailoverArgs, RestartArgs};
 
@@ -64,6 +64,8 @@ pub(crate) enum BenchSubject {
     /// the network bad; then the baseline again. Afterwards every acknowledged publication is read
     /// back; exit code 1 when one is missing or there twice.
     Load(LoadArgs),
+    /// What archiving costs beside packing alone, and what a publication takes in each tier
+    Archive(ArchiveBenchArgs),
     /// How long a client hears nothing while every node of a cluster is restarted in turn
     ///
     /// A private cluster on this machine: each node is drained, ends, and starts again, under

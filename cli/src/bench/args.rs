@@ -131,6 +131,28 @@ pub(crate) struct PublishArgs {
 }
 
 #[derive(Debug, ClapArgs)]
+pub(crate) struct ArchiveBenchArgs {
+    /// Publications that are archived
+    #[arg(long, default_value_t = 200_000, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=100_000_000))]
+    pub(crate) publications: u64,
+    /// Channels that they lie in
+    #[arg(long, default_value_t = 1000, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
+    pub(crate) channels: u64,
+    /// Bytes of a payload: words
+    #[arg(long, default_value_t = 200, value_name = "BYTES", value_parser = clap::value_parser!(u32).range(1..=65_536))]
+    pub(crate) payload: u32,
+    /// Rounds; the one that archives fastest counts
+    #[arg(long, default_value_t = 3, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100))]
+    pub(crate) rounds: u32,
+    /// Where stores and segments are made, on the disk that is meant; default: where temporary files go
+    #[arg(long, value_name = "DIR")]
+    pub(crate) directory: Option<PathBuf>,
+    /// One JSON object
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, ClapArgs)]
 pub(crate) struct LatencyArgs {
     #[command(flatten)]
     pub(crate) field: FieldArgs,

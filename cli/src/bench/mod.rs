@@ -1,6 +1,7 @@
 //! `sterna bench`: measures a node the way its users feel it. Runs nothing that a node runs; ends
 //! with its report, or at once when it is interrupted.
 
+mod archive;
 pub(crate) mod args;
 mod cluster;
 pub(crate) mod cluster_args;
@@ -40,9 +41,10 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 pub(crate) fn run(args: &BenchArgs) -> Result<ExitCode> {
     // Thousands of clients, or a raw server, are cheapest on one thread.
     let mut runtime = match &args.subject {
-        BenchSubject::Handover(_) | BenchSubject::Restart(_) | BenchSubject::Traveller(_) => {
-            Builder::new_multi_thread()
-        }
+        BenchSubject::Archive(_)
+        | BenchSubject::Handover(_)
+        | BenchSubject::Restart(_)
+        | BenchSubject::Traveller(_) => Builder::new_multi_thread(),
         _ => Builder::new_current_thread(),
     };
     let runtime = runtime.enable_all().build().context("cannot start the runtime")?;
@@ -59,6 +61,7 @@ pub(crate) fn run(args: &BenchArgs) -> Result<ExitCode> {
                 BenchSubject::Storm(args) => measure::storm(args).await,
                 BenchSubject::Scale(args) => measure::scale(args).await,
                 BenchSubject::Load(args) => measure::load(args).await,
+                BenchSubject::Archive(args) => archive::run(args).await,
                 BenchSubject::Restart(args) => restart::run(args).await,
                 BenchSubject::Failover(args) => failover::run(args).await,
                 BenchSubject::RawCommit(args) => measure::raw_commit(args).await,
