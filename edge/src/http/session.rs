@@ -74,6 +74,8 @@ struct PathBody {
     transport: &'static str,
     /// At most so long nothing was heard of the client. `None`: not known.
     gap_ms: Option<u64>,
+    /// Frames that went with the old way. `None`: the client has asked for what it missed.
+    lost: Option<u64>,
 }
 
 /// A session of this node, or of the one that has it.
@@ -169,6 +171,8 @@ impl From<Leg> for PathBody {
             to: leg.to.to_string(),
             transport: leg.transport,
             gap_ms: leg.silence.map(|silence| silence.as_millis() as u64),
+            // The connection went on: QUIC sends again what was on its way.
+            lost: (leg.way == Way::PathChanged).then_some(0),
         }
     }
 }

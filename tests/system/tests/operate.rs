@@ -337,6 +337,7 @@ async fn where_a_client_has_been_is_shown_by_its_edge() {
     assert_eq!(seen["paths"][0]["kind"], "path_changed", "{seen:#}");
     assert_eq!(seen["paths"][0]["to"], seen["remote"], "{seen:#}");
     assert!(seen["paths"][0]["gap_ms"].is_number(), "{seen:#}");
+    assert_eq!(seen["paths"][0]["lost"], 0, "the connection went on");
     drop(lines);
     assert!(walker.finish().await.success(), "{}", walker.errors());
     relay.shutdown().await;
