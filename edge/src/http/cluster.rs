@@ -9,6 +9,7 @@ use axum::extract::rejection::QueryRejection;
 use serde::{Deserialize, Serialize};
 use sterna_core::vitals::inspect::{ChannelReport, INSPECTED, SessionReport};
 use sterna_core::vitals::{Answering, Observed, QueueDepth, SessionCounts};
+use sterna_proto::NodeId;
 
 use super::Shared;
 use super::answer::{Answer, ApiError, success};
@@ -95,19 +96,25 @@ pub(super) async fn cluster(State(surface): Shared, caller: Caller) -> Answer<Cl
     caller.check_observer("look at the cluster")?;
     let node = &surface.parts.node;
     let unix_ms = node.clock().unix_ms();
-    let nodes = node.observed().into_iter().map(|observed| NodeBody::of(observed, unix_ms));
+    let own = &node.config().node;
+    let nodes = node.observed().into_iter().map(|observed| NodeBody::of(observed, own, unix_ms));
     let (role, name) = (caller.role_name(), node.config().node.to_string());
     success(ClusterBody { node: name, unix_ms, role, nodes: nodes.collect() })
 }
 
 impl NodeBody {
-    fn of(observed: Observed, now_ms: u64) -> Self {
+    fn of(observed: Observed, own: &NodeId, now_ms: u64) -> Self {
         let Observed { info, vitals, age, alive } = observed;
         let mut roles = Vec::new();
         roles.extend(info.edge.then_some("edge"));
         roles.extend(info.core.then_some("core"));
         let then_ms = now_ms.saturating_sub(age.as_millis() as u64);
-        let ahead = |said_ms: u64| said_ms as i64 - then_ms as i64;
+        // Of its own clock a node only knows what it said with its last beat.
+        let ahead = |said_ms: u64| match info.name == *own {
+            true => 0,
+            false => said_ms as i64 - then_ms as i64,
+        };
+        let clock_ahead_ms = (vitals.unix_ms > 0).then(|| ahead(vitals.unix_ms));
         Self {
             name: info.name.to_string(),
             state: match (alive, info.is_serving()) {
@@ -124,7 +131,7 @@ impl NodeBody {
             client_address: info.client_address,
             link_address: info.link_address,
             heard_ms_ago: age.as_millis() as u64,
-            clock_ahead_ms: (vitals.unix_ms > 0).then(|| ahead(vitals.unix_ms)),
+            clock_ahead_ms,
             sessions: vitals.sessions.into(),
             capacity: info.capacity,
             publications_per_second: vitals.publications_per_second,

@@ -28,6 +28,8 @@ async fn an_observer_looks() {
         assert_eq!(status, StatusCode::OK, "{path}: {answer}");
         if path.ends_with("cluster") {
             assert_eq!(answer["result"]["role"], "observer");
+            let ahead = &answer["result"]["nodes"][0]["clock_ahead_ms"];
+            assert!(ahead.is_null() || ahead == 0, "of itself: {ahead}");
         }
         let user = token("alice", json!(["*"]));
         let (status, answer) = api.send(get(&path, &user)).await;

@@ -112,7 +112,7 @@ function showFacts(facts: Facts, said: Channel): void {
     said.pending == null ? undefined : plural(said.pending, "publication"),
     "that are not committed yet",
   );
-  facts.set("Subscribers here", count(said.subscribers_here));
+  facts.set("Subscribers at its owner", count(said.subscribers_here));
 }
 
 /** The members come when they are asked for: they may be many. They are not for observers. */
