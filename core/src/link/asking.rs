@@ -167,9 +167,10 @@ impl Asking {
     /// and to all cores.
     fn send(&self, node: &NodeId, frame: wire::Frame) -> bool {
         let links = self.links();
-        let straight = links.get(node).into_iter().flatten();
+        // The newest first: of an older one it may not be known yet that it is gone.
+        let straight = links.get(node).into_iter().flat_map(|links| links.iter().rev());
         let others = links.iter().filter(|(peer, _)| *peer != node);
-        let cores = others.flat_map(|(_, links)| links).filter(|link| link.core);
+        let cores = others.flat_map(|(_, links)| links.iter().rev()).filter(|link| link.core);
         let has_room = straight.chain(cores).find_map(|link| link.frames.try_reserve().ok());
         let Some(room) = has_room else { return false };
         room.send(frame);
@@ -314,7 +315,8 @@ mod tests {
         let answer = answer.unwrap();
         assert_eq!((answer.status, &answer.body[..]), (200, &b"far says session?session=1"[..]));
         assert!(lock(&edge.waiting).is_empty() && lock(&core.waiting).is_empty());
-        // Straight, once there is a link.
+        // Straight, once there is a link, and over the newest.
+        let _gone = edge.carry(&far, false);
         let mut straight = edge.carry(&far, false);
         let _ = edge.ask(&node("edge"), &far, question()).now_or_never();
         assert_eq!(asked(straight.frames.recv().await).hops, 0);
