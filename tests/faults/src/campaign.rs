@@ -34,6 +34,7 @@ pub enum Scenario {
     ConfigReload,
     Flood,
     Descriptors,
+    Tiers,
     /// Of a cluster, as all that follow.
     EdgeKill,
     CoreKill,

@@ -9,6 +9,7 @@
 
 pub mod campaign;
 mod disk;
+mod gate;
 mod injector;
 mod place;
 mod scenario;

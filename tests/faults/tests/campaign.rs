@@ -52,6 +52,21 @@ fn i13_a_seeded_campaign_on_a_cluster_breaks_no_promise() {
     assert!(injected > 0, "nothing was broken: the campaign proves nothing");
 }
 
+/// Over memory, log and archive, whose object store misbehaves, with a fresh seed.
+#[test]
+fn i7_random_cursors_over_three_tiers_are_answered_exactly() {
+    let campaign = Campaign {
+        scenarios: vec![Scenario::Tiers],
+        seed: campaign::fresh_seed(),
+        rounds: 1,
+        limit: Duration::from_secs(60),
+    };
+    let table = campaign::run(&campaign);
+    println!("{table}");
+    assert!(table.is_clean(), "a promise was broken; the lines above say how to repeat it");
+    assert!(table.rows[0].injected > 0, "nothing was broken: the round proves nothing");
+}
+
 #[test]
 fn a_disk_that_lies_about_its_syncs_is_found() {
     let outcome = campaign::run_round(Scenario::LyingDisk, 1).expect("nobody interrupts a test");

@@ -295,6 +295,18 @@ impl Served {
         self.ended().await;
     }
 
+    /// Of its process.
+    pub fn id(&self) -> u32 {
+        self.child.as_ref().and_then(Child::id).expect("the node runs")
+    }
+
+    /// Its end, whenever it comes; may be dropped before.
+    pub async fn exit(&mut self) -> ExitStatus {
+        let status = self.child.as_mut().expect("the node runs").wait().await.unwrap();
+        self.child = None;
+        status
+    }
+
     pub async fn ended(&mut self) -> ExitStatus {
         let mut child = self.child.take().expect("the node runs");
         timeout(PATIENCE, child.wait()).await.expect("the node ends").unwrap()

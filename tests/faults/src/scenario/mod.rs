@@ -10,6 +10,7 @@ mod network;
 mod operator;
 mod pressure;
 mod steps;
+mod tiers;
 mod time;
 
 use std::time::Duration;
@@ -51,6 +52,7 @@ pub async fn play(scenario: Scenario, seed: u64) -> Outcome {
         Scenario::ConfigReload => operator::config_reload(rng).await,
         Scenario::Flood => flood::flood(rng).await,
         Scenario::Descriptors => pressure::descriptors(rng).await,
+        Scenario::Tiers => tiers::cursors(rng).await,
         Scenario::EdgeKill => cluster::kills::edges(rng).await,
         Scenario::CoreKill => cluster::kills::cores(rng).await,
         Scenario::Partition => cluster::partitions::hosts(rng).await,
