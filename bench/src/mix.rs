@@ -50,7 +50,11 @@ fn commands() -> Vec<Kind> {
     vec![
         kind("subscribe", 8, Verb::Subscribe(subscribe).into_frame(2)),
         kind("publish, a line", 20, Verb::Publish(publish(LINE)).into_frame(31)),
-        kind("ping", 100, Verb::Ping(v1::Ping { client_time_ms: NOW_MS }).into_frame(77)),
+        kind(
+            "ping",
+            100,
+            Verb::Ping(v1::Ping { client_time_ms: NOW_MS, ..Default::default() }).into_frame(77),
+        ),
         kind(
             "ack",
             120,
@@ -176,6 +180,7 @@ fn hello() -> v1::Hello {
         resume_ticket: Bytes::from(vec![0xa7; 64]),
         subscriptions: subscriptions.into(),
         user_agent: "sterna-rust/0.1.0 (linux)".into(),
+        network: v1::Network::Wifi.into(),
     }
 }
 

@@ -154,8 +154,8 @@ test("a chart is read by pointer and by keyboard, and the others follow", async 
 
 test("the way of a session is told as people say it", async () => {
   const { page } = await open("#/session/5e551007aabb");
-  await page.getByText("Wi-Fi → LTE, 84 ms, 0 lost").waitFor();
-  await page.getByText("LTE → Wi-Fi, 4.1 s, 3 lost").waitFor();
+  await page.getByText("Wi-Fi → cellular, 84 ms, 0 lost").waitFor();
+  await page.getByText("cellular → Wi-Fi, 4.1 s, 3 lost").waitFor();
   await page.getByText("31 of 256 frames").waitFor();
   await page.getByRole("row").filter({ hasText: "behind, full" }).getByText("1,008").waitFor();
   await page.getByRole("link", { name: "room:7" }).click();
@@ -252,7 +252,7 @@ test("an observer sees no button that changes anything, an operator does", async
     await page.evaluate(() => {
       location.hash = "#/session/5e55";
     });
-    await page.getByText("Wi-Fi → LTE").waitFor();
+    await page.getByText("Wi-Fi → cellular").waitFor();
     assert.equal(await page.getByRole("button", { name: /Revoke/ }).count(), count, role);
     await page.evaluate(() => {
       location.hash = "#/channel/room%3A1";

@@ -161,7 +161,9 @@ fn i12_a_channel_whose_commits_hang_answers_busy_and_others_go_on() {
         // One is being stored, eight wait, the rest hear BUSY at once.
         let busy = error(alice.reply(ids[39]).await);
         assert_eq!((busy.code, busy.retryable), (ErrorCode::Busy.number(), true));
-        let Reply::Pong(pong) = alice.ask(Verb::Ping(v1::Ping { client_time_ms: 7 })).await else {
+        let Reply::Pong(pong) =
+            alice.ask(Verb::Ping(v1::Ping { client_time_ms: 7, ..Default::default() })).await
+        else {
             panic!()
         };
         assert_eq!(pong.client_time_ms, 7);

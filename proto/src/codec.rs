@@ -194,7 +194,10 @@ mod tests {
     use proptest::prelude::*;
 
     fn ping(time: u64) -> Frame {
-        Frame::command(1, v1::command::Verb::Ping(v1::Ping { client_time_ms: time }))
+        Frame::command(
+            1,
+            v1::command::Verb::Ping(v1::Ping { client_time_ms: time, ..Default::default() }),
+        )
     }
 
     #[test]

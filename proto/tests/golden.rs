@@ -180,6 +180,7 @@ fn publishing() -> Vec<(&'static str, Verb)> {
                 resume_ticket: vec![1, 255, 0].into(),
                 subscriptions: vec![subscribe()],
                 user_agent: "golden/1".into(),
+                network: v1::Network::Cellular.into(),
             }),
         ),
         (
@@ -222,7 +223,14 @@ fn reading() -> Vec<(&'static str, Verb)> {
             }),
         ),
         ("command/presence", Verb::Presence(v1::PresenceQuery { channel: channel() })),
-        ("command/ping", Verb::Ping(v1::Ping { client_time_ms: 1_795_448_186_528 })),
+        (
+            "command/ping",
+            Verb::Ping(v1::Ping { client_time_ms: 1_795_448_186_528, ..v1::Ping::default() }),
+        ),
+        (
+            "command/ping on another network",
+            Verb::Ping(v1::Ping { client_time_ms: 1, network: v1::Network::Wifi.into() }),
+        ),
         ("command/ack", Verb::Ack(v1::Ack { channel: channel(), offset: 12 })),
         (
             "command/set_activity",

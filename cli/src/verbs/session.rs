@@ -25,8 +25,14 @@ pub(crate) fn run(args: &SessionArgs) -> Result<ExitCode> {
 
 fn lines(session: &Value) -> Vec<String> {
     let text = |value: &Value| printable(value.as_str().unwrap_or(""));
+    let network = match session["network"].as_str() {
+        Some(network) => format!(" ({network})"),
+        None => String::new(),
+    };
     let attached = match session["attached"].as_bool() {
-        Some(true) => format!("{} from {}", text(&session["transport"]), text(&session["remote"])),
+        Some(true) => {
+            format!("{} from {}{network}", text(&session["transport"]), text(&session["remote"]))
+        }
         _ => "without a connection, may be resumed".to_owned(),
     };
     let queue = &session["queue"];
@@ -58,14 +64,24 @@ fn lines(session: &Value) -> Vec<String> {
         let gap =
             leg["gap_ms"].as_u64().map_or(String::new(), |ms| format!(", silent {ms} ms at most"));
         lines.push(format!(
-            "{}  {} → {}  {}{gap}",
+            "{}  {} → {}  {}{}{gap}",
             leg["unix_ms"],
             text(&leg["from"]),
             text(&leg["to"]),
-            text(&leg["kind"]).replace('_', " ")
+            text(&leg["kind"]).replace('_', " "),
+            networks(leg)
         ));
     }
     lines
+}
+
+/// Where the client has said so.
+fn networks(leg: &Value) -> String {
+    match (leg["network_from"].as_str(), leg["network_to"].as_str()) {
+        (Some(from), Some(to)) if from != to => format!(", {from} → {to}"),
+        (_, Some(at)) | (Some(at), None) => format!(", {at}"),
+        (None, None) => String::new(),
+    }
 }
 
 #[cfg(test)]
@@ -77,7 +93,7 @@ mod tests {
     fn a_session_is_told_in_lines_that_its_names_cannot_break() {
         let session = json!({
             "user": "ana\u{1b}[2J", "client": "phone", "edge": "e1", "attached": true,
-            "transport": "quic", "remote": "10.0.0.2:7", "sent_frames": 9,
+            "transport": "quic", "remote": "10.0.0.2:7", "network": "cellular", "sent_frames": 9,
             "queue": { "frames": 1, "bound_frames": 256 },
             "subscriptions": [{
                 "channel": "room:1", "epoch": 3, "offset": 4, "head_offset": 5, "state": "behind",
@@ -85,7 +101,7 @@ mod tests {
             }],
             "paths": [{
                 "unix_ms": 8, "from": "10.0.0.1:6", "to": "10.0.0.2:7", "kind": "path_changed",
-                "gap_ms": 84,
+                "network_from": "wifi", "network_to": "cellular", "gap_ms": 84,
             }],
         });
         let found = lines(&session);
@@ -93,10 +109,10 @@ mod tests {
         assert_eq!(
             found[1..],
             [
-                "quic from 10.0.0.2:7",
+                "quic from 10.0.0.2:7 (cellular)",
                 "9 frames given, 1 of 256 wait",
                 "room:1  3:4 of 5  behind  active",
-                "8  10.0.0.1:6 → 10.0.0.2:7  path changed, silent 84 ms at most",
+                "8  10.0.0.1:6 → 10.0.0.2:7  path changed, wifi → cellular, silent 84 ms at most",
             ]
         );
     }

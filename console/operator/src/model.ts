@@ -110,6 +110,7 @@ export type Session = Said<{
   transport: string;
   encoding: string;
   remote: string;
+  network: string;
   edge: string;
   /** False: without a connection, and it may be resumed. */
   attached: boolean;

@@ -34,6 +34,8 @@ pub struct Departed {
     pub remote: SocketAddr,
     /// How long it had no connection, if it had none.
     pub away: Option<Duration>,
+    /// What it was connected through, as its last leg has it.
+    pub network: v1::Network,
     turn: u64,
     /// Channels of which the client keeps a list of who is present.
     watched: HashSet<ChannelKey, RandomState>,
@@ -62,7 +64,8 @@ impl Session {
         let watched = self.subscriptions.iter().filter(|(_, it)| it.presence && it.keeps_list);
         let watched = watched.map(|(key, _)| *key).chain(self.presence.watched.drain()).collect();
         let (remote, away) = (self.remote(), None);
-        Departed { leaves, remote, away, turn: self.presence.turn, watched }
+        let (turn, network) = (self.presence.turn, self.take_leg().0);
+        Departed { leaves, remote, away, network, turn, watched }
     }
 
     /// Tells every channel in which the session is present.

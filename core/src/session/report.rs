@@ -3,6 +3,8 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use sterna_proto::v1;
+
 use crate::session::TransportKind;
 use crate::session::session::Session;
 use crate::session::subscription::Subscription;
@@ -10,6 +12,14 @@ use crate::vitals::inspect::{
     SUBSCRIPTIONS_TOLD, SessionDetail, SessionReport, SubscriptionReport,
 };
 use crate::vitals::tally::WorkerCounts;
+
+/// What the client has said that it is connected through.
+#[derive(Debug, Default)]
+pub(super) struct KnownNetwork {
+    now: v1::Network,
+    /// As its last leg has it.
+    noted: v1::Network,
+}
 
 impl Session {
     /// Notes how fast it gets frames. Only what has got some may have fallen behind or caught up.
@@ -46,6 +56,7 @@ impl Session {
             client: self.client_id().to_string(),
             transport: self.connection.transport.name(),
             remote: self.connection.remote.to_string(),
+            network: self.network(),
             subscriptions: self.subscriptions.len(),
             behind: self.pace.behind,
             frames_per_second: self.pace.per_second,
@@ -74,6 +85,24 @@ impl Session {
     }
 
     /// Where the client is, as the node sees it.
+    /// The client has said what it is connected through. True if that is new.
+    pub fn on_network(&mut self, network: v1::Network) -> bool {
+        let is_new = network != v1::Network::Unspecified && network != self.network.now;
+        if is_new {
+            self.network.now = network;
+        }
+        is_new
+    }
+
+    /// The networks of a leg that is to be noted.
+    pub fn take_leg(&mut self) -> (v1::Network, v1::Network) {
+        (std::mem::replace(&mut self.network.noted, self.network.now), self.network.now)
+    }
+
+    pub fn network(&self) -> v1::Network {
+        self.network.now
+    }
+
     pub fn remote(&self) -> SocketAddr {
         self.connection.remote
     }

@@ -21,6 +21,7 @@ use crate::session::inbox::InboxWatch;
 use crate::session::outbox::{Class, Outbox};
 use crate::session::pages::{PageCommand, ReplyTo};
 use crate::session::presence::OwnPresence;
+use crate::session::report::KnownNetwork;
 use crate::session::subscription::Subscription;
 use crate::session::{ConnectionInfo, Lane, Outgoing, OutgoingBody, ResumeTicket};
 use crate::vitals::inspect::Pace;
@@ -104,6 +105,7 @@ pub struct Session {
     pub(super) forget: bool,
     pub(super) presence: OwnPresence,
     pub(super) pace: Pace,
+    pub(super) network: KnownNetwork,
 }
 
 impl Session {
@@ -143,6 +145,7 @@ impl Session {
             forget: false,
             presence: OwnPresence::default(),
             pace: Pace::default(),
+            network: KnownNetwork::default(),
             config,
         }
     }

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use sterna_proto::{NodeId, Offset};
+use sterna_proto::{NodeId, Offset, v1};
 use sterna_storage::{ChannelRecord, Head};
 use tokio::sync::oneshot;
 use tokio::time::timeout;
@@ -42,6 +42,8 @@ pub struct SessionReport {
     pub transport: &'static str,
     /// Where the client is, as the node sees it.
     pub remote: String,
+    /// What it is connected through, where it has said so.
+    pub network: v1::Network,
     pub subscriptions: usize,
     /// In lag mode on a channel.
     pub behind: bool,

@@ -8,7 +8,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use ahash::RandomState;
-use sterna_proto::SessionId;
+use sterna_proto::{SessionId, v1};
 
 use crate::node::Node;
 
@@ -17,6 +17,10 @@ pub const JOURNEYS: usize = 4096;
 
 /// Legs that are kept of a session, the newest.
 pub const LEGS: usize = 32;
+
+/// A client says at once what network it has moved to; that word and the news of its new path come in
+/// any order.
+const SAID_WITHIN: Duration = Duration::from_secs(5);
 
 /// How a session came to where it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,6 +43,9 @@ pub struct Leg {
     pub transport: &'static str,
     /// At most so long nothing was heard of the client. `None`: not known.
     pub silence: Option<Duration>,
+    /// What the client was connected through, and is, where it has said so.
+    pub from_network: v1::Network,
+    pub to_network: v1::Network,
 }
 
 /// Pure.
@@ -61,6 +68,20 @@ impl Journeys {
         }
     }
 
+    /// What the client is connected through now. True if that is where its last leg has led, which was
+    /// noted before the client could say so.
+    fn tell(&mut self, session: SessionId, network: v1::Network, unix_ms: u64) -> bool {
+        let Self { young, old } = self;
+        let legs = young.get_mut(&session).or_else(|| old.get_mut(&session));
+        let Some(leg) = legs.and_then(|legs| legs.back_mut()) else { return false };
+        let is_new = unix_ms.saturating_sub(leg.unix_ms) <= SAID_WITHIN.as_millis() as u64;
+        let is_open = is_new && leg.to_network == leg.from_network;
+        if is_open {
+            leg.to_network = network;
+        }
+        is_open
+    }
+
     fn of(&self, session: SessionId) -> Vec<Leg> {
         let found = self.young.get(&session).or_else(|| self.old.get(&session));
         found.into_iter().flatten().cloned().collect()
@@ -76,6 +97,12 @@ impl Node {
         self.kept_journeys().0.lock().unwrap_or_else(PoisonError::into_inner).note(session, leg);
     }
 
+    /// A client has said what it is connected through. True if its last leg has led there.
+    pub(crate) fn tell_network(&self, session: SessionId, network: v1::Network) -> bool {
+        let (unix_ms, kept) = (self.clock().unix_ms(), &self.kept_journeys().0);
+        kept.lock().unwrap_or_else(PoisonError::into_inner).tell(session, network, unix_ms)
+    }
+
     /// Where the session has been lately, oldest first.
     pub fn journey(&self, session: SessionId) -> Vec<Leg> {
         self.kept_journeys().0.lock().unwrap_or_else(PoisonError::into_inner).of(session)
@@ -89,7 +116,26 @@ mod tests {
     fn leg(unix_ms: u64) -> Leg {
         let to = ([127, 0, 0, 1], 1).into();
         let (way, transport) = (Way::PathChanged, "quic");
-        Leg { unix_ms, way, from: None, to, transport, silence: None }
+        let (from_network, to_network) = <(v1::Network, v1::Network)>::default();
+        Leg { unix_ms, way, from: None, to, transport, silence: None, from_network, to_network }
+    }
+
+    #[test]
+    fn a_network_that_is_told_belongs_to_a_leg_that_is_new_and_open() {
+        use v1::Network::{Cellular, Unspecified, Wifi};
+        let mut journeys = Journeys::default();
+        assert!(!journeys.tell(SessionId(1), Cellular, 10), "it has never moved");
+        journeys.note(SessionId(1), Leg { from_network: Wifi, to_network: Wifi, ..leg(1000) });
+        assert!(journeys.tell(SessionId(1), Cellular, 1200));
+        assert!(!journeys.tell(SessionId(1), Wifi, 1300), "where it has led is known");
+        journeys.note(SessionId(1), leg(20_000));
+        assert!(!journeys.tell(SessionId(1), Wifi, 25_001), "long ago");
+        let legs = journeys.of(SessionId(1));
+        let told = |leg: &Leg| (leg.from_network, leg.to_network);
+        assert_eq!(
+            legs.iter().map(told).collect::<Vec<_>>(),
+            [(Wifi, Cellular), (Unspecified, Unspecified)]
+        );
     }
 
     #[test]

@@ -84,6 +84,9 @@ impl Attachment {
     /// Takes a command. Never waits; answers come out of [`next_batch`](Self::next_batch). An
     /// error is a violation of the protocol that ends the connection.
     pub fn handle(&mut self, command: v1::Command) -> Result<(), CloseReason> {
+        if let Some(v1::command::Verb::Ping(ping)) = &command.verb {
+            self.on_network(ping.network());
+        }
         let unix_ms = self.worker.inner.node.clock().unix_ms();
         let handled =
             self.with_session(|session| session.handle_command(command, Instant::now(), unix_ms));
@@ -134,16 +137,26 @@ impl Attachment {
         let moved = self.with_session(|session| {
             let (from, transport) = (session.remote(), session.transport());
             session.on_path_changed(remote);
-            (from, transport.name())
+            (from, transport.name(), session.take_leg())
         });
         let node = &self.worker.inner.node;
-        if let Some((from, transport)) = moved {
+        if let Some((from, transport, (from_network, to_network))) = moved {
             let (unix_ms, way) = (node.clock().unix_ms(), Way::PathChanged);
-            let (from, silence) = (Some(from), Some(silence));
-            node.note_leg(self.id, Leg { unix_ms, way, from, to: remote, transport, silence });
+            let (from, to, silence) = (Some(from), remote, Some(silence));
+            let leg = Leg { unix_ms, way, from, to, transport, silence, from_network, to_network };
+            node.note_leg(self.id, leg);
         }
         self.worker.inner.node.tally().on_path_changed();
         self.wake.notify();
+    }
+
+    /// What the client says that it is connected through: before the node has noticed that it moved,
+    /// or after.
+    fn on_network(&self, network: v1::Network) {
+        let is_new = self.with_session(|session| session.on_network(network)).unwrap_or(false);
+        if is_new && self.worker.inner.node.tell_network(self.id, network) {
+            self.with_session(|session| session.take_leg());
+        }
     }
 
     /// A fresh token of the same user was checked.

@@ -172,6 +172,7 @@ impl Worker {
         };
         let client_id = ClientId::new(&client_id).map_err(|_| CloseReason::ProtocolError)?;
         let ticket = ResumeTicket::from_bytes(&hello.resume_ticket);
+        let network = hello.network();
         let departed = match ticket {
             Some(ticket) => self.take_over(ticket, &identity.user).await,
             None => None,
@@ -185,6 +186,8 @@ impl Worker {
         let now = Instant::now();
         let mut session = Session::new(ticket, identity, client_id, connection, config, now);
         session.share_rate(node.volatile().clone());
+        session.on_network(network);
+        let (_, to_network) = session.take_leg();
         session.welcome(id, resumed, node.clock().unix_ms());
         hello.subscriptions.truncate(limits::SUBSCRIPTIONS);
         if node.is_draining() {
@@ -194,7 +197,7 @@ impl Worker {
         }
         let mut table = self.inner.table.borrow_mut();
         if let Some(departed) = departed {
-            node.note_leg(session.id(), self.resumed_leg(&departed, connection));
+            node.note_leg(session.id(), self.resumed_leg(&departed, connection, to_network));
             let leaves = session.inherit(departed, &hello.subscriptions);
             leaves.into_iter().for_each(|leave| table.push_background(leave));
         }
@@ -222,7 +225,12 @@ impl Worker {
         }
     }
 
-    fn resumed_leg(&self, departed: &Departed, connection: ConnectionInfo) -> Leg {
+    fn resumed_leg(
+        &self,
+        departed: &Departed,
+        connection: ConnectionInfo,
+        to_network: v1::Network,
+    ) -> Leg {
         Leg {
             unix_ms: self.inner.node.clock().unix_ms(),
             way: Way::Resumed,
@@ -230,6 +238,8 @@ impl Worker {
             to: connection.remote,
             transport: connection.transport.name(),
             silence: departed.away,
+            from_network: departed.network,
+            to_network,
         }
     }
 

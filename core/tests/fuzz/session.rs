@@ -389,7 +389,7 @@ fn other_command(channel: u8, script: &mut Script<'_>) -> command::Verb {
         3 => command::Verb::Ack(v1::Ack { channel, offset }),
         4 => command::Verb::MarkRead(v1::MarkRead { channel, offset }),
         5 => command::Verb::Presence(v1::PresenceQuery { channel }),
-        6 => command::Verb::Ping(v1::Ping { client_time_ms: offset }),
+        6 => command::Verb::Ping(v1::Ping { client_time_ms: offset, ..Default::default() }),
         8 => command::Verb::Sync(v1::Sync {
             since: script.flag().then_some(v1::InboxPosition { pts: offset, looked_ms: 0 }),
             limit: 1,

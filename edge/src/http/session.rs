@@ -36,6 +36,8 @@ pub(super) struct SessionDetailBody {
     transport: &'static str,
     encoding: &'static str,
     remote: String,
+    /// What the client has said that it is connected through.
+    network: Option<&'static str>,
     frames_per_second: f32,
     /// That it was ever given; wraps at 2^32.
     sent_frames: u32,
@@ -72,6 +74,9 @@ struct PathBody {
     from: Option<String>,
     to: String,
     transport: &'static str,
+    /// What the client has said that it was connected through, and then was.
+    network_from: Option<&'static str>,
+    network_to: Option<&'static str>,
     /// At most so long nothing was heard of the client. `None`: not known.
     gap_ms: Option<u64>,
     /// Frames that went with the old way. `None`: the client has asked for what it missed.
@@ -112,6 +117,16 @@ pub(super) async fn session(
     Err(ApiError(v1::Error::new(ErrorCode::UnknownChannel, message)))
 }
 
+const fn network(network: v1::Network) -> Option<&'static str> {
+    match network {
+        v1::Network::Unspecified => None,
+        v1::Network::Wifi => Some("wifi"),
+        v1::Network::Cellular => Some("cellular"),
+        v1::Network::Ethernet => Some("ethernet"),
+        v1::Network::Other => Some("other"),
+    }
+}
+
 /// As it is written everywhere: 32 hexadecimal digits.
 fn parse(text: &str) -> Result<SessionId, ApiError> {
     let digits = text.len() == 32 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
@@ -131,6 +146,7 @@ impl SessionDetailBody {
             transport: report.transport,
             encoding: detail.encoding,
             remote: report.remote,
+            network: network(report.network),
             frames_per_second: report.frames_per_second,
             sent_frames: detail.frames,
             queue: QueueBody {
@@ -170,6 +186,8 @@ impl From<Leg> for PathBody {
             from: leg.from.map(|from| from.to_string()),
             to: leg.to.to_string(),
             transport: leg.transport,
+            network_from: network(leg.from_network),
+            network_to: network(leg.to_network),
             gap_ms: leg.silence.map(|silence| silence.as_millis() as u64),
             // The connection went on: QUIC sends again what was on its way.
             lost: (leg.way == Way::PathChanged).then_some(0),

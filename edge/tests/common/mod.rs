@@ -142,7 +142,10 @@ pub fn hello(user: &str) -> v1::Frame {
 }
 
 pub fn ping(id: u32) -> v1::Frame {
-    v1::Frame::command(id, v1::command::Verb::Ping(v1::Ping { client_time_ms: u64::from(id) }))
+    v1::Frame::command(
+        id,
+        v1::command::Verb::Ping(v1::Ping { client_time_ms: u64::from(id), ..Default::default() }),
+    )
 }
 
 pub fn subscribe(id: u32, channel: &str) -> v1::Frame {

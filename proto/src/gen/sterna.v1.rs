@@ -160,6 +160,8 @@ pub struct Hello {
     pub subscriptions: ::prost::alloc::vec::Vec<Subscribe>,
     #[prost(string, tag = "5")]
     pub user_agent: ::prost::alloc::string::String,
+    #[prost(enumeration = "Network", tag = "6")]
+    pub network: i32,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Welcome {
@@ -458,6 +460,9 @@ pub struct PresenceGap {
 pub struct Ping {
     #[prost(uint64, tag = "1")]
     pub client_time_ms: u64,
+    /// What the client is connected through now; left out: nothing new is known.
+    #[prost(enumeration = "Network", tag = "2")]
+    pub network: i32,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Pong {
@@ -731,6 +736,43 @@ pub struct Error {
     pub retryable: bool,
     #[prost(uint32, tag = "5")]
     pub retry_after_ms: u32,
+}
+/// What the client's device is connected through, as far as it knows: for operators, who see where a
+/// session has been. Nothing depends on it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum Network {
+    Unspecified = 0,
+    Wifi = 1,
+    Cellular = 2,
+    Ethernet = 3,
+    Other = 4,
+}
+impl Network {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "NETWORK_UNSPECIFIED",
+            Self::Wifi => "NETWORK_WIFI",
+            Self::Cellular => "NETWORK_CELLULAR",
+            Self::Ethernet => "NETWORK_ETHERNET",
+            Self::Other => "NETWORK_OTHER",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "NETWORK_UNSPECIFIED" => Some(Self::Unspecified),
+            "NETWORK_WIFI" => Some(Self::Wifi),
+            "NETWORK_CELLULAR" => Some(Self::Cellular),
+            "NETWORK_ETHERNET" => Some(Self::Ethernet),
+            "NETWORK_OTHER" => Some(Self::Other),
+            _ => None,
+        }
+    }
 }
 /// What a Published reply proves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]

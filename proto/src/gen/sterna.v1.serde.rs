@@ -2458,6 +2458,9 @@ impl serde::Serialize for Hello {
         if !self.user_agent.is_empty() {
             len += 1;
         }
+        if self.network != 0 {
+            len += 1;
+        }
         let mut struct_ser = serializer.serialize_struct("sterna.v1.Hello", len)?;
         if !self.access_token.is_empty() {
             struct_ser.serialize_field("accessToken", &self.access_token)?;
@@ -2475,6 +2478,12 @@ impl serde::Serialize for Hello {
         }
         if !self.user_agent.is_empty() {
             struct_ser.serialize_field("userAgent", &self.user_agent)?;
+        }
+        if self.network != 0 {
+            match Network::try_from(self.network) {
+                Ok(v) => struct_ser.serialize_field("network", &v)?,
+                Err(_) => struct_ser.serialize_field("network", &self.network)?,
+            }
         }
         struct_ser.end()
     }
@@ -2495,6 +2504,7 @@ impl<'de> serde::Deserialize<'de> for Hello {
             "subscriptions",
             "user_agent",
             "userAgent",
+            "network",
         ];
 
         #[allow(clippy::enum_variant_names)]
@@ -2504,6 +2514,7 @@ impl<'de> serde::Deserialize<'de> for Hello {
             ResumeTicket,
             Subscriptions,
             UserAgent,
+            Network,
         }
         impl<'de> serde::Deserialize<'de> for GeneratedField {
             fn deserialize<D>(deserializer: D) -> std::result::Result<GeneratedField, D::Error>
@@ -2530,6 +2541,7 @@ impl<'de> serde::Deserialize<'de> for Hello {
                             "resumeTicket" | "resume_ticket" => Ok(GeneratedField::ResumeTicket),
                             "subscriptions" => Ok(GeneratedField::Subscriptions),
                             "userAgent" | "user_agent" => Ok(GeneratedField::UserAgent),
+                            "network" => Ok(GeneratedField::Network),
                             _ => Err(serde::de::Error::unknown_field(value, FIELDS)),
                         }
                     }
@@ -2554,6 +2566,7 @@ impl<'de> serde::Deserialize<'de> for Hello {
                 let mut resume_ticket__ = None;
                 let mut subscriptions__ = None;
                 let mut user_agent__ = None;
+                let mut network__ = None;
                 while let Some(k) = map_.next_key()? {
                     match k {
                         GeneratedField::AccessToken => {
@@ -2588,6 +2601,12 @@ impl<'de> serde::Deserialize<'de> for Hello {
                             }
                             user_agent__ = Some(map_.next_value()?);
                         }
+                        GeneratedField::Network => {
+                            if network__.is_some() {
+                                return Err(serde::de::Error::duplicate_field("network"));
+                            }
+                            network__ = Some(map_.next_value::<Network>()? as i32);
+                        }
                     }
                 }
                 Ok(Hello {
@@ -2596,6 +2615,7 @@ impl<'de> serde::Deserialize<'de> for Hello {
                     resume_ticket: resume_ticket__.unwrap_or_default(),
                     subscriptions: subscriptions__.unwrap_or_default(),
                     user_agent: user_agent__.unwrap_or_default(),
+                    network: network__.unwrap_or_default(),
                 })
             }
         }
@@ -4237,6 +4257,86 @@ impl<'de> serde::Deserialize<'de> for MembersQuery {
         deserializer.deserialize_struct("sterna.v1.MembersQuery", FIELDS, GeneratedVisitor)
     }
 }
+impl serde::Serialize for Network {
+    #[allow(deprecated)]
+    fn serialize<S>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error>
+    where
+        S: serde::Serializer,
+    {
+        let variant = match self {
+            Self::Unspecified => "NETWORK_UNSPECIFIED",
+            Self::Wifi => "NETWORK_WIFI",
+            Self::Cellular => "NETWORK_CELLULAR",
+            Self::Ethernet => "NETWORK_ETHERNET",
+            Self::Other => "NETWORK_OTHER",
+        };
+        serializer.serialize_str(variant)
+    }
+}
+impl<'de> serde::Deserialize<'de> for Network {
+    #[allow(deprecated)]
+    fn deserialize<D>(deserializer: D) -> std::result::Result<Self, D::Error>
+    where
+        D: serde::Deserializer<'de>,
+    {
+        const FIELDS: &[&str] = &[
+            "NETWORK_UNSPECIFIED",
+            "NETWORK_WIFI",
+            "NETWORK_CELLULAR",
+            "NETWORK_ETHERNET",
+            "NETWORK_OTHER",
+        ];
+
+        struct GeneratedVisitor;
+
+        impl serde::de::Visitor<'_> for GeneratedVisitor {
+            type Value = Network;
+
+            fn expecting(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                write!(formatter, "expected one of: {:?}", &FIELDS)
+            }
+
+            fn visit_i64<E>(self, v: i64) -> std::result::Result<Self::Value, E>
+            where
+                E: serde::de::Error,
+            {
+                i32::try_from(v)
+                    .ok()
+                    .and_then(|x| x.try_into().ok())
+                    .ok_or_else(|| {
+                        serde::de::Error::invalid_value(serde::de::Unexpected::Signed(v), &self)
+                    })
+            }
+
+            fn visit_u64<E>(self, v: u64) -> std::result::Result<Self::Value, E>
+            where
+                E: serde::de::Error,
+            {
+                i32::try_from(v)
+                    .ok()
+                    .and_then(|x| x.try_into().ok())
+                    .ok_or_else(|| {
+                        serde::de::Error::invalid_value(serde::de::Unexpected::Unsigned(v), &self)
+                    })
+            }
+
+            fn visit_str<E>(self, value: &str) -> std::result::Result<Self::Value, E>
+            where
+                E: serde::de::Error,
+            {
+                match value {
+                    "NETWORK_UNSPECIFIED" => Ok(Network::Unspecified),
+                    "NETWORK_WIFI" => Ok(Network::Wifi),
+                    "NETWORK_CELLULAR" => Ok(Network::Cellular),
+                    "NETWORK_ETHERNET" => Ok(Network::Ethernet),
+                    "NETWORK_OTHER" => Ok(Network::Other),
+                    _ => Err(serde::de::Error::unknown_variant(value, FIELDS)),
+                }
+            }
+        }
+        deserializer.deserialize_any(GeneratedVisitor)
+    }
+}
 impl serde::Serialize for PathChanged {
     #[allow(deprecated)]
     fn serialize<S>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error>
@@ -4340,11 +4440,20 @@ impl serde::Serialize for Ping {
         if self.client_time_ms != 0 {
             len += 1;
         }
+        if self.network != 0 {
+            len += 1;
+        }
         let mut struct_ser = serializer.serialize_struct("sterna.v1.Ping", len)?;
         if self.client_time_ms != 0 {
             #[allow(clippy::needless_borrow)]
             #[allow(clippy::needless_borrows_for_generic_args)]
             struct_ser.serialize_field("clientTimeMs", ToString::to_string(&self.client_time_ms).as_str())?;
+        }
+        if self.network != 0 {
+            match Network::try_from(self.network) {
+                Ok(v) => struct_ser.serialize_field("network", &v)?,
+                Err(_) => struct_ser.serialize_field("network", &self.network)?,
+            }
         }
         struct_ser.end()
     }
@@ -4358,11 +4467,13 @@ impl<'de> serde::Deserialize<'de> for Ping {
         const FIELDS: &[&str] = &[
             "client_time_ms",
             "clientTimeMs",
+            "network",
         ];
 
         #[allow(clippy::enum_variant_names)]
         enum GeneratedField {
             ClientTimeMs,
+            Network,
         }
         impl<'de> serde::Deserialize<'de> for GeneratedField {
             fn deserialize<D>(deserializer: D) -> std::result::Result<GeneratedField, D::Error>
@@ -4385,6 +4496,7 @@ impl<'de> serde::Deserialize<'de> for Ping {
                     {
                         match value {
                             "clientTimeMs" | "client_time_ms" => Ok(GeneratedField::ClientTimeMs),
+                            "network" => Ok(GeneratedField::Network),
                             _ => Err(serde::de::Error::unknown_field(value, FIELDS)),
                         }
                     }
@@ -4405,6 +4517,7 @@ impl<'de> serde::Deserialize<'de> for Ping {
                     V: serde::de::MapAccess<'de>,
             {
                 let mut client_time_ms__ = None;
+                let mut network__ = None;
                 while let Some(k) = map_.next_key()? {
                     match k {
                         GeneratedField::ClientTimeMs => {
@@ -4415,10 +4528,17 @@ impl<'de> serde::Deserialize<'de> for Ping {
                                 Some(map_.next_value::<::pbjson::private::NumberDeserialize<_>>()?.0)
                             ;
                         }
+                        GeneratedField::Network => {
+                            if network__.is_some() {
+                                return Err(serde::de::Error::duplicate_field("network"));
+                            }
+                            network__ = Some(map_.next_value::<Network>()? as i32);
+                        }
                     }
                 }
                 Ok(Ping {
                     client_time_ms: client_time_ms__.unwrap_or_default(),
+                    network: network__.unwrap_or_default(),
                 })
             }
         }

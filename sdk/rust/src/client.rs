@@ -256,6 +256,13 @@ impl Client {
         self.shared().set_network_change(change);
     }
 
+    /// What the device is connected through, for the operators of the nodes, who see where a session
+    /// has been. Nothing else depends on it. To be called at first and before
+    /// [`network_changed`](Self::network_changed).
+    pub fn set_network(&self, network: v1::Network) {
+        self.shared().set_network(network);
+    }
+
     /// To be called when the application goes into the background. The connection is kept for the
     /// builder's [`background_grace`](crate::ClientBuilder::background_grace) and is then closed,
     /// or at once when there is none that could be kept; no other is made until

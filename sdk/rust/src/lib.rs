@@ -35,8 +35,8 @@
 //! A list of chats needs no subscriptions: [`Client::sync`] tells which channels have something new,
 //! with what is unread.
 //!
-//! On a phone, tell it what the system tells the application: [`Client::network_changed`],
-//! [`Client::background`], [`Client::foreground`]; where no system tells,
+//! On a phone, tell it what the system tells the application: [`Client::network_changed`]
+//! (and [`Client::set_network`]), [`Client::background`], [`Client::foreground`]; where no system tells,
 //! [`ClientBuilder::watch_route`] looks. With a store
 //! ([`ClientBuilder::outbox_store`]) what was published also outlives the process.
 //!

@@ -6,6 +6,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
 
+use sterna_proto::v1;
+
 use crate::event::ClientState;
 use crate::options::NetworkChange;
 use crate::session::Session;
@@ -50,13 +52,19 @@ impl Wish {
 struct Wishes {
     wish: Wish,
     network_change: Option<NetworkChange>,
+    /// What the device is connected through is to be said.
+    network_news: bool,
 }
 
 impl Shared {
     pub(crate) fn new(session: Session) -> Self {
         Self {
             session: Mutex::new(session),
-            wishes: Mutex::new(Wishes { wish: Wish::NONE, network_change: None }),
+            wishes: Mutex::new(Wishes {
+                wish: Wish::NONE,
+                network_change: None,
+                network_news: false,
+            }),
             wake: Notify::new(),
             state: watch::Sender::new(ClientState::Disconnected { error: None }),
             driver: tokio::sync::Mutex::new(None),
@@ -107,6 +115,17 @@ impl Shared {
 
     pub(crate) fn take_network_change(&self) -> Option<NetworkChange> {
         self.wishes().network_change.take()
+    }
+
+    pub(crate) fn set_network(&self, network: v1::Network) {
+        if self.session().set_network(network) {
+            self.wishes().network_news = true;
+            self.wake.notify_one();
+        }
+    }
+
+    pub(crate) fn take_network_news(&self) -> bool {
+        std::mem::take(&mut self.wishes().network_news)
     }
 
     /// Shows a state unless it is shown already.

@@ -19,6 +19,7 @@ import { type ClientOptions, COMMAND_TIMEOUT, type SubscribeOptions } from "./op
 import { followPage } from "./page.js";
 import { Send } from "./send.js";
 import type { Verb } from "./session/calls.js";
+import type { Network } from "./session/network.js";
 import { OUTBOX_LIMITS } from "./session/outbox.js";
 import { Session } from "./session/session.js";
 import { type Owner, Subscription } from "./subscription.js";
@@ -77,6 +78,7 @@ export class Client {
       isStored: store !== undefined,
       commandTimeout: options.commandTimeout ?? COMMAND_TIMEOUT,
     });
+    this.#session.network = options.network;
     this.#driver = new Driver({
       session: this.#session,
       target: parseTarget(address),
@@ -268,9 +270,11 @@ export class Client {
 
   /**
    * To be called when the system reports a change of the network: the path, or a network at all, or that the
-   * device was asleep. In pages the client hears of it by itself.
+   * device was asleep. In pages the client hears of it by itself. `network` is what the device is connected
+   * through now, for operators to see; the browser is asked where it was never said.
    */
-  networkChanged(change: NetworkChange = "path"): void {
+  networkChanged(change: NetworkChange = "path", network?: Network): void {
+    this.#session.network = network ?? this.#session.network;
     onNetworkChange(this.#driver, change);
   }
 

@@ -40,6 +40,7 @@ export type {
 export type { OutboxChange, OutboxStore, StoredOutbox, StoredPublication } from "./outbox-store.js";
 export type { Send } from "./send.js";
 export type { Verb } from "./session/calls.js";
+export type { Network } from "./session/network.js";
 export type { Subscription, SubscriptionEvents } from "./subscription.js";
 export type {
   TransportName,

@@ -1,6 +1,7 @@
 // What callers may choose: how to connect, where a subscription starts, what the outbox does when it is
 // full.
 import type { OutboxStore } from "./outbox-store.js";
+import type { Network } from "./session/network.js";
 import type {
   Dial,
   Fallback,
@@ -98,6 +99,8 @@ export interface ClientOptions {
   readonly commandTimeout?: number;
   /** Follow the life of the page (network, visibility, freezing); true by default, where there is one. */
   readonly page?: boolean;
+  /** What the device is connected through, for operators to see; by default the browser is asked. */
+  readonly network?: Network;
   /** Named in the logs of nodes. */
   readonly userAgent?: string;
   /** The WebSocket to use; the platform's by default. See `@sterna/client/node`. */

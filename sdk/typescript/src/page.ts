@@ -2,9 +2,11 @@
 // back/forward cache. Hidden pages keep their connection; frozen ones cannot, so theirs is closed in time,
 // and their session waits on the server.
 
+import { type Naming, networkType } from "./session/network.js";
+
 /** What is told. */
 interface Listener {
-  networkChanged(change: "online" | "wake"): void;
+  networkChanged(change: "path" | "online" | "wake"): void;
   background(grace: number): void;
   foreground(): void;
   disconnect(): void;
@@ -21,6 +23,17 @@ export function followPage(
   const { signal } = ends;
   // `navigator.onLine` may be true without a network; only the change to it says something.
   scope.addEventListener("online", () => client.networkChanged("online"), { signal });
+  // Told of every new estimate of its speed, too, which is no news.
+  let type = networkType();
+  (globalThis.navigator as Naming | undefined)?.connection?.addEventListener(
+    "change",
+    () => {
+      if (networkType() === type) return;
+      type = networkType();
+      client.networkChanged("path");
+    },
+    { signal },
+  );
   scope.addEventListener("pageshow", ({ persisted }) => persisted && client.foreground(), {
     signal,
   });

@@ -335,6 +335,23 @@ describe("the life of a page", () => {
     expect(client.background).not.toHaveBeenCalled();
   });
 
+  test("another kind of network is another path, another estimate of its speed is no news", () => {
+    const connection = Object.assign(new EventTarget(), { type: "wifi" });
+    vi.stubGlobal("navigator", { connection });
+    const { client, end } = open();
+    connection.dispatchEvent(new Event("change"));
+    expect(client.networkChanged).not.toHaveBeenCalled();
+    connection.type = "cellular";
+    connection.dispatchEvent(new Event("change"));
+    connection.dispatchEvent(new Event("change"));
+    expect(client.networkChanged.mock.calls).toEqual([["path"]]);
+    end();
+    connection.type = "wifi";
+    connection.dispatchEvent(new Event("change"));
+    expect(client.networkChanged).toHaveBeenCalledOnce();
+    vi.unstubAllGlobals();
+  });
+
   test("freezing, networks and visibility are passed on, until it is not wanted any more", () => {
     const { client, document, window, end } = open();
     document.dispatchEvent(new Event("freeze"));

@@ -66,6 +66,8 @@ function scalar(message: string, field: string, kind: string, value: unknown): u
 }
 
 const ENUMS: { [field: string]: [string, readonly string[]] } = {
+  "Hello.network": ["NETWORK", schema.NETWORK],
+  "Ping.network": ["NETWORK", schema.NETWORK],
   "Subscribe.order": ["RECOVERY_ORDER", schema.RECOVERY_ORDER],
   "Subscribe.activity": ["ACTIVITY", schema.ACTIVITY],
   "SetActivity.activity": ["ACTIVITY", schema.ACTIVITY],

@@ -257,6 +257,34 @@ describe("the race", () => {
     expect(bench.links.map(({ sent }) => sent.length)).toEqual([1, 0]);
   });
 
+  test("what the device is connected through is said in the Hello", async () => {
+    const bench = new Bench();
+    bench.session.network = "wifi";
+    goOnline(bench.driver);
+    await settle();
+    bench.link.establish();
+    await settle();
+    expect(bench.link.take("hello").asked.network).toBe(1);
+  });
+
+  test("what the device is connected through now is said with every ping", async () => {
+    const bench = new Bench();
+    const link = await bench.connect();
+    const pinged = async () => {
+      onNetworkChange(bench.driver, "wake");
+      await settle();
+      return link.take("ping").asked.network;
+    };
+    bench.session.network = "cellular";
+    expect(await pinged()).toBe(2);
+    bench.session.network = undefined;
+    vi.stubGlobal("navigator", { connection: { type: "ethernet" } });
+    expect(await pinged()).toBe(3);
+    vi.stubGlobal("navigator", { connection: { type: "wimax" } });
+    expect(await pinged(), "known to browsers only").toBe(0);
+    vi.unstubAllGlobals();
+  });
+
   test("superseded by an own Hello is a broken connection, by another client's the end", async () => {
     const bench = new Bench();
     const link = await bench.connect();

@@ -219,7 +219,10 @@ pub fn hello_with(access_token: String, user: &str) -> v1::Frame {
 }
 
 pub fn ping(id: u32) -> v1::Frame {
-    v1::Frame::command(id, Verb::Ping(v1::Ping { client_time_ms: u64::from(id) }))
+    v1::Frame::command(
+        id,
+        Verb::Ping(v1::Ping { client_time_ms: u64::from(id), ..Default::default() }),
+    )
 }
 
 pub fn subscribe(id: u32, channel: &str) -> v1::Frame {

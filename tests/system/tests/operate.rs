@@ -5,11 +5,13 @@
 
 use std::time::Duration;
 
-use serde_json::Value;
+use serde_json::{Value, json};
+use sterna_client::{ChannelId, ClientState, NetworkChange, Transport, v1};
 use sterna_relay::{Relay, RelayConfig};
 use sterna_system_tests::cluster::Cluster;
-use sterna_system_tests::node::PATIENCE;
+use sterna_system_tests::node::{Node, PATIENCE};
 use sterna_system_tests::process::JsonProcess;
+use sterna_system_tests::sdk;
 use sterna_system_tests::served::{run, said};
 use sterna_test_engines::MariaDb;
 use tokio::sync::mpsc;
@@ -342,4 +344,50 @@ async fn where_a_client_has_been_is_shown_by_its_edge() {
     assert!(walker.finish().await.success(), "{}", walker.errors());
     relay.shutdown().await;
     cluster.stop().await;
+}
+
+async fn session_seen(node: &Node, id: &str) -> Value {
+    let output = run(node.local_verb(&["session", id, "--json"])).await;
+    assert!(output.status.success(), "{}", said(&output));
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+/// On QUIC the connection moves, on wss the session gets another one; clients say what they move to.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_session_shows_from_what_to_what_network_its_client_has_moved() {
+    let mut node = Node::start().await;
+    let channel = ChannelId::new(CHANNEL).unwrap();
+    for (transport, kind) in [(Transport::Quic, "path_changed"), (Transport::WebSocket, "resumed")]
+    {
+        let builder = sdk::builder(&node, transport.name()).transports([transport]);
+        let client = builder.build().unwrap();
+        client.set_network(v1::Network::Wifi);
+        client.connect();
+        client.ready(PATIENCE).await.unwrap();
+        let ClientState::Connected(connected) = client.state() else { panic!("not connected") };
+        let at_home = session_seen(&node, &connected.session_id).await;
+        assert_eq!((&at_home["network"], &at_home["paths"]), (&"wifi".into(), &json!([])));
+        client.set_network(v1::Network::Cellular);
+        client.network_changed(NetworkChange::Path);
+        let deadline = tokio::time::Instant::now() + PATIENCE;
+        let seen = loop {
+            sdk::publish(&client, &channel, "on the way").await;
+            let seen = session_seen(&node, &connected.session_id).await;
+            if seen["paths"][0]["network_to"] == "cellular" {
+                break seen;
+            }
+            assert!(tokio::time::Instant::now() < deadline, "{seen:#}");
+        };
+        let path = &seen["paths"][0];
+        assert_eq!((&path["kind"], &path["network_from"]), (&kind.into(), &"wifi".into()));
+        assert_eq!(seen["network"], "cellular", "{seen:#}");
+        let shown = run(node.local_verb(&["session", &connected.session_id])).await;
+        assert!(
+            String::from_utf8_lossy(&shown.stdout).contains("wifi → cellular"),
+            "{}",
+            said(&shown)
+        );
+        client.close().await;
+    }
+    assert!(node.terminate().await.success(), "{}", node.log());
 }

@@ -1,4 +1,4 @@
-// The way of a session through networks: "Wi-Fi → LTE, 84 ms, 0 lost".
+// The way of a session through networks: "Wi-Fi → cellular, 84 ms, 0 lost".
 import { element } from "../../../shared/element.js";
 import { clock, exact, milliseconds, transport } from "../format.js";
 import type { Path } from "../model.js";
@@ -9,6 +9,18 @@ const KINDS: Record<string, string> = {
   resumed: "resumed, on a new connection",
   detached: "lost its connection",
 };
+
+/** As nodes name them, which have it from clients. */
+const NETWORKS: Record<string, string> = {
+  wifi: "Wi-Fi",
+  cellular: "cellular",
+  ethernet: "Ethernet",
+  other: "another network",
+};
+
+/** What a client is connected through, in words; nothing when it has not said so. */
+export const networkName = (network: string | null | undefined): string =>
+  network ? (NETWORKS[network] ?? network) : "";
 
 /** One step in a line, as people say it. */
 export function pathText(path: Path): string {
@@ -22,7 +34,7 @@ export function pathText(path: Path): string {
 /** From where to where, in the best words there are. */
 function ends({ from, to, network_from, network_to }: Path): string | undefined {
   if (network_from && network_to && network_from !== network_to)
-    return `${network_from} → ${network_to}`;
+    return `${networkName(network_from)} → ${networkName(network_to)}`;
   return from && to && from !== to ? `${from} → ${to}` : undefined;
 }
 
@@ -37,7 +49,7 @@ export function pathList(list: HTMLElement, paths: readonly Path[]): void {
     const more = [
       KINDS[kind] ?? kind,
       path.transport ? transport(path.transport) : "",
-      path.network_to ?? path.network_from ?? "",
+      networkName(path.network_to ?? path.network_from),
       addresses(path),
     ];
     const item = element(

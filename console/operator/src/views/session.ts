@@ -18,7 +18,7 @@ import type { Session, Subscription } from "../model.js";
 import { bar, chip, Facts, Panel } from "../parts.js";
 import { hrefOf } from "../route.js";
 import { Table } from "../table.js";
-import { pathList } from "./paths.js";
+import { networkName, pathList } from "./paths.js";
 import { findSessions } from "./user.js";
 
 const EVERY = 2000;
@@ -96,7 +96,8 @@ function showFacts(facts: Facts, id: string, said: Session): void {
   facts.set("Session", id);
   facts.set("Client", said.client || "–");
   facts.set("Carried by", carrier(said));
-  facts.set("From", said.remote || "–");
+  const network = networkName(said.network);
+  facts.set("From", [said.remote || "–", network && `(${network})`].filter(Boolean).join(" "));
   facts.set("Edge", said.edge || "–");
   facts.set("State", said.attached === false ? chip("detached", "warn") : chip("attached", "good"));
   // What a node does not measure is left out.

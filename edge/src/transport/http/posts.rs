@@ -172,7 +172,10 @@ mod tests {
     use super::*;
 
     fn ping(id: u32) -> v1::Frame {
-        v1::Frame::command(id, v1::command::Verb::Ping(v1::Ping { client_time_ms: 7 }))
+        v1::Frame::command(
+            id,
+            v1::command::Verb::Ping(v1::Ping { client_time_ms: 7, ..Default::default() }),
+        )
     }
 
     #[test]

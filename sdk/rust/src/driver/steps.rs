@@ -117,7 +117,13 @@ impl Driver {
     // Network changes and liveness.
 
     fn step_network(&mut self, now: Instant) {
-        let Some(change) = self.shared.take_network_change() else { return };
+        let has_news = self.shared.take_network_news();
+        let Some(change) = self.shared.take_network_change() else {
+            if has_news {
+                self.send_ping(now);
+            }
+            return;
+        };
         tracing::debug!(?change, "the network changed");
         self.backoff.reset();
         self.race.on_network_change(now.into_std());

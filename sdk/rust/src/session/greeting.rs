@@ -37,6 +37,7 @@ impl Session {
             resume_ticket: self.resume_ticket.clone(),
             subscriptions,
             user_agent: self.user_agent.clone(),
+            network: self.network.into(),
         };
         self.stats.hellos += 1;
         let id = self.in_flight.take_id();

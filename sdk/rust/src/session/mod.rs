@@ -44,6 +44,8 @@ pub(crate) use greeting::Greeting;
 pub(crate) struct Session {
     client_id: String,
     user_agent: String,
+    /// What the device is connected through, as the application says.
+    network: v1::Network,
     outbox: Outbox<watch::Sender<SendState>>,
     subscriptions: HashMap<ChannelId, Entry>,
     next_serial: u64,
@@ -100,6 +102,7 @@ impl Session {
         Self {
             client_id,
             user_agent,
+            network: v1::Network::Unspecified,
             outbox: Outbox::new(outbox, first_seq, stored),
             subscriptions: HashMap::new(),
             next_serial: 0,

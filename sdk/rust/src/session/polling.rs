@@ -32,8 +32,13 @@ impl Session {
         commands
     }
 
+    /// True if that is new, and a ping has to say it.
+    pub(crate) fn set_network(&mut self, network: v1::Network) -> bool {
+        std::mem::replace(&mut self.network, network) != network
+    }
+
     pub(crate) fn ping(&mut self, now: Instant, client_time_ms: u64) -> v1::Command {
-        let verb = Verb::Ping(v1::Ping { client_time_ms });
+        let verb = Verb::Ping(v1::Ping { client_time_ms, network: self.network.into() });
         self.command(InFlight::Ping { sent: now }, verb, now)
     }
 

@@ -6,6 +6,7 @@ import type { TransportName } from "../transport/link.js";
 import { HELLO_FRAME_BYTES } from "../wire/codes.js";
 import { type Command, DURABILITY, type Welcome } from "../wire/schema.js";
 import { Leaving } from "./leaving.js";
+import { networkNumber } from "./network.js";
 import type { Session } from "./session.js";
 
 /** A Hello that was sent and has not been answered. */
@@ -33,7 +34,8 @@ export function sayHello(
     named.set(channel, serial);
   }
   const id = session.inFlight.takeId();
-  const hello = { accessToken, clientId, resumeTicket, subscriptions, userAgent };
+  const network = networkNumber(session.network);
+  const hello = { accessToken, clientId, resumeTicket, subscriptions, userAgent, network };
   return { greeting: { id, named }, command: { id, hello } };
 }
 

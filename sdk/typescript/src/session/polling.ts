@@ -6,6 +6,7 @@ import type { Outgoing } from "../transport/link.js";
 import { ACTIVITY, type Publish } from "../wire/schema.js";
 import type { Verb } from "./calls.js";
 import type { Asked } from "./in-flight.js";
+import { networkNumber } from "./network.js";
 import type { Entry, Session } from "./session.js";
 import { activityDeadline, onActivitySaid, pollActivity } from "./subscription/activity.js";
 
@@ -31,7 +32,8 @@ export function pollCommands(session: Session, now: number): Outgoing[] {
 }
 
 export function ping(session: Session, now: number, clientTimeMs: number): Outgoing {
-  return command(session, { verb: "ping", sent: now }, { ping: { clientTimeMs } }, now);
+  const network = networkNumber(session.network);
+  return command(session, { verb: "ping", sent: now }, { ping: { clientTimeMs, network } }, now);
 }
 
 export function refresh(session: Session, now: number, accessToken: string): Outgoing {

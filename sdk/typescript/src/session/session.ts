@@ -14,6 +14,7 @@ import type { Ephemeral, GoAway, Publish, Welcome } from "../wire/schema.js";
 import { type Caller, Calls, type Verb } from "./calls.js";
 import { InFlights } from "./in-flight.js";
 import { Leaving } from "./leaving.js";
+import type { Network } from "./network.js";
 import { Outbox, type OutboxLimits } from "./outbox.js";
 import { setActivity } from "./subscription/activity.js";
 import { Machine } from "./subscription/machine.js";
@@ -45,6 +46,8 @@ export interface SessionOptions {
 }
 
 export class Session {
+  /** What the device is connected through, where the application has said so. */
+  network: Network | undefined;
   readonly outbox: Outbox;
   readonly subscriptions = new Map<string, Entry>();
   /** Channels whose Unsubscribe has still to be sent, or to be answered. */

@@ -14,7 +14,7 @@ Frame command| reply| push|
 Command id# hello| publish| subscribe| unsubscribe| history| presence|PresenceQuery ping| ack| markRead| ephemeral| refresh| createChannel| setMember| removeMember| members|MembersQuery goodbye| sync| changeInbox| setActivity|
 Reply id# error| welcome| published| subscribed| done| history|HistoryPage presence|PresenceList pong| channel|ChannelInfo members|MemberList inbox|
 Push publication| ephemeral| receipt| presence|PresenceChange gap| head| goAway| unsubscribed| pathChanged| subscribed| inboxTouched| presenceGap|
-Hello accessToken clientId resumeTicket~ subscriptions*Subscribe userAgent
+Hello accessToken clientId resumeTicket~ subscriptions*Subscribe userAgent network#
 Welcome sessionId resumeTicket~ resumeWindowMs# user observedAddress heartbeatMs# limits: durability# serverTimeMs% resumed! node tokenExpiresAtMs%13
 Limits frameBytes# payloadBytes# subscriptions# pagePublications# datagramBytes#
 Publish channel payload~ clientSeq% clientMsgId~ clientTsMs% kind# targetOffset% ordered! settledBelow%
@@ -35,7 +35,7 @@ PresenceMember user state# sessions# sinceMs%
 PresenceList channel members*PresenceMember total#
 PresenceChange channel member:PresenceMember
 PresenceGap channel
-Ping clientTimeMs%
+Ping clientTimeMs% network#
 Pong clientTimeMs% serverTimeMs% observedAddress
 Ack channel offset%
 MarkRead channel offset%
@@ -62,6 +62,9 @@ ChangeInbox channel muted!? pinned!? deletedBefore% remove!
 InboxTouched channel
 Error code# name message retryable! retryAfterMs#
 `.trim();
+
+/** Names of `Network`, by number. */
+export const NETWORK = ["unspecified", "wifi", "cellular", "ethernet", "other"] as const;
 
 /** Names of `Durability`, by number. */
 export const DURABILITY = ["unspecified", "fsync", "os", "memory", "external"] as const;
@@ -159,6 +162,7 @@ export interface Hello {
   resumeTicket: Uint8Array;
   subscriptions: Subscribe[];
   userAgent: string;
+  network: number;
 }
 
 export interface Welcome {
@@ -317,6 +321,7 @@ export interface PresenceGap {
 
 export interface Ping {
   clientTimeMs: Uint64;
+  network: number;
 }
 
 export interface Pong {
