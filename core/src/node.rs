@@ -10,6 +10,7 @@ use sterna_storage::{BoxFuture, Stores};
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
+use crate::channel::flights::Flights;
 use crate::channel::shard::{Shard, ShardCommand, ShardContext};
 use crate::clock::Clock;
 use crate::cluster::{ClusterConfig, NodeInfo};
@@ -402,6 +403,7 @@ impl Channels {
         membership::ids::compare_floor(&ids, volatile).await;
         let ids = Arc::new(ids);
         let context = Arc::new(ShardContext {
+            flights: Flights::new(stores.log.clone()),
             stores,
             clock: clock.clone(),
             ids,

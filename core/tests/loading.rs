@@ -10,6 +10,7 @@ use std::sync::Arc;
 use sterna_core::vitals::inspect::Examined;
 use sterna_proto::v1::{self, command::Verb, reply::Result as Reply};
 use sterna_proto::{ErrorCode, Offset};
+use sterna_storage::fault::FaultyLog;
 use sterna_storage::memory::MemoryStore;
 use sterna_storage::{PageLimit, Stores};
 use support::stores::GatedChannels;
@@ -181,5 +182,53 @@ fn i5_what_is_trimmed_behind_the_owner_is_named_as_a_gap() {
                 assert_eq!(offsets(&page.publications), (first..=100).collect::<Vec<_>>());
             }
         }
+    });
+}
+
+/// As after a restart, when nothing is in memory.
+#[test]
+fn a_page_that_many_ask_for_at_once_is_read_once() {
+    let mut stores = MemoryStore::new().stores();
+    let log = Arc::new(FaultyLog::new(stores.log.clone()));
+    stores.log = log.clone();
+    let mut config = config();
+    config.queues.ring_publications = 8;
+    with_workers(config, stores, 1, |_, workers| async move {
+        let mut alice = TestClient::connect(&workers[0], "alice").await;
+        for seq in 1..=100 {
+            alice.publish("room:1", seq, "x").await;
+        }
+        let mut readers = Vec::new();
+        for n in 0..100 {
+            readers.push(TestClient::connect(&workers[0], &format!("reader{n}")).await);
+        }
+        log.hold_reads();
+        let before = log.read_calls();
+        let mut asked = Vec::new();
+        for (n, reader) in readers.iter_mut().enumerate() {
+            asked.push(match n % 2 {
+                0 => reader.send(subscribe("room:1", Some(v1::Position::default()))),
+                _ => reader.send(Verb::History(v1::History {
+                    channel: "room:1".into(),
+                    limit: 100,
+                    ..Default::default()
+                })),
+            });
+        }
+        // All others were asked before the last one: a channel has one order.
+        let position = alice.publish("room:1", 101, "x").await;
+        assert_eq!(position.offset, 101);
+        log.wait_for_reads_waiting(1).await;
+        log.release_reads();
+        for (reader, id) in readers.iter_mut().zip(asked) {
+            let publications = match reader.reply(id).await {
+                Reply::Subscribed(page) => page.publications,
+                Reply::History(page) => page.publications,
+                other => panic!("{other:?}"),
+            };
+            let offsets: Vec<u64> = publications.iter().map(|it| it.offset).collect();
+            assert_eq!(offsets, (1..=100).collect::<Vec<_>>());
+        }
+        assert_eq!(log.read_calls() - before, 1);
     });
 }

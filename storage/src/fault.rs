@@ -33,11 +33,14 @@ pub struct FaultyLog {
     inner: Arc<dyn PublicationLog>,
     faults: Mutex<Vec<Fault>>,
     gate: watch::Sender<Gate>,
+    reads: watch::Sender<Gate>,
+    read_faults: Mutex<Vec<StorageErrorKind>>,
 }
 
 impl FaultyLog {
     pub fn new(inner: Arc<dyn PublicationLog>) -> Self {
-        Self { inner, faults: Mutex::default(), gate: watch::Sender::new(Gate::default()) }
+        let (gate, reads) = Default::default();
+        Self { inner, faults: Mutex::default(), gate, reads, read_faults: Mutex::default() }
     }
 
     /// The next `count` calls of `append` or `raise_epoch` fail; behind what was scripted before.
@@ -75,9 +78,48 @@ impl FaultyLog {
         self.wait_for(|gate| gate.waiting >= count).await;
     }
 
-    async fn wait_for(&self, condition: impl FnMut(&Gate) -> bool) {
-        let mut gate = self.gate.subscribe();
-        gate.wait_for(condition).await.unwrap_or_else(|_| unreachable!("self owns the sender"));
+    /// From now on reads of pages wait until [`release_reads`](Self::release_reads).
+    pub fn hold_reads(&self) {
+        self.reads.send_modify(|gate| gate.held = true);
+    }
+
+    /// Lets those that wait and all later ones through.
+    pub fn release_reads(&self) {
+        self.reads.send_modify(|gate| gate.held = false);
+    }
+
+    /// The next `count` reads of pages fail, once they are let through.
+    pub fn fail_reads(&self, count: usize, kind: StorageErrorKind) {
+        let mut faults = self.read_faults.lock().unwrap_or_else(PoisonError::into_inner);
+        faults.extend(std::iter::repeat_n(kind, count));
+    }
+
+    /// How many reads of pages have been asked for, failed ones included.
+    pub fn read_calls(&self) -> usize {
+        self.reads.borrow().calls
+    }
+
+    /// How many of them wait to be released.
+    pub fn reads_waiting(&self) -> usize {
+        self.reads.borrow().waiting
+    }
+
+    /// Completes once that many reads wait to be released.
+    pub async fn wait_for_reads_waiting(&self, count: usize) {
+        wait_for(&self.reads, |gate| gate.waiting >= count).await;
+    }
+
+    async fn enter_read(&self) -> Result<(), StorageError> {
+        self.reads.send_modify(|gate| gate.calls += 1);
+        if self.reads.borrow().held {
+            let _waiting = Waiting::new(&self.reads);
+            wait_for(&self.reads, |gate| !gate.held).await;
+        }
+        let mut faults = self.read_faults.lock().unwrap_or_else(PoisonError::into_inner);
+        match faults.pop() {
+            Some(kind) => Err(StorageError::new(kind, "faulty", "a scripted failure")),
+            None => Ok(()),
+        }
     }
 
     /// Counts the call, waits at the gate and says which fault strikes. The fault is drawn at the
@@ -95,11 +137,14 @@ impl FaultyLog {
         fault
     }
 
+    async fn wait_for(&self, condition: impl FnMut(&Gate) -> bool) {
+        wait_for(&self.gate, condition).await;
+    }
+
     fn faults(&self) -> MutexGuard<'_, Vec<Fault>> {
         self.faults.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
-
 impl PublicationLog for FaultyLog {
     fn append(&self, appends: Vec<Append>) -> BoxFuture<'_, Vec<Result<Head, AppendError>>> {
         async move {
@@ -134,7 +179,11 @@ impl PublicationLog for FaultyLog {
         after: Offset,
         limit: PageLimit,
     ) -> BoxFuture<'_, Result<Vec<Record>, ReadError>> {
-        self.inner.read(channel, after, limit)
+        async move {
+            self.enter_read().await?;
+            self.inner.read(channel, after, limit).await
+        }
+        .boxed()
     }
 
     fn find(
@@ -196,7 +245,12 @@ struct Gate {
     waiting: usize,
 }
 
-/// Counts one append as waiting, also when its caller gives up.
+async fn wait_for(gate: &watch::Sender<Gate>, condition: impl FnMut(&Gate) -> bool) {
+    let mut gate = gate.subscribe();
+    gate.wait_for(condition).await.unwrap_or_else(|_| unreachable!("the log owns the sender"));
+}
+
+/// Counts one call as waiting, also when its caller gives up.
 struct Waiting<'a>(&'a watch::Sender<Gate>);
 
 impl<'a> Waiting<'a> {

@@ -11,6 +11,7 @@ mod calls;
 mod cursors;
 mod denied;
 mod examine;
+pub(crate) mod flights;
 mod heirs;
 mod hints;
 pub(crate) mod members;

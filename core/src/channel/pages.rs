@@ -1,13 +1,12 @@
 //! Answers that are pages: recovery and history. Chosen by offset, not by age: the ring if it
 //! reaches back far enough, else the log; one numbering, no seam.
 
-use std::sync::Arc;
-
 use sterna_proto::v1::reply::Result as Reply;
 use sterna_proto::v1::{PresenceState, RecoveryOrder};
 use sterna_proto::{ChannelKey, Offset, Position, limits, v1};
-use sterna_storage::{Head, PageLimit, PublicationLog, ReadError, Record, StorageError};
+use sterna_storage::{Head, PageLimit, ReadError, StorageError};
 
+use crate::channel::flights::{Flights, Page};
 use crate::channel::recover::{self, Start};
 use crate::channel::shard::{Call, Shard};
 use crate::channel::work::{Done, answer, publication, unavailable};
@@ -46,9 +45,9 @@ impl Shard {
             return answer(call.reply, Ok(Reply::Subscribed(plan.page(name, publications))));
         }
         metrics::counter!("sterna_core_pages_total", "tier" => "log").increment(1);
-        let log = self.context.stores.log.clone();
+        let context = self.context.clone();
         self.work.push(Box::pin(async move {
-            let reply = match plan.read(&*log, key).await {
+            let reply = match plan.read(&context.flights, key).await {
                 Ok(records) => {
                     let page = records.iter().map(|record| publication(&name, record)).collect();
                     Ok(Reply::Subscribed(plan.page(name, page)))
@@ -66,10 +65,10 @@ impl Shard {
         let Some(state) = self.channels.get(&key) else { return };
         let head = state.sequence.head().cloned();
         let name = state.name.to_string();
-        let log = self.context.stores.log.clone();
+        let context = self.context.clone();
         metrics::counter!("sterna_core_pages_total", "tier" => "history").increment(1);
         self.work.push(Box::pin(async move {
-            let reply = match read_history(log, key, &name, &history, head).await {
+            let reply = match read_history(&context.flights, key, &name, &history, head).await {
                 Ok(page) => Ok(Reply::History(page)),
                 Err(error) => Err(unavailable(&error)),
             };
@@ -120,14 +119,10 @@ fn plan_recovery(subscribe: &v1::Subscribe, head: Option<&Head>) -> Plan {
 impl Plan {
     /// Reads what is planned. What is gone by now, or was gone when the head did not say so yet, is
     /// named as a gap.
-    async fn read(
-        &mut self,
-        log: &dyn PublicationLog,
-        key: ChannelKey,
-    ) -> Result<Vec<Record>, StorageError> {
+    async fn read(&mut self, flights: &Flights, key: ChannelKey) -> Result<Page, StorageError> {
         loop {
             let limit = PageLimit { records: self.count, payload_bytes: limits::PAGE_BYTES };
-            match log.read(key, self.start.after, limit).await {
+            match flights.read(key, self.start.after, limit).await {
                 Err(ReadError::Trimmed { first }) if first > self.start.after.next() => {
                     self.begin_behind(Offset(first.0 - 1));
                 }
@@ -166,7 +161,7 @@ impl Plan {
 }
 
 async fn read_history(
-    log: Arc<dyn PublicationLog>,
+    flights: &Flights,
     key: ChannelKey,
     name: &str,
     history: &v1::History,
@@ -187,32 +182,47 @@ async fn read_history(
             offset => offset.min(end.offset.next()),
         };
         let oldest = recover::trimmed_upto(head.as_ref());
-        page.publications = read_backwards(log, key, name, (oldest, before), max).await?;
+        page.publications = read_backwards(flights, key, name, (oldest, before), max).await?;
         page.more = page.publications.first().is_some_and(|first| first.offset > oldest.0 + 1);
         return Ok(page);
     }
     let start = recover::place(since, head.as_ref());
-    let limit = PageLimit { records: max, payload_bytes: limits::PAGE_BYTES };
-    let after = start.after.max(recover::trimmed_upto(head.as_ref()));
-    let records = match log.read(key, after, limit).await {
+    let mut after = start.after.max(recover::trimmed_upto(head.as_ref()));
+    page.publications = match read_forwards(flights, key, (after, end.offset), max).await {
         Err(ReadError::Trimmed { first }) => {
-            log.read(key, Offset(first.0.saturating_sub(1)).max(after), limit).await?
+            after = Offset(first.0.saturating_sub(1)).max(after).min(end.offset);
+            read_forwards(flights, key, (after, end.offset), max).await?
         }
-        page => page?,
-    };
-    let upto = |offset: Offset| offset <= end.offset;
-    let records = records.iter().filter(|record| upto(record.position.offset));
-    page.publications = records.map(|record| publication(name, record)).collect();
+        records => records?,
+    }
+    .iter()
+    .map(|record| publication(name, record))
+    .collect();
     let reached = page.publications.last().map_or(after.0, |last| last.offset);
     page.more = reached < end.offset.0;
     page.epoch_change = start.epoch_change;
     Ok(page)
 }
 
+/// The oldest publications after an offset, up to another one.
+async fn read_forwards(
+    flights: &Flights,
+    key: ChannelKey,
+    (after, end): (Offset, Offset),
+    max: usize,
+) -> Result<Page, ReadError> {
+    let missing = after.distance_to(end);
+    if missing == 0 {
+        return Ok(Page::default());
+    }
+    let records = missing.min(max as u64) as usize;
+    flights.read(key, after, PageLimit { records, payload_bytes: limits::PAGE_BYTES }).await
+}
+
 /// The newest publications between two offsets, both left out, oldest first. Read in small steps from the end, so
 /// that the byte limit cuts off the old side.
 async fn read_backwards(
-    log: Arc<dyn PublicationLog>,
+    flights: &Flights,
     key: ChannelKey,
     name: &str,
     (mut oldest, before): (Offset, Offset),
@@ -226,7 +236,7 @@ async fn read_backwards(
         let step = STEP.min((max - newest_first.len()) as u64);
         let after = end.saturating_sub(step).max(oldest.0);
         let limit = PageLimit { records: (end - after) as usize, payload_bytes: usize::MAX };
-        let step = match log.read(key, Offset(after), limit).await {
+        let step = match flights.read(key, Offset(after), limit).await {
             Ok(step) => step,
             // Older ones are gone.
             Err(ReadError::Trimmed { first }) if first.0 > end => break,

@@ -18,6 +18,7 @@ use sterna_storage::{Append, BoxFuture, StorageErrorKind, Stores};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::channel::cursors::Cursors;
+use crate::channel::flights::Flights;
 use crate::channel::heirs::Heirs;
 use crate::channel::missed::Awaited;
 use crate::channel::rehome::Rehoming;
@@ -93,6 +94,8 @@ pub struct Call {
 pub struct ShardContext {
     pub config: Arc<CoreConfig>,
     pub stores: Stores,
+    /// Pages of the log, read for all who ask at once.
+    pub flights: Flights,
     pub clock: Arc<dyn Clock>,
     pub ids: Arc<IdGenerator>,
     pub ports: Arc<LinkPorts>,
@@ -375,6 +378,7 @@ mod tests {
         let ids = IdGenerator::start(0, clock.clone(), stores.id_bound.clone()).await.unwrap();
         let context = ShardContext {
             config: Arc::new(config),
+            flights: Flights::new(stores.log.clone()),
             stores,
             clock,
             ids: Arc::new(ids),
