@@ -130,9 +130,18 @@ pub struct QueueLimits {
     /// Publications held for one subscription while its page is on the way. Full: the page is
     /// followed by another.
     pub subscription_held: usize,
-    /// Publications kept in memory for one channel, and their bytes.
+    /// Publications that the owner of a channel keeps in memory, their bytes, and for how long.
     pub ring_publications: usize,
     pub ring_bytes: usize,
+    pub ring_age: Duration,
+    /// What these rings keep alive, of all channels of a node. Full: the coldest shrink.
+    pub rings_bytes: usize,
+    /// Bytes of the publications that a node keeps of one channel that another one owns and somebody
+    /// here follows, and for how long; zero: none.
+    pub edge_ring_bytes: usize,
+    pub edge_ring_age: Duration,
+    /// What these rings keep alive, of all channels together. Full: the coldest shrink.
+    pub edge_rings_bytes: usize,
     /// Origins remembered for one channel before the store is asked.
     pub dedup_window: usize,
     /// Detached sessions of one worker. Full: the oldest ends.
@@ -165,6 +174,11 @@ impl Default for QueueLimits {
             subscription_held: 256,
             ring_publications: 1024,
             ring_bytes: 1024 * 1024,
+            ring_age: Duration::from_secs(300),
+            rings_bytes: 256 * 1024 * 1024,
+            edge_ring_bytes: 256 * 1024,
+            edge_ring_age: Duration::from_secs(60),
+            edge_rings_bytes: 64 * 1024 * 1024,
             dedup_window: 1024,
             detached_sessions: 100_000,
             shard_channels: 65_536,

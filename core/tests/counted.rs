@@ -166,6 +166,7 @@ fn the_stores_are_asked_for_pages_that_memory_does_not_reach() {
             let history = v1::History { channel: "room:1".into(), ..Default::default() };
             assert!(matches!(alice.ask(Verb::History(history)).await, Reply::History(_)));
         });
-        assert_eq!(counts(snapshotter, &["sterna_core_pages_total"]), [3]);
+        let names = ["sterna_core_pages_total", "sterna_core_hot_lookups_total"];
+        assert_eq!(counts(snapshotter, &names), [3, 2]);
     });
 }

@@ -30,7 +30,9 @@ impl Shard {
         let queues = self.context.config.queues;
         let state = self.channels.entry(key).or_insert_with(|| {
             let turns = self.context.turns.clone();
-            let mut state = ChannelState::new(call.command.channel.clone(), key, &queues, turns);
+            let ring = self.rings.ring(queues.ring_publications, queues.ring_bytes);
+            let name = call.command.channel.clone();
+            let mut state = ChannelState::new(name, key, &queues, turns, ring);
             state.released = self.rehoming.is_lost(key);
             state
         });

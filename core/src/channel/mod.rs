@@ -4,6 +4,7 @@
 
 pub mod recover;
 pub mod ring;
+pub(crate) mod rings;
 pub mod sequence;
 pub mod shard;
 

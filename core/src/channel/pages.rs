@@ -8,6 +8,7 @@ use sterna_storage::{Head, PageLimit, ReadError, StorageError};
 
 use crate::channel::flights::{Flights, Page};
 use crate::channel::recover::{self, Start};
+use crate::channel::rings::note_lookup;
 use crate::channel::shard::{Call, Shard};
 use crate::channel::work::{Done, answer, publication, unavailable};
 use crate::link::Verb;
@@ -36,7 +37,11 @@ impl Shard {
         let mut plan = plan_recovery(&subscribe, head.as_ref());
         let page = match plan.count {
             0 => Some(Vec::new()),
-            count => state.ring.page(plan.start.after, count, limits::PAGE_BYTES),
+            count => {
+                let page = state.ring.page(plan.start.after, count, limits::PAGE_BYTES);
+                note_lookup("owner_ring", page.is_some());
+                page
+            }
         };
         let name = state.name.to_string();
         if let Some(publications) = page {

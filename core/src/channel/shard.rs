@@ -22,6 +22,8 @@ use crate::channel::flights::Flights;
 use crate::channel::heirs::Heirs;
 use crate::channel::missed::Awaited;
 use crate::channel::rehome::Rehoming;
+use crate::channel::ring::Ring;
+use crate::channel::rings::{Rings, RingsOf};
 use crate::channel::spread::Owed;
 use crate::channel::state::ChannelState;
 use crate::channel::work::Done;
@@ -117,6 +119,7 @@ pub struct Shard {
     /// Which one of the node's shards this is, from 0.
     pub(crate) index: usize,
     pub(crate) channels: HashMap<ChannelKey, ChannelState, RandomState>,
+    pub(super) rings: Rings,
     pub(crate) work: FuturesUnordered<Work>,
     pub(crate) owed: Owed,
     pub(super) cursors: Cursors,
@@ -139,11 +142,19 @@ const COMMANDS_PER_TURN: usize = 256;
 /// Pieces of finished work that are taken before appends start.
 const WORK_PER_TURN: usize = 64;
 
+impl RingsOf for HashMap<ChannelKey, ChannelState, RandomState> {
+    fn ring(&mut self, channel: &ChannelKey) -> Option<&mut Ring> {
+        self.get_mut(channel).map(|state| &mut state.ring)
+    }
+}
+
 impl Shard {
     /// `index`: its number among the shards of its node, from 0.
     pub fn new(index: usize, context: Arc<ShardContext>) -> Self {
+        let (queues, shards) = (&context.config.queues, context.config.shards.max(1));
         Self {
             index,
+            rings: Rings::new("owner", queues.ring_age, queues.rings_bytes / shards),
             inbox: InboxWork::new(&context.config),
             channels: HashMap::default(),
             work: FuturesUnordered::new(),
@@ -244,6 +255,8 @@ impl Shard {
         }
         self.drop_missed(tokio::time::Instant::now());
         self.tell_heirs(tokio::time::Instant::now());
+        self.rings.expire(&mut self.channels, tokio::time::Instant::now().into_std());
+        self.rings.tell();
         self.context.tally.set_shard(self.index, self.channels.len());
         if self.channels.len() > self.context.config.queues.shard_channels {
             self.drop_idle_channels();

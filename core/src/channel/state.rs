@@ -181,7 +181,13 @@ impl ChannelState {
         written.then(|| crate::inbox::intent(self.key))
     }
 
-    pub fn new(name: ChannelId, key: ChannelKey, queues: &QueueLimits, turns: Arc<Turns>) -> Self {
+    pub fn new(
+        name: ChannelId,
+        key: ChannelKey,
+        queues: &QueueLimits,
+        turns: Arc<Turns>,
+        ring: Ring,
+    ) -> Self {
         Self {
             record: None,
             roles: HashMap::default(),
@@ -189,7 +195,7 @@ impl ChannelState {
             sequence: Self::sequence(&name, key, None, queues),
             key,
             turns,
-            ring: Ring::new(queues.ring_publications, queues.ring_bytes),
+            ring,
             presence: Presence::default(),
             presence_news: PresenceNews::default(),
             look_at: None,

@@ -13,6 +13,7 @@ use sterna_storage::{
 
 use crate::channel::members;
 use crate::channel::rehome::Heads;
+use crate::channel::ring::{hides, published};
 use crate::channel::sequence::{Answer, Next, Outcome};
 use crate::channel::shard::Shard;
 use crate::channel::state::PublishTicket;
@@ -219,15 +220,21 @@ impl Shard {
         let Some(state) = self.channels.get_mut(&key) else { return };
         let mut pushes: Vec<SharedPush> = Vec::with_capacity(outcome.committed.len());
         let first = outcome.committed.first().map(|record| record.position);
+        let now = tokio::time::Instant::now().into_std();
         for record in &outcome.committed {
             let push = EncodedPush::new(v1::push::Event::Publication(publication(
                 state.name.as_str(),
                 record,
             )));
-            state.ring.push(record.position.offset, push.clone());
+            if let Some(hidden) = published(&push).and_then(hides) {
+                state.ring.forget(hidden);
+                self.context.flights.forget(key);
+            }
+            state.ring.push(record.position.offset, push.clone(), now);
             pushes.push(push);
         }
         if let Some(first) = first {
+            self.rings.on_pushed(key, &mut state.ring);
             self.context.tally.on_published(pushes.len());
             let epoch = first.epoch.0;
             let step = Step::Spread { links: state.interest.len() };
@@ -240,6 +247,7 @@ impl Shard {
             self.want_beacon(key);
             self.on_inbox_committed(key, outcome.committed.len());
             self.seek_hints(key);
+            self.rings.lighten(&mut self.channels);
         }
         match outcome.next {
             Next::Append => self.want_append(key),

@@ -180,7 +180,11 @@ fn fuzz_ring() {
                     }
                     head += 1;
                     let len = usize::from(script.below(80));
-                    ring.push(Offset(head), publication("room", 1, head, len));
+                    ring.push(
+                        Offset(head),
+                        publication("room", 1, head, len),
+                        std::time::Instant::now(),
+                    );
                     run.push((head, len));
                 }
                 4 => {
