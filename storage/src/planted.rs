@@ -74,6 +74,10 @@ pub enum Bug {
     EarlierOpensGate,
     /// An edge does not hear that a member was removed.
     EvictNotPassedOn,
+    /// What an edge holds has a hole that nobody knows of.
+    HeldKeepsJump,
+    /// What an edge holds is given to who has no right to it.
+    HeldServesRefused,
     /// A link that does not want a channel any more is still counted.
     InterestLeaks,
     /// A push of an owner that is not asked any more is delivered again.
@@ -128,7 +132,7 @@ impl Bug {
     ];
 
     /// Those of links, of placement and of what follows from them.
-    pub const OF_CLUSTERS: [Self; 18] = [
+    pub const OF_CLUSTERS: [Self; 20] = [
         Self::AnswerToAnother,
         Self::CallsLostWithLink,
         Self::ClosedLinkKeepsInterest,
@@ -147,6 +151,8 @@ impl Bug {
         Self::SettledUnheard,
         Self::TurnsForgotten,
         Self::WayLeftUntold,
+        Self::HeldKeepsJump,
+        Self::HeldServesRefused,
     ];
 }
 

@@ -8,17 +8,22 @@ use sterna_storage::{Head, PageLimit, ReadError, StorageError};
 
 use crate::channel::flights::{Flights, Page};
 use crate::channel::recover::{self, Start};
+use crate::channel::ring::{Ring, hides};
 use crate::channel::rings::note_lookup;
 use crate::channel::shard::{Call, Shard};
 use crate::channel::work::{Done, answer, publication, unavailable};
+use crate::fanout::edge_rings::HELD_BYTES;
 use crate::link::Verb;
 
 impl Shard {
     /// Registers the link's interest first and reads the head then, so that nothing is missed in
     /// between: what is committed from here on is pushed.
     pub(super) fn attach(&mut self, key: ChannelKey, mut call: Call) {
-        let Verb::Attach { subscribe, turn, again } = &mut call.command.verb else { return };
+        let Verb::Attach { subscribe, turn, again, held_upto } = &mut call.command.verb else {
+            return;
+        };
         let (subscribe, turn, again) = (std::mem::take(subscribe), *turn, *again);
+        let held_upto = held_upto.take();
         if subscribe.presence
             && !again
             && let Err(error) = self.may_enter(key, &call)
@@ -35,6 +40,12 @@ impl Shard {
         let Some(state) = self.channels.get(&key) else { return };
         let head = state.sequence.head().cloned();
         let mut plan = plan_recovery(&subscribe, head.as_ref());
+        let name = state.name.to_string();
+        if let Some((upto, rest)) = held_upto.and_then(|upto| plan.rest(&state.ring, upto)) {
+            metrics::counter!("sterna_core_pages_total", "tier" => "edge").increment(1);
+            plan.start.after = upto;
+            return answer(call.reply, Ok(Reply::Subscribed(plan.page(name, rest))));
+        }
         let page = match plan.count {
             0 => Some(Vec::new()),
             count => {
@@ -43,7 +54,6 @@ impl Shard {
                 page
             }
         };
-        let name = state.name.to_string();
         if let Some(publications) = page {
             let tier = if plan.count == 0 { "none" } else { "ring" };
             metrics::counter!("sterna_core_pages_total", "tier" => tier).increment(1);
@@ -94,10 +104,7 @@ struct Plan {
 
 fn plan_recovery(subscribe: &v1::Subscribe, head: Option<&Head>) -> Plan {
     let end = head.map_or(Position::EARLIEST, |head| head.position);
-    let max = match subscribe.page_publications as usize {
-        0 => limits::PAGE_PUBLICATIONS,
-        wanted => wanted.min(limits::PAGE_PUBLICATIONS),
-    };
+    let max = recover::page_max(subscribe);
     let Some(since) = subscribe.since else {
         let start = Start { after: end.offset, epoch_change: None };
         return Plan { start, head: end, count: 0, gap: None };
@@ -122,6 +129,28 @@ fn plan_recovery(subscribe: &v1::Subscribe, head: Option<&Head>) -> Plan {
 }
 
 impl Plan {
+    /// What whoever holds everything behind the plan's start, up to a position, is missing beside it;
+    /// `None`: the whole page is needed. What comes behind may not take back what is held.
+    fn rest(&self, ring: &Ring, upto: Position) -> Option<(Offset, Vec<v1::Publication>)> {
+        let (after, head) = (self.start.after, self.head);
+        let is_whole = self.gap.is_none()
+            && self.start.epoch_change.is_none()
+            && after.distance_to(head.offset) == self.count as u64;
+        let is_within = after < upto.offset && upto.offset <= head.offset;
+        if !is_whole || upto.epoch != head.epoch || !is_within {
+            return None;
+        }
+        if upto.offset == head.offset {
+            return Some((upto.offset, Vec::new()));
+        }
+        let max_bytes = limits::PAGE_BYTES - HELD_BYTES;
+        let rest = ring.page(upto.offset, self.count, max_bytes)?;
+        let bytes: usize = rest.iter().map(|publication| publication.payload.len()).sum();
+        let reaches = rest.last().is_some_and(|last| last.offset == head.offset.0);
+        let is_hidden = rest.iter().any(|later| hides(later).is_some());
+        (reaches && bytes <= max_bytes && !is_hidden).then_some((upto.offset, rest))
+    }
+
     /// Reads what is planned. What is gone by now, or was gone when the head did not say so yet, is
     /// named as a gap.
     async fn read(&mut self, flights: &Flights, key: ChannelKey) -> Result<Page, StorageError> {

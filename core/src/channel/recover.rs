@@ -1,6 +1,6 @@
 //! Which publications a position is missing. Pure.
 
-use sterna_proto::{Offset, Position, v1};
+use sterna_proto::{Offset, Position, limits, v1};
 use sterna_storage::Head;
 
 /// Where reading has to begin for a client that stands at some position.
@@ -40,6 +40,14 @@ pub fn place(since: Position, head: Option<&Head>) -> Start {
 fn changed(since: Position, keep_upto: Offset, new_epoch: u32) -> Start {
     let change = v1::EpochChange { old_epoch: since.epoch.0, new_epoch, keep_upto: keep_upto.0 };
     Start { after: keep_upto, epoch_change: Some(change) }
+}
+
+/// How many publications a page of an answer has at most.
+pub fn page_max(subscribe: &v1::Subscribe) -> usize {
+    match subscribe.page_publications as usize {
+        0 => limits::PAGE_PUBLICATIONS,
+        wanted => wanted.min(limits::PAGE_PUBLICATIONS),
+    }
 }
 
 /// The last offset that can no longer be read; 0 while all can.

@@ -34,6 +34,9 @@ pub(crate) struct Gone {
 /// Where rings are found.
 pub(crate) trait RingsOf {
     fn ring(&mut self, channel: &ChannelKey) -> Option<&mut Ring>;
+
+    /// Nothing is in it any more.
+    fn on_emptied(&mut self, _channel: &ChannelKey) {}
 }
 
 impl Rings {
@@ -66,7 +69,9 @@ impl Rings {
             if ring.oldest_at() == Some(at) && ring.drop_oldest() {
                 self.gone.heavy += 1;
             }
-            self.list(channel, ring);
+            if !self.list(channel, ring) {
+                rings.on_emptied(&channel);
+            }
         }
     }
 
@@ -84,13 +89,17 @@ impl Rings {
                 continue;
             };
             self.gone.old += ring.expire(upto) as u64;
-            self.list(channel, ring);
+            if !self.list(channel, ring) {
+                rings.on_emptied(&channel);
+            }
         }
     }
 
-    fn list(&mut self, channel: ChannelKey, ring: &mut Ring) {
+    /// False: there is nothing in it.
+    fn list(&mut self, channel: ChannelKey, ring: &mut Ring) -> bool {
         ring.listed = ring.oldest_at();
         self.by_age.extend(ring.listed.map(|at| (at, channel)));
+        ring.listed.is_some()
     }
 
     /// Says what rings keep alive and what they have given up.

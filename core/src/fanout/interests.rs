@@ -5,10 +5,12 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use ahash::RandomState;
-use sterna_proto::{ChannelKey, Offset, Position};
+use sterna_proto::{ChannelKey, Offset, Position, v1};
 
+use crate::channel::recover;
 use crate::config::QueueLimits;
 use crate::fanout::debts::Debts;
+use crate::fanout::edge_rings::{EdgeRings, Held};
 use crate::link::ports::{LinkId, LinkPorts, NoRoom};
 use crate::link::{Audience, LinkPush};
 
@@ -29,6 +31,7 @@ struct Part {
     debts: Debts,
     /// Channels in which a link has missed what could not be owed to it, each once.
     untold: Vec<ChannelKey>,
+    rings: EdgeRings,
 }
 
 /// What is wanted of one channel.
@@ -49,6 +52,7 @@ impl Interests {
             channels: HashMap::default(),
             debts: Debts::new(queues.owed_heads / PARTS),
             untold: Vec::new(),
+            rings: EdgeRings::new(queues, PARTS),
         };
         let parts = (0..PARTS).map(|_| Mutex::new(part())).collect();
         Self { parts, ports, max_evicts: queues.owed_evicts / PARTS }
@@ -69,6 +73,12 @@ impl Interests {
     /// Whether anybody wants the channel.
     pub fn wants(&self, channel: &ChannelKey) -> bool {
         self.part(channel).channels.contains_key(channel)
+    }
+
+    /// What is kept here of an answer to this.
+    pub(crate) fn held(&self, channel: &ChannelKey, subscribe: &v1::Subscribe) -> Option<Held> {
+        let since: Position = subscribe.since?.into();
+        self.part(channel).rings.held(channel, since.offset, recover::page_max(subscribe))
     }
 
     /// The link does not want the channel any more. True: nobody does.
@@ -105,9 +115,10 @@ impl Interests {
     pub fn spread(&self, push: &LinkPush) -> bool {
         let channel = push.channel();
         let mut part = self.part(&channel);
-        let Part { channels, debts, untold } = &mut *part;
+        let Part { channels, debts, untold, rings } = &mut *part;
         let Some(interest) = channels.get_mut(&channel) else { return false };
         interest.note_head(push);
+        rings.take(push, tokio::time::Instant::now().into_std());
         if sterna_storage::planted!(EvictNotPassedOn) && matches!(push, LinkPush::Evict { .. }) {
             return true;
         }
@@ -149,10 +160,11 @@ impl Interests {
         self.parts.iter().flat_map(of_part).collect()
     }
 
-    /// Sends what links had no room for.
-    pub fn pay_debts(&self) {
+    /// Sends what links had no room for, and forgets what has been kept for too long.
+    pub fn on_tick(&self) {
         for part in &self.parts {
             let mut part = lock(part);
+            part.rings.on_tick(tokio::time::Instant::now().into_std());
             let Part { channels, debts, .. } = &mut *part;
             debts.pay(&self.ports, |channel| channels.get(channel).map(|interest| interest.head));
             part.tell_untold(&self.ports);
@@ -230,7 +242,7 @@ fn lock(part: &Mutex<Part>) -> MutexGuard<'_, Part> {
 mod tests {
     use super::*;
     use crate::link::ports::LinkReceiver;
-    use sterna_proto::{ChannelId, UserId, v1};
+    use sterna_proto::{ChannelId, UserId};
 
     fn key(name: &str) -> ChannelKey {
         ChannelId::new(name).unwrap().key()
@@ -283,9 +295,9 @@ mod tests {
         interests.spread(&evict(key("a"), "eve"));
         interests.spread(&head(key("a"), 2));
         received(&mut receiver, 1).await;
-        interests.pay_debts();
+        interests.on_tick();
         assert!(matches!(received(&mut receiver, 1).await[0], LinkPush::Evict { .. }));
-        interests.pay_debts();
+        interests.on_tick();
         let LinkPush::Head { head: told, .. } = received(&mut receiver, 1).await[0] else {
             panic!("the head is owed too");
         };
@@ -296,7 +308,7 @@ mod tests {
             interests.spread(&evict(key("a"), user));
         }
         received(&mut receiver, 1).await;
-        interests.pay_debts();
+        interests.on_tick();
         assert!(matches!(received(&mut receiver, 1).await[0], LinkPush::Moved { .. }));
     }
 
@@ -311,15 +323,15 @@ mod tests {
         interests.add(key("a"), narrow, false);
         interests.add(key("a"), wide, false);
         (1..=3).for_each(|offset| assert!(interests.spread(&head(key("a"), offset))));
-        interests.pay_debts();
+        interests.on_tick();
         assert_eq!(received(&mut at_narrow, 1).await.len(), 1);
-        interests.pay_debts();
+        interests.on_tick();
         let LinkPush::Head { head: told, .. } = received(&mut at_narrow, 1).await[0] else {
             panic!("it has missed two");
         };
         assert_eq!(told.offset, Offset(3));
         let before = received(&mut at_wide, 3).await.len();
-        interests.pay_debts();
+        interests.on_tick();
         interests.spread(&head(key("a"), 4));
         assert_eq!(received(&mut at_narrow, 1).await.len(), 1, "told once");
         assert!(received(&mut at_wide, 1).await.len() + before >= 4);
@@ -339,7 +351,7 @@ mod tests {
             interests.spread(&LinkPush::Event { channel: inbox, audience, push });
         }
         assert!(matches!(received(&mut receiver, 1).await[0], LinkPush::Event { .. }));
-        interests.pay_debts();
+        interests.on_tick();
         assert!(matches!(received(&mut receiver, 1).await[0], LinkPush::Moved { .. }));
     }
 }

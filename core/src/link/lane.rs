@@ -12,7 +12,9 @@ use sterna_proto::{ChannelKey, ErrorCode, v1};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio::time::Instant;
 
+use crate::channel::rings::note_lookup;
 use crate::channel::shard::{Call, ShardCommand};
+use crate::fanout::edge_rings::Held;
 use crate::fanout::interests::Interests;
 use crate::link::turns::{Turns, out_of_turn};
 use crate::link::wire::{self as frames, BadFrame};
@@ -67,6 +69,8 @@ pub(super) struct Asked {
     room: OwnedSemaphorePermit,
     since: Instant,
     turns: Arc<Turns>,
+    /// What this node has said that it holds of the answer.
+    held: Option<Held>,
 }
 
 impl Asked {
@@ -76,7 +80,18 @@ impl Asked {
         turns: Arc<Turns>,
     ) -> (Self, oneshot::Receiver<LinkReply>) {
         let (reply, answer) = oneshot::channel();
-        (Self { command, reply, room, since: Instant::now(), turns }, answer)
+        (Self { command, reply, room, since: Instant::now(), turns, held: None }, answer)
+    }
+
+    /// Of the answer's page this node holds some itself.
+    pub fn holding(mut self, held: Option<Held>) -> Self {
+        if let Verb::Attach { held_upto, .. } = &mut self.command.verb
+            && held_upto.is_none()
+        {
+            *held_upto = held.as_ref().map(|held| held.upto);
+            self.held = held;
+        }
+        self
     }
 
     /// Whether it may go its way: not behind one that was refused, and not without an asker.
@@ -97,7 +112,11 @@ impl Asked {
     }
 
     /// Puts the call into the mailbox of its shard on this node.
-    pub fn carry_out(self, shards: &[mpsc::Sender<ShardCommand>]) {
+    pub fn carry_out(mut self, shards: &[mpsc::Sender<ShardCommand>]) {
+        if let (Verb::Attach { held_upto, .. }, Some(_)) = (&mut self.command.verb, &self.held) {
+            // The answer does not come by here.
+            *held_upto = None;
+        }
         let mailbox = crate::link::memory::mailbox(shards, self.command.key);
         let call = Call { link: None, command: self.command, reply: self.reply };
         if let Err(mpsc::error::TrySendError::Full(ShardCommand::Call(call))) =
@@ -111,9 +130,23 @@ impl Asked {
 
     pub fn answer(self, reply: LinkReply) {
         self.turns.note(&self.command, &reply);
+        let reply = match &self.held {
+            Some(held) => held.complete(reply),
+            None => self.noting_miss(reply),
+        };
         // Whoever asked may be gone.
         let _ = self.reply.send(reply);
         drop(self.room);
+    }
+
+    fn noting_miss(&self, reply: LinkReply) -> LinkReply {
+        if let (Verb::Attach { held_upto: None, .. }, Ok(v1::reply::Result::Subscribed(page))) =
+            (&self.command.verb, &reply)
+            && !page.publications.is_empty()
+        {
+            note_lookup("edge_ring", false);
+        }
+        reply
     }
 }
 

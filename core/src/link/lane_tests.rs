@@ -207,7 +207,12 @@ async fn i9_a_detach_goes_out_though_somebody_has_attached_by_another_way_since(
 async fn an_attach_whose_asker_is_gone_is_not_sent_again() {
     let lane = Lane::new();
     let _connected = lane.start();
-    let verb = Verb::Attach { subscribe: v1::Subscribe::default(), turn: 1, again: false };
+    let verb = Verb::Attach {
+        subscribe: v1::Subscribe::default(),
+        turn: 1,
+        again: false,
+        held_upto: None,
+    };
     let (gone, waits) = (ask(&lane, command("a", verb.clone())), ask(&lane, command("a", verb)));
     lane.next_frames(&mut Vec::new(), |_| false);
     drop(gone);
@@ -229,7 +234,7 @@ async fn who_has_left_does_not_attach_any_more() {
     let lane = Lane::new();
     let attach = || {
         let subscribe = v1::Subscribe::default();
-        command("a", Verb::Attach { subscribe, turn: 1, again: true })
+        command("a", Verb::Attach { subscribe, turn: 1, again: true, held_upto: None })
     };
     let waiting = [ask(&lane, attach()), ask(&lane, attach())];
     let [gone, _still_there] = waiting;

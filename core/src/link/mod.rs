@@ -94,6 +94,9 @@ pub enum Verb {
         /// As in `SetPresence`.
         turn: u64,
         again: bool,
+        /// A node on the way holds all that is asked for up to here: it need not be in the answer,
+        /// which then begins behind it.
+        held_upto: Option<Position>,
     },
     History(v1::History),
     Presence,

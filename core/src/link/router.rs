@@ -355,7 +355,7 @@ impl Router {
         for peer in peers {
             peer.lanes.iter().for_each(|lane| lane.expire(now, self.config.patience));
         }
-        self.interests.pay_debts();
+        self.interests.on_tick();
         metrics::gauge!("sterna_link_interests_held").set(self.interests.len() as f64);
     }
 

@@ -31,9 +31,12 @@ pub fn call(id: u64, command: &LinkCommand) -> wire::Frame {
     use wire::call::Verb as Wire;
     let verb = match command.verb.clone() {
         Verb::Publish(publish) => Wire::Publish(publish),
-        Verb::Attach { subscribe, turn, again } => {
-            Wire::Attach(wire::Attach { subscribe: Some(subscribe), turn, again })
-        }
+        Verb::Attach { subscribe, turn, again, held_upto } => Wire::Attach(wire::Attach {
+            subscribe: Some(subscribe),
+            turn,
+            again,
+            held_upto: held_upto.map(Into::into),
+        }),
         Verb::History(history) => Wire::History(history),
         Verb::Presence => {
             Wire::Presence(v1::PresenceQuery { channel: command.channel.to_string() })
@@ -95,7 +98,8 @@ pub fn command(call: wire::Call) -> Result<LinkCommand, v1::Error> {
         Some(Wire::Publish(publish)) => Verb::Publish(publish),
         Some(Wire::Attach(attach)) => {
             let subscribe = attach.subscribe.ok_or_else(|| bad("attach to what?"))?;
-            Verb::Attach { subscribe, turn: attach.turn, again: attach.again }
+            let held_upto = attach.held_upto.map(Into::into);
+            Verb::Attach { subscribe, turn: attach.turn, again: attach.again, held_upto }
         }
         Some(Wire::History(history)) => Verb::History(history),
         Some(Wire::Presence(_)) => Verb::Presence,

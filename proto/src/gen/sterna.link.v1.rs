@@ -184,6 +184,10 @@ pub struct Attach {
     /// The session was attached to an earlier owner: that it is present is no news.
     #[prost(bool, tag = "3")]
     pub again: bool,
+    /// A node on the way holds everything behind `since`, up to here. The owner may leave that out of
+    /// its answer, which then names no gap and begins behind it.
+    #[prost(message, optional, tag = "4")]
+    pub held_upto: ::core::option::Option<super::super::v1::Position>,
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct MoveCursor {

@@ -142,7 +142,14 @@ impl Router {
         command.hops += 1;
         let span = crate::link::memory::span_of(&command.verb);
         let in_turn = self.turns.admits(&command);
+        let held = match &command.verb {
+            Verb::Attach { subscribe, held_upto: None, .. } => {
+                self.interests.held(&command.key, subscribe)
+            }
+            _ => None,
+        };
         let (asked, answer) = Asked::new(command, room, self.turns.clone());
+        let asked = asked.holding(held);
         match in_turn {
             true => lane.push(asked),
             false => asked.answer(Err(out_of_turn())),

@@ -29,6 +29,11 @@ pub fn aimed(bug: Bug, seed: u64) -> Plan {
             plan.config.queues.channel_pending = 4;
         }
         Bug::EvictNotPassedOn => only(&mut plan, &[Fault::Evicted]),
+        Bug::HeldKeepsJump => {
+            only(&mut plan, &[Fault::Migrated, Fault::LinkSlow]);
+            plan.config.queues.link_pushes = 2;
+        }
+        Bug::HeldServesRefused => only(&mut plan, &[Fault::Evicted, Fault::Migrated]),
         Bug::LatePushTaken => only(&mut plan, &[Fault::LinkSlow, Fault::LinkCut]),
         Bug::ReattachSeesNoHead => fall_silent(&mut plan),
         Bug::PresenceGapUnnamed => {
