@@ -61,6 +61,17 @@ pub(crate) fn meaning_at_commit(error: &Error) -> Meaning {
     }
 }
 
+/// Counts what ended because of others' locks: a site with many of them has writers beside ours.
+pub(crate) fn count_lost_lock(error: &Error) {
+    let Error::Server(said) = error else { return };
+    let how = match said.code {
+        DEADLOCK => "deadlock",
+        LOCK_WAIT => "timeout",
+        _ => return,
+    };
+    metrics::counter!("sterna_storage_sql_lost_locks_total", "how" => how).increment(1);
+}
+
 /// Nothing was stored; the caller may try again later.
 pub(crate) fn unavailable(message: impl Into<String>) -> StorageError {
     StorageError::new(StorageErrorKind::Unavailable, ENGINE, message)

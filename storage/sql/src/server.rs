@@ -8,7 +8,9 @@ use rand::Rng as _;
 use sterna_storage::{BoxFuture, StorageError};
 
 use crate::config::{SqlConfig, Tls};
-use crate::failure::{Failure, Meaning, meaning, meaning_at_commit, refused, unavailable, unknown};
+use crate::failure::{
+    Failure, Meaning, count_lost_lock, meaning, meaning_at_commit, refused, unavailable, unknown,
+};
 use crate::pool::{Leased, Pool, PoolLimits};
 
 /// What a transaction does before its commit, given its connection and its arguments. Called again
@@ -139,6 +141,7 @@ impl Server {
         leased: Leased<'_>,
         error: mysql_async::Error,
     ) -> Result<Attempt<T>, StorageError> {
+        count_lost_lock(&error);
         match meaning(&error) {
             Meaning::LostRace => {
                 self.roll_back(leased).await;
