@@ -143,6 +143,39 @@ fn i11_a_page_that_waits_is_refused_when_the_right_ends() {
     assert_eq!(answers(&mut session), [(7, true), (8, true), (9, true)]);
 }
 
+/// Found by the simulation: the word of an eviction came behind a refusal or an Unsubscribe, found no
+/// subscription, and a page of it went out to a slow reader.
+#[test]
+fn i11_a_page_that_waits_is_refused_also_when_its_subscription_has_ended() {
+    for by_client in [false, true] {
+        let (mut session, now) = session();
+        let channel = ChannelId::new("club:1").unwrap();
+        let denied = || v1::Error::new(ErrorCode::PermissionDenied, "no longer a member");
+        let page = v1::Subscribed {
+            channel: channel.to_string(),
+            publications: vec![v1::Publication { offset: 1, ..Default::default() }],
+            ..Default::default()
+        };
+        let mut replies = vec![Err(denied()), Ok(Reply::Subscribed(page))];
+        for id in [7, 8] {
+            let subscribe = v1::Subscribe { channel: channel.to_string(), ..Default::default() };
+            let verb = match (id, by_client) {
+                (8, true) => Verb::Unsubscribe(v1::Unsubscribe { channel: channel.to_string() }),
+                _ => Verb::Subscribe(subscribe),
+            };
+            session.handle_command(v1::Command { id, verb: Some(verb) }, now, 0).unwrap();
+            while let Some(effect) = session.poll_effect() {
+                let Effect::Call { token, .. } = effect else { continue };
+                session.handle_reply(token, replies.pop().unwrap());
+            }
+        }
+        let (bob, at) = (UserId::new("bob").unwrap(), Position::new(1, 2));
+        session.handle_evict(channel.key(), &bob, at, &denied());
+        let answers = answers(&mut session);
+        assert_eq!(answers, [(7, true), (8, !by_client)], "unsubscribed: {by_client}");
+    }
+}
+
 /// Who is a member again, and let in since, is not meant by an eviction that comes late.
 #[test]
 fn i11_an_eviction_ends_what_was_let_in_before_it_and_nothing_else() {

@@ -184,7 +184,7 @@ impl Outbox {
     }
 
     /// I11: pages of a channel whose reader has lost the right are answered by the error instead.
-    pub fn refuse_pages(&mut self, channel: &ChannelId, error: &v1::Error, encoding: Encoding) {
+    pub fn refuse_pages(&mut self, channel: ChannelKey, error: &v1::Error, encoding: Encoding) {
         let bytes = &mut self.bytes;
         for entry in &mut self.frames {
             let OutgoingBody::Own(frame) = &mut entry.outgoing.body else { continue };
@@ -243,13 +243,13 @@ fn note_lost(lost: &mut Vec<ChannelKey>, class: Class) {
 }
 
 /// Whether the frame held publications of the channel.
-fn refuse_page(frame: &mut v1::Frame, channel: &ChannelId, error: &v1::Error) -> bool {
-    let name = channel.as_str();
+fn refuse_page(frame: &mut v1::Frame, channel: ChannelKey, error: &v1::Error) -> bool {
+    let is_it = |name: &str| ChannelId::new(name).is_ok_and(|it| it.key() == channel);
     match &mut frame.body {
         Some(Body::Reply(v1::Reply { result: Some(result), .. })) => {
             let of_channel = match result {
-                Reply::Subscribed(page) => page.channel == name,
-                Reply::History(page) => page.channel == name,
+                Reply::Subscribed(page) => is_it(&page.channel),
+                Reply::History(page) => is_it(&page.channel),
                 _ => false,
             };
             if of_channel {
@@ -258,9 +258,9 @@ fn refuse_page(frame: &mut v1::Frame, channel: &ChannelId, error: &v1::Error) ->
             of_channel
         }
         Some(Body::Push(v1::Push { event: Some(Event::Subscribed(page)) }))
-            if page.channel == name =>
+            if is_it(&page.channel) =>
         {
-            let (channel, error) = (name.to_owned(), Some(error.clone()));
+            let (channel, error) = (std::mem::take(&mut page.channel), Some(error.clone()));
             *page = v1::Subscribed { channel, error, ..Default::default() };
             true
         }

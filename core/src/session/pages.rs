@@ -153,6 +153,8 @@ impl Session {
                 {
                     self.effects.push_back(Effect::Leave(key));
                     self.outbox.drop_channel(key);
+                    // I11: a page that waits for a slow reader was allowed when the right was still there.
+                    self.outbox.refuse_pages(key, &error, self.connection.encoding);
                     if ended.presence {
                         self.leave_presence(ended.channel);
                     }

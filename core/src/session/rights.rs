@@ -34,10 +34,13 @@ impl Session {
                 *refused = Some(error.clone());
             }
         }
+        // Also of a subscription that has ended before, by the client or by a refusal.
+        if !sterna_storage::planted!(EvictionLeavesOutbox) {
+            self.outbox.refuse_pages(key, error, self.connection.encoding);
+        }
         let Some(subscription) = self.subscriptions.remove(&key) else { return };
         if !sterna_storage::planted!(EvictionLeavesOutbox) {
             self.outbox.drop_channel(key);
-            self.outbox.refuse_pages(&subscription.channel, error, self.connection.encoding);
         }
         self.effects.push_back(Effect::Leave(key));
         if subscription.presence {
