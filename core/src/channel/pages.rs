@@ -19,11 +19,12 @@ impl Shard {
     /// Registers the link's interest first and reads the head then, so that nothing is missed in
     /// between: what is committed from here on is pushed.
     pub(super) fn attach(&mut self, key: ChannelKey, mut call: Call) {
-        let Verb::Attach { subscribe, turn, again, held_upto } = &mut call.command.verb else {
+        let Verb::Attach { subscribe, turn, again, held_upto, replaces } = &mut call.command.verb
+        else {
             return;
         };
         let (subscribe, turn, again) = (std::mem::take(subscribe), *turn, *again);
-        let held_upto = held_upto.take();
+        let (held_upto, replaces) = (held_upto.take(), *replaces);
         if subscribe.presence
             && !again
             && let Err(error) = self.may_enter(key, &call)
@@ -35,6 +36,7 @@ impl Shard {
             self.add_interest(key, link, subscribe.receipts);
         }
         if subscribe.presence {
+            replaces.into_iter().for_each(|former| self.on_replaced(key, &call, former));
             self.set_presence(key, &call, PresenceState::Online, turn, again);
         }
         let Some(state) = self.channels.get(&key) else { return };

@@ -3,7 +3,7 @@
 
 use sterna_proto::v1::PresenceState;
 use sterna_proto::v1::reply::Result as Reply;
-use sterna_proto::{ChannelKey, ErrorCode, v1};
+use sterna_proto::{ChannelKey, ErrorCode, SessionId, v1};
 use tokio::sync::oneshot;
 
 use crate::channel::recall::{CONFIRMED_WITHIN, Recall};
@@ -52,7 +52,9 @@ impl Shard {
         // A session that is not in the channel cannot become detached in it.
         if set != PresenceState::Online && !again && !state.presence.contains(session, user) {
             // Another owner has let others know of it, perhaps, and is not asked any more.
-            if set == PresenceState::Offline && self.context.config.head_watch.is_some() {
+            let is_replaced = state.presence.is_replaced(session);
+            let is_cluster = self.context.config.head_watch.is_some();
+            if set == PresenceState::Offline && is_cluster && !is_replaced {
                 let gone = state.presence.absent(user);
                 self.spread_presence(key, gone);
             }
@@ -83,6 +85,25 @@ impl Shard {
         if is_news {
             self.spread_presence(key, changed);
         }
+    }
+
+    /// The client had a session at another edge, which may be dead or not know yet that it is left.
+    /// Whoever comes back so has not left, is in the channel once, and is out when it leaves.
+    pub(super) fn on_replaced(&mut self, key: ChannelKey, call: &Call, former: SessionId) {
+        self.start_recall(key);
+        let caller = &call.command.caller;
+        let Some(state) = self.channels.get_mut(&key) else { return };
+        if let Recall::Asking { left } = &mut state.recall {
+            left.insert(former);
+        }
+        let session = (caller.session, caller.edge, call.link);
+        let (known, changed) = state.presence.replace(&caller.identity.user, former, session);
+        let Some(it) = known else { return };
+        let gone = (PresenceState::Offline, it.turn);
+        self.tell_presence(key, (it.session, it.edge), &it.user, gone, it.since_ms);
+        self.heirs.note(key, it.edge == self.context.config.incarnation);
+        metrics::counter!("sterna_core_presence_replaced_total").increment(1);
+        self.spread_presence(key, changed);
     }
 
     pub(super) fn spread_presence(&mut self, key: ChannelKey, change: Option<Change>) {

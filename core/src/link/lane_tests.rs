@@ -212,6 +212,7 @@ async fn an_attach_whose_asker_is_gone_is_not_sent_again() {
         turn: 1,
         again: false,
         held_upto: None,
+        replaces: None,
     };
     let (gone, waits) = (ask(&lane, command("a", verb.clone())), ask(&lane, command("a", verb)));
     lane.next_frames(&mut Vec::new(), |_| false);
@@ -234,7 +235,10 @@ async fn who_has_left_does_not_attach_any_more() {
     let lane = Lane::new();
     let attach = || {
         let subscribe = v1::Subscribe::default();
-        command("a", Verb::Attach { subscribe, turn: 1, again: true, held_upto: None })
+        command(
+            "a",
+            Verb::Attach { subscribe, turn: 1, again: true, held_upto: None, replaces: None },
+        )
     };
     let waiting = [ask(&lane, attach()), ask(&lane, attach())];
     let [gone, _still_there] = waiting;

@@ -97,6 +97,8 @@ pub enum Verb {
         /// A node on the way holds all that is asked for up to here: it need not be in the answer,
         /// which then begins behind it.
         held_upto: Option<Position>,
+        /// What the client had at another edge: it is present no more.
+        replaces: Option<SessionId>,
     },
     History(v1::History),
     Presence,

@@ -31,12 +31,16 @@ pub fn call(id: u64, command: &LinkCommand) -> wire::Frame {
     use wire::call::Verb as Wire;
     let verb = match command.verb.clone() {
         Verb::Publish(publish) => Wire::Publish(publish),
-        Verb::Attach { subscribe, turn, again, held_upto } => Wire::Attach(wire::Attach {
-            subscribe: Some(subscribe),
-            turn,
-            again,
-            held_upto: held_upto.map(Into::into),
-        }),
+        Verb::Attach { subscribe, turn, again, held_upto, replaces } => {
+            let replaces = replaces.map(|session| session.0.to_be_bytes().to_vec());
+            Wire::Attach(wire::Attach {
+                subscribe: Some(subscribe),
+                turn,
+                again,
+                held_upto: held_upto.map(Into::into),
+                replaces: replaces.unwrap_or_default().into(),
+            })
+        }
         Verb::History(history) => Wire::History(history),
         Verb::Presence => {
             Wire::Presence(v1::PresenceQuery { channel: command.channel.to_string() })
@@ -98,8 +102,10 @@ pub fn command(call: wire::Call) -> Result<LinkCommand, v1::Error> {
         Some(Wire::Publish(publish)) => Verb::Publish(publish),
         Some(Wire::Attach(attach)) => {
             let subscribe = attach.subscribe.ok_or_else(|| bad("attach to what?"))?;
+            let (turn, again) = (attach.turn, attach.again);
             let held_upto = attach.held_upto.map(Into::into);
-            Verb::Attach { subscribe, turn: attach.turn, again: attach.again, held_upto }
+            let replaces = session(&attach.replaces);
+            Verb::Attach { subscribe, turn, again, held_upto, replaces }
         }
         Some(Wire::History(history)) => Verb::History(history),
         Some(Wire::Presence(_)) => Verb::Presence,

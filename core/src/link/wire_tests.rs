@@ -40,7 +40,13 @@ fn every_command_survives_the_way() {
         v1::Subscribe { channel: "room:1".into(), presence: true, ..Default::default() };
     let verbs = vec![
         Verb::Publish(v1::Publish { client_seq: 3, payload: "x".into(), ..Default::default() }),
-        Verb::Attach { subscribe, turn: 5, again: true, held_upto: Some(Position::new(4, 17)) },
+        Verb::Attach {
+            subscribe,
+            turn: 5,
+            again: true,
+            held_upto: Some(Position::new(4, 17)),
+            replaces: Some(SessionId(77)),
+        },
         Verb::History(v1::History { limit: 3, ..Default::default() }),
         Verb::Presence,
         Verb::MoveCursor { delivered: Offset(4), read: Offset(2) },

@@ -9,7 +9,7 @@
 //! connected, by a link that holds, is present until further notice. Whoever is away has an end to
 //! that, and whose link is lost has to be heard of again.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::time::Instant;
 
 use sterna_proto::v1::PresenceState;
@@ -26,6 +26,8 @@ pub struct Presence {
     digest: u64,
     /// Others rely on this owner: it has told them who came, or that somebody is missed.
     is_relied_on: bool,
+    /// Sessions whose place others have taken, latest last: their edges may say yet that they are away.
+    replaced: VecDeque<SessionId>,
 }
 
 #[derive(Debug)]
@@ -104,6 +106,12 @@ impl Presence {
         self.digest
     }
 
+    /// Another session of the same client stands for this one; what its edge says of its being away is
+    /// no news.
+    pub fn is_replaced(&self, session: SessionId) -> bool {
+        self.replaced.contains(&session)
+    }
+
     /// Takes a session's word. Returns what others should hear: the user's new state, if that has
     /// changed.
     pub fn set(&mut self, user: &UserId, word: Word, now_ms: u64) -> Option<Change> {
@@ -118,6 +126,38 @@ impl Presence {
                 None => entries.push(Entry::new(word, now_ms)),
             }
         })
+    }
+
+    /// The user's client has come back with `session` in place of the `former` one, which is out: it
+    /// is present since then, and others hear nothing of it. Returns what was known of the former one,
+    /// and what others should hear if the session was known already.
+    pub fn replace(
+        &mut self,
+        user: &UserId,
+        former: SessionId,
+        session: (SessionId, Incarnation, Option<LinkId>),
+    ) -> (Option<Present>, Option<Change>) {
+        let (session, edge, link) = session;
+        // Whoever goes back to the first one is there again.
+        self.replaced.retain(|it| *it != session && *it != former);
+        let of_user = |it: &Entry| it.session == former && session != former;
+        let known = self.entries(user).iter().find(|it| of_user(it));
+        let Some(known) = known.map(|entry| entry.present(user)) else { return (None, None) };
+        self.replaced.push_back(former);
+        if self.replaced.len() > REPLACED {
+            self.replaced.pop_front();
+        }
+        let changed = self.alter(user, |entries| {
+            let is_here = entries.iter().any(|it| it.session == session);
+            if is_here {
+                return entries.retain(|it| it.session != former);
+            }
+            for entry in entries.iter_mut().filter(|it| it.session == former) {
+                // Whatever the new session says is newer.
+                (entry.session, entry.edge, entry.link, entry.turn) = (session, edge, link, 0);
+            }
+        });
+        (Some(known), changed)
     }
 
     /// An earlier owner knew of the session, which is to be heard of by then. Nobody hears of it
@@ -172,14 +212,7 @@ impl Presence {
     fn present(&self, wanted: impl Fn(&Entry) -> bool) -> impl Iterator<Item = Present> {
         let all =
             self.users.iter().flat_map(|(user, entries)| entries.iter().map(move |it| (user, it)));
-        all.filter(move |(_, entry)| wanted(entry)).map(|(user, entry)| Present {
-            session: entry.session,
-            user: user.clone(),
-            edge: entry.edge,
-            state: entry.state,
-            turn: entry.turn,
-            since_ms: entry.since_ms,
-        })
+        all.filter(move |(_, entry)| wanted(entry)).map(|(user, entry)| entry.present(user))
     }
 
     pub fn has_user(&self, user: &UserId) -> bool {
@@ -268,7 +301,16 @@ impl Entry {
         let Word { session, edge, link, state, turn, awaited_until } = word;
         Self { session, edge, link, state, turn, since_ms, awaited_until }
     }
+
+    fn present(&self, user: &UserId) -> Present {
+        let Self { session, edge, state, turn, since_ms, .. } = *self;
+        Present { session, user: user.clone(), edge, state, turn, since_ms }
+    }
 }
+
+/// Replaced sessions of one channel that are known. More, and the oldest is forgotten: if its user has
+/// left since, others hear so twice.
+pub const REPLACED: usize = 64;
 
 /// Added to a digest, it is nobody's.
 const IN_DOUBT: u64 = 1;

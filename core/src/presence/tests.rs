@@ -60,6 +60,41 @@ fn what_comes_late_does_not_undo_what_was_said_after_it() {
 }
 
 #[test]
+fn who_comes_back_at_another_edge_takes_the_place_of_who_it_was_and_nobody_hears() {
+    let (alice, bob) = (user("alice"), user("bob"));
+    let (old, new) = (SessionId(1), (SessionId(2), THERE, Some(7)));
+    let mut presence = Presence::default();
+    presence.set(&alice, word(1, Online, 9), 10);
+    let digest = presence.digest();
+    let (known, changed) = presence.replace(&bob, old, new);
+    assert_eq!((known, changed), (None, None), "nobody is replaced by somebody else");
+    let (known, changed) = presence.replace(&alice, old, new);
+    assert_eq!((known.map(|it| (it.session, it.turn)), changed), (Some((old, 9)), None));
+    let back = Word { session: new.0, edge: THERE, link: Some(7), ..word(2, Online, 1) };
+    assert_eq!(presence.set(&alice, back, 30), None);
+    let (members, _) = presence.list(9);
+    assert_eq!((members[0].sessions, members[0].since_ms), (1, 10), "one, since the first time");
+    assert_eq!(presence.digest(), digest);
+    assert_eq!(presence.remove_edges(|edge| edge == HERE), Missed::default());
+    assert_eq!(presence.replace(&alice, old, new), (None, None), "once");
+    let gone = Word { state: Offline, turn: 2, ..back };
+    assert_eq!(presence.set(&alice, gone, 40).unwrap().member.state(), Offline);
+}
+
+#[test]
+fn who_is_replaced_late_is_out_and_what_that_changes_is_told() {
+    let alice = user("alice");
+    let mut presence = Presence::default();
+    presence.set(&alice, word(2, Detached, 1), 10);
+    presence.set(&alice, word(1, Online, 1), 20);
+    let (known, changed) = presence.replace(&alice, SessionId(1), (SessionId(2), HERE, Some(1)));
+    assert_eq!(known.unwrap().session, SessionId(1));
+    assert_eq!(changed.unwrap().member.state(), Detached);
+    let own = (SessionId(2), HERE, Some(1));
+    assert_eq!(presence.replace(&alice, SessionId(2), own), (None, None), "not by itself");
+}
+
+#[test]
 fn whose_edge_has_died_is_out_unless_another_session_stays() {
     let (alice, bob) = (user("alice"), user("bob"));
     let mut presence = Presence::default();

@@ -92,7 +92,8 @@ impl Session {
         let stays_at = if in_background { subscribe.since.take().map(Into::into) } else { None };
         let call = Call::Attach { reply_to, channel: channel.clone(), stays_at };
         let turn = self.next_turn();
-        let verb = Verb::Attach { subscribe, turn, again: inherited, held_upto: None };
+        let replaces = self.presence.former.filter(|_| presence);
+        let verb = Verb::Attach { subscribe, turn, again: inherited, held_upto: None, replaces };
         let token = self.call(call, channel.clone(), verb);
         let subscription = self
             .subscriptions

@@ -8,7 +8,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use ahash::RandomState;
-use sterna_proto::{ChannelId, ChannelKey, v1};
+use sterna_proto::{ChannelId, ChannelKey, SessionId, v1};
 
 use crate::link::{LinkCommand, Verb};
 use crate::session::session::{Effect, Session};
@@ -23,6 +23,9 @@ pub(super) struct OwnPresence {
     inherited: HashMap<ChannelKey, ChannelId, RandomState>,
     /// Channels of which the client keeps the list, and which were not asked for yet.
     watched: HashSet<ChannelKey, RandomState>,
+    /// What the client had at another edge, as it says itself. Nothing is proved by it, and nothing
+    /// needs to be: an owner takes it out for the user who has said so, and for nobody else.
+    pub(super) former: Option<SessionId>,
 }
 
 /// What a session leaves behind for the connection on which it continues.
@@ -39,6 +42,7 @@ pub struct Departed {
     turn: u64,
     /// Channels of which the client keeps a list of who is present.
     watched: HashSet<ChannelKey, RandomState>,
+    former: Option<SessionId>,
 }
 
 impl Session {
@@ -50,6 +54,7 @@ impl Session {
         subscriptions: &[v1::Subscribe],
     ) -> Vec<LinkCommand> {
         (self.presence.turn, self.presence.watched) = (departed.turn, departed.watched);
+        self.presence.former = departed.former;
         let named: HashSet<&str> =
             subscriptions.iter().filter(|s| s.presence).map(|s| s.channel.as_str()).collect();
         let leaves = departed.leaves.into_iter();
@@ -64,8 +69,15 @@ impl Session {
         let watched = self.subscriptions.iter().filter(|(_, it)| it.presence && it.keeps_list);
         let watched = watched.map(|(key, _)| *key).chain(self.presence.watched.drain()).collect();
         let (remote, away) = (self.remote(), None);
-        let (turn, network) = (self.presence.turn, self.take_leg().0);
-        Departed { leaves, remote, away, network, turn, watched }
+        let (turn, former) = (self.presence.turn, self.presence.former);
+        let network = self.take_leg().0;
+        Departed { leaves, remote, away, network, turn, watched, former }
+    }
+
+    /// The client comes with the ticket of a session that is not here: it is present in its place
+    /// from here on, where it is present at all.
+    pub fn replace(&mut self, former: SessionId) {
+        self.presence.former = Some(former);
     }
 
     /// Tells every channel in which the session is present.

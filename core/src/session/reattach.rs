@@ -30,7 +30,7 @@ impl Session {
         self.call(
             Call::Reattach { channel: channel.clone() },
             channel,
-            Verb::Attach { subscribe, turn, again: true, held_upto: None },
+            Verb::Attach { subscribe, turn, again: true, held_upto: None, replaces: None },
         );
     }
 

@@ -178,9 +178,9 @@ impl Worker {
             None => None,
         };
         let resumed = departed.is_some();
-        let ticket = match (ticket, &departed) {
-            (Some(ticket), Some(_)) => ticket,
-            _ => ResumeTicket::random(),
+        let (ticket, former) = match (ticket, &departed) {
+            (Some(ticket), Some(_)) => (ticket, None),
+            (former, _) => (ResumeTicket::random(), former.map(|ticket| ticket.session)),
         };
         let config = node.config_arc();
         let now = Instant::now();
@@ -188,6 +188,7 @@ impl Worker {
         session.share_rate(node.volatile().clone());
         session.on_network(network);
         let (_, to_network) = session.take_leg();
+        former.into_iter().for_each(|former| session.replace(former));
         session.welcome(id, resumed, node.clock().unix_ms());
         hello.subscriptions.truncate(limits::SUBSCRIPTIONS);
         if node.is_draining() {

@@ -188,6 +188,10 @@ pub struct Attach {
     /// its answer, which then names no gap and begins behind it.
     #[prost(message, optional, tag = "4")]
     pub held_upto: ::core::option::Option<super::super::v1::Position>,
+    /// The session that the client had at another edge, in whose place it is present; 16 bytes. Empty:
+    /// none.
+    #[prost(bytes = "bytes", tag = "5")]
+    pub replaces: ::prost::bytes::Bytes,
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct MoveCursor {
