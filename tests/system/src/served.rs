@@ -13,6 +13,8 @@ use std::time::Duration;
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use serde_json::Value;
 use tempfile::TempDir;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
 use tokio::process::{Child, Command};
 use tokio::time::timeout;
 
@@ -234,6 +236,29 @@ impl Served {
         let header = format!("X-API-Key: {}\r\n", key.trim());
         let (status, body) = crate::node::http_get_with(self.http, path, &header).await.unwrap();
         (status, serde_json::from_str(&body).unwrap())
+    }
+
+    /// `POST path` with an Idempotency-Key as whom the token names: status, head and answer.
+    pub async fn post(
+        &self,
+        path: &str,
+        token: &str,
+        key: &str,
+        body: &str,
+    ) -> (u16, String, Value) {
+        let request = format!(
+            "POST {path} HTTP/1.1\r\nHost: sterna\r\nConnection: close\r\n\
+             Authorization: Bearer {token}\r\nContent-Type: application/json\r\n\
+             Idempotency-Key: {key}\r\nContent-Length: {}\r\n\r\n{body}",
+            body.len()
+        );
+        let mut connection = TcpStream::connect(self.http).await.unwrap();
+        connection.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        connection.read_to_string(&mut answer).await.unwrap();
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+        let status = head.split(' ').nth(1).unwrap().parse().unwrap();
+        (status, head.to_ascii_lowercase(), serde_json::from_str(body).unwrap())
     }
 
     /// Status and body of `GET path`.

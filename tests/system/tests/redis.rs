@@ -12,8 +12,6 @@ use sterna_system_tests::served::{Served, run, said};
 use sterna_system_tests::traffic::Traffic;
 use sterna_test_engines::MariaDb;
 use sterna_test_engines::redis::RedisServer;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpStream;
 
 /// Two cores on a database and two edges, all with Redis.
 async fn with_redis(database: &MariaDb, redis: &RedisServer) -> Cluster {
@@ -196,20 +194,8 @@ async fn the_doctor_examines_redis() {
 /// earlier request, and the answer.
 async fn create(node: &Served, token: &str, key: &str, channel: &str) -> (u16, bool, Value) {
     let body = format!(r#"{{"channel":"{channel}","kind":"group"}}"#);
-    let request = format!(
-        "POST /api/v1/channels/create HTTP/1.1\r\nHost: sterna\r\nConnection: close\r\n\
-         Authorization: Bearer {token}\r\nContent-Type: application/json\r\n\
-         Idempotency-Key: {key}\r\nContent-Length: {}\r\n\r\n{body}",
-        body.len()
-    );
-    let mut connection = TcpStream::connect(node.http_address()).await.unwrap();
-    connection.write_all(request.as_bytes()).await.unwrap();
-    let mut answer = String::new();
-    connection.read_to_string(&mut answer).await.unwrap();
-    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
-    let status = head.split(' ').nth(1).unwrap().parse().unwrap();
-    let replayed = head.to_ascii_lowercase().contains("idempotency-replayed: true");
-    (status, replayed, serde_json::from_str(body).unwrap())
+    let (status, head, answer) = node.post("/api/v1/channels/create", token, key, &body).await;
+    (status, head.contains("idempotency-replayed: true"), answer)
 }
 
 /// A request that is repeated at another node, also while the first is under way there.
