@@ -56,6 +56,15 @@ impl Crowd {
         size: usize,
         rooms: &[(ChannelId, Subscribe)],
     ) -> Self {
+        Self::gather_as(|user| sdk::builder(node, user).connect_to(place), size, rooms).await
+    }
+
+    /// The same of users whose clients are made so.
+    pub async fn gather_as(
+        client_of: impl Fn(&str) -> ClientBuilder,
+        size: usize,
+        rooms: &[(ChannelId, Subscribe)],
+    ) -> Self {
         let mut crowd = Self { members: Vec::new(), tasks: JoinSet::new() };
         while crowd.members.len() < size {
             let wanted = size.min(crowd.members.len() + GATHERED_AT_ONCE);
@@ -65,7 +74,7 @@ impl Crowd {
                 // Every room has both.
                 let transport = [Transport::Quic, Transport::WebSocket][at / rooms.len() % 2];
                 let name = format!("member-{at}");
-                let builder = sdk::builder(node, &name).client_id(&name).connect_to(place);
+                let builder = client_of(&name).client_id(&name);
                 crowd.add(name, builder.transports([transport]), room, *options);
             }
             crowd.wait("a part of the crowd is there", Member::is_live).await;

@@ -38,6 +38,11 @@ pub fn token(node: &Node, user: &str, life: Duration) -> String {
 /// Everything in every channel, issued then.
 pub fn token_issued_at(node: &Node, user: &str, at: SystemTime, life: Duration) -> String {
     let secret = std::fs::read_to_string(node.data_dir().join("keys/token.secret")).unwrap();
+    signed_token(secret.trim_end(), user, at, life)
+}
+
+/// The same of whoever believes this secret.
+pub fn signed_token(secret: &str, user: &str, at: SystemTime, life: Duration) -> String {
     let issued = at.duration_since(UNIX_EPOCH).unwrap().as_secs();
     let actions = ["publish", "subscribe", "history", "presence", "manage"];
     let claims = json!({
@@ -46,7 +51,7 @@ pub fn token_issued_at(node: &Node, user: &str, at: SystemTime, life: Duration) 
         "exp": issued + life.as_secs(),
         "channels": [{ "pattern": "*", "actions": actions }],
     });
-    let key = EncodingKey::from_secret(secret.trim_end().as_bytes());
+    let key = EncodingKey::from_secret(secret.as_bytes());
     jsonwebtoken::encode(&Header::default(), &claims, &key).unwrap()
 }
 
