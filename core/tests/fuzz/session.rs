@@ -1,7 +1,7 @@
 //! One session between a client that behaves and owners that answer when they like: commits, pages,
 //! pushes that come late or never, a reader that is slow.
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -73,6 +73,8 @@ struct World {
     calls: Vec<Call>,
     tokens: HashSet<u32>,
     joined: HashSet<ChannelKey>,
+    /// Channels that the worker has in the background, with what is noted of their ends.
+    background: HashMap<ChannelKey, Option<u64>>,
     now: Instant,
     over: bool,
 }
@@ -98,7 +100,8 @@ impl World {
         session.handle_hello(hello);
         let channels = (0..CHANNELS).map(|_| Channel::default()).collect();
         let (calls, tokens, joined) = (Vec::new(), HashSet::new(), HashSet::new());
-        Self { session, client, channels, calls, tokens, joined, now, over: false }
+        let (background, over) = (HashMap::new(), false);
+        Self { session, client, channels, calls, tokens, joined, background, now, over }
     }
 
     fn step(&mut self, step: u8, script: &mut Script<'_>) {
@@ -118,7 +121,11 @@ impl World {
             27 => self.evict(channel),
             28 => self.event(channel, script),
             29 => self.now += Duration::from_millis(script.byte().into()),
-            30 if script.below(16) == 0 => self.refresh(),
+            30 => match script.below(16) {
+                0 => self.refresh(),
+                1..=9 => self.follow(channel, script),
+                _ => self.tell_news(channel),
+            },
             31 if script.below(32) == 0 => self.close(script),
             _ => {}
         }
@@ -146,7 +153,30 @@ impl World {
         let run = on_the_way.iter().zip(first..).take(most);
         let count = run.take_while(|((offset, _), expected)| offset == expected).count();
         let pushes: Vec<SharedPush> = on_the_way.drain(..count).map(|(_, push)| push).collect();
+        if let Some(noted) = self.background.get_mut(&key(channel)) {
+            *noted = Some(first + count as u64 - 1);
+            return;
+        }
         self.session.handle_delivery(key(channel), 1, Offset(first), &pushes);
+    }
+
+    /// The client follows a channel more or less closely from here on.
+    fn follow(&mut self, channel: u8, script: &mut Script<'_>) {
+        let classes = [v1::Activity::Active, v1::Activity::Foreground, v1::Activity::Background];
+        self.set_activity(channel, classes[usize::from(script.below(3))]);
+    }
+
+    fn set_activity(&mut self, channel: u8, activity: v1::Activity) {
+        let set = v1::SetActivity { channel: name(channel), activity: activity.into() };
+        self.command(command::Verb::SetActivity(set));
+    }
+
+    /// The beat of those in the background: they hear where the channel ends.
+    fn tell_news(&mut self, channel: u8) {
+        let noted = self.background.get(&key(channel)).copied().flatten();
+        let Some(noted) = noted else { return };
+        let mut beacon = None;
+        self.session.handle_news(key(channel), Position::new(1, noted), &mut beacon);
     }
 
     fn lose(&mut self, channel: u8) {
@@ -198,9 +228,13 @@ impl World {
                 Effect::Background(command) => {
                     assert!(matches!(command.verb, Verb::SetPresence { .. }));
                 }
-                Effect::Join(key, _) => drop(self.joined.insert(key)),
+                Effect::Join(key, activity) => {
+                    self.joined.insert(key);
+                    self.join(key, activity);
+                }
                 Effect::Leave(key) => {
                     self.joined.remove(&key);
+                    self.background.remove(&key);
                 }
             }
         }
@@ -209,6 +243,15 @@ impl World {
         assert!(self.calls.len() <= CALLS + PAGES, "{} calls", self.calls.len());
         let channels: HashSet<ChannelKey> = self.session.channels().collect();
         assert!(channels.is_subset(&self.joined), "subscribed and not joined");
+    }
+
+    /// As the worker does: who comes forward hears at once of what is noted and was not told.
+    fn join(&mut self, key: ChannelKey, activity: v1::Activity) {
+        if activity == v1::Activity::Background {
+            self.background.entry(key).or_default();
+        } else if let Some(Some(noted)) = self.background.remove(&key) {
+            self.session.handle_head(key, Position::new(1, noted));
+        }
     }
 
     /// An owner does what the oldest call that waits asks for.
@@ -316,6 +359,10 @@ impl World {
         for round in 0..ROUNDS {
             self.take(usize::MAX);
             for channel in 0..CHANNELS {
+                if self.background.contains_key(&key(channel)) {
+                    self.set_activity(channel, v1::Activity::Active);
+                    self.carry_out();
+                }
                 self.deliver(channel, usize::MAX);
                 self.tell_head(channel);
                 self.take(usize::MAX);

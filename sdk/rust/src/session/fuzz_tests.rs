@@ -9,7 +9,7 @@ use sterna_proto::{ErrorCode, Position, codec};
 
 use super::*;
 use crate::event::SubscriptionState;
-use crate::options::{RECEIVE_QUEUE_EVENTS, Transport};
+use crate::options::{Activity, RECEIVE_QUEUE_EVENTS, Transport};
 
 /// I12, I13: whatever the server says, each publication reaches the reader once and in order, what
 /// is missing is named, and everything that waits is bounded.
@@ -124,6 +124,7 @@ impl World {
             }
         }
         assert!(questions <= polling::IN_FLIGHT_SUBSCRIBES);
+        assert!(self.session.in_flight.activities() <= activity::IN_FLIGHT_ACTIVITIES);
     }
 
     fn hear_reply(&mut self, n: u8, script: &mut Script<'_>) {
@@ -157,7 +158,8 @@ impl World {
     }
 
     fn disturb(&mut self, n: u8, script: &mut Script<'_>) {
-        match script.below(5) {
+        match script.below(7) {
+            5 | 6 => self.follow(n, script),
             0 => self.session.handle_disconnected(),
             1 => self.session.handle_pushes_lost(),
             2 => {
@@ -173,6 +175,15 @@ impl World {
                 let query = v1::PresenceQuery { channel: channel(n).to_string() };
                 drop(self.session.call(Verb::Presence(query), self.now));
             }
+        }
+    }
+
+    /// The application looks at a channel, or at something else.
+    fn follow(&mut self, n: u8, script: &mut Script<'_>) {
+        let classes = [Activity::Active, Activity::Foreground, Activity::Background];
+        let activity = classes[usize::from(script.below(3))];
+        if let Some(mailbox) = &self.readers[usize::from(n)].mailbox {
+            self.session.set_activity(&channel(n), mailbox, activity);
         }
     }
 
