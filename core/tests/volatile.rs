@@ -28,6 +28,15 @@ fn with_volatile<F: Future<Output = ()>>(
     roles: &[Role],
     test: impl FnOnce(Cluster, MemoryVolatile) -> F,
 ) {
+    with_volatile_as(roles, |_| {}, test);
+}
+
+/// The same with something else in every node's configuration.
+fn with_volatile_as<F: Future<Output = ()>>(
+    roles: &[Role],
+    set: impl Fn(&mut CoreConfig),
+    test: impl FnOnce(Cluster, MemoryVolatile) -> F,
+) {
     let mut runtime = tokio::runtime::Builder::new_current_thread();
     let runtime = runtime.start_paused(true).enable_all().build().unwrap();
     tokio::task::LocalSet::new().block_on(&runtime, async {
@@ -38,6 +47,7 @@ fn with_volatile<F: Future<Output = ()>>(
             config.head_watch = Some(Duration::from_secs(100_000));
             config.rates.user_publish = Rate { per_second: 16, burst: 64 };
             be_quick(config);
+            set(config);
             cluster.volatile = Some(volatile.stores());
         })
         .await;
@@ -102,6 +112,79 @@ fn i6_who_stays_with_an_old_owner_hears_of_the_new_one_by_its_route() {
         });
         let names = ["sterna_core_hints_total", "sterna_core_hints_refused_total"];
         assert_eq!(counts(snapshotter, &names), [1, 0]);
+    });
+}
+
+const CLUB: &str = "club:1";
+
+/// Its edge stays with the owner before, which cannot know who was removed at the next one: so a channel
+/// of members is sent to nobody on a hint. Those who are members yet hear it all the same, as soon as the
+/// owner before has looked at the log.
+#[test]
+fn i11_a_channel_of_members_is_sent_to_nobody_who_has_not_attached() {
+    counted(|snapshotter| {
+        let looks = |config: &mut CoreConfig| config.head_watch = Some(Duration::from_secs(5));
+        with_volatile_as(&ROLES, looks, |cluster, volatile| async move {
+            until("one owner", || async { cluster.owners(CLUB).len() == 1 }).await;
+            let (owner, other) = match cluster.owners(CLUB)[0] {
+                "c1" => ("c1", "c2"),
+                _ => ("c2", "c1"),
+            };
+            let mut alice = TestClient::connect(cluster.worker("e1"), "alice").await;
+            let member =
+                |user: &str, role: v1::Role| v1::Member { user: user.into(), role: role.into() };
+            let members = [
+                ("alice", v1::Role::Owner),
+                ("bob", v1::Role::Member),
+                ("carol", v1::Role::Member),
+            ];
+            let create = v1::CreateChannel {
+                channel: CLUB.into(),
+                access: v1::ChannelAccess::Members.into(),
+                members: members.map(|(user, role)| member(user, role)).into(),
+                ..Default::default()
+            };
+            let created = alice.ask(Verb::CreateChannel(create)).await;
+            assert!(matches!(created, Reply::Channel(_)), "{created:?}");
+            let mut bob = TestClient::connect(cluster.worker("e2"), "bob").await;
+            let mut carol = TestClient::connect(cluster.worker("e2"), "carol").await;
+            bob.subscribe(CLUB, None).await;
+            carol.subscribe(CLUB, None).await;
+            let listens = || async {
+                let route = volatile.route(key(CLUB)).await.unwrap();
+                route.nodes.iter().any(|it| it.node.as_str() == "e2")
+            };
+            until("a route", listens).await;
+            cluster.cut(owner, other);
+            cluster.cut(owner, "e1");
+            until("another owner", || async { cluster.owners(CLUB).contains(&other) }).await;
+            let remove = v1::RemoveMember { channel: CLUB.into(), user: "bob".into() };
+            let removed = alice.ask(Verb::RemoveMember(remove)).await;
+            assert!(!matches!(removed, Reply::Error(_)), "{removed:?}");
+            alice.publish(CLUB, 1, "not for bob").await;
+            let heard = async {
+                loop {
+                    match carol.push().await {
+                        Event::Head(_) | Event::Gap(_) => return,
+                        Event::Publication(it) if it.payload == "not for bob" => return,
+                        _ => {}
+                    }
+                }
+            };
+            heard.await;
+            let page = carol.subscribe(CLUB, Some(v1::Position { epoch: 1, offset: 0 })).await;
+            let is_it = |it: &v1::Publication| it.payload == "not for bob";
+            assert!(page.publications.iter().any(is_it), "{page:?}");
+            let ended = loop {
+                match bob.push().await {
+                    Event::Unsubscribed(it) => break it,
+                    Event::Publication(it) => assert!(!is_it(&it), "{it:?}"),
+                    _ => {}
+                }
+            };
+            assert_eq!(ended.channel, CLUB);
+        });
+        assert_eq!(counts(snapshotter, &["sterna_core_hints_total"]), [0]);
     });
 }
 

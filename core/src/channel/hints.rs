@@ -8,7 +8,9 @@
 //! has missed (I5).
 //!
 //! Only channels that are open to everybody are sent on a hint. A member may have been removed while
-//! the channel had no owner, and nobody would know at the node (I11).
+//! the channel had no owner, and nobody would know at the node (I11). Nor is the node told to attach: its
+//! view names the owner before, which it would ask. That one finds the news in the log, and who was
+//! removed with it, when it looks there next (`head_watch`).
 
 use std::sync::Arc;
 use std::time::Duration;
