@@ -7,6 +7,7 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
+use rocksdb::checkpoint::Checkpoint;
 use rocksdb::{ColumnFamily, DB, ErrorKind, ReadOptions, WriteBatch, WriteOptions};
 use sterna_proto::{ChannelKey, Offset, UserId};
 use sterna_storage::{Head, Origin, PageLimit, ReadError, Record, StorageError, StorageErrorKind};
@@ -214,6 +215,17 @@ impl Database {
         self.rocks.flush_wal(true).map_err(|error| self.write_error(error))
     }
 
+    /// Links the files of this moment into a folder that is not there yet: what is in memory is
+    /// written first, and of what is still being written there is a copy.
+    pub(crate) fn link_files(&self, to: &Path) -> Result<(), StorageError> {
+        let linked = Checkpoint::new(&self.rocks).and_then(|files| files.create_checkpoint(to));
+        linked.map_err(|error| {
+            let message = format!("linking the files of {} failed", self.directory.display());
+            StorageError::new(StorageErrorKind::Unavailable, ENGINE, format!("{message} ({error})"))
+                .with_source(error)
+        })
+    }
+
     #[cfg(test)]
     pub(crate) fn rocks(&self) -> &DB {
         &self.rocks
@@ -357,7 +369,7 @@ fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-const LOCK_FILE_NAME: &str = "sterna.lock";
+pub(crate) const LOCK_FILE_NAME: &str = "sterna.lock";
 
 #[cfg(test)]
 mod tests {

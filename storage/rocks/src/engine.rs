@@ -85,6 +85,15 @@ impl Engine {
         async move { answered.await.unwrap_or_else(|_| Err(self.state.ended())) }.boxed()
     }
 
+    /// What everybody reads, on the caller's thread. Not after a failed write.
+    pub(crate) fn database(&self) -> Result<&Database, StorageError> {
+        self.state.check_alive().map(|()| &*self.database)
+    }
+
+    pub(crate) fn directory(&self) -> &std::path::Path {
+        self.database.directory()
+    }
+
     /// Refuses later writes and syncs the earlier ones.
     pub(crate) fn close(&self) -> BoxFuture<'_, Result<(), StorageError>> {
         async {

@@ -105,6 +105,19 @@ impl Guard {
     }
 }
 
+/// The claim in a directory whose store is open; `None` if it has none.
+pub(crate) fn read_of(directory: &Path) -> io::Result<Option<u64>> {
+    // The owner writes one slot at a time, and a torn one leaves the other.
+    let content = std::fs::read(directory.join(FILE_NAME))?;
+    Ok(newest(&content).map(|(_, commit)| commit))
+}
+
+/// Makes the file in a directory that has none.
+pub(crate) fn write_new(directory: &Path, claim: Option<u64>) -> io::Result<()> {
+    let mut guard = Guard::open(directory, Durability::Fsync)?;
+    claim.map_or(Ok(()), |commit| guard.claim_first(commit))
+}
+
 /// The slot with the highest commit, and the commit.
 pub(crate) fn newest(content: &[u8]) -> Option<(usize, u64)> {
     let slots = content.chunks(SLOT_BYTES).map(decode_slot).enumerate();

@@ -37,6 +37,11 @@
 //! paid beside the sync of its own group: a claim that may be ahead of the log by one commit
 //! leaves open whether that commit was answered.
 //!
+//! # Backups
+//!
+//! [`backup`] links the files of an open store into a folder, describes them, and puts them back as a
+//! store in which every channel has a new epoch.
+//!
 //! # When writing fails
 //!
 //! The first failed write or sync ends the engine: that group and every later call are answered
@@ -44,6 +49,7 @@
 //! of lost pages once does not tell again. What is on the disk is found out by opening it anew.
 
 mod archived;
+pub mod backup;
 mod channels;
 mod claims;
 mod committer;
@@ -71,12 +77,15 @@ mod revocations;
 mod trim;
 
 #[cfg(test)]
+mod backup_tests;
+#[cfg(test)]
 mod fuzz_tests;
 #[cfg(test)]
 mod tests;
 #[cfg(test)]
 mod upkeep_tests;
 
+use std::path::Path;
 use std::sync::Arc;
 
 use sterna_storage::memory::{MemoryIdLeases, MemoryRoster};
@@ -120,6 +129,16 @@ impl RocksStore {
             id_leases: self.id_leases.clone(),
             roster: self.roster.clone(),
         }
+    }
+
+    /// Where it lies.
+    pub fn directory(&self) -> &Path {
+        self.engine.directory()
+    }
+
+    /// Links the files of this moment into a folder that is not there yet. Blocks.
+    fn link_files(&self, to: &Path) -> Result<(), StorageError> {
+        self.engine.database()?.link_files(to)
     }
 
     /// Completes when everything written before is synced; later writes are refused, reads are

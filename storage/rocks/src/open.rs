@@ -9,9 +9,11 @@ use rocksdb::WriteBatch;
 use sterna_proto::Epoch;
 use sterna_storage::{StorageError, StorageErrorKind};
 
+use crate::backup::MARK;
 use crate::database::{Database, DirectoryLock, access_error};
 use crate::encoding::{decode_number, seal};
 use crate::guard::{self, Guard};
+use crate::id_bounds::IDS_BEGIN_UNIX_MS;
 use crate::options::{Family, unix_now_ms};
 use crate::{ENGINE, RocksConfig, repair, trim};
 
@@ -28,6 +30,10 @@ pub(crate) struct Opened {
 
 pub(crate) fn open(config: &RocksConfig) -> Result<Opened, StorageError> {
     let directory = &config.directory;
+    // Files of a backup are an older copy, whether anybody says so or not.
+    let mark = directory.join(MARK);
+    let marked = mark.exists();
+    let config = &RocksConfig { restored: config.restored || marked, ..config.clone() };
     make_directory(directory).map_err(|error| access_error(directory, error))?;
     if config.restored && !directory.join(CURRENT).exists() {
         return Err(nothing_restored(directory));
@@ -45,6 +51,9 @@ pub(crate) fn open(config: &RocksConfig) -> Result<Opened, StorageError> {
     let meta = match (found.schema, loss) {
         (None, _) => create(&database, &mut guard, claim)?,
         (Some(_), loss) if loss.is_some() || config.restored => {
+            if config.restored {
+                repair::forget_unpublished(&database)?;
+            }
             repair(&database, &mut guard, &found, claim)?
         }
         (Some(_), _) => {
@@ -59,6 +68,10 @@ pub(crate) fn open(config: &RocksConfig) -> Result<Opened, StorageError> {
         raise_schema(&database)?;
     }
     trim::finish_all(&database)?;
+    if marked {
+        // After the repair: cut off in between, there is one more epoch.
+        remove_mark(&mark).map_err(|error| access_error(&mark, error))?;
+    }
     Ok(Opened { database, guard, birth: meta.birth, commit: meta.commit })
 }
 
@@ -76,6 +89,11 @@ fn parents_of_missing(directory: &Path) -> Vec<PathBuf> {
     let parents = missing.filter_map(Path::parent);
     // The parent of a single name is empty.
     parents.map(|parent| Path::new(".").join(parent)).collect()
+}
+
+fn remove_mark(mark: &Path) -> io::Result<()> {
+    fs::remove_file(mark)?;
+    fs::File::open(mark.parent().unwrap_or(Path::new(".")))?.sync_all()
 }
 
 fn nothing_restored(directory: &Path) -> StorageError {
@@ -187,14 +205,14 @@ impl Loss {
 
 /// What the store knows about itself.
 #[derive(Debug)]
-struct Meta {
+pub(crate) struct Meta {
     schema: Option<u64>,
-    birth: Epoch,
-    commit: u64,
+    pub(crate) birth: Epoch,
+    pub(crate) commit: u64,
 }
 
 impl Meta {
-    fn read(database: &Database) -> Result<Self, StorageError> {
+    pub(crate) fn read(database: &Database) -> Result<Self, StorageError> {
         let number = |key| database.get_as(Family::Meta, key, decode_number);
         let birth = number(BIRTH_KEY)?.unwrap_or(0);
         Ok(Self {
@@ -244,9 +262,22 @@ fn repair(
     claim: Claim,
 ) -> Result<Meta, StorageError> {
     let commit = claim.commit().max(found.commit) + 1;
+    // Epochs are seconds of the clock. Of two repairs of one copy each has one of its own, so that
+    // clients of the first notice the second (I5).
+    wait_beyond(found.birth);
     let birth = repair::raise_every_epoch(database, found.birth, unix_now_ms(), commit)?;
+    wait_beyond(birth);
     claim_first(database, guard, commit)?;
     Ok(Meta { schema: found.schema, birth, commit })
+}
+
+/// Waits until the clock has left the second of an epoch; not for one that is far ahead.
+fn wait_beyond(epoch: Epoch) {
+    let until = (u64::from(epoch.0) + 1).saturating_mul(1000).saturating_add(IDS_BEGIN_UNIX_MS);
+    let left = until.saturating_sub(unix_now_ms());
+    if left <= LONGEST_WAIT_MS {
+        std::thread::sleep(std::time::Duration::from_millis(left));
+    }
 }
 
 /// Writes a claim with which the guard file begins anew.
@@ -267,6 +298,9 @@ const CURRENT: &str = "CURRENT";
 const SCHEMA_KEY: &[u8] = b"schema";
 pub(crate) const BIRTH_KEY: &[u8] = b"birth";
 pub(crate) const COMMIT_KEY: &[u8] = b"commit";
+
+/// A birth that is further ahead comes from a clock that was wrong.
+const LONGEST_WAIT_MS: u64 = 2_000;
 
 /// The commit that makes the store; it holds no publication.
 const FIRST_COMMIT: u64 = 1;

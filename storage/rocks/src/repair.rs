@@ -8,13 +8,14 @@ use rocksdb::WriteBatch;
 use sterna_proto::v1::PublicationKind;
 use sterna_proto::{ChannelKey, Epoch, Offset, PublicationId, UserId};
 use sterna_storage::sequence::open_epoch;
-use sterna_storage::{Head, NewRecord, StorageError, StorageErrorKind};
+use sterna_storage::{Head, NewRecord, SegmentState, StorageError, StorageErrorKind};
 
 use crate::ENGINE;
 use crate::database::{Database, msg_key};
 use crate::encoding::{Damaged, decode_head, decode_number, encode_head, encode_record, seal};
 use crate::id_bounds::{BOUND_PREFIX, FLOOR_KEY, IDS_BEGIN_UNIX_MS};
 use crate::inboxes::PTS_FLOOR_KEY;
+use crate::manifest::{decode_entry, decode_key};
 use crate::open::{BIRTH_KEY, COMMIT_KEY, stage_number};
 use crate::options::Family;
 
@@ -83,6 +84,21 @@ fn stage_marker(
     let value = seal(&channel.0, &encode_head(&opened.head));
     database.stage_put(batch, Family::Head, &channel.0, &value);
     Ok(())
+}
+
+/// Forgets segments that were being written when a copy was made: whoever wrote them may have published
+/// them since, and go on. They are nobody's here, so that no collection of this store removes them.
+pub(crate) fn forget_unpublished(database: &Database) -> Result<(), StorageError> {
+    let mut batch = WriteBatch::default();
+    database.scan(Family::Archive, &[], None, |key, content| {
+        let entry = decode_key(key).and_then(|segment| decode_entry(segment, content));
+        let entry = entry.map_err(|damaged| database.corrupt(Family::Archive, key, damaged))?;
+        if entry.state == SegmentState::Prepared {
+            database.stage_delete(&mut batch, Family::Archive, key);
+        }
+        Ok(ControlFlow::Continue(()))
+    })?;
+    database.write(batch, true)
 }
 
 fn marker_sender() -> Result<UserId, StorageError> {
