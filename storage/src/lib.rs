@@ -80,8 +80,8 @@ pub use id_lease::IdLeaseStore;
 pub use inbox::{InboxChange, InboxEntry, InboxState, InboxStore, Pts};
 pub use intent::{Intent, IntentStore};
 pub use log::{
-    Append, AppendError, Duplicate, EpochStart, Head, PageLimit, PageRoom, PublicationLog,
-    ReadError,
+    Adoption, Append, AppendError, Duplicate, EpochStart, Head, PageLimit, PageRoom,
+    PublicationLog, ReadError,
 };
 pub use manifest::{
     ManifestChange, ManifestEntry, ManifestError, ManifestStore, SegmentKey, SegmentState,

@@ -53,6 +53,24 @@ impl Append {
     }
 }
 
+/// A channel whose records lie elsewhere, in an archive: its log begins behind them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Adoption {
+    pub channel: ChannelKey,
+    /// The newest record that lies elsewhere.
+    pub last: Position,
+    /// The highest server time of any of them.
+    pub last_ts_ms: u64,
+    /// Every epoch that they went through, as in [`Head::epochs`]; it ends with that of `last`.
+    pub epochs: Vec<EpochStart>,
+    /// Opened by the marker, and later than any that anybody may have seen.
+    pub epoch: Epoch,
+    /// The log's first record, of kind EPOCH.
+    pub marker: NewRecord,
+    /// Take effect in the same step, if and only if the adoption does.
+    pub members: Vec<MembershipChange>,
+}
+
 /// Why one append of a commit did not happen. The others of the commit are not affected.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum AppendError {
@@ -216,6 +234,16 @@ pub trait PublicationLog: Send + Sync + Debug + 'static {
         expected: Position,
         marker: NewRecord,
     ) -> BoxFuture<'_, Result<Head, AppendError>>;
+
+    /// Has the log of a channel without records begin behind what lies elsewhere, with the marker of a
+    /// new epoch. [`AppendError::Conflict`] for a channel with records. Only for rebuilding a store
+    /// that was lost, and so only of logs that are stores.
+    fn adopt(&self, adoption: Adoption) -> BoxFuture<'_, Result<Head, AppendError>> {
+        let channel = adoption.channel;
+        let message = format!("{channel:?} cannot be adopted by a log that is no store of its own");
+        let refused = StorageError::new(StorageErrorKind::Fatal, "log", message);
+        Box::pin(std::future::ready(Err(refused.into())))
+    }
 
     /// Gives up the records before `first` for good, at most all there are, and answers with the
     /// head afterwards. Never goes back. Space comes back by and by; a trim that was cut off is

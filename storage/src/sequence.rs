@@ -7,8 +7,8 @@ use std::collections::HashSet;
 use sterna_proto::{Epoch, Offset, Position};
 
 use crate::{
-    Append, AppendError, Duplicate, EpochStart, Head, NewRecord, Origin, Record, StorageError,
-    StorageErrorKind,
+    Adoption, Append, AppendError, Duplicate, EpochStart, Head, NewRecord, Origin, Record,
+    StorageError, StorageErrorKind,
 };
 
 /// An append that takes effect: to be written wholly, then told to the caller.
@@ -55,6 +55,23 @@ pub fn sequence_epoch(
     let marker = [marker];
     refuse_duplicates(&marker, stored)?;
     Ok(open_epoch(head, Epoch(expected.epoch.0.saturating_add(1)), marker.into()))
+}
+
+/// The first record of a log that begins behind what lies elsewhere.
+pub fn adopt(adoption: Adoption, head: Option<&Head>) -> Result<Sequenced, AppendError> {
+    compare(None, head)?;
+    let Adoption { last, last_ts_ms, epochs, epoch, marker, .. } = adoption;
+    let in_order =
+        epochs.is_sorted_by(|one, other| one.epoch < other.epoch && one.first < other.first);
+    let newest = epochs
+        .last()
+        .is_some_and(|newest| newest.epoch == last.epoch && newest.first <= last.offset);
+    if !in_order || !newest || epoch <= last.epoch || last.offset == Offset::ZERO {
+        let message = format!("no log can begin with {epoch:?} behind {last} and {epochs:?}");
+        return Err(StorageError::new(StorageErrorKind::Fatal, "adoption", message).into());
+    }
+    let before = Head { position: last, first: last.offset.next(), last_ts_ms, epochs };
+    Ok(open_epoch(&before, epoch, vec![marker]))
 }
 
 /// Places the marker of `epoch` behind a head.

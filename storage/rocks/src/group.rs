@@ -10,9 +10,9 @@ use std::sync::Arc;
 use ahash::RandomState;
 use rocksdb::WriteBatch;
 use sterna_proto::{ChannelKey, Epoch, Offset, Position};
-use sterna_storage::sequence::{Sequenced, sequence, sequence_epoch};
+use sterna_storage::sequence::{self, Sequenced, sequence, sequence_epoch};
 use sterna_storage::{
-    Append, AppendError, Duplicate, Head, NewRecord, Origin, Record, StorageError,
+    Adoption, Append, AppendError, Duplicate, Head, NewRecord, Origin, Record, StorageError,
 };
 
 use crate::channels::NewMembers;
@@ -147,6 +147,17 @@ impl Group {
         let head = self.head(channel)?;
         let stored = |origin: &Origin| self.stored(channel, origin);
         let sequenced = sequence_epoch(expected, marker, head.as_ref(), stored)?;
+        Ok(self.store(channel, sequenced))
+    }
+
+    pub(crate) fn adopt(&mut self, mut adoption: Adoption) -> Result<Head, AppendError> {
+        let channel = adoption.channel;
+        let members = NewMembers::read(self, channel, std::mem::take(&mut adoption.members))?;
+        let head = self.head(channel)?;
+        let sequenced = sequence::adopt(adoption, head.as_ref())?;
+        if let Some(members) = members {
+            members.stage(self);
+        }
         Ok(self.store(channel, sequenced))
     }
 

@@ -6,8 +6,8 @@ use futures_util::FutureExt as _;
 use sterna_proto::id::SLOTS;
 use sterna_proto::{ChannelKey, Offset, Position};
 use sterna_storage::{
-    Append, AppendError, BoxFuture, Duplicate, Head, NewRecord, Origin, PageLimit, PublicationLog,
-    ReadError, Record, StorageError,
+    Adoption, Append, AppendError, BoxFuture, Duplicate, Head, NewRecord, Origin, PageLimit,
+    PublicationLog, ReadError, Record, StorageError,
 };
 
 use crate::RocksStore;
@@ -71,6 +71,11 @@ impl PublicationLog for RocksStore {
     ) -> BoxFuture<'_, Result<Head, AppendError>> {
         let written =
             self.engine.write(move |group| Ok(group.raise_epoch(channel, expected, marker)));
+        written.map(|outcome| outcome.unwrap_or_else(|error| Err(error.into()))).boxed()
+    }
+
+    fn adopt(&self, adoption: Adoption) -> BoxFuture<'_, Result<Head, AppendError>> {
+        let written = self.engine.write(move |group| Ok(group.adopt(adoption)));
         written.map(|outcome| outcome.unwrap_or_else(|error| Err(error.into()))).boxed()
     }
 

@@ -12,8 +12,10 @@ use futures_util::FutureExt as _;
 use futures_util::future::join_all;
 use mysql_async::Conn;
 use sterna_proto::{ChannelKey, Position};
-use sterna_storage::sequence::{Sequenced, sequence, sequence_epoch};
-use sterna_storage::{Append, AppendError, Head, MembershipChange, NewRecord, Origin, Record};
+use sterna_storage::sequence::{self, Sequenced, sequence, sequence_epoch};
+use sterna_storage::{
+    Adoption, Append, AppendError, Head, MembershipChange, NewRecord, Origin, Record,
+};
 
 use crate::channels::change_members;
 use crate::engine::Engine;
@@ -28,6 +30,7 @@ use crate::{head, origins, records};
 pub(crate) enum Change {
     Append(Append),
     OpenEpoch { channel: ChannelKey, expected: Position, marker: NewRecord },
+    Adopt(Adoption),
 }
 
 pub(crate) type Verdict = Result<Head, AppendError>;
@@ -164,6 +167,7 @@ impl Change {
         match self {
             Self::Append(append) => append.channel,
             Self::OpenEpoch { channel, .. } => *channel,
+            Self::Adopt(adoption) => adoption.channel,
         }
     }
 
@@ -171,6 +175,7 @@ impl Change {
         match self {
             Self::Append(append) => &append.records,
             Self::OpenEpoch { marker, .. } => std::slice::from_ref(marker),
+            Self::Adopt(adoption) => std::slice::from_ref(&adoption.marker),
         }
     }
 
@@ -182,7 +187,7 @@ impl Change {
     fn intents(&self) -> impl Iterator<Item = &Bytes> {
         match self {
             Self::Append(append) => append.intents.iter(),
-            Self::OpenEpoch { .. } => [].iter(),
+            Self::OpenEpoch { .. } | Self::Adopt(_) => [].iter(),
         }
     }
 
@@ -190,6 +195,7 @@ impl Change {
         match self {
             Self::Append(append) => &append.members,
             Self::OpenEpoch { .. } => &[],
+            Self::Adopt(adoption) => &adoption.members,
         }
     }
 
@@ -205,6 +211,7 @@ impl Change {
             Self::OpenEpoch { expected, marker, .. } => {
                 sequence_epoch(*expected, marker.clone(), head, find)
             }
+            Self::Adopt(adoption) => sequence::adopt(adoption.clone(), head),
         }
     }
 }

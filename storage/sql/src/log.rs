@@ -8,8 +8,8 @@ use mysql_async::{Conn, Value};
 use sterna_proto::id::SLOTS;
 use sterna_proto::{ChannelKey, Offset, Position};
 use sterna_storage::{
-    Append, AppendError, BoxFuture, Duplicate, Head, NewRecord, Origin, PageLimit, PublicationLog,
-    ReadError, Record, StorageError,
+    Adoption, Append, AppendError, BoxFuture, Duplicate, Head, NewRecord, Origin, PageLimit,
+    PublicationLog, ReadError, Record, StorageError,
 };
 
 use crate::batch::padded;
@@ -118,6 +118,10 @@ impl PublicationLog for SqlStore {
             self.engine.commit(vec![change]).await.remove(0)
         }
         .boxed()
+    }
+
+    fn adopt(&self, adoption: Adoption) -> BoxFuture<'_, Result<Head, AppendError>> {
+        async move { self.engine.commit(vec![Change::Adopt(adoption)]).await.remove(0) }.boxed()
     }
 
     fn trim(

@@ -21,6 +21,7 @@ use sterna_proto::{
 
 use crate::{Append, Head, NewRecord, Origin, PageLimit, PublicationLog, Record, Stores};
 
+pub mod adoptions;
 pub mod archived;
 pub mod channels;
 pub mod concurrent;
@@ -143,6 +144,11 @@ macro_rules! conformance_suite {
             archived::of_many_archivers_one_wins,
             archived::how_far_a_channel_is_archived_outlives_a_reopening,
             archived::heads_of_a_slot_are_listed_in_key_order,
+            adoptions::a_log_begins_behind_what_lies_elsewhere,
+            adoptions::a_channel_with_records_is_not_adopted,
+            adoptions::i5_an_adoption_opens_a_later_epoch_or_none,
+            adoptions::members_come_with_an_adoption,
+            adoptions::an_adopted_channel_outlives_a_reopening,
             concurrent::racing_writers_leave_a_dense_log,
             concurrent::a_racing_retransmission_is_stored_once,
             concurrent::readers_beside_writers_see_no_hole,

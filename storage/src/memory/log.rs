@@ -11,8 +11,8 @@ use sterna_proto::{ChannelKey, Epoch, Offset, Position};
 use super::{Content, MemoryStore};
 use crate::sequence::{self, Sequenced, sequence, sequence_epoch};
 use crate::{
-    Append, AppendError, Duplicate, Head, NewRecord, Origin, PageLimit, PublicationLog, ReadError,
-    Record, StorageError,
+    Adoption, Append, AppendError, Duplicate, Head, NewRecord, Origin, PageLimit, PublicationLog,
+    ReadError, Record, StorageError,
 };
 
 impl PublicationLog for MemoryStore {
@@ -80,6 +80,13 @@ impl PublicationLog for MemoryStore {
         ready(raised).boxed()
     }
 
+    fn adopt(&self, adoption: Adoption) -> BoxFuture<'_, Result<Head, AppendError>> {
+        let mut content = self.content();
+        let adopted =
+            self.check_open().map_err(AppendError::from).and_then(|()| content.adopt(adoption));
+        ready(adopted).boxed()
+    }
+
     fn trim(
         &self,
         channel: ChannelKey,
@@ -124,6 +131,16 @@ impl Content {
         let log = self.logs.get(&channel);
         let stored = |origin: &Origin| Ok(log.and_then(|log| log.find(origin)));
         let sequenced = sequence_epoch(expected, marker, log.map(|log| &log.head), stored)?;
+        Ok(self.store(channel, sequenced))
+    }
+
+    fn adopt(&mut self, mut adoption: Adoption) -> Result<Head, AppendError> {
+        let channel = adoption.channel;
+        let members = std::mem::take(&mut adoption.members);
+        let sequenced = sequence::adopt(adoption, self.logs.get(&channel).map(|log| &log.head))?;
+        if !members.is_empty() {
+            self.change_members(channel, members);
+        }
         Ok(self.store(channel, sequenced))
     }
 
