@@ -11,7 +11,7 @@ use sterna_proto::{ChannelKey, Offset};
 use crate::{PageLimit, Record, SegmentKey, StorageError};
 
 /// A run and the segment that it lies in.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct RunAt {
     pub segment: SegmentKey,
     pub first: Offset,

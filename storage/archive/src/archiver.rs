@@ -335,7 +335,7 @@ impl RunWriter {
     }
 }
 
-fn manifest_error(error: ManifestError) -> StorageError {
+pub(crate) fn manifest_error(error: ManifestError) -> StorageError {
     match error {
         ManifestError::Storage(error) => error,
         conflict => StorageError::new(StorageErrorKind::Unavailable, ENGINE, conflict.to_string()),

@@ -21,6 +21,7 @@ mod entry;
 mod floors;
 mod pace;
 mod pressure;
+pub mod rebuild;
 mod tiered;
 mod trimmer;
 mod verify;

@@ -145,11 +145,12 @@ async fn follow(
     let (mut at, mut runs) = (tail.at, 1);
     loop {
         let links = run_at(&*tiers.segments, channel, &at).await?.links;
-        let Some(back) = links.back else { break };
+        // Behind a gap that was accepted the chain begins here.
+        let Some(back) = links.back.filter(|_| at.first > tail.first) else { break };
         if back.last.next() != at.first || back.depth + 1 != at.depth {
             return Err(corrupt(format!("{channel:?}: {back:?} is linked from {at:?}")));
         }
-        if let Some(jump) = links.jump {
+        if let Some(jump) = links.jump.filter(|jump| jump.first >= tail.first) {
             run_at(&*tiers.segments, channel, &jump).await?;
         }
         at = back;
