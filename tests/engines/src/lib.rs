@@ -2,6 +2,7 @@
 //! servers that a test starts, hurts and ends. Called by tests alone; nothing that ships knows this
 //! crate. A started process ends with its handle, and with the test process however that ends.
 
+pub mod cassandra;
 pub mod commits;
 pub mod mariadb;
 pub mod process;
@@ -9,5 +10,6 @@ pub mod redis;
 pub mod s3;
 mod tidb;
 
+pub use cassandra::Cassandra;
 pub use mariadb::{MariaDb, Site};
 pub use s3::S3Server;

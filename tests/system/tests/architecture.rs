@@ -20,6 +20,7 @@ const MAY_DEPEND: &[(&str, &[&str])] = &[
     ("sterna-storage-object", &["sterna-proto", "sterna-storage"]),
     ("sterna-storage-redis", &["sterna-proto", "sterna-storage"]),
     ("sterna-storage-rocks", &["sterna-proto", "sterna-storage"]),
+    ("sterna-storage-scylla", &["sterna-proto", "sterna-storage"]),
     ("sterna-storage-sql", &["sterna-proto", "sterna-storage"]),
     ("sterna-core", &["sterna-proto", "sterna-storage"]),
     ("sterna-edge", &["sterna-proto", "sterna-core"]),
