@@ -25,7 +25,7 @@ use crate::archive::Archive;
 use crate::args::{ServeArgs, StoreArgs};
 use crate::config::{ClientsConfig, ClusterSettings, Config, StoreConfig};
 use crate::raw_config::{RawConfig, environment};
-use crate::stores::{connect_sql, keep_sql, open_redis, open_stores, watch_redis};
+use crate::stores::{connect_database, keep_sql, open_redis, open_stores, watch_redis};
 use crate::telemetry::Telemetry;
 use crate::{farewell, keys, output};
 
@@ -85,11 +85,11 @@ pub(crate) fn run(
         let mut signals = Signals::listen()?;
         let upkeep = Tasks::new();
         let mut stores = match &config.store {
-            Some(StoreConfig::Sql(sql)) => tokio::select! {
-                connected = connect_sql(sql, store) => {
-                    let sql = connected?;
-                    upkeep.spawn("sql upkeep", keep_sql(upkeep.clone(), sql.clone()));
-                    Some(sql.stores())
+            Some(StoreConfig::Sql(database)) => tokio::select! {
+                connected = connect_database(database, store) => {
+                    let (sql, stores) = connected?;
+                    upkeep.spawn("sql upkeep", keep_sql(upkeep.clone(), sql));
+                    Some(stores)
                 }
                 () = signals.end() => return Ok(ExitCode::from(INTERRUPTED)),
             },

@@ -9,10 +9,11 @@ use sterna_storage::memory::MemoryStore;
 use sterna_storage::{StorageError, StorageErrorKind, Stores};
 use sterna_storage_redis::{RedisConfig, RedisStore, RedisWarning};
 use sterna_storage_rocks::{RocksConfig, RocksStore};
-use sterna_storage_sql::{SqlConfig, SqlStore};
+use sterna_storage_scylla::ScyllaStore;
+use sterna_storage_sql::SqlStore;
 
 use crate::args::StoreArgs;
-use crate::config::StoreConfig;
+use crate::config::{DatabaseConfig, StoreConfig};
 
 /// Blocks for as long as a store may be waited for: before there are signals to listen to, so that
 /// any of them ends the wait with the process.
@@ -35,23 +36,35 @@ pub(crate) fn open_stores(config: &StoreConfig, args: StoreArgs) -> Result<Store
     Ok(store.stores())
 }
 
-/// Connects to the databases, again and again for as long as they may be waited for.
-pub(crate) async fn connect_sql(sql: &SqlConfig, args: StoreArgs) -> Result<SqlStore> {
+/// Connects to the databases, again and again for as long as they may be waited for. The SQL store is
+/// told apart because somebody has to look after it.
+pub(crate) async fn connect_database(
+    database: &DatabaseConfig,
+    args: StoreArgs,
+) -> Result<(SqlStore, Stores)> {
     if args.restored {
         bail!("--restored is for the store of one machine; a database has its own way back");
     }
-    let began = Instant::now();
-    let patience = Duration::from_secs(args.wait_for_store);
+    let until = Instant::now() + Duration::from_secs(args.wait_for_store);
+    let sql = connect(until, || SqlStore::connect(database.sql.clone())).await;
+    let sql = sql.context("cannot open the store in `store.urls`")?;
+    let Some(scylla) = &database.scylla else { return Ok((sql.clone(), sql.stores())) };
+    let log = connect(until, || ScyllaStore::connect(scylla)).await;
+    let log = log.context("cannot open the log in `scylla.nodes`; `sterna doctor` may know why")?;
+    Ok((sql.clone(), log.stores(sql.stores())))
+}
+
+async fn connect<T, F>(until: Instant, mut open: impl FnMut() -> F) -> Result<T, StorageError>
+where
+    F: Future<Output = Result<T, StorageError>>,
+{
     loop {
-        match SqlStore::connect(sql.clone()).await {
-            Ok(store) => return Ok(store),
-            Err(error)
-                if error.kind == StorageErrorKind::Unavailable && began.elapsed() < patience =>
-            {
+        match open().await {
+            Err(error) if error.kind == StorageErrorKind::Unavailable && Instant::now() < until => {
                 tracing::warn!(%error, "waiting for the store");
                 tokio::time::sleep(STORE_POLL * 10).await;
             }
-            Err(error) => return Err(error).context("cannot open the store in `store.urls`"),
+            outcome => return outcome,
         }
     }
 }

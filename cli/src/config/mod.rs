@@ -7,6 +7,7 @@ mod balance;
 mod cluster;
 mod limits;
 mod redis;
+mod scylla;
 mod store;
 mod values;
 
@@ -28,7 +29,7 @@ use sterna_proto::{NodeId, v1};
 
 pub(crate) use archive::ArchiveSettings;
 pub(crate) use cluster::ClusterSettings;
-pub(crate) use store::StoreConfig;
+pub(crate) use store::{DatabaseConfig, StoreConfig};
 
 use crate::keys;
 use crate::raw_config::{Complaint, RawConfig};

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use sterna_proto::v1;
 use sterna_storage_rocks::Durability;
+use sterna_storage_scylla::ScyllaConfig;
 use sterna_storage_sql::{Layout, SqlConfig, Tls};
 
 use super::Reader;
@@ -18,8 +19,16 @@ pub(crate) enum StoreConfig {
         durability: Durability,
         accept_truncated: bool,
     },
-    /// MySQL, MariaDB or TiDB.
-    Sql(SqlConfig),
+    /// MySQL, MariaDB or TiDB, with the log in it or beside it.
+    Sql(Box<DatabaseConfig>),
+}
+
+/// What cores share.
+#[derive(Debug, Clone)]
+pub(crate) struct DatabaseConfig {
+    pub(crate) sql: SqlConfig,
+    /// Where publications, members of channels and intents are, if not in the SQL store.
+    pub(crate) scylla: Option<ScyllaConfig>,
 }
 
 impl StoreConfig {
@@ -48,14 +57,19 @@ impl Reader {
         let accept_truncated = self.bool("store.accept_truncated", false);
         let engines =
             [("rocksdb", Engine::Rocks), ("memory", Engine::Memory), ("sql", Engine::Sql)];
-        match self.choice("store.engine", &engines)? {
+        let engine = self.choice("store.engine", &engines)?;
+        let scylla = self.scylla(matches!(engine, Engine::Sql));
+        match engine {
             Engine::Rocks => Some(StoreConfig::Rocks {
-                directory: directory.or_else(|| Some(data_dir?.join("store")))?,
+                directory: scylla.and(directory.or_else(|| Some(data_dir?.join("store"))))?,
                 durability: durability?,
                 accept_truncated: accept_truncated?,
             }),
-            Engine::Memory => Some(StoreConfig::Memory),
-            Engine::Sql => self.sql().map(StoreConfig::Sql),
+            Engine::Memory => scylla.map(|_| StoreConfig::Memory),
+            Engine::Sql => {
+                let sql = self.sql();
+                Some(StoreConfig::Sql(Box::new(DatabaseConfig { sql: sql?, scylla: scylla? })))
+            }
         }
     }
 

@@ -354,6 +354,26 @@ fn mistakes_of_a_cluster_are_named() {
             &["store.engine=sql", "store.urls=mysql://x/y", "store.databases=3"],
             "`store.databases`: `store.databases` and `store.tables` are powers of two",
         ),
+        (
+            &["store.log=scylla"],
+            "`store.log`: what is beside the log needs `store.engine = \"sql\"`",
+        ),
+        (
+            &["store.engine=sql", "store.urls=mysql://x/y", "store.log=scylla"],
+            "`scylla.nodes` is missing and has no default",
+        ),
+        (
+            &["store.engine=sql", "store.urls=mysql://x/y", "store.log=scylla"],
+            "`scylla.datacenter` is missing and has no default",
+        ),
+        (
+            &["store.engine=sql", "store.urls=mysql://x/y", "scylla.nodes=a:9042"],
+            "`scylla.nodes`: of no use without `store.log = \"scylla\"`",
+        ),
+        (
+            &["store.engine=sql", "store.urls=mysql://x/y", "store.log=scylla", "scylla.nodes=a"],
+            "`scylla.nodes`: write host:port for each node",
+        ),
     ];
     for (overrides, wanted) in cases {
         let complaints = place.load(&place.good(), &[], overrides).map(drop).unwrap_err();

@@ -12,7 +12,7 @@ use crate::args::{ArchiveArgs, ArchiveVerb, StoreArgs};
 use crate::config::{Config, StoreConfig};
 use crate::output::{self, Format};
 use crate::raw_config::{RawConfig, environment};
-use crate::stores::{connect_sql, open_stores};
+use crate::stores::{connect_database, open_stores};
 
 pub(crate) fn run(args: &ArchiveArgs) -> Result<ExitCode> {
     let of_verb = match &args.verb {
@@ -36,7 +36,9 @@ pub(crate) fn run(args: &ArchiveArgs) -> Result<ExitCode> {
     };
     runtime.block_on(async {
         let mut stores = match (&store, local) {
-            (StoreConfig::Sql(sql), _) => connect_sql(sql, StoreArgs::default()).await?.stores(),
+            (StoreConfig::Sql(database), _) => {
+                connect_database(database, StoreArgs::default()).await?.1
+            }
             (_, Some(stores)) => stores,
             (_, None) => bail!("this node has no store"),
         };

@@ -43,6 +43,7 @@ const MAY_DEPEND: &[(&str, &[&str])] = &[
             "sterna-storage-object",
             "sterna-storage-redis",
             "sterna-storage-rocks",
+            "sterna-storage-scylla",
             "sterna-storage-sql",
         ],
     ),

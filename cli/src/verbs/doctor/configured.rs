@@ -10,7 +10,7 @@ use sterna_edge::auth::jwks;
 
 use super::{
     Finding, OPEN_FILES, Protocol, Verdict, clock, connect, database, disk, held, kernel, links,
-    machine, redis, tls,
+    machine, redis, scylla, tls,
 };
 use crate::config::{Config, StoreConfig};
 use crate::raw_config::{RawConfig, environment};
@@ -66,8 +66,9 @@ fn live(config: &Config) -> Vec<Finding> {
         findings.push(place("link address", Protocol::Udp, address, node));
         findings.extend(cluster.redis.iter().flat_map(redis::examine));
     }
-    if let Some(StoreConfig::Sql(sql)) = &config.store {
-        findings.extend(database::examine(sql, cores));
+    if let Some(StoreConfig::Sql(stores)) = &config.store {
+        findings.extend(database::examine(&stores.sql, cores));
+        findings.extend(stores.scylla.iter().flat_map(scylla::examine));
     }
     if let Some(clients) = &config.clients {
         findings.extend(kernel::examine());

@@ -6,6 +6,7 @@ mod database;
 mod kernel;
 mod links;
 mod redis;
+mod scylla;
 mod tls;
 
 use std::path::Path;
