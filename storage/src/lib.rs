@@ -11,6 +11,7 @@
 //! | relations of users | [`RelationStore`] | RocksDB | TiDB / MySQL |
 //! | what commits still owe | [`IntentStore`] | RocksDB | TiDB / MySQL |
 //! | users whose tokens are void | [`RevocationStore`] | RocksDB | TiDB / MySQL |
+//! | what channels keep, holds, keys | [`KeepingStore`] | RocksDB | TiDB / MySQL |
 //! | how far channels are archived | [`ArchivedStore`] | RocksDB | TiDB / MySQL |
 //! | manifest of the archive | [`ManifestStore`] | RocksDB | TiDB / MySQL |
 //! | segments of the archive | [`Segments`] | files | S3, GCS, Azure |
@@ -34,6 +35,7 @@ pub mod id_bound;
 pub mod id_lease;
 pub mod inbox;
 pub mod intent;
+pub mod keeping;
 pub mod log;
 pub mod manifest;
 pub mod memory;
@@ -79,6 +81,7 @@ pub use id_bound::IdBoundStore;
 pub use id_lease::IdLeaseStore;
 pub use inbox::{InboxChange, InboxEntry, InboxState, InboxStore, Pts};
 pub use intent::{Intent, IntentStore};
+pub use keeping::{KeepingError, KeepingStore, Kept};
 pub use log::{
     Adoption, Append, AppendError, Duplicate, EpochStart, Head, PageLimit, PageRoom,
     PublicationLog, ReadError,
@@ -109,6 +112,7 @@ pub struct Stores {
     pub manifest: Arc<dyn ManifestStore>,
     pub archived: Arc<dyn ArchivedStore>,
     pub revocations: Arc<dyn RevocationStore>,
+    pub keeping: Arc<dyn KeepingStore>,
     pub id_leases: Arc<dyn IdLeaseStore>,
     pub roster: Arc<dyn RosterStore>,
 }

@@ -254,6 +254,15 @@ pub trait PublicationLog: Send + Sync + Debug + 'static {
         first: Offset,
     ) -> BoxFuture<'_, Result<Option<Head>, StorageError>>;
 
+    /// Empties the payloads of records for good; everything else of them stays, and they are
+    /// recognised as before. Answers how many of them are there. A record that was trimmed, or that
+    /// nobody has appended, is not.
+    fn redact(
+        &self,
+        channel: ChannelKey,
+        offsets: Vec<Offset>,
+    ) -> BoxFuture<'_, Result<u64, StorageError>>;
+
     /// Completes when everything appended before the call is durable and closes the engine for
     /// further appends, which are then answered with `Unavailable`. Called at shutdown; a second
     /// call changes nothing.

@@ -46,4 +46,14 @@ impl NewRecord {
 pub struct Record {
     pub position: Position,
     pub body: NewRecord,
+    /// The payload was taken away after it had been stored, and is empty here. Engines do not know:
+    /// whoever stands before them and does says so.
+    pub redacted: bool,
+}
+
+impl Record {
+    /// As it was stored.
+    pub fn new(position: Position, body: NewRecord) -> Self {
+        Self { position, body, redacted: false }
+    }
 }

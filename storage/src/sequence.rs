@@ -144,7 +144,7 @@ fn place(bodies: Vec<NewRecord>, mut head: Head) -> Sequenced {
     for body in bodies {
         head.position.offset = head.position.offset.next();
         head.last_ts_ms = head.last_ts_ms.max(body.server_ts_ms);
-        records.push(Record { position: head.position, body });
+        records.push(Record::new(head.position, body));
     }
     Sequenced { head, records }
 }

@@ -60,7 +60,7 @@ fn channel() -> ChannelId {
 }
 
 fn record() -> Record {
-    Record { position: Position::new(7, 1_000_000), body: new_record(1_000_000) }
+    Record::new(Position::new(7, 1_000_000), new_record(1_000_000))
 }
 
 fn new_record(seq: u64) -> NewRecord {

@@ -291,7 +291,7 @@ impl<T> Sequence<T> {
         let committed: Vec<Pending<T>> = self.in_flight.drain(..).collect();
         for (offset, pending) in (first..).zip(committed) {
             let Pending { record: body, fingerprint, ticket, echoes, .. } = pending;
-            let record = Record { position: Position::new(epoch, offset), body };
+            let record = Record::new(Position::new(epoch, offset), body);
             self.settle((ticket, echoes), fingerprint, &record, &mut outcome);
             outcome.committed.push(record);
         }

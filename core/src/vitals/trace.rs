@@ -252,7 +252,7 @@ mod tests {
     }
 
     fn stored(offset: u64, body: NewRecord) -> Record {
-        Record { position: Position::new(5, offset), body }
+        Record::new(Position::new(5, offset), body)
     }
 
     #[test]

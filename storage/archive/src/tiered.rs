@@ -261,6 +261,15 @@ impl PublicationLog for TieredLog {
         self.tiers.log.trim(channel, first)
     }
 
+    /// In the log alone: what lies in the archive is hidden by whoever knows of it.
+    fn redact(
+        &self,
+        channel: ChannelKey,
+        offsets: Vec<Offset>,
+    ) -> BoxFuture<'_, Result<u64, StorageError>> {
+        self.tiers.log.redact(channel, offsets)
+    }
+
     fn close(&self) -> BoxFuture<'_, Result<(), StorageError>> {
         self.tiers.log.close()
     }

@@ -71,6 +71,6 @@ impl StoredRecord {
             target_offset: Offset(self.target_offset),
             payload: self.payload,
         };
-        Ok(Record { position: Position { epoch: Epoch(self.epoch), offset }, body })
+        Ok(Record::new(Position { epoch: Epoch(self.epoch), offset }, body))
     }
 }

@@ -54,7 +54,7 @@ pub(crate) fn record(offset: u64, payload_bytes: usize) -> Record {
         payload,
     };
     let epoch = Epoch((7 + offset / 7) as u32);
-    Record { position: Position { epoch, offset: Offset(offset) }, body }
+    Record::new(Position { epoch, offset: Offset(offset) }, body)
 }
 
 /// So many runs of so many records of so many bytes; each begins at another offset.

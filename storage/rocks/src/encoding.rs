@@ -54,7 +54,7 @@ pub(crate) fn encode_record(record: &Record) -> Vec<u8> {
 }
 
 fn stored_record(record: &Record) -> StoredRecord {
-    let Record { position, body } = record;
+    let Record { position, body, .. } = record;
     let origin = body.origin.as_ref();
     StoredRecord {
         epoch: position.epoch.0,
@@ -90,7 +90,7 @@ pub(crate) fn decode_record(offset: Offset, content: Bytes) -> Result<Record, Da
         target_offset: Offset(stored.target_offset),
         payload: stored.payload,
     };
-    Ok(Record { position: Position { epoch: Epoch(stored.epoch), offset }, body })
+    Ok(Record::new(Position { epoch: Epoch(stored.epoch), offset }, body))
 }
 
 pub(crate) fn encode_head(head: &Head) -> Vec<u8> {
@@ -346,7 +346,7 @@ mod tests {
                 target_offset: Offset(2),
                 payload: payload.into(),
             };
-            let record = Record { position: Position::new(1, 8), body };
+            let record = Record::new(Position::new(1, 8), body);
             seal_record(b"key", &record, &mut value);
             assert_eq!(value, seal(b"key", &encode_record(&record)));
             let content = Bytes::copy_from_slice(unseal(b"key", &value).unwrap());

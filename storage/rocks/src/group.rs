@@ -8,6 +8,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use ahash::RandomState;
+use bytes::Bytes;
 use rocksdb::WriteBatch;
 use sterna_proto::{ChannelKey, Epoch, Offset, Position};
 use sterna_storage::sequence::{self, Sequenced, sequence, sequence_epoch};
@@ -17,7 +18,9 @@ use sterna_storage::{
 
 use crate::channels::NewMembers;
 use crate::database::{Database, dedup_key, msg_key};
-use crate::encoding::{Damaged, decode_dedup, encode_dedup, encode_head, seal, seal_record};
+use crate::encoding::{
+    Damaged, decode_dedup, decode_record, encode_dedup, encode_head, seal, seal_record,
+};
 use crate::heads::HeadCache;
 use crate::intents::NewIntents;
 use crate::options::{Family, unix_now_ms};
@@ -120,6 +123,24 @@ impl Group {
     pub(crate) fn delete_record(&mut self, channel: ChannelKey, offset: Offset) {
         let key = msg_key(channel, offset);
         self.database.stage_delete(&mut self.batch.0, Family::Msg, &key);
+    }
+
+    /// Puts a record of an earlier group anew.
+    pub(crate) fn replace_record(&mut self, channel: ChannelKey, record: &Record) {
+        let key = msg_key(channel, record.position.offset);
+        seal_record(&key, record, &mut self.value);
+        self.database.stage_put(&mut self.batch.0, Family::Msg, &key, &self.value);
+        self.require(Sync::Now);
+    }
+
+    /// A record as earlier groups have left it.
+    pub(crate) fn stored_record(
+        &self,
+        channel: ChannelKey,
+        offset: Offset,
+    ) -> Result<Option<Record>, StorageError> {
+        let decode = |content: &[u8]| decode_record(offset, Bytes::copy_from_slice(content));
+        self.database.get_as(Family::Msg, &msg_key(channel, offset), decode)
     }
 
     pub(crate) fn append(&mut self, mut append: Append) -> Result<Head, AppendError> {

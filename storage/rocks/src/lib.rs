@@ -66,11 +66,13 @@ mod heads;
 mod id_bounds;
 mod inboxes;
 mod intents;
+mod keeping;
 mod log;
 mod manifest;
 mod open;
 mod options;
 mod readers;
+mod redact;
 mod relations;
 mod repair;
 mod revocations;
@@ -125,7 +127,8 @@ impl RocksStore {
             intents: store.clone(),
             manifest: store.clone(),
             archived: store.clone(),
-            revocations: store,
+            revocations: store.clone(),
+            keeping: store,
             id_leases: self.id_leases.clone(),
             roster: self.roster.clone(),
         }

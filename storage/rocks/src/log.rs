@@ -15,7 +15,7 @@ use crate::channels::until_full;
 use crate::database::{Database, dedup_key};
 use crate::encoding::{Damaged, decode_dedup, decode_head};
 use crate::options::{CHANNEL_PREFIX_BYTES, Family};
-use crate::trim;
+use crate::{redact, trim};
 
 impl PublicationLog for RocksStore {
     fn append(&self, appends: Vec<Append>) -> BoxFuture<'_, Vec<Result<Head, AppendError>>> {
@@ -95,6 +95,14 @@ impl PublicationLog for RocksStore {
             }
         }
         .boxed()
+    }
+
+    fn redact(
+        &self,
+        channel: ChannelKey,
+        offsets: Vec<Offset>,
+    ) -> BoxFuture<'_, Result<u64, StorageError>> {
+        self.engine.write(move |group| redact::records(group, channel, &offsets))
     }
 
     fn close(&self) -> BoxFuture<'_, Result<(), StorageError>> {

@@ -43,10 +43,13 @@ pub(crate) enum Family {
     Archive,
     /// channel -> how far it is archived
     Archived,
+    /// `c` channel -> what is kept of it; `r` channel . offset -> who redacted it;
+    /// `d` channel . version -> what was ordered
+    Kept,
 }
 
 impl Family {
-    pub(crate) const ALL: [Self; 14] = [
+    pub(crate) const ALL: [Self; 15] = [
         Self::Head,
         Self::Msg,
         Self::Dedup,
@@ -61,6 +64,7 @@ impl Family {
         Self::Intent,
         Self::Archive,
         Self::Archived,
+        Self::Kept,
     ];
 
     pub(crate) fn name(self) -> &'static str {
@@ -79,6 +83,7 @@ impl Family {
             Self::Intent => "intent",
             Self::Archive => "arc",
             Self::Archived => "arc_upto",
+            Self::Kept => "kept",
         }
     }
 }
@@ -161,7 +166,8 @@ fn family_options(family: Family, cache: &Cache) -> Options {
         | Family::Mark
         | Family::Intent
         | Family::Archive
-        | Family::Archived => {}
+        | Family::Archived
+        | Family::Kept => {}
     }
     options
 }

@@ -42,6 +42,7 @@ mod head;
 mod ids;
 mod inboxes;
 mod intents;
+mod keeping;
 mod log;
 mod manifest;
 mod open;
@@ -102,6 +103,7 @@ impl SqlStore {
             manifest: store.clone(),
             archived: store.clone(),
             revocations: store.clone(),
+            keeping: store.clone(),
             id_leases: store.clone(),
             roster: store,
         }

@@ -15,6 +15,7 @@ use sterna_storage::{
 use crate::batch::padded;
 use crate::columns::{key, limit, number, repeat};
 use crate::commit::Change;
+use crate::engine::run;
 use crate::failure::Failure;
 use crate::place::Place;
 use crate::{SqlStore, head, origins, records};
@@ -132,6 +133,14 @@ impl PublicationLog for SqlStore {
         self.trim_log(channel, first).boxed()
     }
 
+    fn redact(
+        &self,
+        channel: ChannelKey,
+        offsets: Vec<Offset>,
+    ) -> BoxFuture<'_, Result<u64, StorageError>> {
+        self.redact_log(channel, offsets).boxed()
+    }
+
     fn close(&self) -> BoxFuture<'_, Result<(), StorageError>> {
         self.engine.closed.store(true, Ordering::Release);
         futures_util::future::ready(Ok(())).boxed()
@@ -166,6 +175,24 @@ impl SqlStore {
         Ok(found)
     }
 
+    async fn redact_log(
+        &self,
+        channel: ChannelKey,
+        mut offsets: Vec<Offset>,
+    ) -> Result<u64, StorageError> {
+        self.engine.check_open()?;
+        offsets.sort_unstable();
+        offsets.dedup();
+        let place = self.engine.places.locate(channel.slot());
+        let table = |name| self.engine.places.table(place, name);
+        let args = (table("heads"), table("publications"), channel, offsets);
+        let redacted =
+            self.engine.transact(place, &args, |conn, (heads, records, channel, offsets)| {
+                redact(conn, (heads, records), *channel, offsets).boxed()
+            });
+        redacted.await
+    }
+
     /// The head tells the trim point at once; the records below it go behind it, some in each
     /// transaction.
     async fn trim_log(
@@ -193,6 +220,28 @@ impl SqlStore {
             }
         }
     }
+}
+
+/// Empties those that are there, behind the lock of the head: a trim may be under way that has told
+/// of its point and not deleted all below.
+async fn redact(
+    conn: &mut Conn,
+    (heads, records): (&str, &str),
+    channel: ChannelKey,
+    offsets: &[Offset],
+) -> Result<u64, Failure> {
+    let Some((_, head)) = head::lock(conn, heads, &[channel]).await?.pop() else { return Ok(0) };
+    let there = |offset: &&Offset| **offset >= head.first && **offset <= head.position.offset;
+    let there: Vec<Offset> = offsets.iter().filter(there).copied().collect();
+    for some in padded(&there) {
+        let sql = format!(
+            "UPDATE {records} SET payload = '' WHERE channel = ? AND `offset` IN ({})",
+            repeat("?", some.len(), ", ")
+        );
+        let named = some.iter().map(|offset| number(offset.0));
+        run(conn, &sql, std::iter::once(key(channel)).chain(named).collect()).await?;
+    }
+    Ok(there.len() as u64)
 }
 
 async fn raise_trim_point(

@@ -75,7 +75,7 @@ pub(crate) async fn insert(
 }
 
 fn encode(channel: ChannelKey, record: &Record) -> Option<[Value; 8]> {
-    let Record { position, body } = record;
+    let Record { position, body, .. } = record;
     let [channel, client_id, client_seq] = origin_key(channel, body.origin.as_ref()?);
     Some([
         channel,

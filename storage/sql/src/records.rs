@@ -125,7 +125,7 @@ fn check_dense(
 }
 
 fn encode(channel: ChannelKey, record: &Record) -> [Value; 13] {
-    let Record { position, body } = record;
+    let Record { position, body, .. } = record;
     let (client_id, client_seq) = match &body.origin {
         Some(origin) => (text(origin.client_id.as_str()), number(origin.client_seq)),
         None => (Value::NULL, Value::NULL),
@@ -171,7 +171,7 @@ fn decode(offset: Offset, columns: &mut Columns) -> Result<Record, StorageError>
         target_offset: columns.offset()?,
         payload: columns.bytes()?,
     };
-    Ok(Record { position: sterna_proto::Position { epoch, offset }, body })
+    Ok(Record::new(sterna_proto::Position { epoch, offset }, body))
 }
 
 /// In the order in which they are written and read, behind the channel.

@@ -19,6 +19,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../migrations/0002_pulled.sql"),
     include_str!("../migrations/0003_revocations.sql"),
     include_str!("../migrations/0004_archived.sql"),
+    include_str!("../migrations/0005_keeping.sql"),
 ];
 
 /// Brings one database up to date, or refuses it.

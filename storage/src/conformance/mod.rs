@@ -30,10 +30,12 @@ pub mod id_bounds;
 pub mod id_leases;
 pub mod inboxes;
 pub mod intents;
+pub mod keeping;
 pub mod log;
 pub mod manifests;
 pub mod model;
 pub mod pages;
+pub mod redactions;
 pub mod relations;
 pub mod reopen;
 pub mod revocations;
@@ -113,6 +115,19 @@ macro_rules! conformance_suite {
             trims::a_long_trim_leaves_all_that_is_behind_it,
             trims::readers_beside_a_trim_see_records_or_the_gap,
             trims::a_closed_log_is_not_trimmed,
+            redactions::a_redacted_record_keeps_its_place_and_everything_but_its_payload,
+            redactions::i3_a_redacted_record_is_recognised_when_it_comes_again,
+            redactions::what_is_not_there_is_not_redacted,
+            redactions::a_redaction_outlives_a_reopening,
+            keeping::nothing_is_ordered_of_a_new_channel,
+            keeping::orders_are_kept_with_who_when_and_why,
+            keeping::what_is_on_hold_is_not_given_up,
+            keeping::redactions_are_listed_in_order_and_the_first_ones_author_stays,
+            keeping::floors_never_go_down,
+            keeping::of_many_first_keys_one_is_kept_and_an_erased_one_is_gone,
+            keeping::racing_orders_are_all_carried_out,
+            keeping::the_clock_of_retention_never_goes_back,
+            keeping::the_keeping_outlives_a_reopening,
             inboxes::a_mark_moves_a_channel_behind_all_others,
             inboxes::inboxes_of_users_are_apart,
             inboxes::an_inbox_is_paged_in_the_order_of_its_marks,

@@ -92,7 +92,7 @@ impl Run {
         let raised = log.raise_epoch(channel, head.position, marker()).await.unwrap();
         let epoch = Epoch(head.position.epoch.0 + 1);
         let position = Position { epoch, offset: head.position.offset.next() };
-        self.model.entry(channel).or_default().push(Record { position, body: marker() });
+        self.model.entry(channel).or_default().push(Record::new(position, marker()));
         assert_eq!(Some(raised), self.head(channel), "seed {}", self.seed);
     }
 
@@ -204,7 +204,7 @@ impl Run {
         let epoch = head.map_or(self.birth, |head| head.position.epoch);
         for body in append.records {
             let offset = Offset(stored.len() as u64 + 1);
-            stored.push(Record { position: Position { epoch, offset }, body });
+            stored.push(Record::new(Position { epoch, offset }, body));
         }
         Verdict::Head(self.head(append.channel))
     }

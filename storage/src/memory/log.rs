@@ -98,6 +98,17 @@ impl PublicationLog for MemoryStore {
         ready(trimmed).boxed()
     }
 
+    fn redact(
+        &self,
+        channel: ChannelKey,
+        offsets: Vec<Offset>,
+    ) -> BoxFuture<'_, Result<u64, StorageError>> {
+        let redacted = self
+            .check_open()
+            .map(|()| self.content().logs.get_mut(&channel).map_or(0, |log| log.redact(&offsets)));
+        ready(redacted).boxed()
+    }
+
     fn close(&self) -> BoxFuture<'_, Result<(), StorageError>> {
         self.closed.store(true, Ordering::Release);
         ready(Ok(())).boxed()
@@ -197,6 +208,17 @@ impl ChannelLog {
         let mut room = limit.start();
         let following = self.records.iter().skip(skipped);
         Ok(following.take_while(|record| room.take(record.body.payload.len())).cloned().collect())
+    }
+
+    fn redact(&mut self, offsets: &[Offset]) -> u64 {
+        let mut found = 0;
+        for record in &mut self.records {
+            if offsets.contains(&record.position.offset) {
+                record.body.payload = bytes::Bytes::new();
+                found += 1;
+            }
+        }
+        found
     }
 
     fn trim(&mut self, first: Offset) -> Head {

@@ -24,6 +24,7 @@ mod archived;
 mod id_leases;
 mod inbox;
 mod intents;
+mod keeping;
 mod log;
 mod manifest;
 mod relations;
@@ -36,6 +37,7 @@ mod tests;
 pub use id_leases::MemoryIdLeases;
 use inbox::Inboxes;
 use intents::Intents;
+use keeping::Keeping;
 use log::ChannelLog;
 use manifest::Segments;
 use relations::Relations;
@@ -89,7 +91,8 @@ impl MemoryStore {
             intents: handle.clone(),
             manifest: handle.clone(),
             archived: handle.clone(),
-            revocations: handle,
+            revocations: handle.clone(),
+            keeping: handle,
             id_leases: self.id_leases.clone(),
             roster: self.roster.clone(),
         }
@@ -253,6 +256,7 @@ struct Content {
     inboxes: Inboxes,
     relations: Relations,
     revocations: BTreeMap<Option<UserId>, u64>,
+    keeping: Keeping,
     intents: Intents,
     segments: Segments,
     archived: HashMap<ChannelKey, Archived, ahash::RandomState>,

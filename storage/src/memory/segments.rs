@@ -236,7 +236,7 @@ fn seal(runs: &Runs) -> Sealed {
     let records = || runs.values().flat_map(|(_, records)| records);
     let mut hash = twox_hash::XxHash3_64::with_seed(0);
     let mut bytes = 0;
-    for Record { position, body } in records() {
+    for Record { position, body, .. } in records() {
         hash.write(&position.offset.0.to_be_bytes());
         hash.write(&body.fingerprint().to_be_bytes());
         bytes += body.payload.len() as u64;

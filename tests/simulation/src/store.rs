@@ -257,7 +257,7 @@ impl SharedStore {
         let upto = head.position.offset.0;
         let marker = marker(&head, self.birth.0 << 8 | channel as u32);
         let position = Position::new(head.position.epoch.0 + 1, upto + 1);
-        let item = item(&Record { position, body: marker.clone() });
+        let item = item(&Record::new(position, marker.clone()));
         match memory.raise_epoch(key, head.position, marker).await {
             Ok(_) => self.book.note(What::Restored { channel, upto, marker: Some(item) }),
             Err(error) => self.book.note(What::Wrong(format!("epoch: {error}"))),
@@ -312,7 +312,7 @@ impl WrittenLog {
         let before = head.position.offset.0 - records.len() as u64;
         for (offset, body) in (before + 1..).zip(records) {
             let position = Position { offset: Offset(offset), epoch: head.position.epoch };
-            let item = item(&Record { position, body });
+            let item = item(&Record::new(position, body));
             self.book.note(What::Committed { channel, item });
         }
     }
@@ -377,6 +377,14 @@ impl PublicationLog for WrittenLog {
         first: Offset,
     ) -> BoxFuture<'_, Result<Option<Head>, StorageError>> {
         self.inner.trim(channel, first)
+    }
+
+    fn redact(
+        &self,
+        channel: ChannelKey,
+        offsets: Vec<Offset>,
+    ) -> BoxFuture<'_, Result<u64, StorageError>> {
+        self.inner.redact(channel, offsets)
     }
 
     /// Other nodes go on.
@@ -495,6 +503,19 @@ impl PublicationLog for NodeLog {
         Box::pin(async move {
             self.way.go().await?;
             self.inner.trim(channel, first).await
+        })
+    }
+
+    fn redact(
+        &self,
+        channel: ChannelKey,
+        offsets: Vec<Offset>,
+    ) -> BoxFuture<'_, Result<u64, StorageError>> {
+        Box::pin(async move {
+            self.way.go().await?;
+            let redacted = self.inner.redact(channel, offsets).await;
+            self.way.back().await?;
+            redacted
         })
     }
 
