@@ -122,8 +122,14 @@ pub enum Order {
     Seal(bool),
     /// What is older than the retention is given up: a matter of course, and no deed.
     RaiseFloor(Offset),
-    /// The channel's first key, the one after a destroyed one, or the present one wrapped anew.
+    /// The channel's first key, or the one after a destroyed one. Of two at one time only one is put,
+    /// since what the other one has sealed could never be opened.
     PutKey(WrappedKey),
+    /// The present key under another master key.
+    Rewrap {
+        from_master: u64,
+        key: WrappedKey,
+    },
 }
 
 /// Most offsets of one redaction.
@@ -222,10 +228,20 @@ pub fn decide(kept: &Kept, order: Order, author: &Author) -> Result<Option<Decid
         }
         Order::PutKey(key) => {
             let is_next = next.key.is_none() && key.id == next.keys_made + 1;
-            if !is_next && next.key.as_ref().map(|key| key.id) != Some(key.id) {
+            // The same once more: whoever has put it did not hear the answer.
+            if !is_next && next.key.as_ref() != Some(&key) {
                 return Err(KeepingError::OtherKey);
             }
             (next.keys_made, next.key) = (key.id, Some(key));
+        }
+        Order::Rewrap { from_master, key } => {
+            let present = next.key.as_ref().filter(|present| present.id == key.id);
+            match present.map(|present| present.master) {
+                Some(master) if master == from_master => next.key = Some(key),
+                // Another node was faster.
+                Some(master) if master == key.master => {}
+                _ => return Err(KeepingError::OtherKey),
+            }
         }
     }
     if next == *kept && redactions.is_empty() {
@@ -257,7 +273,7 @@ impl Order {
             Self::Erase { upto } => format!("erased up to {}", upto.0),
             Self::Seal(true) => "sealed in the archive from now on".to_owned(),
             Self::Seal(false) => "not sealed in the archive any more".to_owned(),
-            Self::RaiseFloor(_) | Self::PutKey(_) => return None,
+            Self::RaiseFloor(_) | Self::PutKey(_) | Self::Rewrap { .. } => return None,
         })
     }
 }
@@ -312,15 +328,36 @@ mod tests {
     }
 
     #[test]
+    fn a_key_is_wrapped_anew_by_whoever_has_seen_the_present_one() {
+        let key = |master| WrappedKey { id: 1, master, wrapped: vec![master as u8] };
+        let kept = made(&Kept::default(), Order::PutKey(key(2)));
+        let anew = |from_master, master| Order::Rewrap { from_master, key: key(master) };
+        let rewrapped = made(&kept, anew(2, 3));
+        assert_eq!((rewrapped.key.clone(), rewrapped.keys_made), (Some(key(3)), 1));
+        assert_eq!(
+            decide(&rewrapped, anew(2, 3), &author("r")).unwrap(),
+            None,
+            "somebody else has"
+        );
+        assert!(decide(&rewrapped, anew(2, 4), &author("r")).is_err());
+    }
+
+    #[test]
     fn a_destroyed_key_never_comes_back() {
         let key = |id| WrappedKey { id, master: 2, wrapped: vec![3] };
         let kept = made(&Kept::default(), Order::PutKey(key(1)));
         assert!(decide(&kept, Order::PutKey(key(2)), &author("r")).is_err());
-        let anew = WrappedKey { master: 9, ..key(1) };
-        assert_eq!(made(&kept, Order::PutKey(anew.clone())).key, Some(anew));
+        assert_eq!(decide(&kept, Order::PutKey(key(1)), &author("r")).unwrap(), None);
+        let other = WrappedKey { wrapped: vec![4], ..key(1) };
+        assert!(
+            decide(&kept, Order::PutKey(other), &author("r")).is_err(),
+            "sealed with the first"
+        );
         let erased = made(&kept, Order::Erase { upto: Offset(4) });
         assert_eq!((erased.key.clone(), erased.floor), (None, Offset(5)));
         assert!(decide(&erased, Order::PutKey(key(1)), &author("r")).is_err());
+        let anew = Order::Rewrap { from_master: 2, key: key(1) };
+        assert!(decide(&erased, anew, &author("r")).is_err());
         assert_eq!(made(&erased, Order::PutKey(key(2))).keys_made, 2);
     }
 }

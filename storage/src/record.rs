@@ -49,11 +49,14 @@ pub struct Record {
     /// The payload was taken away after it had been stored, and is empty here. Engines do not know:
     /// whoever stands before them and does says so.
     pub redacted: bool,
+    /// Which data key of the channel the payload is sealed with, 0: with none. In segments alone:
+    /// whoever stands before them seals and opens.
+    pub key: u32,
 }
 
 impl Record {
     /// As it was stored.
     pub fn new(position: Position, body: NewRecord) -> Self {
-        Self { position, body, redacted: false }
+        Self { position, body, redacted: false, key: 0 }
     }
 }

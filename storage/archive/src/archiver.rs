@@ -143,6 +143,9 @@ impl Archiver {
         archived: Option<&Archived>,
     ) -> Result<bool, StorageError> {
         let tail = archived.map(Tail::of_archived).transpose()?;
+        // Where the log was trimmed beyond the archive, nothing before is given to anybody: a chain
+        // begins anew.
+        let tail = tail.filter(|tail| tail.at.last.next() >= head.first);
         let begins = Offset(head.first.0.saturating_sub(1));
         let mut run = RunWriter {
             channel,

@@ -18,6 +18,7 @@ mod chain;
 mod collector;
 mod config;
 mod entry;
+mod fate;
 mod floors;
 mod pace;
 mod pressure;
@@ -35,9 +36,11 @@ pub use archiver::{Archiver, PassReport};
 pub use collector::Collected;
 pub use config::{ArchiveConfig, SHARDS};
 pub use entry::SegmentInfo;
+pub use fate::{Fate, Fates};
+pub use pace::Pace;
 pub use pressure::{Pressure, Unpressed, WriteTimes};
 pub use tiered::TieredLog;
-pub use verify::{Progress, Status, Verified, status, verify};
+pub use verify::{Progress, Status, Verified, status, verify, verify_beside};
 
 /// What the archive stands on.
 #[derive(Debug, Clone)]

@@ -4,20 +4,21 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+/// A bucket that fills with time.
 #[derive(Debug)]
-pub(crate) struct Pace {
+pub struct Pace {
     per_second: f64,
     left: f64,
     at: Instant,
 }
 
 impl Pace {
-    pub(crate) fn new(per_second: u32) -> Self {
+    pub fn new(per_second: u32) -> Self {
         Self { per_second: f64::from(per_second.max(1)), left: 0.0, at: Instant::now() }
     }
 
     /// Waits until this many records may move.
-    pub(crate) async fn take(&mut self, records: usize) {
+    pub async fn take(&mut self, records: usize) {
         let now = Instant::now();
         let earned = (now - self.at).as_secs_f64() * self.per_second;
         self.at = now;

@@ -37,7 +37,7 @@ impl Archiver {
             Err(ReadError::Storage(error)) => return Err(error),
         };
         let in_archive = self.archived_record(channel, &tail, last).await?;
-        if in_log.first() != in_archive.as_ref() || in_archive.is_none() {
+        if !is_same(in_log.first(), in_archive.as_ref()) {
             return Err(corrupt(format!(
                 "{channel:?}: offset {} is another record in the archive than in the log; nothing \
                  is trimmed, see to `sterna archive verify`",
@@ -62,6 +62,17 @@ impl Archiver {
         let page = segments.read(run.segment, channel, before(offset), ONE).await?;
         Ok(page.into_iter().next())
     }
+}
+
+/// A payload that was redacted in the log lies in the archive until that is written anew.
+fn is_same(in_log: Option<&Record>, in_archive: Option<&Record>) -> bool {
+    let (Some(in_log), Some(in_archive)) = (in_log, in_archive) else { return false };
+    if !in_log.body.payload.is_empty() {
+        return in_log == in_archive;
+    }
+    let mut emptied = in_archive.clone();
+    (emptied.body.payload, emptied.redacted) = (in_log.body.payload.clone(), in_log.redacted);
+    *in_log == emptied
 }
 
 fn before(offset: Offset) -> Offset {

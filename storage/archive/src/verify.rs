@@ -7,7 +7,7 @@ use sterna_storage::{SegmentState, StorageError, StorageErrorKind};
 use crate::chain::{Tail, run_at};
 use crate::config::SHARDS;
 use crate::entry::SegmentInfo;
-use crate::{Tiers, corrupt};
+use crate::{Fates, Tiers, corrupt};
 
 /// What there is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -77,6 +77,18 @@ pub enum Progress {
 /// When the store or the archive does not answer.
 pub async fn verify(
     tiers: &Tiers,
+    progress: impl FnMut(Progress),
+) -> Result<Verified, StorageError> {
+    verify_beside(tiers, None, progress).await
+}
+
+/// The same, and what channels have given up need not be there.
+///
+/// # Errors
+/// When the store or the archive does not answer.
+pub async fn verify_beside(
+    tiers: &Tiers,
+    fates: Option<&dyn Fates>,
     mut progress: impl FnMut(Progress),
 ) -> Result<Verified, StorageError> {
     let mut verified = Verified::default();
@@ -104,7 +116,7 @@ pub async fn verify(
             let Some((last, _)) = heads.last() else { break };
             after = Some(*last);
             for (channel, head) in heads {
-                match follow(tiers, channel, head.first).await {
+                match follow(tiers, fates, channel, head.first).await {
                     Ok(runs) => verified.runs += runs,
                     Err(error) => verified.note(error)?,
                 }
@@ -130,12 +142,20 @@ impl Verified {
 /// Follows a channel's chain; answers how many runs it has.
 async fn follow(
     tiers: &Tiers,
+    fates: Option<&dyn Fates>,
     channel: ChannelKey,
     log_begins: Offset,
 ) -> Result<u64, StorageError> {
     let archived = tiers.archived.archived(vec![channel]).await?.pop().flatten();
     let Some(tail) = archived.as_ref().map(Tail::of_archived).transpose()? else { return Ok(0) };
     if tail.at.last.next() < log_begins {
+        let fate = match fates {
+            Some(fates) => fates.fates(vec![channel]).await?.pop(),
+            None => None,
+        };
+        if fate.is_some_and(|fate| fate.first >= log_begins) {
+            return Ok(0);
+        }
         return Err(corrupt(format!(
             "{channel:?}: offsets {} to {} are neither in the archive nor in the log",
             tail.at.last.next().0,

@@ -10,7 +10,7 @@ use sterna_proto::Offset;
 use sterna_storage::{
     PageLimit, PublicationLog, ReadError, Record, SegmentState, Segments, StorageErrorKind,
 };
-use sterna_storage_archive::{ArchiveConfig, status, verify};
+use sterna_storage_archive::{ArchiveConfig, Fate, Fates, status, verify, verify_beside};
 use support::{Bed, OLD, WIDE, eager, key};
 
 #[tokio::test]
@@ -312,5 +312,68 @@ async fn what_happens_is_counted() {
         "sterna_archive_trimmed_total",
     ] {
         assert!(moved.contains(&name), "{name} is not among {moved:?}");
+    }
+}
+
+/// Retention or an erasure takes from the log what the archive does not have.
+#[tokio::test]
+async fn a_chain_begins_anew_behind_what_was_given_up() {
+    let bed = Bed::new();
+    let mut archiver = bed.archiver(eager());
+    bed.publish("room", 10, OLD).await;
+    archiver.pass(|_| true, |_, _, _| {}).await.unwrap();
+    bed.publish("room", 10, OLD).await;
+    bed.store.trim(key("room"), Offset(16)).await.unwrap();
+    let of_log = verify(&bed.tiers, |_| {}).await.unwrap();
+    assert_eq!(of_log.damages.len(), 1, "nobody has said that it was given up");
+    let fates = Given(Offset(16));
+    let beside = verify_beside(&bed.tiers, Some(&fates), |_| {}).await.unwrap();
+    assert!(beside.damages.is_empty(), "{:?}", beside.damages);
+    let fates = Given(Offset(15));
+    let beside = verify_beside(&bed.tiers, Some(&fates), |_| {}).await.unwrap();
+    assert_eq!(beside.damages.len(), 1);
+    let report = archiver.pass(|_| true, |_, _, _| {}).await.unwrap();
+    assert_eq!((report.records, report.failed), (5, 0));
+    bed.publish("room", 5, OLD).await;
+    for _ in 0..2 {
+        archiver.pass(|_| true, |_, _, _| {}).await.unwrap();
+    }
+    let log = bed.log();
+    assert_eq!(bed.store.head(key("room")).await.unwrap().unwrap().first, Offset(26));
+    for after in 15..25 {
+        let page = log.read(key("room"), Offset(after), WIDE).await.unwrap();
+        let offsets: Vec<u64> = page.iter().map(|record| record.position.offset.0).collect();
+        assert_eq!(offsets, (after + 1..=25).collect::<Vec<_>>());
+    }
+    match log.read(key("room"), Offset(3), WIDE).await {
+        Err(ReadError::Trimmed { first }) => assert_eq!(first, Offset(16)),
+        other => panic!("{other:?}"),
+    }
+    let verified = verify(&bed.tiers, |_| {}).await.unwrap();
+    assert!(verified.damages.is_empty(), "{:?}", verified.damages);
+}
+
+#[tokio::test]
+async fn i7_what_was_redacted_behind_the_archivers_back_is_trimmed_all_the_same() {
+    let bed = Bed::new();
+    let mut archiver = bed.archiver(eager());
+    bed.publish("room", 10, OLD).await;
+    archiver.pass(|_| true, |_, _, _| {}).await.unwrap();
+    assert_eq!(bed.store.redact(key("room"), vec![Offset(10)]).await.unwrap(), 1);
+    let report = archiver.pass(|_| true, |_, _, _| {}).await.unwrap();
+    assert_eq!((report.trimmed, report.failed), (10, 0));
+}
+
+/// What of any channel was given up.
+#[derive(Debug)]
+struct Given(Offset);
+
+impl Fates for Given {
+    fn fates(
+        &self,
+        channels: Vec<sterna_proto::ChannelKey>,
+    ) -> sterna_storage::BoxFuture<'_, Result<Vec<Fate>, sterna_storage::StorageError>> {
+        let fate = Fate { first: self.0, redacted: Vec::new() };
+        Box::pin(std::future::ready(Ok(vec![fate; channels.len()])))
     }
 }

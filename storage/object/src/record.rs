@@ -31,6 +31,9 @@ pub(crate) struct StoredRecord {
     /// A run may cross epochs.
     #[prost(fixed32, tag = "11")]
     pub(crate) epoch: u32,
+    /// Which data key the payload is sealed with; 0: none.
+    #[prost(uint32, tag = "12")]
+    pub(crate) key: u32,
 }
 
 impl StoredRecord {
@@ -49,6 +52,7 @@ impl StoredRecord {
             target_offset: body.target_offset.0,
             payload: body.payload.clone(),
             epoch: record.position.epoch.0,
+            key: record.key,
         }
     }
 
@@ -71,6 +75,7 @@ impl StoredRecord {
             target_offset: Offset(self.target_offset),
             payload: self.payload,
         };
-        Ok(Record::new(Position { epoch: Epoch(self.epoch), offset }, body))
+        let key = self.key;
+        Ok(Record { key, ..Record::new(Position { epoch: Epoch(self.epoch), offset }, body) })
     }
 }

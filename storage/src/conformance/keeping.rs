@@ -105,10 +105,20 @@ pub async fn of_many_first_keys_one_is_kept_and_an_erased_one_is_gone(open: Open
             order(&*store, "room", Order::PutKey(key)).await
         });
     }
-    // One is first, and the others wrap it anew: whoever wants to know looks.
-    for kept in racing.join_all().await {
-        assert_eq!(kept.unwrap().keys_made, 1);
-    }
+    // Who is not the first uses the other's.
+    let outcomes = racing.join_all().await;
+    assert_eq!(outcomes.iter().filter(|outcome| outcome.is_ok()).count(), 1, "{outcomes:?}");
+    let lost =
+        |outcome: &&Result<Kept, KeepingError>| matches!(outcome, Err(KeepingError::OtherKey));
+    assert_eq!(outcomes.iter().filter(lost).count(), 3, "{outcomes:?}");
+    let kept = store.kept(vec![key("room")]).await.unwrap().remove(0);
+    let present = kept.key.unwrap();
+    assert_eq!((present.id, present.wrapped[0]), (1, present.master as u8));
+    let anew = WrappedKey { master: 9, ..present.clone() };
+    let rewrap = Order::Rewrap { from_master: present.master, key: anew.clone() };
+    let kept = order(&*store, "room", rewrap.clone()).await.unwrap();
+    assert_eq!((kept.key.as_ref(), kept.keys_made), (Some(&anew), 1));
+    assert_eq!(order(&*store, "room", rewrap).await.unwrap(), kept, "again is as good");
     let second = WrappedKey { id: 2, master: 1, wrapped: vec![2; 60] };
     let early = order(&*store, "room", Order::PutKey(second.clone())).await;
     assert!(matches!(early, Err(KeepingError::OtherKey)), "{early:?}");

@@ -399,7 +399,8 @@ fn sample_record(offset: u64, payload_bytes: usize) -> Record {
     }
     let byte = |n: usize| ((offset as usize * 31 + n * n / 7) % 97) as u8 + 32;
     body.payload = (0..payload_bytes).map(byte).collect();
-    Record::new(Position { epoch: Epoch(3), offset: Offset(offset) }, body)
+    let key = if offset.is_multiple_of(5) { offset as u32 } else { 0 };
+    Record { key, ..Record::new(Position { epoch: Epoch(3), offset: Offset(offset) }, body) }
 }
 
 /// Writes a segment of these runs, in the order of their channels.
