@@ -5,11 +5,16 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use rand::Rng as _;
+use serde_json::{Value, json};
 use sterna_core::Tasks;
 use sterna_core::link::router::Router;
+use sterna_storage::StorageError;
 use sterna_storage::Stores;
-use sterna_storage_archive::{Archiver, TieredLog, Tiers, WriteTimes};
+use sterna_storage_archive::{
+    Archiver, Collected, PassReport, Status, TieredLog, Tiers, Verified, WriteTimes,
+};
 use sterna_storage_object::ObjectSegments;
+use tokio::sync::Mutex;
 
 use crate::config::ArchiveSettings;
 
@@ -18,7 +23,8 @@ use crate::config::ArchiveSettings;
 pub(crate) struct Archive {
     pub(crate) tiers: Tiers,
     settings: ArchiveSettings,
-    writes: Arc<WriteTimes>,
+    /// One pass at a time: two would write everything twice, and of each one would count.
+    archiver: Mutex<Archiver>,
 }
 
 impl Archive {
@@ -34,22 +40,31 @@ impl Archive {
         };
         let writes = Arc::new(WriteTimes::new(settings.slow_write));
         stores.log = Arc::new(TieredLog::new(tiers.clone(), writes.clone()));
-        Ok(Self { tiers, settings, writes })
+        let archiver = Mutex::new(Archiver::new(tiers.clone(), settings.when.clone(), writes));
+        Ok(Self { tiers, settings, archiver })
     }
 
-    pub(crate) fn archiver(&self) -> Archiver {
-        Archiver::new(self.tiers.clone(), self.settings.when.clone(), self.writes.clone())
+    /// Goes once over the slots that this node owns, and collects what never came to be. `told` hears
+    /// how many shards are done. May be dropped at any point.
+    pub(crate) async fn pass_now(
+        &self,
+        owns: &impl Fn(u16) -> bool,
+        mut told: impl FnMut(u16),
+    ) -> Result<(PassReport, Collected), StorageError> {
+        let mut archiver = self.archiver.lock().await;
+        let report = archiver.pass(owns, |done, _, _| told(done)).await?;
+        let collected = archiver.collect().await?;
+        Ok((report, collected))
     }
 
     /// Archives the slots that this node owns, again and again; a node that is alone owns all.
-    pub(crate) async fn keep(self, tasks: Tasks, router: Option<Arc<Router>>) {
-        let mut archiver = self.archiver();
+    pub(crate) async fn keep(self: Arc<Self>, tasks: Tasks, router: Option<Arc<Router>>) {
         let owns = |slot: u16| router.as_ref().is_none_or(|router| router.owns(slot));
         loop {
             tokio::select! {
                 // What it is at may be dropped at any point.
                 () = tasks.shutdown_started() => return,
-                pause = self.turn(&mut archiver, &owns) => tokio::select! {
+                pause = self.turn(&owns) => tokio::select! {
                     () = tasks.shutdown_started() => return,
                     () = tokio::time::sleep(pause) => {}
                 },
@@ -58,14 +73,10 @@ impl Archive {
     }
 
     /// One pass; how long to wait for the next.
-    async fn turn(&self, archiver: &mut Archiver, owns: &impl Fn(u16) -> bool) -> Duration {
+    async fn turn(&self, owns: &impl Fn(u16) -> bool) -> Duration {
         let began = tokio::time::Instant::now();
-        let passed = async {
-            let report = archiver.pass(owns, |_, _, _| {}).await?;
-            archiver.collect().await.map(|collected| (report, collected))
-        };
         let every = self.settings.when.every;
-        match passed.await {
+        match self.pass_now(owns, |_| {}).await {
             Ok((report, collected)) => {
                 if report.segments > 0 || report.trimmed > 0 || report.failed > 0 {
                     tracing::info!(?report, ?collected, "old publications were archived");
@@ -81,6 +92,44 @@ impl Archive {
             }
         }
     }
+}
+
+/// What lies in the archive, as it is told.
+pub(crate) fn status_json(found: &Status) -> Value {
+    json!({
+        "segments": found.segments,
+        "records": found.records,
+        "runs": found.runs,
+        "bytes": found.bytes,
+        "prepared": found.prepared,
+        "first_ts_ms": found.first_ts_ms,
+        "last_ts_ms": found.last_ts_ms,
+    })
+}
+
+/// What came of a pass.
+pub(crate) fn passed_json(report: &PassReport, collected: &Collected) -> Value {
+    json!({
+        "channels": report.channels,
+        "segments": report.segments,
+        "records": report.records,
+        "bytes": report.bytes,
+        "trimmed": report.trimmed,
+        "lost_runs": report.lost_runs,
+        "failed": report.failed,
+        "removed": collected.removed + collected.late,
+    })
+}
+
+/// What came of reading all of it again.
+pub(crate) fn verified_json(verified: &Verified) -> Value {
+    json!({
+        "segments": verified.segments,
+        "bytes": verified.bytes,
+        "channels": verified.channels,
+        "runs": verified.runs,
+        "damages": verified.damages,
+    })
 }
 
 /// After a failure.

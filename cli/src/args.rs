@@ -2,6 +2,7 @@
 
 mod activity;
 mod archive;
+mod backup;
 mod bench;
 mod operate;
 
@@ -14,7 +15,11 @@ use sterna_client::Position;
 use sterna_proto::{ChannelId, NodeId, UserId};
 
 pub(crate) use activity::ActivityArg;
-pub(crate) use archive::{ArchiveArgs, ArchiveVerb};
+pub(crate) use archive::{ArchiveArgs, ArchiveOf, ArchiveRestoreArgs, ArchiveVerb};
+pub(crate) use backup::{
+    BackupArgs, BackupCreateArgs, BackupListArgs, BackupPushArgs, BackupRestoreArgs, BackupVerb,
+    BackupVerifyArgs, PlaceArgs,
+};
 pub(crate) use bench::{BenchArgs, BenchSubject, HandoverArgs, TravellerArgs};
 pub(crate) use operate::{
     DrainArgs, OperatorArgs, RevokeArgs, SessionArgs, SortArg, TopArgs, TraceArgs,
@@ -42,6 +47,8 @@ pub(crate) enum Verb {
     Migrate(ConfigArgs),
     /// Old publications: what lies in the archive, archive now, read all of it again
     Archive(ArchiveArgs),
+    /// Copies of a node's store: make one while it runs, check it, keep it elsewhere, put it back
+    Backup(BackupArgs),
     /// Print an access token
     Token(TokenArgs),
     /// Make an authority for the links of a cluster, or the certificate of a node

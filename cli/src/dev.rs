@@ -17,7 +17,7 @@ use sterna_proto::{NodeId, v1};
 use sterna_storage_rocks::Durability;
 
 use crate::args::DevArgs;
-use crate::config::{ClientsConfig, Config, LogConfig, LogFormat, StoreConfig};
+use crate::config::{BackupSettings, ClientsConfig, Config, LogConfig, LogFormat, StoreConfig};
 use crate::console;
 use crate::keys::{self, DevKeys};
 use crate::output;
@@ -94,6 +94,7 @@ pub(crate) fn config(args: &DevArgs, keys: &DevKeys) -> Result<Config> {
         core: CoreConfig::embedded(NodeId::new("dev")?, v1::Durability::Fsync),
         store: Some(store),
         archive: None,
+        backup: BackupSettings::of(&args.data_dir),
         clients: Some(ClientsConfig {
             address: SocketAddr::new(args.client_ip, args.client_port),
             advertise: String::new(),

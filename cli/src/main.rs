@@ -8,6 +8,7 @@ mod config;
 mod console;
 mod dev;
 mod farewell;
+mod jobs;
 mod keys;
 mod output;
 mod raw_config;
@@ -36,6 +37,7 @@ fn main() -> ExitCode {
         Verb::Check(args) => verbs::check::run(&args),
         Verb::Migrate(args) => verbs::migrate::run(&args),
         Verb::Archive(args) => verbs::archive::run(&args),
+        Verb::Backup(args) => verbs::backup::run(&args),
         Verb::Token(args) => verbs::token::run(&args),
         Verb::Certificate(args) => verbs::certificate::run(&args),
         Verb::Pub(args) => verbs::publish::run(&args),

@@ -14,7 +14,7 @@ use anyhow::{Context as _, Result, bail};
 use metrics_exporter_prometheus::PrometheusHandle;
 use sterna_core::{Clock as _, Node, SystemClock, Tasks};
 use sterna_edge::auth::Authenticator;
-use sterna_edge::http::{DrainOrder, HttpParts, HttpSurface, ReadyProbe};
+use sterna_edge::http::{DrainOrder, HttpParts, HttpSurface, Jobs, ReadyProbe};
 use sterna_edge::{Edge, EdgeConfig};
 use sterna_link::Links;
 use sterna_storage::Stores;
@@ -24,6 +24,7 @@ use tokio::sync::watch;
 use crate::archive::Archive;
 use crate::args::{ServeArgs, StoreArgs};
 use crate::config::{ClientsConfig, ClusterSettings, Config, StoreConfig};
+use crate::jobs::{Kept, NodeJobs};
 use crate::raw_config::{RawConfig, environment};
 use crate::stores::{connect_database, keep_sql, open_redis, open_stores, watch_redis};
 use crate::telemetry::Telemetry;
@@ -73,7 +74,8 @@ pub(crate) fn run(
 ) -> Result<ExitCode> {
     let telemetry = Telemetry::start(&config.log)?;
     let local = config.store.as_ref().filter(|engine| !matches!(engine, StoreConfig::Sql(_)));
-    let stores = local.map(|engine| open_stores(engine, store)).transpose()?;
+    let opened = local.map(|engine| open_stores(engine, store)).transpose()?;
+    let (stores, rocks) = opened.map_or((None, None), |(stores, rocks)| (Some(stores), rocks));
     config.set_incarnation(SystemClock.unix_ms());
     let node_secret = keys::node_secret(&config.data_dir)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -103,11 +105,12 @@ pub(crate) fn run(
             upkeep.spawn("redis", watch_redis(upkeep.clone(), redis));
         }
         let archive = match (config.archive.take(), &mut stores) {
-            (Some(settings), Some(stores)) => Some(Archive::open(settings, stores)?),
+            (Some(settings), Some(stores)) => Some(Arc::new(Archive::open(settings, stores)?)),
             _ => None,
         };
+        let kept = Kept { archive: archive.clone(), rocks };
         let running =
-            Running::start(config, stores, node_secret, telemetry.metrics.clone()).await?;
+            Running::start(config, stores, kept, node_secret, telemetry.metrics.clone()).await?;
         if let Some(archive) = archive {
             running.keep_archive(archive);
         }
@@ -160,9 +163,11 @@ impl Running {
     pub(crate) async fn start(
         config: Config,
         stores: Option<Stores>,
+        kept: Kept,
         node_secret: [u8; 32],
         metrics: PrometheusHandle,
     ) -> Result<Self> {
+        let has_store = stores.is_some();
         let auth = Authenticator::new(config.auth)?;
         auth.read_published_keys().await;
         let clock = Arc::new(SystemClock);
@@ -195,7 +200,14 @@ impl Running {
         tasks.spawn("metrics upkeep", upkeep(tasks.clone(), metrics.clone()));
         tasks.spawn("published keys", keep_keys(tasks.clone(), Arc::clone(&auth)));
         let connections = edge.as_ref().map(Edge::connections);
-        let http_parts = HttpParts { node: node.clone(), auth, metrics, ready, connections, drain };
+        let jobs = has_store.then(|| {
+            let (name, router) = (node.config().node.to_string(), node.router().cloned());
+            let jobs = NodeJobs::new(kept, config.backup, name, tasks.clone(), router);
+            Arc::new(jobs) as Arc<dyn Jobs>
+        });
+        let node_of_http = node.clone();
+        let http_parts =
+            HttpParts { node: node_of_http, auth, metrics, ready, connections, drain, jobs };
         match HttpSurface::start(config.http, http_parts).await {
             Ok(http) => {
                 let drain_deadline = config.drain_deadline;
@@ -210,7 +222,7 @@ impl Running {
     }
 
     /// It ends before the store does.
-    fn keep_archive(&self, archive: Archive) {
+    fn keep_archive(&self, archive: Arc<Archive>) {
         let router = self.node.router().cloned();
         self.tasks.spawn("archiver", archive.keep(self.tasks.clone(), router));
     }

@@ -125,6 +125,8 @@ pub(crate) const SETTINGS: &[Setting] = &[
     key("archive.segment_bytes", Kind::Integer),
     key("archive.records_per_second", Kind::Integer),
     key("archive.slow_write", Kind::Duration),
+    key("backup.directory", Kind::Text),
+    key("backup.keep_free", Kind::Integer),
     key("redis.urls", Kind::Texts),
     key("redis.cluster", Kind::Bool),
     key("redis.user", Kind::Text),

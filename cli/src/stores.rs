@@ -15,14 +15,18 @@ use sterna_storage_sql::SqlStore;
 use crate::args::StoreArgs;
 use crate::config::{DatabaseConfig, StoreConfig};
 
-/// Blocks for as long as a store may be waited for: before there are signals to listen to, so that
+/// A store of this process; with its own handle if it lies in files. Blocks for as long as a store may
+/// be waited for: before there are signals to listen to, so that
 /// any of them ends the wait with the process.
-pub(crate) fn open_stores(config: &StoreConfig, args: StoreArgs) -> Result<Stores> {
+pub(crate) fn open_stores(
+    config: &StoreConfig,
+    args: StoreArgs,
+) -> Result<(Stores, Option<RocksStore>)> {
     let (directory, durability, accept_truncated) = match config {
         StoreConfig::Rocks { directory, durability, accept_truncated } => {
             (directory, durability, accept_truncated)
         }
-        StoreConfig::Memory => return Ok(MemoryStore::new().stores()),
+        StoreConfig::Memory => return Ok((MemoryStore::new().stores(), None)),
         StoreConfig::Sql(_) => bail!("databases are connected to by a node that runs"),
     };
     let mut rocks = RocksConfig::new(directory);
@@ -33,7 +37,7 @@ pub(crate) fn open_stores(config: &StoreConfig, args: StoreArgs) -> Result<Store
     let store = open_rocks(&rocks, patience).with_context(|| {
         format!("cannot open the store in {}; `sterna doctor` may know why", directory.display())
     })?;
-    Ok(store.stores())
+    Ok((store.stores(), Some(store)))
 }
 
 /// Connects to the databases, again and again for as long as they may be waited for. The SQL store is

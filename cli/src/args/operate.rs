@@ -12,7 +12,7 @@ use super::parse_duration;
 #[derive(Debug, ClapArgs)]
 pub(crate) struct OperatorArgs {
     /// The node's HTTP address, as in `http://10.0.0.1:4480` or HOST:PORT; default: the dev node's
-    #[arg(long, visible_alias = "http", value_name = "URL")]
+    #[arg(long, visible_aliases = ["http", "node"], value_name = "URL")]
     pub(crate) url: Option<String>,
     /// File with the API key; default: the dev node's
     #[arg(long, value_name = "FILE")]

@@ -12,6 +12,7 @@ use tempfile::TempDir;
 use crate::args::{ConnectArgs, DevArgs, StoreArgs};
 use crate::config::StoreConfig;
 use crate::dev;
+use crate::jobs::Kept;
 use crate::keys::{self, DevKeys};
 use crate::serve::Running;
 use crate::stores;
@@ -45,11 +46,11 @@ impl PrivateNode {
         if let Some(clients) = &mut config.clients {
             clients.limits.path_changes_per_minute = PATH_CHANGES_PER_MINUTE;
         }
-        let stores = Some(stores::open_stores(&store, StoreArgs::default())?);
+        let (stores, _) = stores::open_stores(&store, StoreArgs::default())?;
         config.store = Some(store);
         let node_secret = keys::node_secret(home.path())?;
         let metrics = PrometheusBuilder::new().build_recorder().handle();
-        let running = Running::start(config, stores, node_secret, metrics)
+        let running = Running::start(config, Some(stores), Kept::default(), node_secret, metrics)
             .await
             .context("the private node does not start")?;
         Ok(Self { running, home })

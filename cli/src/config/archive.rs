@@ -55,24 +55,12 @@ impl Reader {
     fn archive_place(&mut self, url: &str) -> Option<Place> {
         let endpoint = self.text("archive.endpoint");
         let region = self.text("archive.region");
-        let Some((scheme, rest)) = url.split_once("://") else {
-            return self.refuse("archive.url", SCHEMES);
-        };
-        let (bucket, root) = rest.split_once('/').unwrap_or((rest, ""));
+        let scheme = url.split_once("://").map_or("", |(scheme, _)| scheme);
         let keys = self.archive_keys(scheme)?;
-        if scheme != "file" && bucket.is_empty() {
-            return self.refuse("archive.url", format!("{scheme}:// is followed by a bucket"));
+        match place_of(url, endpoint, region, keys) {
+            Ok(place) => Some(place),
+            Err(reason) => self.refuse("archive.url", reason),
         }
-        let (bucket, root) = (bucket.to_owned(), format!("/{}", root.trim_matches('/')));
-        Some(match scheme {
-            "file" if rest.starts_with('/') && rest.len() > 1 => {
-                Place::Files { root: PathBuf::from(rest) }
-            }
-            "s3" => Place::S3 { bucket, root, endpoint, region, keys },
-            "gcs" => Place::Gcs { bucket, root, endpoint, keys },
-            "azblob" => Place::Azblob { container: bucket, root, endpoint, keys },
-            _ => return self.refuse("archive.url", SCHEMES),
-        })
     }
 
     fn archive_keys(&mut self, scheme: &str) -> Option<Keys> {
@@ -92,6 +80,30 @@ impl Reader {
             }
         }
     }
+}
+
+/// Where objects lie, as a URL names it.
+pub(crate) fn place_of(
+    url: &str,
+    endpoint: Option<String>,
+    region: Option<String>,
+    keys: Keys,
+) -> Result<Place, String> {
+    let Some((scheme, rest)) = url.split_once("://") else { return Err(SCHEMES.to_owned()) };
+    let (bucket, root) = rest.split_once('/').unwrap_or((rest, ""));
+    if scheme != "file" && bucket.is_empty() {
+        return Err(format!("{scheme}:// is followed by a bucket"));
+    }
+    let (bucket, root) = (bucket.to_owned(), format!("/{}", root.trim_matches('/')));
+    Ok(match scheme {
+        "file" if rest.starts_with('/') && rest.len() > 1 => {
+            Place::Files { root: PathBuf::from(rest) }
+        }
+        "s3" => Place::S3 { bucket, root, endpoint, region, keys },
+        "gcs" => Place::Gcs { bucket, root, endpoint, keys },
+        "azblob" => Place::Azblob { container: bucket, root, endpoint, keys },
+        _ => return Err(SCHEMES.to_owned()),
+    })
 }
 
 const SCHEMES: &str = "write file:///folder, s3://bucket/folder, gcs://bucket/folder or \

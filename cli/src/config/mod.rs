@@ -3,6 +3,7 @@
 
 mod access;
 mod archive;
+mod backup;
 mod balance;
 mod cluster;
 mod limits;
@@ -27,7 +28,8 @@ use sterna_edge::http::HttpConfig;
 use sterna_edge::{EdgeLimits, IdFormat, TlsFiles};
 use sterna_proto::{NodeId, v1};
 
-pub(crate) use archive::ArchiveSettings;
+pub(crate) use archive::{ArchiveSettings, place_of};
+pub(crate) use backup::BackupSettings;
 pub(crate) use cluster::ClusterSettings;
 pub(crate) use store::{DatabaseConfig, StoreConfig};
 
@@ -45,6 +47,7 @@ pub(crate) struct Config {
     pub(crate) store: Option<StoreConfig>,
     /// `None`: everything stays in the store.
     pub(crate) archive: Option<ArchiveSettings>,
+    pub(crate) backup: BackupSettings,
     /// `None` on a node without clients.
     pub(crate) clients: Option<ClientsConfig>,
     /// `None` for a node that is alone.
@@ -116,6 +119,7 @@ impl Reader {
         let durability = durability.map(|it| it.unwrap_or(v1::Durability::External));
         let has_store = store.as_ref().is_none_or(Option::is_some);
         let archive = self.archive(has_store);
+        let backup = self.backup(data_dir.as_deref());
         let core = self.core(durability);
         let clients = if roles.edge { Some(self.clients()) } else { None };
         let cluster = self.cluster(roles);
@@ -131,6 +135,7 @@ impl Reader {
             core: core?,
             store: store?,
             archive: archive?,
+            backup: backup?,
             clients: match clients {
                 Some(clients) => Some(clients?),
                 None => None,

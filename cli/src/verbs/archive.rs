@@ -1,41 +1,77 @@
-//! `sterna archive`: what lies in the archive, archiving at once, and whether all of it can be read.
+//! `sterna archive`: what lies in the archive, archiving at once, and whether all of it can be read. A
+//! running node is asked for what only it can do, since a store of one machine is open at one process.
 
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::process::ExitCode;
 
-use anyhow::{Context as _, Result, bail};
-use serde_json::json;
+use anyhow::{Context as _, Result, anyhow, bail};
+use serde_json::{Value, json};
 use sterna_bench::progress::Progress;
-use sterna_storage_archive::{Progress as Done, Tiers, status, verify};
+use sterna_edge::http::{HttpConfig, Role};
+use sterna_storage::{StorageError, StorageErrorKind, Stores};
+use sterna_storage_archive::{Progress as Done, SHARDS, status, verify};
 
-use crate::archive::Archive;
-use crate::args::{ArchiveArgs, ArchiveVerb, StoreArgs};
+use super::operator::Operator;
+use super::{archive_restore, jobs};
+use crate::archive::{Archive, passed_json, status_json, verified_json};
+use crate::args::{ArchiveArgs, ArchiveOf, ArchiveVerb, ConfigArgs, StoreArgs};
 use crate::config::{Config, StoreConfig};
 use crate::output::{self, Format};
 use crate::raw_config::{RawConfig, environment};
 use crate::stores::{connect_database, open_stores};
 
+/// What is asked of an archive that is there.
+#[derive(Debug, Clone, Copy)]
+enum Asked {
+    Status,
+    Run,
+    Verify,
+}
+
 pub(crate) fn run(args: &ArchiveArgs) -> Result<ExitCode> {
-    let of_verb = match &args.verb {
-        ArchiveVerb::Status(of) | ArchiveVerb::Run(of) | ArchiveVerb::Verify(of) => of,
+    let (asked, of) = match &args.verb {
+        ArchiveVerb::Status(of) => (Asked::Status, of),
+        ArchiveVerb::Run(of) => (Asked::Run, of),
+        ArchiveVerb::Verify(of) => (Asked::Verify, of),
+        ArchiveVerb::Restore(args) => return archive_restore::run(args),
     };
-    let raw = RawConfig::gather(&of_verb.config.config, environment(), &of_verb.config.overrides);
-    let config = Config::from_raw(raw).map_err(|complaints| {
-        complaints.iter().for_each(|it| output::complain(&anyhow::anyhow!("{it}")));
-        anyhow::anyhow!("the configuration has {} errors", complaints.len())
-    })?;
+    let found = match &of.config {
+        None => ask(&Operator::find(&of.operator)?, asked),
+        Some(file) => {
+            let overrides = of.overrides.clone();
+            with_config(&ConfigArgs { config: file.clone(), overrides }, asked, of)
+        }
+    }?;
+    print(asked, &found, Format::of(of.json))
+}
+
+/// The configuration, or every complaint about it.
+pub(super) fn read_config(args: &ConfigArgs) -> Result<Config> {
+    let raw = RawConfig::gather(&args.config, environment(), &args.overrides);
+    Config::from_raw(raw).map_err(|complaints| {
+        complaints.iter().for_each(|it| output::complain(&anyhow!("{it}")));
+        anyhow!("the configuration has {} errors", complaints.len())
+    })
+}
+
+/// Works on the store itself, or asks the node that has it.
+fn with_config(args: &ConfigArgs, asked: Asked, of: &ArchiveOf) -> Result<Value> {
+    let config = read_config(args)?;
     let Some(settings) = config.archive else {
         bail!("`archive.url` is not set: everything stays in the store");
     };
     let Some(store) = config.store else { bail!("this node has no store") };
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let local = match &store {
         StoreConfig::Sql(_) => None,
-        local => Some(open_stores(local, StoreArgs::default()).context(
-            "a store of this machine is open at one process at a time; its node archives by itself",
-        )?),
+        local => match open_stores(local, StoreArgs::default()) {
+            Ok((stores, _)) => Some(stores),
+            Err(error) if is_held(&error) => return ask(&holder(&config.http, of)?, asked),
+            Err(error) => return Err(error),
+        },
     };
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
-        let mut stores = match (&store, local) {
+        let mut stores: Stores = match (&store, local) {
             (StoreConfig::Sql(database), _) => {
                 connect_database(database, StoreArgs::default()).await?.1
             }
@@ -43,80 +79,60 @@ pub(crate) fn run(args: &ArchiveArgs) -> Result<ExitCode> {
             (_, None) => bail!("this node has no store"),
         };
         let archive = Archive::open(settings, &mut stores)?;
-        let format = Format::of(of_verb.json);
-        match args.verb {
-            ArchiveVerb::Status(_) => print_status(&archive.tiers, format).await,
-            ArchiveVerb::Run(_) => archive_now(&archive, format).await,
-            ArchiveVerb::Verify(_) => print_verified(&archive.tiers, format).await,
+        match asked {
+            Asked::Status => Ok(status_json(&status(&archive.tiers).await?)),
+            Asked::Run => archive_now(&archive).await,
+            Asked::Verify => read_again(&archive).await,
         }
     })
 }
 
-async fn print_status(tiers: &Tiers, format: Format) -> Result<ExitCode> {
-    let found = status(tiers).await?;
-    output::line(&match format {
-        Format::Json => json!({
-            "segments": found.segments,
-            "records": found.records,
-            "runs": found.runs,
-            "bytes": found.bytes,
-            "prepared": found.prepared,
-            "first_ts_ms": found.first_ts_ms,
-            "last_ts_ms": found.last_ts_ms,
-        })
-        .to_string(),
-        Format::Human => format!(
-            "{} publications of {} runs in {} segments, {}; {} being written or left behind",
-            found.records,
-            found.runs,
-            found.segments,
-            bytes(found.bytes),
-            found.prepared
-        ),
-    })?;
-    Ok(ExitCode::SUCCESS)
+/// Another process has the store.
+fn is_held(error: &anyhow::Error) -> bool {
+    let storage = error.downcast_ref::<StorageError>();
+    storage.is_some_and(|error| error.kind == StorageErrorKind::Unavailable)
 }
 
-async fn archive_now(archive: &Archive, format: Format) -> Result<ExitCode> {
-    let mut archiver = archive.archiver();
+/// The node of this configuration, which has the store.
+fn holder(http: &HttpConfig, of: &ArchiveOf) -> Result<Operator> {
+    if of.operator.api_key_file.is_some() {
+        return Operator::find(&of.operator);
+    }
+    let key = http.api_keys.iter().find(|key| key.role == Role::Operator);
+    let key = key.context(
+        "a running node has the store, and `http.api_keys` has no operator's key to ask it with",
+    )?;
+    let mut address: SocketAddr = http.address;
+    if address.port() == 0 {
+        bail!("a running node has the store, on a port of chance: name it with --url");
+    }
+    if address.ip().is_unspecified() {
+        address.set_ip(IpAddr::V4(Ipv4Addr::LOCALHOST));
+    }
+    Ok(Operator::new(address, &key.secret))
+}
+
+/// Has a running node do it.
+fn ask(operator: &Operator, asked: Asked) -> Result<Value> {
+    match asked {
+        Asked::Status => operator.get("/api/v1/operate/archive"),
+        Asked::Run => jobs::carry_out(operator, "/api/v1/archive/run", &json!({})),
+        Asked::Verify => jobs::carry_out(operator, "/api/v1/archive/verify", &json!({})),
+    }
+}
+
+async fn archive_now(archive: &Archive) -> Result<Value> {
     let bar = Progress::new("archiving", 0);
-    let passed = archiver.pass(|_| true, |done, of, _| bar.reach(done.into(), of.into())).await;
-    let collected = match &passed {
-        Ok(_) => archiver.collect().await,
-        Err(_) => Ok(Default::default()),
-    };
+    let passed = archive.pass_now(&|_| true, |done| bar.reach(done.into(), SHARDS.into())).await;
     bar.done();
-    let (report, collected) = (passed?, collected?);
-    output::line(&match format {
-        Format::Json => json!({
-            "channels": report.channels,
-            "segments": report.segments,
-            "records": report.records,
-            "bytes": report.bytes,
-            "trimmed": report.trimmed,
-            "lost_runs": report.lost_runs,
-            "failed": report.failed,
-            "removed": collected.removed + collected.late,
-        })
-        .to_string(),
-        Format::Human => format!(
-            "looked at {} channels: {} publications went into {} segments, {}; {} were taken from \
-             the log; {} channels could not be trimmed",
-            report.channels,
-            report.records,
-            report.segments,
-            bytes(report.bytes),
-            report.trimmed,
-            report.failed
-        ),
-    })?;
-    Ok(if report.failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    let (report, collected) = passed?;
+    Ok(passed_json(&report, &collected))
 }
 
-async fn print_verified(tiers: &Tiers, format: Format) -> Result<ExitCode> {
+async fn read_again(archive: &Archive) -> Result<Value> {
     let bar = Progress::new("segments read again", 0);
     let mut follows = false;
-    let verified = verify(tiers, |progress| match progress {
+    let verified = verify(&archive.tiers, |progress| match progress {
         Done::Segments { done, of } => bar.reach(done, of),
         Done::Slots { done, of } => {
             if !std::mem::replace(&mut follows, true) {
@@ -127,35 +143,53 @@ async fn print_verified(tiers: &Tiers, format: Format) -> Result<ExitCode> {
     });
     let verified = verified.await;
     bar.done();
-    let verified = verified?;
-    match format {
-        Format::Json => output::line(
-            &json!({
-                "segments": verified.segments,
-                "bytes": verified.bytes,
-                "channels": verified.channels,
-                "runs": verified.runs,
-                "damages": verified.damages,
-            })
-            .to_string(),
-        )?,
-        Format::Human => {
-            for damage in &verified.damages {
-                output::line(damage)?;
-            }
-            output::line(&format!(
-                "{} segments, {}, and {} runs of {} channels: {} damages",
-                verified.segments,
-                bytes(verified.bytes),
-                verified.runs,
-                verified.channels,
-                verified.damages.len()
-            ))?;
-        }
-    }
-    Ok(if verified.damages.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(verified_json(&verified?))
 }
 
-fn bytes(bytes: u64) -> String {
+fn print(asked: Asked, found: &Value, format: Format) -> Result<ExitCode> {
+    let damages = found["damages"].as_array().map_or(&[][..], Vec::as_slice);
+    if format == Format::Json {
+        output::line(&found.to_string())?;
+    } else {
+        for damage in damages {
+            output::line(damage.as_str().unwrap_or_default())?;
+        }
+        output::line(&in_words(asked, found))?;
+    }
+    let failed = found["failed"].as_u64().unwrap_or(0);
+    Ok(if damages.is_empty() && failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn in_words(asked: Asked, found: &Value) -> String {
+    let bytes = bytes(found["bytes"].as_u64().unwrap_or(0));
+    let of = |name: &str| found[name].as_u64().unwrap_or(0);
+    match asked {
+        Asked::Status => format!(
+            "{} publications of {} runs in {} segments, {bytes}; {} being written or left behind",
+            of("records"),
+            of("runs"),
+            of("segments"),
+            of("prepared")
+        ),
+        Asked::Run => format!(
+            "looked at {} channels: {} publications went into {} segments, {bytes}; {} were taken \
+             from the log; {} channels could not be trimmed",
+            of("channels"),
+            of("records"),
+            of("segments"),
+            of("trimmed"),
+            of("failed")
+        ),
+        Asked::Verify => format!(
+            "{} segments, {bytes}, and {} runs of {} channels: {} damages",
+            of("segments"),
+            of("runs"),
+            of("channels"),
+            found["damages"].as_array().map_or(0, Vec::len)
+        ),
+    }
+}
+
+pub(super) fn bytes(bytes: u64) -> String {
     indicatif::HumanBytes(bytes).to_string()
 }

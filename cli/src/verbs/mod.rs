@@ -1,6 +1,7 @@
 //! The verbs beside `serve` and `dev`, one file each.
 
 pub(crate) mod archive;
+pub(crate) mod backup;
 pub(crate) mod certificate;
 pub(crate) mod check;
 pub(crate) mod doctor;
@@ -17,6 +18,9 @@ pub(crate) mod token;
 pub(crate) mod top;
 pub(crate) mod trace;
 
+mod archive_restore;
 pub(crate) mod connect;
+mod jobs;
 mod machine;
 pub(crate) mod operator;
+mod remote_backup;

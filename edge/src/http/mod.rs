@@ -8,6 +8,7 @@
 //! |---|---|---|
 //! | `POST /api/v1/…` | API key or access token | see `openapi.json` |
 //! | `POST /api/v1/drain` | API key | asks the composition root to drain the node |
+//! | `POST /api/v1/archive/…`, `POST /api/v1/backup` | API key | begins a job that is watched with `GET /api/v1/operate/job` |
 //! | `GET /api/v1/operate/…` | API key | the cluster, the busiest sessions and channels, the drain |
 //! | pages, where the composition root brings them | each says whom it is for | the console, `sterna dev` |
 //! | `/v1/connect`, `/v1/stream`, where the composition root wants it | browsers on this machine | `sterna dev` |
@@ -23,6 +24,7 @@ mod cluster;
 mod elsewhere;
 mod inbox;
 mod input;
+mod jobs;
 mod listen;
 mod once;
 mod operate;
@@ -36,6 +38,8 @@ mod trace;
 
 #[cfg(test)]
 mod inbox_tests;
+#[cfg(test)]
+mod jobs_tests;
 #[cfg(test)]
 mod observer_tests;
 #[cfg(test)]
@@ -69,6 +73,7 @@ use crate::listen::Connections;
 pub(crate) use answer::failure;
 pub use bridge::Trust;
 pub use caller::{ApiKey, ApiKeyError, Role};
+pub use jobs::{JobOrder, JobState, JobView, Jobs};
 pub use pages::{Audience, Content, Page};
 pub use ready::ReadyProbe;
 
@@ -125,6 +130,8 @@ pub struct HttpParts {
     pub connections: Option<Connections>,
     /// Where `POST /api/v1/drain` leaves its order; the composition root watches it.
     pub drain: watch::Sender<Option<DrainOrder>>,
+    /// What operators may have it do; `None` on a node without a store.
+    pub jobs: Option<Arc<dyn Jobs>>,
 }
 
 /// What somebody asked of the node through `POST /api/v1/drain`.
@@ -221,6 +228,8 @@ fn router(config: &HttpConfig, parts: HttpParts, tasks: Tasks) -> Result<Router,
         .route("/api/v1/operate/following", get(channel::following))
         .route("/api/v1/operate/trace", get(trace::trace))
         .route("/api/v1/operate/trace", post(trace::arm))
+        .route("/api/v1/operate/archive", get(jobs::archive))
+        .route("/api/v1/operate/job", get(jobs::job))
         .route("/api/v1/operate/drain", get(cluster::drain_progress));
     if let Some(router) = surface.parts.node.router() {
         router.asking().set_answerer(elsewhere::Answers::new(operated.clone(), &surface));
@@ -243,6 +252,9 @@ fn router(config: &HttpConfig, parts: HttpParts, tasks: Tasks) -> Result<Router,
         .route("/api/v1/sessions", post(operate::sessions))
         .route("/api/v1/revoke", post(operate::revoke))
         .route("/api/v1/drain", post(operate::drain))
+        .route("/api/v1/archive/run", post(jobs::run_archive))
+        .route("/api/v1/archive/verify", post(jobs::verify_archive))
+        .route("/api/v1/backup", post(jobs::backup))
         .merge(operated)
         .route("/api/v1/openapi.json", get(operate::openapi))
         .route("/livez", get(operate::livez))

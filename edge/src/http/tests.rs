@@ -44,7 +44,16 @@ impl Api {
     }
 
     pub(super) async fn start_with(change: impl FnOnce(&mut ApiSettings)) -> Self {
-        let (settings, parts, drain) = Self::assemble(change).await;
+        Self::start_from(change, |_| {}).await
+    }
+
+    /// With other parts, too.
+    pub(super) async fn start_from(
+        change: impl FnOnce(&mut ApiSettings),
+        with: impl FnOnce(&mut HttpParts),
+    ) -> Self {
+        let (settings, mut parts, drain) = Self::assemble(change).await;
+        with(&mut parts);
         let node = parts.node.clone();
         Self { router: router(&settings, parts, Tasks::new()).unwrap(), node, drain }
     }
@@ -73,6 +82,7 @@ impl Api {
             ready: ReadyProbe { client_address: Some("127.0.0.1:1".parse().unwrap()) },
             connections: None,
             drain: drain_order,
+            jobs: None,
         };
         (http, parts, drain)
     }
@@ -404,7 +414,7 @@ async fn every_route_is_in_the_openapi_document_and_the_other_way_round() {
         .collect();
     described.sort();
     routed.sort();
-    assert_eq!(routed.len(), 28);
+    assert_eq!(routed.len(), 33);
     assert_eq!(described, routed);
     let text = operate::OPENAPI;
     for reference in text.split("\"#/components/schemas/").skip(1) {

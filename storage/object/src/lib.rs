@@ -16,6 +16,7 @@ mod config;
 pub mod decode;
 pub mod encode;
 mod failure;
+mod files;
 pub mod format;
 #[cfg(test)]
 mod format_tests;
@@ -34,6 +35,7 @@ mod upload;
 pub mod verifier;
 
 pub use config::{Keys, ObjectConfig, Place};
+pub use files::{Each, ObjectFiles};
 pub use name::{name_of, parse_name};
 pub use store::ObjectSegments;
 

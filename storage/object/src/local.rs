@@ -132,7 +132,7 @@ fn stem(name: &str) -> String {
     format!("{}.", name.replace('/', "-"))
 }
 
-async fn in_background<T: Send + 'static>(
+pub(crate) async fn in_background<T: Send + 'static>(
     name: &str,
     work: impl FnOnce() -> io::Result<T> + Send + 'static,
 ) -> Result<T, StorageError> {

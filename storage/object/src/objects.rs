@@ -87,6 +87,32 @@ impl Objects {
         }
     }
 
+    /// The names of objects right below a folder, which ends with `/`, in order.
+    pub(crate) async fn names(
+        &self,
+        folder: &str,
+        limit: usize,
+    ) -> Result<Vec<String>, StorageError> {
+        let mut listed = match self.operator.lister(folder).await {
+            Ok(listed) => listed,
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(error) => return Err(told(folder, error)),
+        };
+        let mut found = Vec::new();
+        while let Some(entry) = listed.next().await {
+            let entry = match entry {
+                Ok(entry) => entry,
+                Err(error) if error.kind() == ErrorKind::NotFound => continue,
+                Err(error) => return Err(told(folder, error)),
+            };
+            if !entry.path().ends_with('/') && found.len() < limit {
+                found.push(entry.path().to_owned());
+            }
+        }
+        found.sort_unstable();
+        Ok(found)
+    }
+
     /// The first `limit` segments of a shard behind `after`, in order. Services that list in no
     /// order, or know no place to begin at, are read to their end; what is held is bounded either
     /// way. What is no segment is skipped and counted.

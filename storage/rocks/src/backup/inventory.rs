@@ -44,6 +44,14 @@ pub struct FileEntry {
 }
 
 impl Inventory {
+    /// What the description of a backup says that lies elsewhere.
+    ///
+    /// # Errors
+    /// [`BackupError::Damaged`] if it is not what was written.
+    pub fn of_text(text: &[u8]) -> Result<Self, BackupError> {
+        Self::parse(text).map_err(BackupError::Damaged)
+    }
+
     /// Writes it to stable storage.
     pub(crate) fn write(&mut self, folder: &Path) -> Result<(), BackupError> {
         self.digest = self.digest_of();
@@ -159,7 +167,8 @@ pub(crate) fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-pub(crate) const INVENTORY: &str = "backup.json";
+/// The file in a backup that describes it.
+pub const INVENTORY: &str = "backup.json";
 pub(crate) const FORMAT: u32 = 1;
 
 /// Of hundreds of thousands of files.

@@ -29,7 +29,7 @@ use std::path::{Path, PathBuf};
 use sterna_storage::StorageError;
 
 pub use create::{BackupOrder, create, create_of_stopped};
-pub use inventory::{FileEntry, Inventory};
+pub use inventory::{FileEntry, INVENTORY, Inventory};
 pub use look::{Found, Verified, list, read, verify};
 pub use restore::{Folder, Restored, restore};
 pub use staging::Staging;
