@@ -7,7 +7,7 @@ MAKEFLAGS += --no-print-directory
 # RocksDB is compiled once, outside target/, and every cargo call links that archive.
 ROCKSDB := eval "$$(tools/rocksdb.sh --env)"
 
-.PHONY: run cluster cluster-stop cluster-status test test-planted test-faults test-typescript test-pages simulate interop check fuzz instructions autobahn build bench clean setup help
+.PHONY: run cluster cluster-stop cluster-status test test-cql test-planted test-faults test-typescript test-pages simulate interop check fuzz instructions autobahn build bench clean setup help
 
 run: ## Install what is missing, build, and start a node on this machine (ARGS="...")
 	@tools/setup.sh build
@@ -38,6 +38,10 @@ test-pages: ## The pages that a node serves: types, lint, size, and a real brows
 	@tools/setup.sh test
 	@$(ROCKSDB); cargo build --locked -p sterna
 	@STERNA_BIN=$(CURDIR)/target/debug/sterna tools/console.sh
+
+test-cql: ## The log on Cassandra, which is installed first (needs Maven and Java 17; ARGS=TEST)
+	@tests/engines/cql.sh >/dev/null
+	@$(ROCKSDB); cargo test --locked -p sterna-storage-scylla --features cql-server -- --test-threads 4 $(ARGS)
 
 test-faults: ## Break real nodes on purpose for up to 20 min (SEED=, ROUNDS=, SCENARIO=, MINUTES=)
 	@tools/setup.sh test
@@ -70,7 +74,7 @@ autobahn: ## The Autobahn suite against the wss listener; it fetches Python 2.7
 check: ## Format, lints, and licences of dependencies
 	@tools/setup.sh build
 	@cargo fmt --all --check
-	@$(ROCKSDB); cargo clippy --workspace --all-targets --locked -- -D warnings
+	@$(ROCKSDB); cargo clippy --workspace --all-targets --features sterna-storage-scylla/cql-server --locked -- -D warnings
 	@tools/deny.sh
 
 build: ## Build the release binary, target/release/sterna

@@ -4,12 +4,12 @@
 //! | role | trait | embedded | cluster |
 //! |---|---|---|---|
 //! | publications, heads, dedup | [`PublicationLog`] | RocksDB | TiDB / MySQL or ScyllaDB |
-//! | channels and memberships | [`ChannelStore`] | RocksDB | TiDB / MySQL |
+//! | channels and memberships | [`ChannelStore`] | RocksDB | with the log |
 //! | delivered and read cursors | [`CursorStore`] | RocksDB | TiDB / MySQL |
 //! | upper bound of issued ids | [`IdBoundStore`] | RocksDB | TiDB / MySQL |
 //! | inboxes | [`InboxStore`] | RocksDB | TiDB / MySQL |
 //! | relations of users | [`RelationStore`] | RocksDB | TiDB / MySQL |
-//! | what commits still owe | [`IntentStore`] | RocksDB | TiDB / MySQL |
+//! | what commits still owe | [`IntentStore`] | RocksDB | with the log |
 //! | users whose tokens are void | [`RevocationStore`] | RocksDB | TiDB / MySQL |
 //! | what channels keep, holds, keys | [`KeepingStore`] | RocksDB | TiDB / MySQL |
 //! | how far channels are archived | [`ArchivedStore`] | RocksDB | TiDB / MySQL |
@@ -21,9 +21,9 @@
 //! What may be lost at any moment without losing a publication, an order or a membership has roles
 //! of its own, see [`volatile`].
 //!
-//! Engines live in crates of their own (`storage/rocks`, `storage/sql`, `storage/redis`,
-//! `storage/object`), since they
-//! are heavy to build; only the composition root names one.
+//! Engines live in crates of their own (`storage/rocks`, `storage/sql`, `storage/scylla`,
+//! `storage/redis`, `storage/object`), since they are heavy to build; only the composition root names
+//! one.
 
 use std::sync::Arc;
 

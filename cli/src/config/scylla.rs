@@ -1,6 +1,6 @@
 //! The publication log beside the SQL store: where its nodes are and how they are spoken to.
 
-use sterna_storage_scylla::{Credentials, ScyllaConfig, Tls};
+use sterna_storage_scylla::{Login, ScyllaConfig, Tls};
 
 use super::Reader;
 use crate::keys;
@@ -25,7 +25,7 @@ impl Reader {
         let datacenter = datacenter.or_else(|| self.missing("scylla.datacenter"));
         let keyspace = self.text("scylla.keyspace").unwrap_or_else(|| "sterna".to_owned());
         let mut scylla = ScyllaConfig::new(nodes?, keyspace, datacenter?);
-        scylla.credentials = self.scylla_credentials()?;
+        scylla.login = self.scylla_login()?;
         scylla.tls = self.scylla_tls()?;
         scylla.migrate = self.bool("scylla.migrate", true)?;
         let copies = u64::from(scylla.replication);
@@ -51,12 +51,12 @@ impl Reader {
         Some(nodes)
     }
 
-    fn scylla_credentials(&mut self) -> Option<Option<Credentials>> {
+    fn scylla_login(&mut self) -> Option<Option<Login>> {
         let (user, password) = (self.text("scylla.user"), self.path("scylla.password_file"));
         match (user, password) {
             (None, None) => Some(None),
             (Some(user), Some(file)) => match keys::read_secret(&file) {
-                Ok(password) => Some(Some(Credentials { user, password })),
+                Ok(password) => Some(Some(Login { user, password })),
                 Err(text) => self.refuse("scylla.password_file", text),
             },
             (Some(_), None) => self.missing("scylla.password_file"),

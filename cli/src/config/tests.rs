@@ -354,6 +354,31 @@ fn mistakes_of_a_cluster_are_named() {
             &["store.engine=sql", "store.urls=mysql://x/y", "store.databases=3"],
             "`store.databases`: `store.databases` and `store.tables` are powers of two",
         ),
+    ];
+    for (overrides, wanted) in cases {
+        let complaints = place.load(&place.good(), &[], overrides).map(drop).unwrap_err();
+        assert!(complaints.iter().any(|it| it.contains(wanted)), "{overrides:?}: {complaints:#?}");
+    }
+    // A certificate for clients makes nobody a node.
+    let tls = &place.keys.tls;
+    let flags = [
+        "cluster.address=127.0.0.1:0".to_owned(),
+        format!("cluster.certificate={}", tls.certificate_chain.display()),
+        format!("cluster.private_key={}", tls.private_key.display()),
+        format!("cluster.authorities={}", place.keys.ca.display()),
+    ];
+    let flags: Vec<&str> = flags.iter().map(String::as_str).collect();
+    let complaints = place.load(&place.good(), &[], &flags).map(drop).unwrap_err();
+    assert!(complaints[0].contains("it names no node"), "{complaints:#?}");
+    let beat = place.load(&place.good(), &[], &[&flags[..], &["cluster.beat=4s"]].concat());
+    let beat = beat.map(drop).unwrap_err();
+    assert!(beat.iter().any(|it| it.contains("at least three times")), "{beat:#?}");
+}
+
+#[test]
+fn mistakes_of_a_log_beside_the_store_are_named() {
+    let place = Place::new();
+    let cases: &[(&[&str], &str)] = &[
         (
             &["store.log=scylla"],
             "`store.log`: what is beside the log needs `store.engine = \"sql\"`",
@@ -379,20 +404,6 @@ fn mistakes_of_a_cluster_are_named() {
         let complaints = place.load(&place.good(), &[], overrides).map(drop).unwrap_err();
         assert!(complaints.iter().any(|it| it.contains(wanted)), "{overrides:?}: {complaints:#?}");
     }
-    // A certificate for clients makes nobody a node.
-    let tls = &place.keys.tls;
-    let flags = [
-        "cluster.address=127.0.0.1:0".to_owned(),
-        format!("cluster.certificate={}", tls.certificate_chain.display()),
-        format!("cluster.private_key={}", tls.private_key.display()),
-        format!("cluster.authorities={}", place.keys.ca.display()),
-    ];
-    let flags: Vec<&str> = flags.iter().map(String::as_str).collect();
-    let complaints = place.load(&place.good(), &[], &flags).map(drop).unwrap_err();
-    assert!(complaints[0].contains("it names no node"), "{complaints:#?}");
-    let beat = place.load(&place.good(), &[], &[&flags[..], &["cluster.beat=4s"]].concat());
-    let beat = beat.map(drop).unwrap_err();
-    assert!(beat.iter().any(|it| it.contains("at least three times")), "{beat:#?}");
 }
 
 #[test]

@@ -37,7 +37,7 @@ impl Engine {
         }
         for (base, bucket) in listed {
             let values = vec![key(channel), big(base.0), int(bucket)];
-            self.cql.write((&self.heads.put_bucket, values)).await?;
+            self.cql.write((&self.lists.put_bucket, values)).await?;
         }
         let begin = vec![
             (&self.heads.begin, next.beginning(channel)),
@@ -71,7 +71,7 @@ impl Engine {
             return Ok((tip.bucket, tip.base));
         }
         let values = vec![key(channel), bound(offset.0)];
-        let found = self.cql.rows("buckets", (&self.heads.bucket_of, values)).await?;
+        let found = self.cql.rows("buckets", (&self.lists.bucket_of, values)).await?;
         let Some(mut row) = found.into_iter().next() else {
             return Err(corrupt(format!("no bucket of a channel holds offset {}", offset.0)));
         };
@@ -121,7 +121,7 @@ impl Engine {
         let first = tip.head.first;
         let (bucket, base) = self.bucket_from(channel, tip, first).await?;
         let values = vec![key(channel), big(base.0)];
-        let gone = self.cql.rows("buckets", (&self.heads.buckets_before, values.clone())).await?;
+        let gone = self.cql.rows("buckets", (&self.lists.buckets_before, values.clone())).await?;
         if !gone.is_empty() {
             // Their changes of members go with them.
             self.apply_members(channel, tip.changed).await?;
@@ -131,13 +131,13 @@ impl Engine {
                 .collect();
             let all = stream::iter(all).buffer_unordered(AT_ONCE);
             all.try_collect::<()>().await?;
-            self.cql.write((&self.heads.forget_buckets, values)).await?;
+            self.cql.write((&self.lists.forget_buckets, values)).await?;
         }
         if first > base
             && let Some(written) = self.written(channel, bucket).await?
         {
             let values = vec![big(written), key(channel), int(bucket), big(first.0)];
-            self.cql.write((&self.rows.forget_records, values)).await?;
+            self.cql.write((&self.extras.forget_records, values)).await?;
         }
         Ok(())
     }
@@ -146,7 +146,7 @@ impl Engine {
     async fn forget_bucket(&self, channel: ChannelKey, bucket: i32) -> Result<(), StorageError> {
         let Some(written) = self.written(channel, bucket).await? else { return Ok(()) };
         let values = vec![big(written), key(channel), int(bucket)];
-        self.cql.write((&self.rows.forget_bucket, values)).await
+        self.cql.write((&self.extras.forget_bucket, values)).await
     }
 
     /// When, by the clock of the conditional writes, the bucket's head was last changed: a deletion

@@ -146,7 +146,7 @@ impl Engine {
         let channel = change.channel();
         if tip.is_none() {
             let values = vec![crate::columns::small(channel.slot()), key(channel)];
-            self.cql.write((&self.heads.put_slot_channel, values)).await?;
+            self.cql.write((&self.lists.put_slot_channel, values)).await?;
         }
         if !change.intents().is_empty() {
             let last = tip.map_or(Offset::ZERO, |tip| tip.head.position.offset);
@@ -186,10 +186,10 @@ impl Engine {
         };
         if !change.members().is_empty() {
             let previous = tip.map_or(0, |tip| tip.changed.0);
-            put(&self.rows.put_members, members::encode(change.members()), previous);
+            put(&self.extras.put_members, members::encode(change.members()), previous);
         }
         if !change.intents().is_empty() {
-            put(&self.rows.put_intents, items::encode(change.intents()), stamp);
+            put(&self.extras.put_intents, items::encode(change.intents()), stamp);
         }
         batch
     }

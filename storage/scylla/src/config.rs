@@ -17,15 +17,15 @@ pub enum Tls {
 
 /// Who the store is to the nodes.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Credentials {
+pub struct Login {
     pub user: String,
     pub password: String,
 }
 
 /// Without the password.
-impl fmt::Debug for Credentials {
+impl fmt::Debug for Login {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Credentials").field("user", &self.user).finish_non_exhaustive()
+        f.debug_struct("Login").field("user", &self.user).finish_non_exhaustive()
     }
 }
 
@@ -38,7 +38,7 @@ pub struct ScyllaConfig {
     /// Where appends are decided. It belongs to the data: all cores name the same one, and a store is
     /// only opened with the one it was made in.
     pub datacenter: String,
-    pub credentials: Option<Credentials>,
+    pub login: Option<Login>,
     pub tls: Tls,
     /// Copies in the datacenter of a keyspace that this store makes; one that is there keeps what it
     /// has.
@@ -72,12 +72,12 @@ impl ScyllaConfig {
             nodes,
             keyspace: keyspace.into(),
             datacenter: datacenter.into(),
-            credentials: None,
+            login: None,
             tls: Tls::Off,
             replication: 3,
             migrate: true,
-            calls: CALLS,
-            queue_calls: QUEUE_CALLS,
+            calls: STATEMENTS_IN_FLIGHT,
+            queue_calls: QUEUE_STATEMENTS,
             queue_wait: Duration::from_secs(1),
             patience: Duration::from_secs(5),
             retries: 16,
@@ -89,10 +89,10 @@ impl ScyllaConfig {
 
 /// Statements on their way, unless configured otherwise: enough for a busy core, and fewer than what
 /// one connection to each shard of three nodes carries.
-const CALLS: usize = 1_024;
+const STATEMENTS_IN_FLIGHT: usize = 1_024;
 
 /// Callers that wait for one of these, unless configured otherwise.
-const QUEUE_CALLS: usize = 4_096;
+const QUEUE_STATEMENTS: usize = 4_096;
 
 /// Partitions of about a megabyte: quick to read, to copy the origins of, and to compact.
 const BUCKET_RECORDS: u64 = 1_024;

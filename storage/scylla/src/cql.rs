@@ -139,7 +139,7 @@ impl Cql {
         {
             return Ok(permit);
         }
-        metrics::counter!("sterna_storage_refused_total", "engine" => ENGINE, "queue" => "calls")
+        metrics::counter!("sterna_storage_refused_total", "engine" => ENGINE, "queue" => "statements")
             .increment(1);
         Err(unavailable("too many statements are on their way; nothing was stored"))
     }

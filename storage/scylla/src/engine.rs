@@ -10,7 +10,7 @@ use sterna_storage::StorageError;
 use crate::cql::Cql;
 use crate::failure::unavailable;
 use crate::intents::Turns;
-use crate::statements::{Channels, Heads, Owed, Rows};
+use crate::statements::{Channels, Extras, Heads, Hints, Lists, Owed, Rows};
 use crate::tip::Tips;
 
 /// An open store.
@@ -18,7 +18,10 @@ use crate::tip::Tips;
 pub(crate) struct Engine {
     pub(crate) cql: Cql,
     pub(crate) heads: Heads,
+    pub(crate) lists: Lists,
     pub(crate) rows: Rows,
+    pub(crate) extras: Extras,
+    pub(crate) hints: Hints,
     pub(crate) owed: Owed,
     pub(crate) channels: Channels,
     pub(crate) birth: Epoch,

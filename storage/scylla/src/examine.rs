@@ -53,7 +53,7 @@ pub const SCHEMA: u32 = schema::VERSION;
 /// Asks the cluster of the configuration.
 pub async fn examine(config: &ScyllaConfig) -> Result<ClusterFacts, StorageError> {
     let session = open::connect(config).await?;
-    open::check_datacenter(&session, config)?;
+    open::check_datacenter(&session, config).await?;
     let is_scylla = schema::is_scylla(&session).await?;
     let product = if is_scylla { Product::Scylla } else { Product::Cassandra };
     let (nodes, connected) = {

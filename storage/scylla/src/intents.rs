@@ -153,12 +153,12 @@ impl Engine {
     ) -> Result<(), StorageError> {
         let at = now_us();
         let values = vec![small(slot), bytes(channel), big(number), int(bucket), big(at), big(at)];
-        self.cql.write((&self.owed.put_hint, values)).await
+        self.cql.write((&self.hints.put, values)).await
     }
 
     async fn slots_with_intents(&self) -> Result<Vec<u16>, StorageError> {
         let mut looks: Vec<BoxFuture<'_, Result<Option<u16>, StorageError>>> = Vec::new();
-        for mut row in self.cql.rows("intent_hints", (&self.owed.slots, Vec::new())).await? {
+        for mut row in self.cql.rows("intent_hints", (&self.hints.slots, Vec::new())).await? {
             let slot = u16::try_from(row.integer()?).map_err(|_| row.damaged("its slot"))?;
             looks.push(async move { Ok(self.owes(slot).await?.then_some(slot)) }.boxed());
         }
@@ -215,7 +215,7 @@ impl Engine {
             limit(HINTS_PER_READ),
         ];
         let mut hints = Vec::new();
-        for mut row in self.cql.rows("intent_hints", (&self.owed.hints, values)).await? {
+        for mut row in self.cql.rows("intent_hints", (&self.hints.page, values)).await? {
             hints.push(Hint {
                 channel: row.channel()?,
                 last: row.integer()?,
@@ -292,7 +292,7 @@ impl Engine {
         for hint in hints.iter().filter(|hint| hint.last < end) {
             let values =
                 vec![key(hint.channel), int(hint.bucket), set(CqlValue::BigInt(hint.offset()))];
-            let row = self.cql.rows("log", (&self.rows.intents, values)).await?;
+            let row = self.cql.rows("log", (&self.extras.intents, values)).await?;
             let Some(mut row) = row.into_iter().next() else {
                 found.stale.push(hint.clone());
                 continue;
@@ -346,7 +346,7 @@ impl Engine {
             let at = || set(CqlValue::BigInt(one.hint.offset()));
             let written = set(CqlValue::BigInt(one.written));
             let values = vec![written, key(one.hint.channel), int(one.hint.bucket), at()];
-            self.cql.write((&self.rows.forget_intents, values)).await?;
+            self.cql.write((&self.extras.forget_intents, values)).await?;
             if let Some(marked) = one.marked {
                 let marked = set(CqlValue::BigInt(marked));
                 let values = vec![marked, small(slot), key(one.hint.channel), at()];
@@ -368,7 +368,7 @@ impl Engine {
         let forget = hints.iter().map(|hint| {
             let (at, last) = (number(hint.put_at), number(hint.last));
             let values = vec![at, small(slot), key(hint.channel), last, int(hint.bucket)];
-            (&self.owed.forget_hint, values)
+            (&self.hints.forget, values)
         });
         self.cql.write_all(forget.collect()).await
     }
@@ -450,7 +450,7 @@ impl Engine {
         forget.extend(values);
         self.cql.write((&self.owed.forget, forget)).await?;
         let values = vec![small(slot), bound(completed)];
-        self.cql.write((&self.owed.forget_slot_hints, values)).await
+        self.cql.write((&self.hints.forget_of_slot, values)).await
     }
 }
 

@@ -96,7 +96,7 @@ use std::sync::Arc;
 
 use sterna_storage::{StorageError, Stores};
 
-pub use config::{Credentials, ScyllaConfig, Tls};
+pub use config::{Login, ScyllaConfig, Tls};
 use engine::Engine;
 pub use examine::{ClusterFacts, KeyspaceFacts, Product, SCHEMA, examine};
 

@@ -115,7 +115,7 @@ impl Engine {
         let mut found = Vec::new();
         while found.len() < wish {
             let values = vec![small(slot), bytes(after), limit(wish - found.len())];
-            let listed = (&self.heads.slot_channels, values);
+            let listed = (&self.lists.slot_channels, values);
             let mut channels = Vec::new();
             for mut row in self.cql.rows("slot_channels", listed).await? {
                 channels.push(row.channel()?);

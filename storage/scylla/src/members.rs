@@ -129,7 +129,7 @@ impl Engine {
             bucket => bucket?,
         };
         let values = vec![key(channel), int(bucket), big(at.0)];
-        let found = self.cql.rows("log", (&self.rows.members, values)).await?;
+        let found = self.cql.rows("log", (&self.extras.members, values)).await?;
         let Some(mut row) = found.into_iter().next() else { return Ok(None) };
         let changes = decode(row.bytes()?).ok_or_else(|| row.damaged("changes of members"))?;
         Ok(Some((changes, row.offset()?)))

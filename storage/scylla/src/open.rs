@@ -22,21 +22,24 @@ use crate::cql::Cql;
 use crate::engine::Engine;
 use crate::failure::{corrupt, unavailable};
 use crate::schema;
-use crate::statements::{Channels, Heads, Meta, Owed, Rows};
+use crate::statements::{Channels, Extras, Heads, Hints, Lists, Meta, Owed, Preparing, Rows};
 
 /// Opens the store that the configuration names.
 pub(crate) async fn open(config: &ScyllaConfig) -> Result<Engine, StorageError> {
     let session = connect(config).await?;
-    check_datacenter(&session, config)?;
+    check_datacenter(&session, config).await?;
     schema::keyspace(&session, config).await?;
     session.use_keyspace(&config.keyspace, true).await.map_err(|error| {
         let message = format!("the keyspace {:?} cannot be used: {error}", config.keyspace);
         unavailable(message).with_source(error)
     })?;
     schema::tables(&session, config).await?;
-    let meta = Meta::prepare(&session).await?;
-    let (heads, rows) = (Heads::prepare(&session).await?, Rows::prepare(&session).await?);
-    let (owed, channels) = (Owed::prepare(&session).await?, Channels::prepare(&session).await?);
+    let with = Preparing(&session);
+    let meta = Meta::prepare(&with).await?;
+    let (heads, lists) = (Heads::prepare(&with).await?, Lists::prepare(&with).await?);
+    let (rows, extras) = (Rows::prepare(&with).await?, Extras::prepare(&with).await?);
+    let (hints, owed) = (Hints::prepare(&with).await?, Owed::prepare(&with).await?);
+    let channels = Channels::prepare(&with).await?;
     let cql = Cql::new(session, config);
     schema::conclude(&cql, &meta).await?;
     let datacenter = schema::settle(&cql, &meta, "datacenter", &config.datacenter).await?;
@@ -53,7 +56,10 @@ pub(crate) async fn open(config: &ScyllaConfig) -> Result<Engine, StorageError> 
     Ok(Engine {
         cql,
         heads,
+        lists,
         rows,
+        extras,
+        hints,
         owed,
         channels,
         birth: Epoch(birth),
@@ -86,8 +92,8 @@ pub(crate) async fn connect(config: &ScyllaConfig) -> Result<Session, StorageErr
         .schema_agreement_timeout(SCHEMA_PATIENCE)
         // Where its rows are; what others keep there is not asked for.
         .keyspaces_to_fetch([&config.keyspace]);
-    if let Some(credentials) = &config.credentials {
-        builder = builder.user(&credentials.user, &credentials.password);
+    if let Some(login) = &config.login {
+        builder = builder.user(&login.user, &login.password);
     }
     if let Tls::Required { authorities } = &config.tls {
         builder = builder.tls_context(Some(Arc::new(tls(authorities.as_deref())?)));
@@ -98,16 +104,20 @@ pub(crate) async fn connect(config: &ScyllaConfig) -> Result<Session, StorageErr
     })
 }
 
-pub(crate) fn check_datacenter(
+pub(crate) async fn check_datacenter(
     session: &Session,
     config: &ScyllaConfig,
 ) -> Result<(), StorageError> {
-    let state = session.get_cluster_state();
-    let nodes = state.get_nodes_info();
-    let mut known: Vec<&str> = nodes.iter().filter_map(|node| node.datacenter.as_deref()).collect();
-    known.sort_unstable();
-    known.dedup();
-    if known.contains(&config.datacenter.as_str()) {
+    let mut known = datacenters(session);
+    if known.is_empty() {
+        // Connected to, and not asked yet: a node that has just started does not tell at once.
+        session.refresh_metadata().await.map_err(|error| {
+            unavailable(format!("the nodes cannot be asked where they are: {error}"))
+                .with_source(error)
+        })?;
+        known = datacenters(session);
+    }
+    if known.contains(&config.datacenter) {
         return Ok(());
     }
     Err(unavailable(format!(
@@ -115,6 +125,15 @@ pub(crate) fn check_datacenter(
         config.datacenter,
         known.join(", ")
     )))
+}
+
+fn datacenters(session: &Session) -> Vec<String> {
+    let state = session.get_cluster_state();
+    let mut known: Vec<String> =
+        state.get_nodes_info().iter().filter_map(|node| node.datacenter.clone()).collect();
+    known.sort_unstable();
+    known.dedup();
+    known
 }
 
 fn tls(authorities: Option<&Path>) -> Result<ClientConfig, StorageError> {

@@ -46,13 +46,6 @@ pub(crate) struct Heads {
     pub(crate) trim: PreparedStatement,
     pub(crate) seal: PreparedStatement,
     pub(crate) written: PreparedStatement,
-    pub(crate) newest_bucket: PreparedStatement,
-    pub(crate) bucket_of: PreparedStatement,
-    pub(crate) put_bucket: PreparedStatement,
-    pub(crate) buckets_before: PreparedStatement,
-    pub(crate) forget_buckets: PreparedStatement,
-    pub(crate) put_slot_channel: PreparedStatement,
-    pub(crate) slot_channels: PreparedStatement,
 }
 
 /// Rows of buckets.
@@ -66,24 +59,12 @@ pub(crate) struct Rows {
     pub(crate) all_origins: PreparedStatement,
     pub(crate) origins_before: PreparedStatement,
     pub(crate) copy_origin: PreparedStatement,
-    pub(crate) put_members: PreparedStatement,
-    pub(crate) members: PreparedStatement,
-    pub(crate) put_intents: PreparedStatement,
-    pub(crate) intents: PreparedStatement,
-    pub(crate) forget_intents: PreparedStatement,
-    pub(crate) forget_bucket: PreparedStatement,
-    pub(crate) forget_records: PreparedStatement,
 }
 
 /// Intents of slots, and the hints that lead to those of channels. Rows of a slot itself have an empty
 /// channel; number 0 of these is the anchor.
 #[derive(Debug)]
 pub(crate) struct Owed {
-    pub(crate) put_hint: PreparedStatement,
-    pub(crate) slots: PreparedStatement,
-    pub(crate) hints: PreparedStatement,
-    pub(crate) forget_hint: PreparedStatement,
-    pub(crate) forget_slot_hints: PreparedStatement,
     pub(crate) counts: PreparedStatement,
     pub(crate) put_anchor: PreparedStatement,
     pub(crate) raise_last: PreparedStatement,
@@ -111,18 +92,51 @@ pub(crate) struct Channels {
     pub(crate) names: PreparedStatement,
 }
 
+/// Lists of a channel's buckets, and of a slot's channels.
+#[derive(Debug)]
+pub(crate) struct Lists {
+    pub(crate) newest_bucket: PreparedStatement,
+    pub(crate) bucket_of: PreparedStatement,
+    pub(crate) put_bucket: PreparedStatement,
+    pub(crate) buckets_before: PreparedStatement,
+    pub(crate) forget_buckets: PreparedStatement,
+    pub(crate) put_slot_channel: PreparedStatement,
+    pub(crate) slot_channels: PreparedStatement,
+}
+
+/// What comes with records, and what goes from buckets.
+#[derive(Debug)]
+pub(crate) struct Extras {
+    pub(crate) put_members: PreparedStatement,
+    pub(crate) members: PreparedStatement,
+    pub(crate) put_intents: PreparedStatement,
+    pub(crate) intents: PreparedStatement,
+    pub(crate) forget_intents: PreparedStatement,
+    pub(crate) forget_bucket: PreparedStatement,
+    pub(crate) forget_records: PreparedStatement,
+}
+
+/// What leads to the intents of channels. A slot itself has an empty channel.
+#[derive(Debug)]
+pub(crate) struct Hints {
+    pub(crate) put: PreparedStatement,
+    pub(crate) slots: PreparedStatement,
+    pub(crate) page: PreparedStatement,
+    pub(crate) forget: PreparedStatement,
+    pub(crate) forget_of_slot: PreparedStatement,
+}
+
 impl Meta {
-    pub(crate) async fn prepare(session: &Session) -> Result<Self, StorageError> {
+    pub(crate) async fn prepare(with: &Preparing<'_>) -> Result<Self, StorageError> {
         Ok(Self {
-            get: serial(session, "SELECT value FROM meta WHERE name = ?").await?,
-            put: quorum(session, "INSERT INTO meta (name, value) VALUES (?, ?) IF NOT EXISTS")
-                .await?,
+            get: with.serial("SELECT value FROM meta WHERE name = ?").await?,
+            put: with.quorum("INSERT INTO meta (name, value) VALUES (?, ?) IF NOT EXISTS").await?,
         })
     }
 }
 
 impl Heads {
-    pub(crate) async fn prepare(session: &Session) -> Result<Self, StorageError> {
+    pub(crate) async fn prepare(with: &Preparing<'_>) -> Result<Self, StorageError> {
         let anchor =
             format!("channel = ? AND bucket = ? AND kind = {ANCHOR} AND name = '' AND number = 0");
         // Servers want a column of the row itself as well.
@@ -132,347 +146,297 @@ impl Heads {
         let unchanged = "IF last = ? AND epoch = ? AND first = ? AND sealed = false";
         let here = "WHERE channel = ? AND bucket = ?";
         Ok(Self {
-            settled: serial(session, &statics).await?,
-            seen: quorum(session, &statics).await?,
-            begin: quorum(
-                session,
-                &format!(
+            settled: with.serial(&statics).await?,
+            seen: with.quorum(&statics).await?,
+            begin: with
+                .quorum(format!(
                     "UPDATE log SET last = ?, epoch = ?, first = ?, last_ts_ms = ?, epochs = ?, \
                      changed = ?, base = ?, bytes = ?, sealed = false {here} IF last = null"
-                ),
-            )
-            .await?,
-            put_anchor: quorum(
-                session,
-                &format!(
+                ))
+                .await?,
+            put_anchor: with
+                .quorum(format!(
                     "INSERT INTO log (channel, bucket, kind, name, number) \
                      VALUES (?, ?, {ANCHOR}, '', 0)"
-                ),
-            )
-            .await?,
-            advance: quorum(
-                session,
-                &format!(
+                ))
+                .await?,
+            advance: with
+                .quorum(format!(
                     "UPDATE log SET last = ?, epoch = ?, last_ts_ms = ?, epochs = ?, changed = ?, \
                      bytes = ? {here} {unchanged}"
-                ),
-            )
-            .await?,
-            trim: quorum(session, &format!("UPDATE log SET first = ? {here} {unchanged}")).await?,
-            seal: quorum(session, &format!("UPDATE log SET sealed = true {here} {unchanged}"))
+                ))
                 .await?,
-            written: quorum(
-                session,
-                &format!(
+            trim: with.quorum(format!("UPDATE log SET first = ? {here} {unchanged}")).await?,
+            seal: with.quorum(format!("UPDATE log SET sealed = true {here} {unchanged}")).await?,
+            written: with
+                .quorum(format!(
                     "SELECT WRITETIME(last), WRITETIME(first), WRITETIME(sealed), kind FROM log \
                      WHERE {anchor}"
-                ),
-            )
-            .await?,
-            newest_bucket: quorum(session, "SELECT bucket FROM buckets WHERE channel = ? LIMIT 1")
+                ))
                 .await?,
-            bucket_of: quorum(
-                session,
-                "SELECT bucket, base FROM buckets WHERE channel = ? AND base <= ? LIMIT 1",
-            )
-            .await?,
-            put_bucket: quorum(
-                session,
-                "INSERT INTO buckets (channel, base, bucket) VALUES (?, ?, ?)",
-            )
-            .await?,
-            buckets_before: quorum(
-                session,
-                "SELECT bucket FROM buckets WHERE channel = ? AND base < ?",
-            )
-            .await?,
-            forget_buckets: quorum(session, "DELETE FROM buckets WHERE channel = ? AND base < ?")
-                .await?,
-            put_slot_channel: quorum(
-                session,
-                "INSERT INTO slot_channels (slot, channel) VALUES (?, ?)",
-            )
-            .await?,
-            slot_channels: quorum(
-                session,
-                "SELECT channel FROM slot_channels WHERE slot = ? AND channel > ? LIMIT ?",
-            )
-            .await?,
         })
     }
 }
 
 impl Rows {
-    pub(crate) async fn prepare(session: &Session) -> Result<Self, StorageError> {
+    pub(crate) async fn prepare(with: &Preparing<'_>) -> Result<Self, StorageError> {
         let here = "FROM log WHERE channel = ? AND bucket = ?";
         let put = "INSERT INTO log (channel, bucket, kind, name, number";
         let origins = ORIGIN_COLUMNS.replace("client_seq", "number");
         Ok(Self {
-            put_record: quorum(
-                session,
-                &format!(
+            put_record: with
+                .quorum(format!(
                     "INSERT INTO log (channel, bucket, kind, name, {RECORD_COLUMNS}, tag) VALUES \
                      (?, ?, {RECORD}, '', ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
-                ),
-            )
-            .await?,
-            page: quorum(
-                session,
-                &format!(
+                ))
+                .await?,
+            page: with
+                .quorum(format!(
                     "SELECT {RECORD_COLUMNS} {here} AND kind = {RECORD} AND name = '' \
                      AND number > ? LIMIT ?"
-                ),
-            )
-            .await?,
-            tag: quorum(
-                session,
-                &format!("SELECT tag {here} AND kind = {RECORD} AND name = '' AND number = ?"),
-            )
-            .await?,
-            put_origin: quorum(
-                session,
-                &format!(
+                ))
+                .await?,
+            tag: with
+                .quorum(format!(
+                    "SELECT tag {here} AND kind = {RECORD} AND name = '' AND number = ?"
+                ))
+                .await?,
+            put_origin: with
+                .quorum(format!(
                     "{put}, at_offset, at_epoch, id, server_ts_ms, fingerprint) VALUES \
                      (?, ?, {ORIGIN}, ?, ?, ?, ?, ?, ?, ?)"
-                ),
-            )
-            .await?,
-            origins_here: quorum(
-                session,
-                &format!("SELECT name, {origins} {here} AND (kind, name, number) IN ?"),
-            )
-            .await?,
-            all_origins: quorum(
-                session,
-                &format!("SELECT name, {origins} {here} AND kind = {ORIGIN}"),
-            )
-            .await?,
-            origins_before: quorum(
-                session,
-                &format!(
+                ))
+                .await?,
+            origins_here: with
+                .quorum(format!("SELECT name, {origins} {here} AND (kind, name, number) IN ?"))
+                .await?,
+            all_origins: with
+                .quorum(format!("SELECT name, {origins} {here} AND kind = {ORIGIN}"))
+                .await?,
+            origins_before: with
+                .quorum(format!(
                     "SELECT client_id, {ORIGIN_COLUMNS} FROM origins WHERE channel = ? \
                      AND client_id = ? AND client_seq IN ?"
-                ),
-            )
-            .await?,
-            copy_origin: quorum(
-                session,
-                &format!(
+                ))
+                .await?,
+            copy_origin: with
+                .quorum(format!(
                     "INSERT INTO origins (channel, client_id, {ORIGIN_COLUMNS}) VALUES \
                      (?, ?, ?, ?, ?, ?, ?, ?) USING TTL {HORIZON_SECS}"
-                ),
-            )
-            .await?,
-            put_members: quorum(
-                session,
-                &format!("{put}, items, previous) VALUES (?, ?, {MEMBERS}, '', ?, ?, ?)"),
-            )
-            .await?,
-            members: quorum(
-                session,
-                &format!(
-                    "SELECT items, previous {here} AND kind = {MEMBERS} AND name = '' \
-                     AND number = ?"
-                ),
-            )
-            .await?,
-            put_intents: quorum(
-                session,
-                &format!("{put}, items, stamp) VALUES (?, ?, {INTENTS}, '', ?, ?, ?)"),
-            )
-            .await?,
-            intents: quorum(
-                session,
-                &format!(
-                    "SELECT items, stamp, WRITETIME(items) {here} AND kind = {INTENTS} \
-                     AND name = '' AND number = ?"
-                ),
-            )
-            .await?,
-            forget_intents: quorum(
-                session,
-                &format!(
-                    "DELETE FROM log USING TIMESTAMP ? WHERE channel = ? AND bucket = ? \
-                     AND kind = {INTENTS} AND name = '' AND number = ?"
-                ),
-            )
-            .await?,
-            forget_bucket: quorum(
-                session,
-                &format!(
-                    "DELETE FROM log USING TIMESTAMP ? WHERE channel = ? AND bucket = ? \
-                     AND kind >= {RECORD} AND kind < {INTENTS}"
-                ),
-            )
-            .await?,
-            forget_records: quorum(
-                session,
-                &format!(
-                    "DELETE FROM log USING TIMESTAMP ? WHERE channel = ? AND bucket = ? \
-                     AND kind = {RECORD} AND name = '' AND number < ?"
-                ),
-            )
-            .await?,
+                ))
+                .await?,
         })
     }
 }
 
 impl Owed {
-    pub(crate) async fn prepare(session: &Session) -> Result<Self, StorageError> {
+    pub(crate) async fn prepare(with: &Preparing<'_>) -> Result<Self, StorageError> {
         let own = "slot = ? AND channel = 0x";
         Ok(Self {
-            put_hint: quorum(
-                session,
-                "INSERT INTO intent_hints (slot, channel, number, bucket, put_at) \
-                 VALUES (?, ?, ?, ?, ?) USING TIMESTAMP ?",
-            )
-            .await?,
-            slots: quorum(session, "SELECT DISTINCT slot FROM intent_hints").await?,
-            hints: quorum(
-                session,
-                "SELECT channel, number, bucket, put_at FROM intent_hints WHERE slot = ? \
-                 AND (channel, number, bucket) > (?, ?, ?) LIMIT ?",
-            )
-            .await?,
-            forget_hint: quorum(
-                session,
-                "DELETE FROM intent_hints USING TIMESTAMP ? WHERE slot = ? AND channel = ? \
-                 AND number = ? AND bucket = ?",
-            )
-            .await?,
-            forget_slot_hints: quorum(
-                session,
-                &format!("DELETE FROM intent_hints WHERE {own} AND number <= ?"),
-            )
-            .await?,
-            counts: serial(
-                session,
-                &format!("SELECT last, completed, number FROM intents WHERE {own} AND number = 0"),
-            )
-            .await?,
-            put_anchor: quorum(
-                session,
-                "INSERT INTO intents (slot, channel, number) VALUES (?, 0x, 0)",
-            )
-            .await?,
-            raise_last: quorum(session, "UPDATE intents SET last = ? WHERE slot = ? IF last = ?")
+            counts: with
+                .serial(format!(
+                    "SELECT last, completed, number FROM intents WHERE {own} AND number = 0"
+                ))
                 .await?,
-            raise_completed: quorum(
-                session,
-                "UPDATE intents SET completed = ? WHERE slot = ? IF last = ? AND completed = ?",
-            )
-            .await?,
-            put: quorum(
-                session,
-                "INSERT INTO intents (slot, channel, number, payload) VALUES (?, ?, ?, ?)",
-            )
-            .await?,
-            marks: quorum(
-                session,
-                "SELECT channel, number, WRITETIME(payload) FROM intents WHERE slot = ? \
+            put_anchor: with
+                .quorum("INSERT INTO intents (slot, channel, number) VALUES (?, 0x, 0)")
+                .await?,
+            raise_last: with
+                .quorum("UPDATE intents SET last = ? WHERE slot = ? IF last = ?")
+                .await?,
+            raise_completed: with
+                .quorum(
+                    "UPDATE intents SET completed = ? WHERE slot = ? IF last = ? AND completed = ?",
+                )
+                .await?,
+            put: with
+                .quorum("INSERT INTO intents (slot, channel, number, payload) VALUES (?, ?, ?, ?)")
+                .await?,
+            marks: with
+                .quorum(
+                    "SELECT channel, number, WRITETIME(payload) FROM intents WHERE slot = ? \
                  AND (channel, number) IN ?",
-            )
-            .await?,
-            page: quorum(
-                session,
-                &format!("SELECT number, payload FROM intents WHERE {own} AND number > ? LIMIT ?"),
-            )
-            .await?,
-            written: quorum(
-                session,
-                &format!("SELECT WRITETIME(payload) FROM intents WHERE {own} AND number = ?"),
-            )
-            .await?,
-            forget: quorum(
-                session,
-                &format!(
+                )
+                .await?,
+            page: with
+                .quorum(format!(
+                    "SELECT number, payload FROM intents WHERE {own} AND number > ? LIMIT ?"
+                ))
+                .await?,
+            written: with
+                .quorum(format!(
+                    "SELECT WRITETIME(payload) FROM intents WHERE {own} AND number = ?"
+                ))
+                .await?,
+            forget: with
+                .quorum(format!(
                     "DELETE FROM intents USING TIMESTAMP ? WHERE {own} AND number > 0 \
                      AND number <= ?"
-                ),
-            )
-            .await?,
-            forget_mark: quorum(
-                session,
-                "DELETE FROM intents USING TIMESTAMP ? WHERE slot = ? AND channel = ? \
+                ))
+                .await?,
+            forget_mark: with
+                .quorum(
+                    "DELETE FROM intents USING TIMESTAMP ? WHERE slot = ? AND channel = ? \
                  AND number = ?",
-            )
-            .await?,
+                )
+                .await?,
+        })
+    }
+}
+
+impl Lists {
+    pub(crate) async fn prepare(with: &Preparing<'_>) -> Result<Self, StorageError> {
+        Ok(Self {
+            newest_bucket: with
+                .quorum("SELECT bucket FROM buckets WHERE channel = ? LIMIT 1")
+                .await?,
+            bucket_of: with
+                .quorum("SELECT bucket, base FROM buckets WHERE channel = ? AND base <= ? LIMIT 1")
+                .await?,
+            put_bucket: with
+                .quorum("INSERT INTO buckets (channel, base, bucket) VALUES (?, ?, ?)")
+                .await?,
+            buckets_before: with
+                .quorum("SELECT bucket FROM buckets WHERE channel = ? AND base < ?")
+                .await?,
+            forget_buckets: with
+                .quorum("DELETE FROM buckets WHERE channel = ? AND base < ?")
+                .await?,
+            put_slot_channel: with
+                .quorum("INSERT INTO slot_channels (slot, channel) VALUES (?, ?)")
+                .await?,
+            slot_channels: with
+                .quorum("SELECT channel FROM slot_channels WHERE slot = ? AND channel > ? LIMIT ?")
+                .await?,
+        })
+    }
+}
+
+impl Extras {
+    pub(crate) async fn prepare(with: &Preparing<'_>) -> Result<Self, StorageError> {
+        let here = "FROM log WHERE channel = ? AND bucket = ?";
+        let put = "INSERT INTO log (channel, bucket, kind, name, number";
+        Ok(Self {
+            put_members: with
+                .quorum(format!("{put}, items, previous) VALUES (?, ?, {MEMBERS}, '', ?, ?, ?)"))
+                .await?,
+            members: with
+                .quorum(format!(
+                    "SELECT items, previous {here} AND kind = {MEMBERS} AND name = '' \
+                     AND number = ?"
+                ))
+                .await?,
+            put_intents: with
+                .quorum(format!("{put}, items, stamp) VALUES (?, ?, {INTENTS}, '', ?, ?, ?)"))
+                .await?,
+            intents: with
+                .quorum(format!(
+                    "SELECT items, stamp, WRITETIME(items) {here} AND kind = {INTENTS} \
+                     AND name = '' AND number = ?"
+                ))
+                .await?,
+            forget_intents: with
+                .quorum(format!(
+                    "DELETE FROM log USING TIMESTAMP ? WHERE channel = ? AND bucket = ? \
+                     AND kind = {INTENTS} AND name = '' AND number = ?"
+                ))
+                .await?,
+            forget_bucket: with
+                .quorum(format!(
+                    "DELETE FROM log USING TIMESTAMP ? WHERE channel = ? AND bucket = ? \
+                     AND kind >= {RECORD} AND kind < {INTENTS}"
+                ))
+                .await?,
+            forget_records: with
+                .quorum(format!(
+                    "DELETE FROM log USING TIMESTAMP ? WHERE channel = ? AND bucket = ? \
+                     AND kind = {RECORD} AND name = '' AND number < ?"
+                ))
+                .await?,
+        })
+    }
+}
+
+impl Hints {
+    pub(crate) async fn prepare(with: &Preparing<'_>) -> Result<Self, StorageError> {
+        let own = "slot = ? AND channel = 0x";
+        Ok(Self {
+            put: with
+                .quorum(
+                    "INSERT INTO intent_hints (slot, channel, number, bucket, put_at) \
+                 VALUES (?, ?, ?, ?, ?) USING TIMESTAMP ?",
+                )
+                .await?,
+            slots: with.quorum("SELECT DISTINCT slot FROM intent_hints").await?,
+            page: with
+                .quorum(
+                    "SELECT channel, number, bucket, put_at FROM intent_hints WHERE slot = ? \
+                 AND (channel, number, bucket) > (?, ?, ?) LIMIT ?",
+                )
+                .await?,
+            forget: with
+                .quorum(
+                    "DELETE FROM intent_hints USING TIMESTAMP ? WHERE slot = ? AND channel = ? \
+                 AND number = ? AND bucket = ?",
+                )
+                .await?,
+            forget_of_slot: with
+                .quorum(format!("DELETE FROM intent_hints WHERE {own} AND number <= ?"))
+                .await?,
         })
     }
 }
 
 impl Channels {
-    pub(crate) async fn prepare(session: &Session) -> Result<Self, StorageError> {
+    pub(crate) async fn prepare(with: &Preparing<'_>) -> Result<Self, StorageError> {
         Ok(Self {
-            settled: serial(
-                session,
-                "SELECT name, kind, access, created_by, created_at_ms, applied, members, tag, user \
-                 FROM channels WHERE channel = ? AND user = ''",
-            )
-            .await?,
-            put_anchor: quorum(session, "INSERT INTO channels (channel, user) VALUES (?, '')")
+            settled: with.serial("SELECT name, kind, access, created_by, created_at_ms, applied, members, tag, user \
+                 FROM channels WHERE channel = ? AND user = ''")            .await?,
+            put_anchor: with.quorum("INSERT INTO channels (channel, user) VALUES (?, '')")
                 .await?,
-            create: quorum(
-                session,
-                "UPDATE channels SET name = ?, kind = ?, access = ?, created_by = ?, \
+            create: with.quorum("UPDATE channels SET name = ?, kind = ?, access = ?, created_by = ?, \
                  created_at_ms = ?, applied = ?, members = ?, tag = ? WHERE channel = ? \
-                 IF name = null AND applied = ?",
-            )
-            .await?,
-            apply: quorum(
-                session,
-                "UPDATE channels SET applied = ?, members = ? WHERE channel = ? \
-                 IF applied = ? AND members = ?",
-            )
-            .await?,
-            put_member: quorum(
-                session,
-                "INSERT INTO channels (channel, user, role, since_ms) VALUES (?, ?, ?, ?)",
-            )
-            .await?,
-            remove_member: quorum(session, "DELETE FROM channels WHERE channel = ? AND user = ?")
+                 IF name = null AND applied = ?")            .await?,
+            apply: with.quorum("UPDATE channels SET applied = ?, members = ? WHERE channel = ? \
+                 IF applied = ? AND members = ?")            .await?,
+            put_member: with.quorum("INSERT INTO channels (channel, user, role, since_ms) VALUES (?, ?, ?, ?)")            .await?,
+            remove_member: with.quorum("DELETE FROM channels WHERE channel = ? AND user = ?")
                 .await?,
-            member: quorum(
-                session,
-                "SELECT user, role, since_ms FROM channels WHERE channel = ? AND user = ?",
-            )
-            .await?,
-            members: quorum(
-                session,
-                "SELECT user, role, since_ms FROM channels WHERE channel = ? AND user > ? LIMIT ?",
-            )
-            .await?,
-            put_name: quorum(session, "INSERT INTO channel_names (part, name) VALUES (?, ?)")
+            member: with.quorum("SELECT user, role, since_ms FROM channels WHERE channel = ? AND user = ?")            .await?,
+            members: with.quorum("SELECT user, role, since_ms FROM channels WHERE channel = ? AND user > ? LIMIT ?")            .await?,
+            put_name: with.quorum("INSERT INTO channel_names (part, name) VALUES (?, ?)")
                 .await?,
-            names: quorum(
-                session,
-                "SELECT name FROM channel_names WHERE part = ? AND name > ? LIMIT ?",
-            )
-            .await?,
+            names: with.quorum("SELECT name FROM channel_names WHERE part = ? AND name > ? LIMIT ?")            .await?,
         })
     }
 }
 
-async fn serial(session: &Session, text: &str) -> Result<PreparedStatement, StorageError> {
-    prepare(session, text, Consistency::LocalSerial).await
-}
+/// Prepares statements on one session.
+#[derive(Debug)]
+pub(crate) struct Preparing<'a>(pub(crate) &'a Session);
 
-async fn quorum(session: &Session, text: &str) -> Result<PreparedStatement, StorageError> {
-    prepare(session, text, Consistency::LocalQuorum).await
-}
+impl Preparing<'_> {
+    async fn serial(&self, text: impl AsRef<str>) -> Result<PreparedStatement, StorageError> {
+        self.prepare(text.as_ref(), Consistency::LocalSerial).await
+    }
 
-async fn prepare(
-    session: &Session,
-    text: &str,
-    consistency: Consistency,
-) -> Result<PreparedStatement, StorageError> {
-    let mut statement = session.prepare(text).await.map_err(|error| {
-        unavailable(format!("a statement cannot be prepared: {error}")).with_source(error)
-    })?;
-    statement.set_consistency(consistency);
-    // Those that are not go out in batches, which say so.
-    statement.set_is_idempotent(true);
-    Ok(statement)
+    async fn quorum(&self, text: impl AsRef<str>) -> Result<PreparedStatement, StorageError> {
+        self.prepare(text.as_ref(), Consistency::LocalQuorum).await
+    }
+
+    async fn prepare(
+        &self,
+        text: &str,
+        consistency: Consistency,
+    ) -> Result<PreparedStatement, StorageError> {
+        let mut statement = self.0.prepare(text).await.map_err(|error| {
+            unavailable(format!("a statement cannot be prepared: {error}")).with_source(error)
+        })?;
+        statement.set_consistency(consistency);
+        // Those that are not go out in batches, which say so.
+        statement.set_is_idempotent(true);
+        Ok(statement)
+    }
 }
 
 /// For how long an origin that left its bucket is recognised: 7 days and some (I3).

@@ -80,7 +80,7 @@ impl Engine {
             };
         };
         if tip.sealed {
-            let found = self.cql.rows("buckets", (&self.heads.newest_bucket, vec![key(channel)]));
+            let found = self.cql.rows("buckets", (&self.lists.newest_bucket, vec![key(channel)]));
             // It may be in the list and have no records yet, or be older than what was known.
             if let Some(mut row) = found.await?.into_iter().next()
                 && let Ok(newest) = i32::try_from(row.integer()?)

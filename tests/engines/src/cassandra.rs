@@ -199,8 +199,14 @@ fn arguments(root: &Path, at: &Path) -> Vec<String> {
     arguments
 }
 
-/// Small, and every commit is synced.
+/// Small, every commit is synced, and nobody gives up because the machine is busy.
 const SETTINGS: &str = "cluster_name: sterna
+read_request_timeout: 15s
+range_request_timeout: 15s
+write_request_timeout: 15s
+cas_contention_timeout: 15s
+truncate_request_timeout: 60s
+request_timeout: 15s
 partitioner: org.apache.cassandra.dht.Murmur3Partitioner
 endpoint_snitch: SimpleSnitch
 auto_bootstrap: false
