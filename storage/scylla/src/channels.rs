@@ -89,7 +89,10 @@ impl Engine {
         let tag = rand::random::<u64>();
         let mut doubt = None;
         for _ in 0..=self.retries {
-            let known = self.known(channel).await?;
+            let known = match self.known(channel).await {
+                Ok(known) => known,
+                Err(error) => return Err(doubt.map_or(error, unknown)),
+            };
             if let Some(found) = &known.record {
                 let ours = known.tag == Some(tag.cast_signed());
                 return Ok(if ours { Created::New } else { Created::Exists(found.clone()) });

@@ -78,16 +78,18 @@ impl Cql {
     ) -> Result<Vec<Columns>, StorageError> {
         let mut tries = 0;
         let found = loop {
-            let _room = self.enter().await?;
-            match self.session.execute_unpaged(statement, &values).await {
+            let room = self.enter().await?;
+            let error = match self.session.execute_unpaged(statement, &values).await {
                 Ok(found) => break found,
-                // The driver tries no serial read again, which may be: it only settles what is.
-                Err(error) if tries < READ_RETRIES && meaning(&error) == Meaning::Undetermined => {
-                    tracing::debug!(%error, "a read is tried again");
-                    tries += 1;
-                }
-                Err(error) => return Err(refused(error)),
+                Err(error) => error,
+            };
+            drop(room);
+            if tries == READ_RETRIES || !may_pass(&error) {
+                return Err(refused(error));
             }
+            tracing::debug!(%error, "a read is tried again");
+            tokio::time::sleep(READ_PAUSE * (1 << tries)).await;
+            tries += 1;
         };
         rows_of(table, found)
     }
@@ -184,5 +186,15 @@ pub(crate) fn rows_of(
         .collect()
 }
 
-/// How often a read is tried again whose node did not answer.
-const READ_RETRIES: usize = 2;
+/// Whether a read that failed so may succeed soon. The driver tries no serial read again, which may be:
+/// it only settles what is. Nor does it wait for a connection that has just broken to be made anew.
+fn may_pass(error: &ExecutionError) -> bool {
+    let is_broken = matches!(error, ExecutionError::ConnectionPoolError(_));
+    let is_late = matches!(error, ExecutionError::RequestTimeout(_));
+    is_broken || (meaning(error) == Meaning::Undetermined && !is_late)
+}
+
+/// How often a read is tried again whose node did not answer, or was not to be reached, and how long
+/// it waits the first time.
+const READ_RETRIES: u32 = 3;
+const READ_PAUSE: Duration = Duration::from_millis(20);

@@ -2,6 +2,7 @@
 //! servers that a test starts, hurts and ends. Called by tests alone; nothing that ships knows this
 //! crate. A started process ends with its handle, and with the test process however that ends.
 
+pub mod batches;
 pub mod cassandra;
 pub mod commits;
 pub mod mariadb;

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use sterna_proto::{ChannelId, ChannelKey, ClientId, Offset, Position, PublicationId, UserId};
 use sterna_storage::{
     Append, AppendError, Head, NewRecord, Origin, PageLimit, PublicationLog, Record, StorageError,
+    StorageErrorKind,
 };
 use sterna_storage_scylla::{ScyllaConfig, ScyllaStore};
 use sterna_test_engines::Cassandra;
@@ -117,6 +118,19 @@ pub fn failure(verdict: Result<Head, AppendError>) -> StorageError {
     match verdict {
         Err(AppendError::Storage(error)) => error,
         other => panic!("expected a failure of the engine: {other:?}"),
+    }
+}
+
+/// The answer, when the connections that a test has cut are there again.
+pub async fn in_the_end<T>(mut ask: impl AsyncFnMut() -> Result<T, StorageError>) -> T {
+    loop {
+        match ask().await {
+            Ok(answer) => return answer,
+            Err(error) if error.kind == StorageErrorKind::Unavailable => {
+                tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+            }
+            Err(error) => panic!("{error}"),
+        }
     }
 }
 
