@@ -13,7 +13,7 @@ use super::archive::{bytes, read_config};
 use crate::args::{ArchiveRestoreArgs, StoreArgs};
 use crate::config::StoreConfig;
 use crate::output::{self, Format};
-use crate::stores::{connect_sql, open_stores};
+use crate::stores::{connect_database, open_stores};
 
 pub(super) fn run(args: &ArchiveRestoreArgs) -> Result<ExitCode> {
     let config = read_config(&args.config)?;
@@ -45,7 +45,9 @@ pub(super) fn run(args: &ArchiveRestoreArgs) -> Result<ExitCode> {
     };
     let written = runtime.block_on(async {
         let stores = match (&store, local) {
-            (StoreConfig::Sql(sql), _) => connect_sql(sql, StoreArgs::default()).await?.stores(),
+            (StoreConfig::Sql(database), _) => {
+                connect_database(database, StoreArgs::default()).await?.1
+            }
             (_, Some(stores)) => stores,
             (_, None) => bail!("this node has no store"),
         };

@@ -87,6 +87,14 @@ impl PublicationLog for ScyllaStore {
         self.engine.trim_log(channel, first).boxed()
     }
 
+    fn redact(
+        &self,
+        channel: ChannelKey,
+        offsets: Vec<Offset>,
+    ) -> BoxFuture<'_, Result<u64, StorageError>> {
+        self.engine.redact(channel, offsets).boxed()
+    }
+
     /// Every success was durable when it was told.
     fn close(&self) -> BoxFuture<'_, Result<(), StorageError>> {
         self.engine.closed.store(true, Ordering::Release);

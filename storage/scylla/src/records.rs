@@ -4,13 +4,15 @@ use sterna_proto::{ChannelKey, ClientId, Offset, Position, PublicationId};
 use sterna_storage::{NewRecord, Origin, PageLimit, PageRoom, ReadError, Record, StorageError};
 
 use crate::columns::{Columns, UNSET, Values, big, bytes, int, integer, key, limit, text, words};
+use crate::cql::Uncertain;
 use crate::engine::Engine;
 use crate::failure::corrupt;
 use crate::tip::{Look, Tip};
 
 /// What [`crate::statements::Rows::put_record`] takes, behind the keys of the bucket.
 pub(crate) fn encode(place: &Values, record: &Record, tag: Option<u64>) -> Values {
-    let Record { position, body } = record;
+    // A log has neither: whoever stands before it knows what is redacted, and seals for segments only.
+    let Record { position, body, redacted: _, key: _ } = record;
     let (client_id, client_seq) = match &body.origin {
         Some(origin) => (text(origin.client_id.as_str()), big(origin.client_seq)),
         None => (UNSET, UNSET),
@@ -58,7 +60,7 @@ fn decode(mut row: Columns) -> Result<Record, StorageError> {
         target_offset: row.offset()?,
         payload: row.bytes()?,
     };
-    Ok(Record { position, body })
+    Ok(Record::new(position, body))
 }
 
 /// A page, or where it breaks off.
@@ -129,6 +131,40 @@ impl Engine {
             return Ok(Pass::Missing(tip));
         }
         Ok(Pass::Page(filling.page))
+    }
+}
+
+impl Engine {
+    /// Empties payloads, one conditional write after the other: those of one bucket would only get
+    /// into each other's way. What was cut off is finished by asking for it again.
+    pub(crate) async fn redact(
+        &self,
+        channel: ChannelKey,
+        mut offsets: Vec<Offset>,
+    ) -> Result<u64, StorageError> {
+        self.check_open()?;
+        let Some(Tip { head, .. }) = self.tip(channel, Look::Settled).await? else { return Ok(0) };
+        offsets.retain(|offset| (head.first..=head.position.offset).contains(offset));
+        offsets.sort_unstable();
+        offsets.dedup();
+        let mut redacted = 0;
+        for offset in offsets {
+            redacted += u64::from(self.empty(channel, offset).await?);
+        }
+        Ok(redacted)
+    }
+
+    /// Whether it was there.
+    async fn empty(&self, channel: ChannelKey, offset: Offset) -> Result<bool, StorageError> {
+        // Looked at again for each, since a trim may take buckets away meanwhile.
+        let Some(tip) = self.tip(channel, Look::Settled).await? else { return Ok(false) };
+        if offset < tip.head.first {
+            return Ok(false);
+        }
+        let bucket = self.bucket_of(channel, &tip, offset).await?;
+        let values = vec![key(channel), int(bucket), big(offset.0)];
+        let emptied = self.cql.decide(vec![(&self.rows.redact, values)]).await;
+        emptied.map_err(Uncertain::harmless)
     }
 }
 

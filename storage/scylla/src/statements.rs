@@ -53,6 +53,7 @@ pub(crate) struct Heads {
 pub(crate) struct Rows {
     pub(crate) put_record: PreparedStatement,
     pub(crate) page: PreparedStatement,
+    pub(crate) redact: PreparedStatement,
     pub(crate) tag: PreparedStatement,
     pub(crate) put_origin: PreparedStatement,
     pub(crate) origins_here: PreparedStatement,
@@ -188,6 +189,13 @@ impl Rows {
                 .quorum(format!(
                     "INSERT INTO log (channel, bucket, kind, name, {RECORD_COLUMNS}, tag) VALUES \
                      (?, ?, {RECORD}, '', ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+                ))
+                .await?,
+            // On the condition, so that what is trimmed meanwhile does not come back.
+            redact: with
+                .quorum(format!(
+                    "UPDATE log SET payload = 0x WHERE channel = ? AND bucket = ? \
+                     AND kind = {RECORD} AND name = '' AND number = ? IF EXISTS"
                 ))
                 .await?,
             page: with
