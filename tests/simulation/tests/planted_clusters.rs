@@ -15,7 +15,7 @@ use sterna_simulation::run::{Outcome, Running, begin};
 use sterna_storage::planted::{Bug, plant};
 
 /// Schedules in which one bug has to show.
-const TRIES: u64 = 24;
+const TRIES: u64 = 48;
 
 const BUGS: u64 = Bug::OF_CLUSTERS.len() as u64;
 
