@@ -17,6 +17,7 @@
 //! | segments of the archive | [`Segments`] | files | S3, GCS, Azure |
 //! | worker numbers of ids | [`IdLeaseStore`] | memory | TiDB / MySQL |
 //! | nodes that are alive | [`RosterStore`] | memory | TiDB / MySQL |
+//! | old pages of logs, which may be lost | [`page::PageCache`] | | RocksDB, Redis |
 //!
 //! What may be lost at any moment without losing a publication, an order or a membership has roles
 //! of its own, see [`volatile`].
@@ -39,6 +40,7 @@ pub mod keeping;
 pub mod log;
 pub mod manifest;
 pub mod memory;
+pub mod page;
 pub mod record;
 pub mod relation;
 pub mod revocation;

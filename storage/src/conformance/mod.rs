@@ -34,6 +34,7 @@ pub mod keeping;
 pub mod log;
 pub mod manifests;
 pub mod model;
+pub mod page_caches;
 pub mod pages;
 pub mod redactions;
 pub mod relations;
