@@ -36,6 +36,7 @@ pub(crate) enum Group {
     Idempotency,
     IdFloor,
     Sentinel,
+    Pages,
     Admin,
 }
 
@@ -153,6 +154,7 @@ impl Group {
             Self::Idempotency => "idempotency",
             Self::IdFloor => "id_floor",
             Self::Sentinel => "sentinel",
+            Self::Pages => "pages",
             Self::Admin => "admin",
         }
     }

@@ -21,6 +21,7 @@
 //! | `idf:{<t>}:WORKER` | number | floor of ids | never |
 //! | `rl:{<t>}:KEY` | number | when the bucket is full | then |
 //! | `idem:{<t>}:KEY` | hash | fingerprint, claim or result | with lease or time to keep |
+//! | `hot:{<t>}:CHANNEL` | hash | pages of the channel's log by epoch and number | ten minutes after the last came |
 //!
 //! Changes of routes are published as `CHANNEL v pv` under `routes:{<t>}`, sharded in a Cluster.
 //!
@@ -38,6 +39,7 @@ mod id_floor;
 mod idempotency;
 mod keys;
 mod link;
+mod pages;
 mod presence;
 mod rates;
 mod routes;
@@ -56,6 +58,7 @@ use sterna_storage::volatile::VolatileStores;
 
 pub use check::{NodeReport, RedisReport, RedisWarning};
 pub use config::RedisConfig;
+pub use pages::PAGES_KEPT;
 
 use calls::Calls;
 use keys::Keys;

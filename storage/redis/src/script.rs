@@ -66,4 +66,5 @@ scripts! {
     KEY_FINISH = "key_finish.lua";
     KEY_ABANDON = "key_abandon.lua";
     FLOOR_RAISE = "floor_raise.lua";
+    PAGE_KEEP = "page_keep.lua";
 }

@@ -80,6 +80,17 @@ const CASES: &[Case] = &[
         arguments: &[("2", Bytes), ("result", Bytes), ("1000", Number)],
     },
     Case { file: "key_abandon.lua", keys: &["a"], arguments: &[("2", Bytes)] },
+    Case {
+        file: "page_keep.lua",
+        keys: &["a"],
+        arguments: &[
+            ("18446744073709551615", Number),
+            ("18446744073709551615", Number),
+            ("page", Bytes),
+            ("16", Count),
+            ("1000", Number),
+        ],
+    },
     Case { file: "floor_raise.lua", keys: &["a"], arguments: &[("18446744073709551615", Number)] },
 ];
 
