@@ -71,6 +71,7 @@ mod log;
 mod manifest;
 mod open;
 mod options;
+mod pages;
 mod readers;
 mod redact;
 mod relations;
@@ -95,6 +96,7 @@ use sterna_storage::{StorageError, Stores};
 
 pub use config::{Durability, RocksConfig};
 use engine::Engine;
+pub use pages::{PageFiles, QUEUE_PAGES};
 
 /// An open store; clones share it.
 #[derive(Debug, Clone)]
