@@ -95,6 +95,8 @@ pub(crate) fn config(args: &DevArgs, keys: &DevKeys) -> Result<Config> {
         store: Some(store),
         archive: None,
         backup: BackupSettings::of(&args.data_dir),
+        pages: None,
+        pages_in_redis: false,
         clients: Some(ClientsConfig {
             address: SocketAddr::new(args.client_ip, args.client_port),
             advertise: String::new(),

@@ -11,6 +11,7 @@ mod farewell;
 mod jobs;
 mod keys;
 mod output;
+mod pages;
 mod raw_config;
 mod serve;
 mod settings;

@@ -25,6 +25,7 @@ use crate::archive::Archive;
 use crate::args::{ServeArgs, StoreArgs};
 use crate::config::{ClientsConfig, ClusterSettings, Config, StoreConfig};
 use crate::jobs::{Kept, NodeJobs};
+use crate::pages;
 use crate::raw_config::{RawConfig, environment};
 use crate::stores::{connect_database, keep_sql, open_redis, open_stores, watch_redis};
 use crate::telemetry::Telemetry;
@@ -97,11 +98,13 @@ pub(crate) fn run(
             },
             _ => stores,
         };
+        let mut shared = None;
         if let Some(cluster) = &mut config.cluster
             && let Some(redis) = cluster.redis.take()
         {
             let redis = open_redis(redis)?;
             cluster.volatile = Some(redis.stores());
+            shared = config.pages_in_redis.then(|| redis.clone());
             upkeep.spawn("redis", watch_redis(upkeep.clone(), redis));
         }
         let archive = match (config.archive.take(), &mut stores) {
@@ -109,6 +112,9 @@ pub(crate) fn run(
             _ => None,
         };
         let kept = Kept { archive: archive.clone(), rocks };
+        if let Some(stores) = &mut stores {
+            pages::put_in_front(stores, config.pages.as_ref(), shared)?;
+        }
         let running =
             Running::start(config, stores, kept, node_secret, telemetry.metrics.clone()).await?;
         if let Some(archive) = archive {

@@ -36,6 +36,9 @@ const QUEUES: &[QueueLimit] = &[
     ("queues.subscription_held", |queues| &mut queues.subscription_held, 1..=100_000),
     ("queues.ring_publications", |queues| &mut queues.ring_publications, 1..=1_000_000),
     ("queues.ring_bytes", |queues| &mut queues.ring_bytes, LARGEST..=1024 * MIB),
+    ("queues.rings_bytes", |queues| &mut queues.rings_bytes, MIB..=1_048_576 * MIB),
+    ("queues.edge_ring_bytes", |queues| &mut queues.edge_ring_bytes, 0..=1024 * MIB),
+    ("queues.edge_rings_bytes", |queues| &mut queues.edge_rings_bytes, MIB..=1_048_576 * MIB),
     ("queues.dedup_window", |queues| &mut queues.dedup_window, 1..=1_000_000),
     ("queues.detached_sessions", |queues| &mut queues.detached_sessions, 1..=100_000_000),
     ("queues.shard_channels", |queues| &mut queues.shard_channels, 16..=100_000_000),
@@ -90,8 +93,12 @@ impl Reader {
     pub(super) fn queues(&mut self) -> Option<QueueLimits> {
         let mut queues = QueueLimits::default();
         let patience = self.duration("queues.mailbox_patience", "50ms", "1ms", "10s");
-        let mut complete = patience.is_some();
+        let ring_age = self.duration("queues.ring_age", "5m", "1s", "1h");
+        let edge_age = self.duration("queues.edge_ring_age", "60s", "1s", "10m");
+        let mut complete = patience.is_some() && ring_age.is_some() && edge_age.is_some();
         queues.mailbox_patience = patience.unwrap_or(queues.mailbox_patience);
+        queues.ring_age = ring_age.unwrap_or(queues.ring_age);
+        queues.edge_ring_age = edge_age.unwrap_or(queues.edge_ring_age);
         for (key, field, range) in QUEUES {
             let field = field(&mut queues);
             match self.integer(key, *field as u64, range.clone()) {

@@ -34,6 +34,7 @@ pub(crate) use cluster::ClusterSettings;
 pub(crate) use store::{DatabaseConfig, StoreConfig};
 
 use crate::keys;
+use crate::pages::PageSettings;
 use crate::raw_config::{Complaint, RawConfig};
 
 /// Everything that `serve` assembles a node from.
@@ -45,6 +46,10 @@ pub(crate) struct Config {
     pub(crate) core: CoreConfig,
     /// `None` on a node that owns no channels.
     pub(crate) store: Option<StoreConfig>,
+    /// `None`: no pages of the store are kept on this machine.
+    pub(crate) pages: Option<PageSettings>,
+    /// Pages are kept in Redis for a while.
+    pub(crate) pages_in_redis: bool,
     /// `None`: everything stays in the store.
     pub(crate) archive: Option<ArchiveSettings>,
     pub(crate) backup: BackupSettings,
@@ -120,6 +125,8 @@ impl Reader {
         let has_store = store.as_ref().is_none_or(Option::is_some);
         let archive = self.archive(has_store);
         let backup = self.backup(data_dir.as_deref());
+        let pages = store.as_ref().map_or(Some(None), |store| self.pages(store.as_ref()));
+        let pages_in_redis = self.pages_in_redis();
         let core = self.core(durability);
         let clients = if roles.edge { Some(self.clients()) } else { None };
         let cluster = self.cluster(roles);
@@ -136,6 +143,8 @@ impl Reader {
             store: store?,
             archive: archive?,
             backup: backup?,
+            pages: pages?,
+            pages_in_redis: pages_in_redis?,
             clients: match clients {
                 Some(clients) => Some(clients?),
                 None => None,

@@ -5,6 +5,16 @@ use sterna_storage_redis::RedisConfig;
 use super::Reader;
 
 impl Reader {
+    /// Whether pages of history are kept there for a while.
+    pub(super) fn pages_in_redis(&mut self) -> Option<bool> {
+        match self.bool("redis.pages", false)? {
+            true if self.texts("redis.urls").is_empty() => {
+                self.refuse("redis.pages", "in which Redis? Name it in `redis.urls`")
+            }
+            pages => Some(pages),
+        }
+    }
+
     /// `Some(None)`: the node has no Redis and needs none.
     pub(super) fn redis(&mut self) -> Option<Option<RedisConfig>> {
         let urls = self.texts("redis.urls");

@@ -9,6 +9,7 @@ use sterna_storage_sql::{Layout, SqlConfig, Tls};
 
 use super::Reader;
 use crate::keys;
+use crate::pages::PageSettings;
 
 #[derive(Debug, Clone)]
 pub(crate) enum StoreConfig {
@@ -71,6 +72,22 @@ impl Reader {
                 Some(StoreConfig::Sql(Box::new(DatabaseConfig { sql: sql?, scylla: scylla? })))
             }
         }
+    }
+
+    /// `Some(None)`: no pages are kept on this machine's disk.
+    pub(super) fn pages(&mut self, store: Option<&StoreConfig>) -> Option<Option<PageSettings>> {
+        let bytes = self.integer("store.page_cache_bytes", 1 << 30, 16 << 20..=1 << 44);
+        let Some(directory) = self.path("store.page_cache") else { return bytes.map(|_| None) };
+        let Some(StoreConfig::Sql(sql)) = store else {
+            let reason = "for cores on a database (`store.engine = \"sql\"`); what lies on this \
+                          machine anyway needs no copy";
+            return self.refuse("store.page_cache", reason);
+        };
+        // What stands before the @ is who asks, and a secret.
+        let place =
+            |url: &String| url.rsplit_once('@').map_or(url.as_str(), |(_, place)| place).to_owned();
+        let database = sql.urls.iter().map(place).collect::<Vec<_>>().join(" ");
+        Some(Some(PageSettings { directory, bytes: bytes?, database }))
     }
 
     fn sql(&mut self) -> Option<SqlConfig> {

@@ -350,6 +350,8 @@ fn mistakes_of_a_cluster_are_named() {
             &["cluster.address=127.0.0.1:0", "redis.urls=redis://a:1", "redis.prefix={x}"],
             "`redis.prefix`: without braces",
         ),
+        (&["store.page_cache=/tmp/pages"], "`store.page_cache`: for cores on a database"),
+        (&["redis.pages=true"], "`redis.pages`: in which Redis? Name it in `redis.urls`"),
         (
             &["store.engine=sql", "store.urls=mysql://x/y", "store.databases=3"],
             "`store.databases`: `store.databases` and `store.tables` are powers of two",
