@@ -22,7 +22,9 @@ use crate::link::{LinkPush, LinkReply};
 use crate::push::SharedPush;
 
 /// Bytes of payloads in an answer that a node holds itself; as many can follow them.
-pub const HELD_BYTES: usize = limits::PAGE_BYTES / 2;
+pub const HELD_BYTES: usize = 48 * 1024;
+
+const _: () = assert!(2 * HELD_BYTES <= limits::PAGE_BYTES, "both parts fit a page");
 
 /// Rings of one part of a node's channels.
 #[derive(Debug)]

@@ -4,13 +4,16 @@
 
 mod support;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use sterna_proto::Offset;
+use sterna_storage::page::MemoryPages;
 use sterna_storage::{
     PageLimit, PublicationLog, ReadError, Record, SegmentState, Segments, StorageErrorKind,
 };
 use sterna_storage_archive::{ArchiveConfig, Fate, Fates, status, verify, verify_beside};
+use sterna_storage_pages::CachedLog;
 use support::{Bed, OLD, WIDE, eager, key};
 
 #[tokio::test]
@@ -76,6 +79,58 @@ async fn the_newest_stay_in_the_log_while_the_channel_is_active() {
     let of = |head: Option<sterna_storage::Head>| head.unwrap().first;
     assert_eq!(of(bed.store.head(key("active")).await.unwrap()), Offset(31));
     assert_eq!(of(bed.store.head(key("silent")).await.unwrap()), Offset(51));
+}
+
+#[tokio::test]
+async fn who_was_away_for_a_while_is_answered_without_the_archive() {
+    let bed = Bed::new();
+    bed.publish("quiet", 50, OLD).await;
+    bed.publish("busy", 50, OLD).await;
+    // Younger than what is archived, and not read by who is away yet.
+    bed.publish("busy", 100, Duration::ZERO).await;
+    let mut archiver = bed.archiver(ArchiveConfig { keep_newest: 20, ..eager() });
+    for _ in 0..2 {
+        archiver.pass(|_| true, |_, _, _| {}).await.unwrap();
+    }
+    assert_eq!(bed.store.head(key("busy")).await.unwrap().unwrap().first, Offset(51));
+    let log = bed.log();
+    let before = bed.faults.calls();
+    for (name, first, last) in [("quiet", 31, 50), ("busy", 51, 150)] {
+        assert_eq!(log.head(key(name)).await.unwrap().unwrap().position.offset, Offset(last));
+        for after in first - 1..last {
+            let page = log.read(key(name), Offset(after), WIDE).await.unwrap();
+            assert_eq!(page.len() as u64, last - after);
+        }
+    }
+    assert_eq!(bed.faults.calls(), before, "the archive was not asked");
+    log.read(key("quiet"), Offset(29), WIDE).await.unwrap();
+    assert!(bed.faults.calls() > before, "and is, for what is older");
+}
+
+#[tokio::test]
+async fn a_page_of_the_archive_that_is_cached_is_fetched_once() {
+    let bed = Bed::new();
+    bed.publish("room", 200, OLD).await;
+    let mut archiver = bed.archiver(eager());
+    for _ in 0..2 {
+        archiver.pass(|_| true, |_, _, _| {}).await.unwrap();
+    }
+    bed.publish("room", 10, Duration::ZERO).await;
+    let cache = Arc::new(MemoryPages::new(1 << 20));
+    let log = CachedLog::new(Arc::new(bed.log()), vec![("local", cache)]);
+    let expected = read_all(&bed.log(), "room", WIDE).await;
+    for limit in [WIDE, PageLimit { records: 7, payload_bytes: usize::MAX }] {
+        assert_eq!(read_all(&log, "room", limit).await, expected, "no seam");
+    }
+    let before = bed.faults.calls();
+    for after in 0..191 {
+        let limit = PageLimit { records: 1, payload_bytes: 1000 };
+        let page = log.read(key("room"), Offset(after), limit).await.unwrap();
+        assert_eq!(page[0], expected[after as usize]);
+    }
+    assert_eq!(bed.faults.calls(), before);
+    // A page in which archive and log meet is not kept in two halves.
+    log.read(key("room"), Offset(195), WIDE).await.unwrap();
 }
 
 #[tokio::test]

@@ -95,7 +95,7 @@ impl PageFiles {
             TrySendError::Disconnected(_) => failed("the threads have panicked"),
         })?;
         match answered.await {
-            Ok(done) => done.map_err(|error| failed(&error.to_string())),
+            Ok(done) => done.map_err(|error| failed(error.as_ref())),
             Err(_) => Err(failed("a thread has panicked")),
         }
     }
@@ -137,7 +137,6 @@ impl PageCache for PageFiles {
 /// A block that does not verify is a page that is not there.
 fn whole(found: Result<Option<Vec<u8>>, rocksdb::Error>) -> Option<Bytes> {
     found.map(|page| page.map(Bytes::from)).unwrap_or_else(|error| {
-        metrics::counter!("sterna_storage_pages_damaged_total").increment(1);
         tracing::warn!(%error, "a page on the disk is damaged");
         None
     })

@@ -34,6 +34,7 @@ pub const BRANCHES_OF_CLUSTERS: &[&str] = &[
     "sterna_core_heads_behind_total",
     "sterna_core_lagged_total",
     "sterna_core_link_dropped_total",
+    "sterna_core_pages_total edge",
     "sterna_core_roster_failures_total",
     "sterna_core_storage_errors_total",
     "sterna_link_calls_resent_total",
