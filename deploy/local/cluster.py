@@ -153,6 +153,8 @@ def say_how_to_try(layout, binary):
 and publish in the east:
   {program} pub room:1 Hello --server localhost:{east['client']} {at}
 token     {home}/token (good for 24 h)
+console   http://localhost:{east['port']}/console/ with the key in {home}/keys/api.secret
+top       {program} top --url http://localhost:{west['port']} --api-key-file {home}/keys/api.secret
 logs      {home}/logs
 settings  {home}/*.toml, read when a node starts
 look      make cluster-status (a node that is killed is started again)

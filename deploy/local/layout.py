@@ -69,7 +69,8 @@ class Layout:
             f"{ca}.key", "-CAcreateserial", "-days", "3650", "-extfile", f"{node}.ext",
             "-out", f"{node}.pem")
         self._write("keys/token.secret", secrets.token_hex(32))
-        for name in ("ca.key", "node.key", "token.secret"):
+        self._write("keys/api.secret", secrets.token_hex(32))
+        for name in ("ca.key", "node.key", "token.secret", "api.secret"):
             os.chmod(self.path("keys", name), 0o600)
         run(self._binary, "certificate", "authority", "--dir", self.path("links"))
 
@@ -147,6 +148,10 @@ cluster = true
 [http]
 address = "127.0.0.1:{http}"
 
+[[http.api_keys]]
+id = "local"
+secret_file = "{self.path("keys", "api.secret")}"
+
 [[auth.keys]]
 algorithm = "HS256"
 file = "{self.path("keys", "token.secret")}"
@@ -178,6 +183,8 @@ create_on_first_use = true
 address = "127.0.0.1:{port}"
 certificate = "{self.path("keys", "node.pem")}"
 private_key = "{self.path("keys", "node.key")}"
+# Pages that are being written come from any port of this machine; they need a token like everybody.
+allowed_origins = ["*"]
 # All clients of this machine have one address.
 address_connections_per_second = 10000
 address_connection_burst = 10000

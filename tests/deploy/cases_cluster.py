@@ -36,6 +36,19 @@ def case_status_shows_every_process_ready(cluster):
     assert said.count(" ready\n") == 11, said
 
 
+def case_operators_see_all_nodes_at_any(cluster):
+    for name in ("core-1", "edge-4"):
+        nodes = cluster.operator(name, "top", "--once")["cluster"]["nodes"]
+        states = {node["name"]: node["state"] for node in nodes}
+        assert len(states) == 7 and set(states.values()) == {"serving"}, states
+        assert "<title>" in cluster.get(name, "/console/")
+
+
+def case_pages_of_any_origin_may_connect(cluster):
+    for edge in ("edge-1", "edge-3"):
+        assert cluster.upgrade(edge, origin="http://localhost:5173") == 101
+
+
 def case_a_core_that_ends_is_started_again(cluster):
     """Whether killed or told to end; what was published meanwhile is not lost."""
     channel = fresh_channel()

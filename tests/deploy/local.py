@@ -2,6 +2,8 @@
 
 import json
 import os
+import socket
+import ssl
 import subprocess
 import tempfile
 import threading
@@ -56,12 +58,37 @@ class Cluster:
     def client_port(self, edge):
         return self.process(edge)["client"]
 
+    def get(self, name, path):
+        """What a node answers on its HTTP port, which is to be 200."""
+        direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        with direct.open(f"http://127.0.0.1:{self.process(name)['port']}{path}",
+                         timeout=PATIENCE_SECS) as answer:
+            return answer.read().decode()
+
+    def operator(self, name, *verb):
+        """What a verb for operators says of one node, as JSON."""
+        done = subprocess.run(
+            [BINARY, *verb, "--json", "--url", f"http://127.0.0.1:{self.process(name)['port']}",
+             "--api-key-file", self.path("keys", "api.secret")],
+            stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=PATIENCE_SECS,
+            check=False)
+        assert done.returncode == 0, done.stderr
+        return json.loads(done.stdout)
+
+    def upgrade(self, edge, origin):
+        """The status with which an edge answers the WebSocket of a page."""
+        context = ssl.create_default_context(cafile=self.path("keys", "ca.pem"))
+        with socket.create_connection(("127.0.0.1", self.client_port(edge)), PATIENCE_SECS) as tcp, \
+                context.wrap_socket(tcp, server_hostname="localhost") as tls:
+            tls.sendall(f"GET /v1/connect HTTP/1.1\r\nHost: localhost\r\nOrigin: {origin}\r\n"
+                        "Connection: Upgrade\r\nUpgrade: websocket\r\n"
+                        "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Protocol: sterna.v1.json\r\n"
+                        "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n".encode())
+            return int(tls.recv(64).split()[1])
+
     def metric(self, name, metric):
         """The sum of a node's metric over all its labels."""
-        direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-        with direct.open(f"http://127.0.0.1:{self.process(name)['port']}/metrics",
-                         timeout=PATIENCE_SECS) as answer:
-            lines = answer.read().decode().splitlines()
+        lines = self.get(name, "/metrics").splitlines()
         return sum(float(line.rsplit(" ", 1)[1]) for line in lines
                    if line.startswith((metric + " ", metric + "{")))
 
