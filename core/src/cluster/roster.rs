@@ -37,6 +37,8 @@ pub struct Roster {
     own: NodeInfo,
     own_beat: u64,
     own_vitals: Vitals,
+    /// When it last looked at itself.
+    own_looked_at: Option<Instant>,
     others: HashMap<NodeId, Known, RandomState>,
     lease: Duration,
 }
@@ -52,7 +54,8 @@ struct Known {
 impl Roster {
     /// `lease`: silence after which a node counts as dead.
     pub fn new(own: NodeInfo, lease: Duration) -> Self {
-        Self { own, own_beat: 0, own_vitals: Vitals::default(), others: HashMap::default(), lease }
+        let (own_vitals, own_looked_at, others) = Default::default();
+        Self { own, own_beat: 0, own_vitals, own_looked_at, others, lease }
     }
 
     pub fn own(&self) -> &NodeInfo {
@@ -66,8 +69,8 @@ impl Roster {
     }
 
     /// How this node fares; goes out with its next beat.
-    pub fn set_own_vitals(&mut self, vitals: Vitals) {
-        self.own_vitals = vitals;
+    pub fn set_own_vitals(&mut self, vitals: Vitals, now: Instant) {
+        (self.own_vitals, self.own_looked_at) = (vitals, Some(now));
     }
 
     /// Takes what another node, or the store, knows.
@@ -109,13 +112,18 @@ impl Roster {
         let others = self.others.values().filter(|known| self.is_live(known, now));
         let age = |known: &Known| now.saturating_duration_since(known.heard_at);
         let mut nodes: Vec<v1::Node> = others.map(|known| known.to_wire(age(known))).collect();
-        nodes.push(self.own_to_wire());
+        nodes.push(self.own_to_wire(now));
         nodes
     }
 
-    /// This node alone.
-    pub fn own_to_wire(&self) -> v1::Node {
-        let vitals = self.own_vitals.to_wire();
+    /// This node alone. Its clock goes on while its figures wait for a beat: others compare theirs with
+    /// it.
+    pub fn own_to_wire(&self, now: Instant) -> v1::Node {
+        let mut vitals = self.own_vitals.to_wire();
+        if let Some(looked_at) = self.own_looked_at {
+            let since = now.saturating_duration_since(looked_at).as_millis() as u64;
+            vitals.unix_ms = vitals.unix_ms.saturating_add(since);
+        }
         v1::Node { vitals: Some(vitals), ..to_wire(&self.own, self.own_beat, Duration::ZERO) }
     }
 
@@ -256,6 +264,23 @@ mod tests {
         assert!(old.merge(a.to_wire(now), now).is_err(), "the older one is told to end");
     }
 
+    /// Two nodes with one clock: neither is ahead, however long the last look and the way are ago.
+    #[test]
+    fn a_clock_goes_on_between_two_looks() {
+        let start = Instant::now();
+        let at = |ms| start + Duration::from_millis(ms);
+        let [mut a, mut b, mut c] = ["a", "b", "c"].map(|it| Roster::new(node(it, 1), LEASE));
+        b.set_own_vitals(Vitals { unix_ms: 1000, ..Vitals::default() }, at(0));
+        b.update_own(|_| {});
+        a.merge(b.to_wire(at(499)), at(499)).unwrap();
+        c.merge(a.to_wire(at(800)), at(800)).unwrap();
+        for roster in [a, c] {
+            let observed = roster.observed(at(1300));
+            let b = observed.iter().find(|it| it.info.name.as_str() == "b").unwrap();
+            assert_eq!(b.vitals.unix_ms + b.age.as_millis() as u64, 1000 + 1300);
+        }
+    }
+
     #[test]
     fn a_node_that_says_no_weight_has_the_usual_one() {
         let now = Instant::now();
@@ -279,7 +304,7 @@ mod tests {
         let mut roster = Roster::new(node("a", 1), LEASE);
         for n in 0..2 * ROSTER_NODES {
             let other = Roster::new(node(&format!("n{n}"), 1), LEASE);
-            roster.merge(vec![other.own_to_wire()], now).unwrap();
+            roster.merge(vec![other.own_to_wire(now)], now).unwrap();
         }
         assert!(roster.others.len() <= ROSTER_NODES);
     }

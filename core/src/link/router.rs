@@ -226,7 +226,7 @@ impl Router {
 
     /// This node, for the store.
     pub(crate) fn own_to_wire(&self) -> wire::Node {
-        self.roster().own_to_wire()
+        self.roster().own_to_wire(now())
     }
 
     /// The roster for another node.
@@ -267,7 +267,7 @@ impl Router {
 
     /// How this node fares, for its next beat.
     pub(crate) fn set_vitals(&self, vitals: Vitals) {
-        self.roster().set_own_vitals(vitals);
+        self.roster().set_own_vitals(vitals, now());
     }
 
     /// All nodes as they fare, as far as is known here.
