@@ -7,7 +7,7 @@ MAKEFLAGS += --no-print-directory
 # RocksDB is compiled once, outside target/, and every cargo call links that archive.
 ROCKSDB := eval "$$(tools/rocksdb.sh --env)"
 
-.PHONY: run cluster cluster-stop cluster-status test test-cql test-planted test-faults test-typescript test-pages simulate interop check fuzz instructions autobahn build bench clean setup help
+.PHONY: run cluster cluster-stop cluster-status test test-cql test-planted test-faults test-layout test-typescript test-pages simulate interop check fuzz instructions autobahn build bench clean setup help
 
 run: ## Install what is missing, build, and start a node on this machine (ARGS="...")
 	@tools/setup.sh build
@@ -55,6 +55,10 @@ interop: ## The clients of other makers, with quiche, which is built first (need
 
 test-planted: ## Prove that the simulation finds planted bugs of a node and of clusters
 	@$(ROCKSDB); cargo test --locked -p sterna-simulation --features planted --test planted --test planted_clusters -- --nocapture
+
+test-layout: ## The promises of the SQL store in its largest layout, which takes a while (LAYOUT=64x32)
+	@tools/setup.sh cluster
+	@$(ROCKSDB); STERNA_LAYOUT=$(or $(LAYOUT),64x32) cargo test --locked -p sterna-storage-sql --test conformance -- --nocapture sharded
 
 simulate: ## Thousands of schedules of clusters in virtual time (SEEDS=3000)
 	@STERNA_SEEDS=$(or $(SEEDS),3000) cargo test --locked --profile simulate -p sterna-simulation --test clusters -- --nocapture i2

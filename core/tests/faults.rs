@@ -246,3 +246,46 @@ fn what_comes_together_goes_into_the_log_together_whatever_its_channel() {
         assert_eq!(stored(&check, "room:2").await.len(), 11);
     });
 }
+
+/// Found by the simulation: the removal of a member was stored, its answer lost, and the log could not be
+/// read. Who added the member again was told that it was one, by what was known before the removal.
+#[test]
+fn i11_members_are_not_told_by_what_was_known_before_a_change_of_unknown_outcome() {
+    let (log, stores) = faulty();
+    with_workers(config(), stores, 1, |_, workers| async move {
+        let mut alice = TestClient::connect(&workers[0], "alice").await;
+        let member =
+            |user: &str, role: v1::Role| v1::Member { user: user.into(), role: role.into() };
+        let create = v1::CreateChannel {
+            channel: "club:1".into(),
+            access: v1::ChannelAccess::Members.into(),
+            members: vec![member("alice", v1::Role::Owner), member("bob", v1::Role::Member)],
+            ..Default::default()
+        };
+        assert!(matches!(alice.ask(Verb::CreateChannel(create)).await, Reply::Channel(_)));
+        let mut bob = TestClient::connect(&workers[0], "bob").await;
+        bob.subscribe("club:1", None).await;
+        log.fail_appends(1, FaultPoint::AfterAppend, StorageErrorKind::Unknown);
+        log.fail_heads(1);
+        let remove = v1::RemoveMember { channel: "club:1".into(), user: "bob".into() };
+        assert!(error(alice.ask(Verb::RemoveMember(remove)).await).retryable);
+        let set = v1::SetMember {
+            channel: "club:1".into(),
+            member: Some(member("bob", v1::Role::Member)),
+        };
+        loop {
+            match alice.ask(Verb::SetMember(set.clone())).await {
+                Reply::Done(_) | Reply::Published(_) => break,
+                other => assert!(error(other).retryable),
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        }
+        // A member again, as alice was told.
+        loop {
+            match bob.ask(support::subscribe("club:1", None)).await {
+                Reply::Subscribed(page) => break assert_eq!(page.position.unwrap().offset, 2),
+                other => panic!("bob is out: {other:?}"),
+            }
+        }
+    });
+}

@@ -2,6 +2,7 @@
 //! itself: what is not scripted goes to the log behind it.
 
 use std::fmt::Debug;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use futures_util::FutureExt as _;
@@ -32,6 +33,8 @@ pub enum FaultPoint {
 pub struct FaultyLog {
     inner: Arc<dyn PublicationLog>,
     faults: Mutex<Vec<Fault>>,
+    /// Looks at heads that are still to fail.
+    unreadable: AtomicUsize,
     gate: watch::Sender<Gate>,
     reads: watch::Sender<Gate>,
     read_faults: Mutex<Vec<StorageErrorKind>>,
@@ -39,13 +42,18 @@ pub struct FaultyLog {
 
 impl FaultyLog {
     pub fn new(inner: Arc<dyn PublicationLog>) -> Self {
-        let (gate, reads) = Default::default();
-        Self { inner, faults: Mutex::default(), gate, reads, read_faults: Mutex::default() }
+        let (faults, gate, reads, read_faults) = Default::default();
+        Self { inner, faults, unreadable: AtomicUsize::new(0), gate, reads, read_faults }
     }
 
     /// The next `count` calls of `append` or `raise_epoch` fail; behind what was scripted before.
     pub fn fail_appends(&self, count: usize, point: FaultPoint, kind: StorageErrorKind) {
         self.faults().extend(std::iter::repeat_n(Fault { point, kind }, count));
+    }
+
+    /// The next `count` calls of `head` fail: what became of an append cannot be found out.
+    pub fn fail_heads(&self, count: usize) {
+        self.unreadable.store(count, Ordering::Relaxed);
     }
 
     /// From now on appends wait, and have no effect, until [`release_appends`](Self::release_appends).
@@ -161,6 +169,11 @@ impl PublicationLog for FaultyLog {
     }
 
     fn head(&self, channel: ChannelKey) -> BoxFuture<'_, Result<Option<Head>, StorageError>> {
+        let less = |left: usize| left.checked_sub(1);
+        if self.unreadable.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less).is_ok() {
+            let error = StorageError::new(StorageErrorKind::Unavailable, "faulty", "as scripted");
+            return std::future::ready(Err(error)).boxed();
+        }
         self.inner.head(channel)
     }
 

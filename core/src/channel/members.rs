@@ -23,6 +23,9 @@ use crate::link::{LinkPush, LinkReply, Verb};
 /// Members that a channel can be made with; more are added one by one.
 const FIRST_MEMBERS: usize = 1000;
 
+/// By then the log has been read, if the store answers.
+const MEMBERS_KNOWN_MS: u32 = 200;
+
 impl Shard {
     pub(super) fn create(&mut self, key: ChannelKey, mut call: Call) {
         let Verb::CreateChannel(create) = &mut call.command.verb else { return };
@@ -69,6 +72,11 @@ impl Shard {
     pub(super) fn change_members(&mut self, key: ChannelKey, call: Call) {
         let change = match self.allowed_change(key, &call) {
             Ok(Some(change)) => change,
+            // What is known of the members may be of before: an append whose outcome is not known yet may
+            // have changed them.
+            _ if self.channels.get(&key).is_some_and(|state| state.catching_up) => {
+                return answer(call.reply, Err(members_unknown()));
+            }
             Ok(None) => return answer(call.reply, Ok(Reply::Done(v1::Done {}))),
             Err(error) => return answer(call.reply, Err(error)),
         };
@@ -229,6 +237,11 @@ pub(crate) fn touched_member(verb: &Verb) -> Option<UserId> {
         _ => return None,
     };
     UserId::new(name).ok()
+}
+
+fn members_unknown() -> v1::Error {
+    let message = "whether the last change of members is stored is not known yet; try again";
+    v1::Error::new(ErrorCode::Unavailable, message).with_retry_after_ms(MEMBERS_KNOWN_MS)
 }
 
 fn new_channel(
