@@ -24,6 +24,7 @@ struct State {
     /// Calls without an answer, in a row.
     failures: u32,
     silent: Option<(Instant, String)>,
+    answered_at: Option<Instant>,
 }
 
 impl Health {
@@ -38,6 +39,12 @@ impl Health {
 
     pub fn is_silent(&self) -> bool {
         self.lock().silent.is_some()
+    }
+
+    /// No call was answered lately, perhaps because none was made: a node that has nothing to ask would
+    /// believe for ever that it would be answered.
+    pub fn is_quiet(&self) -> bool {
+        self.lock().answered_at.is_none_or(|at| at.elapsed() >= QUIET)
     }
 
     /// The answer to a call that is made only while the engine answers. `None`: go on without; the
@@ -65,7 +72,7 @@ impl Health {
 
     fn on_answer(&self) {
         let mut state = self.lock();
-        state.failures = 0;
+        (state.failures, state.answered_at) = (0, Some(Instant::now()));
         if let Some((at, _)) = state.silent.take() {
             metrics::gauge!("sterna_core_volatile_active").set(1.0);
             tracing::info!(after = ?at.elapsed(), "Redis answers again; what was lost is put again");
@@ -93,6 +100,9 @@ impl Health {
     }
 }
 
+/// After so long without an answer the engine is asked something.
+const QUIET: Duration = Duration::from_secs(2);
+
 /// Of a Redis Cluster one server may be away: as long as others answer in between, all are asked.
 const FAILURES: u32 = 3;
 
@@ -118,6 +128,18 @@ mod tests {
         assert_eq!(health.ask::<()>(never_polled).await, None);
         assert_eq!(health.probe(ready(Ok(7))).await, Some(7));
         assert_eq!(health.ask(ready(Ok(8))).await, Some(8));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn whoever_has_nothing_to_ask_asks_now_and_then_all_the_same() {
+        let health = Health::default();
+        assert!(health.is_quiet(), "nothing was asked yet");
+        health.ask(ready(Ok(()))).await;
+        assert!(!health.is_quiet());
+        tokio::time::advance(QUIET).await;
+        assert!(health.is_quiet());
+        health.ask(ready(failure())).await;
+        assert!(health.is_quiet(), "that was no answer");
     }
 
     #[tokio::test]

@@ -47,6 +47,9 @@ async fn work(node: &Node, volatile: &Volatile) {
             volatile.probe().await;
             continue;
         }
+        if volatile.health.is_quiet() {
+            volatile.ask_for_a_sign().await;
+        }
         volatile.look_for_losses().await;
         volatile.write_routes().await;
         volatile.write_sessions().await;
@@ -73,11 +76,21 @@ impl Volatile {
     /// Asks whether the engine answers again. Whatever happened meanwhile, each partition is looked
     /// at soon.
     async fn probe(&self) {
-        let partition = Partition(rand::random_range(0..self.stores.routes.partitions().count()));
-        let probed = self.stores.sentinel.check_loss(partition, None);
+        let probed = self.stores.sentinel.check_loss(self.any_partition(), None);
         if self.health.probe(probed).await.is_some() {
             self.losses().look_soon(now());
         }
+    }
+
+    /// By chance: of several servers one may be away.
+    fn any_partition(&self) -> Partition {
+        Partition(rand::random_range(0..self.stores.routes.partitions().count()))
+    }
+
+    /// Whether the engine answers, for a node that has nothing else to ask: operators look at it, and
+    /// whoever has work for it later is not to wait for it first.
+    async fn ask_for_a_sign(&self) {
+        self.health.ask(self.stores.sentinel.check_loss(self.any_partition(), None)).await;
     }
 
     async fn look_for_losses(&self) {

@@ -7,6 +7,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use serde_json::Value;
+use sterna_relay::{Relay, RelayConfig};
 use sterna_system_tests::cluster::Cluster;
 use sterna_system_tests::served::{Served, run, said};
 use sterna_system_tests::traffic::Traffic;
@@ -123,6 +124,43 @@ async fn i6_cores_are_killed_while_redis_is_flushed() {
     }
     traffic.finish().await;
     cluster.stop().await;
+}
+
+/// One core alone has lost the way to Redis, which answers all others: some know what it does not, and
+/// it tells nobody. It takes the channels of the other core over like this, and gives them back.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn i6_one_core_is_cut_off_from_redis_while_the_others_are_not() {
+    let (database, redis) = (MariaDb::start(), RedisServer::start());
+    let way = Relay::start(RelayConfig::new(([127, 0, 0, 1], redis.port()).into())).await.unwrap();
+    let mut cluster = Cluster::new().await;
+    let urls = format!("store.urls={}", database.fresh_url());
+    let direct = format!("redis.urls={}", redis.url());
+    let relayed = format!("redis.urls=redis://{}", way.address());
+    cluster.add("c1", "core", &["store.engine=sql", &urls, &relayed]).await;
+    cluster.add("c2", "core", &["store.engine=sql", &urls, &direct]).await;
+    for edge in ["e1", "e2"] {
+        cluster.add(edge, "edge", &[&direct]).await;
+    }
+    cluster.ready().await;
+    until_ready_says(&cluster, "c1", "redis ok").await;
+    let mut traffic = Traffic::start(&cluster, 1500).await;
+    traffic.more(50).await;
+    way.block();
+    until_ready_says(&cluster, "c1", "redis has not answered for").await;
+    until_top_shows(&cluster, "e1", "c1", false).await;
+    until_ready_says(&cluster, "c2", "redis ok").await;
+    traffic.more(100).await;
+    cluster.node_mut("c2").kill().await;
+    traffic.more(100).await;
+    cluster.start("c2").await;
+    traffic.more(50).await;
+    way.unblock();
+    until_ready_says(&cluster, "c1", "redis ok").await;
+    traffic.more(50).await;
+    until_all_is_there(&redis).await;
+    traffic.finish().await;
+    cluster.stop().await;
+    way.shutdown().await;
 }
 
 /// Redis is away when nodes start: they start, say so, and use it once it is there.
