@@ -33,3 +33,24 @@ impl Reader {
 
 /// 256 MiB.
 const KEEP_FREE: u64 = 1 << 28;
+
+#[cfg(test)]
+mod tests {
+    use crate::config::tests::Place;
+
+    use super::*;
+
+    #[test]
+    fn backups_lie_beside_the_store_unless_another_place_is_set() {
+        let place = Place::new();
+        let config = place.load(&place.good(), &[], &[]).unwrap();
+        assert_eq!(config.backup, BackupSettings::of(place.path()));
+        assert_eq!(config.backup.directory, place.path().join("backups"));
+        let flags = ["backup.directory=/mnt/backups", "backup.keep_free=0"];
+        let config = place.load(&place.good(), &[], &flags).unwrap();
+        assert_eq!(config.backup.directory, Path::new("/mnt/backups"));
+        assert_eq!(config.backup.keep_free, 0);
+        let refused = place.load(&place.good(), &[], &["backup.keep_free=-1"]).unwrap_err();
+        assert!(refused[0].contains("backup.keep_free"), "{refused:?}");
+    }
+}

@@ -249,12 +249,7 @@ fn router(config: &HttpConfig, parts: HttpParts, tasks: Tasks) -> Result<Router,
         .route("/api/v1/inbox/change", post(inbox::change))
         .route("/api/v1/channels", post(channels::list))
         .route("/api/v1/members", post(channels::members))
-        .route("/api/v1/sessions", post(operate::sessions))
-        .route("/api/v1/revoke", post(operate::revoke))
-        .route("/api/v1/drain", post(operate::drain))
-        .route("/api/v1/archive/run", post(jobs::run_archive))
-        .route("/api/v1/archive/verify", post(jobs::verify_archive))
-        .route("/api/v1/backup", post(jobs::backup))
+        .merge(ordered())
         .merge(operated)
         .route("/api/v1/openapi.json", get(operate::openapi))
         .route("/livez", get(operate::livez))
@@ -276,6 +271,17 @@ fn router(config: &HttpConfig, parts: HttpParts, tasks: Tasks) -> Result<Router,
         .layer(middleware::from_fn_with_state(surface.clone(), guard))
         .with_state(surface);
     Ok(router)
+}
+
+/// What operators have this node do, and whom they look for.
+fn ordered() -> Router<Arc<Surface>> {
+    Router::new()
+        .route("/api/v1/sessions", post(operate::sessions))
+        .route("/api/v1/revoke", post(operate::revoke))
+        .route("/api/v1/drain", post(operate::drain))
+        .route("/api/v1/archive/run", post(jobs::run_archive))
+        .route("/api/v1/archive/verify", post(jobs::verify_archive))
+        .route("/api/v1/backup", post(jobs::backup))
 }
 
 /// Bounds the time of a request and counts it.
