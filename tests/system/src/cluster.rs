@@ -154,8 +154,13 @@ impl Cluster {
 
     /// A verb that reads the configuration of one node, with the keys that are told by flags.
     pub fn configured_verb(&self, node: &str, verb: &str) -> Command {
+        self.configured_verbs(node, &[verb])
+    }
+
+    /// The same of a verb that has verbs of its own.
+    pub fn configured_verbs(&self, node: &str, verbs: &[&str]) -> Command {
         let member = &self.members[node];
-        let mut command = member.served.configured_verb(verb);
+        let mut command = member.served.configured_verbs(verbs);
         command.args(&member.flags);
         command
     }
