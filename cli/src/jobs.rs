@@ -74,6 +74,7 @@ impl Jobs for NodeJobs {
         let what = order.name();
         let id = self.inner.add(what)?;
         let inner = self.inner.clone();
+        let ending = Ending { inner: inner.clone(), id, what };
         self.inner.tasks.spawn("job", async move {
             let ended = tokio::select! {
                 // A backup that is begun hears of it by itself.
@@ -82,7 +83,7 @@ impl Jobs for NodeJobs {
                 }
                 ended = inner.clone().carry_out(id, work) => ended,
             };
-            inner.end(id, what, ended);
+            ending.inner.end(id, what, ended);
         });
         Ok(id)
     }
@@ -101,6 +102,21 @@ impl Jobs for NodeJobs {
             Ok(status_json(&found))
         }
         .boxed()
+    }
+}
+
+/// Ends a job whose task does not come to its own end, or no other of its kind could ever begin.
+struct Ending {
+    inner: Arc<Inner>,
+    id: u64,
+    what: &'static str,
+}
+
+impl Drop for Ending {
+    fn drop(&mut self) {
+        if self.inner.is_running(self.id) {
+            self.inner.end(self.id, self.what, Err("it broke; the node's log says how".to_owned()));
+        }
     }
 }
 
@@ -235,6 +251,11 @@ impl Inner {
         }
     }
 
+    fn is_running(&self, id: u64) -> bool {
+        let jobs = self.jobs();
+        jobs.iter().any(|(known, job)| *known == id && job.state == JobState::Running)
+    }
+
     fn jobs(&self) -> MutexGuard<'_, VecDeque<(u64, JobView)>> {
         self.jobs.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -327,13 +348,21 @@ mod tests {
             let id = begin(&format!("b{n}")).unwrap();
             ended(&jobs, id).await;
         }
-        assert_eq!((jobs.inner.jobs().len(), jobs.job(first)), (JOBS_KEPT, None));
+        let remembered = jobs.inner.jobs().len();
+        assert_eq!((remembered, jobs.job(first)), (JOBS_KEPT, None));
         // One at a time, and one that is running is not forgotten.
         let running = jobs.inner.add("backup").unwrap();
         assert_eq!(begin("late").unwrap_err().code, ErrorCode::Busy.number());
         jobs.inner.end(running, "backup", Err("no room".into()));
         let failed = jobs.job(running).unwrap();
         assert_eq!((failed.state, failed.error.as_deref()), (JobState::Failed, Some("no room")));
+        // A task that panics is none that runs.
+        let broken = jobs.inner.add("backup").unwrap();
+        drop(Ending { inner: jobs.inner.clone(), id: broken, what: "backup" });
+        assert_eq!(jobs.job(broken).unwrap().state, JobState::Failed);
+        let failed_once = jobs.job(running).unwrap();
+        drop(Ending { inner: jobs.inner.clone(), id: running, what: "backup" });
+        assert_eq!(jobs.job(running).unwrap(), failed_once, "it had ended");
         // The node ends: what was begun is given up.
         jobs.inner.tasks.start_shutdown();
         let late = begin("late").unwrap();
