@@ -40,8 +40,10 @@ test-pages: ## The pages that a node serves: types, lint, size, and a real brows
 	@STERNA_BIN=$(CURDIR)/target/debug/sterna tools/console.sh
 
 test-cql: ## The log on Cassandra, which is installed first (needs Maven and Java 17; ARGS=TEST)
+	@tools/setup.sh test
 	@tests/engines/cql.sh >/dev/null
-	@$(ROCKSDB); cargo test --locked -p sterna-storage-scylla --features cql-server -- --test-threads 4 $(ARGS)
+	@$(ROCKSDB); cargo build --locked -p sterna
+	@$(ROCKSDB); STERNA_BIN=$(CURDIR)/target/debug/sterna cargo test --locked -p sterna-storage-scylla -p sterna-system-tests --features sterna-storage-scylla/cql-server,sterna-system-tests/cql-server --test commit --test conformance --test outages --test schema --test cql -- --test-threads 4 $(ARGS)
 
 test-faults: ## Break real nodes on purpose for up to 20 min (SEED=, ROUNDS=, SCENARIO=, MINUTES=)
 	@tools/setup.sh test
@@ -78,7 +80,7 @@ autobahn: ## The Autobahn suite against the wss listener; it fetches Python 2.7
 check: ## Format, lints, and licences of dependencies
 	@tools/setup.sh build
 	@cargo fmt --all --check
-	@$(ROCKSDB); cargo clippy --workspace --all-targets --features sterna-storage-scylla/cql-server --locked -- -D warnings
+	@$(ROCKSDB); cargo clippy --workspace --all-targets --features sterna-storage-scylla/cql-server,sterna-system-tests/cql-server --locked -- -D warnings
 	@tools/deny.sh
 
 build: ## Build the release binary, target/release/sterna
