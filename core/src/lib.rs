@@ -39,7 +39,7 @@ pub use cluster::balance::AffinityKey;
 pub use config::{CoreConfig, QueueLimits};
 pub use error::CoreError;
 pub use identity::{Action, Identity, Permission};
-pub use node::{DrainProgress, Node};
+pub use node::{ChannelKeeping, DrainProgress, Node, Ordered};
 pub use placing::Newcomer;
 pub use push::{EncodedPush, Encoding, SharedPush};
 pub use session::{ConnectionInfo, Lane, Outgoing, TransportKind};

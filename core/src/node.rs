@@ -32,11 +32,13 @@ use crate::vitals::{Observed, Vitals, sampler};
 use crate::volatile::{self, Volatile};
 use crate::worker::{CONTROL_QUEUE, WorkerControl};
 
+mod keeping;
 mod leaving;
 mod observing;
 mod revoking;
 mod sessions;
 
+pub use keeping::{ChannelKeeping, Ordered};
 pub use leaving::DrainProgress;
 
 /// Handle of a node; cheap to clone, usable from every thread.

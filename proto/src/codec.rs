@@ -270,6 +270,7 @@ mod tests {
             client_msg_id: vec![0; 16].into(),
             // In place of a payload.
             member: None,
+            redacted: true,
         };
         assert!(publication.encoded_len() - payload + 6 <= limits::PUBLICATION_OVERHEAD_BYTES);
         let page = v1::Subscribed {

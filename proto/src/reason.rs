@@ -37,11 +37,13 @@ pub enum ErrorCode {
     Draining,
     /// The channel is there already, and differs from what was asked for.
     ChannelExists,
+    /// The channel is on hold: nothing of it is given up before the hold ends.
+    OnHold,
 }
 
 impl ErrorCode {
     /// Every code, in the order of the numbers.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::Internal,
         Self::Unauthorized,
         Self::PermissionDenied,
@@ -57,6 +59,7 @@ impl ErrorCode {
         Self::LimitExceeded,
         Self::Draining,
         Self::ChannelExists,
+        Self::OnHold,
     ];
 
     /// Number, name, and whether the same command may succeed later.
@@ -77,6 +80,7 @@ impl ErrorCode {
             Self::LimitExceeded => (112, "LIMIT_EXCEEDED", false),
             Self::Draining => (113, "DRAINING", true),
             Self::ChannelExists => (114, "CHANNEL_EXISTS", false),
+            Self::OnHold => (115, "ON_HOLD", false),
         }
     }
 

@@ -159,6 +159,7 @@ fn publication() -> v1::Publication {
         target_offset: 3,
         client_msg_id: (0..16).collect::<Vec<u8>>().into(),
         member: None,
+        redacted: false,
     }
 }
 
@@ -488,6 +489,23 @@ fn content() -> Vec<(&'static str, Event)> {
                 target_offset: 0,
                 client_msg_id: Vec::new().into(),
                 member: Some(v1::Member { user: "bob".into(), role: v1::Role::Admin.into() }),
+                ..publication()
+            }),
+        ),
+        (
+            "push/redaction",
+            Event::Publication(v1::Publication {
+                kind: v1::PublicationKind::Redaction.into(),
+                payload: Vec::new().into(),
+                client_msg_id: Vec::new().into(),
+                ..publication()
+            }),
+        ),
+        (
+            "push/redacted",
+            Event::Publication(v1::Publication {
+                payload: Vec::new().into(),
+                redacted: true,
                 ..publication()
             }),
         ),

@@ -9,6 +9,7 @@ use sterna_proto::{ChannelKey, ErrorCode, Offset, PublicationId, UserId, limits,
 use sterna_storage::{ChannelRecord, Created, Membership, NewRecord, Origin};
 
 use crate::authz::{self, FirstUse, Verdict};
+use crate::channel::keep;
 use crate::channel::members::touched_member;
 use crate::channel::sequence;
 use crate::channel::shard::{Call, Shard};
@@ -90,6 +91,13 @@ impl Shard {
         let Some(action) = action(&call.command.verb) else { return Ok(Ready::Now) };
         if let Verb::CreateChannel(_) = call.command.verb {
             return may_create(call).map(|()| Ready::Now);
+        }
+        if let Verb::Keep(wish) = &call.command.verb {
+            keep::may_order(identity, wish)?;
+            // Of direct channels, too, whose members nobody changes.
+            if identity.operator && state.record.is_some() {
+                return Ok(Ready::Now);
+            }
         }
         if state.record.is_some() {
             // Whose roles decide: the asker's, and that of the member who is to be changed.
@@ -205,6 +213,7 @@ impl Shard {
             Verb::Info => self.info(key, call.reply),
             Verb::Sync(_) | Verb::ChangeInbox(_) | Verb::Touch(_) => self.handle_inbox_call(call),
             Verb::KeepPresence(_) => self.keep_presence(call),
+            Verb::Keep(_) => self.keep(key, call),
         }
     }
 
@@ -228,8 +237,7 @@ impl Shard {
         let reader = self.reader(key, &call.command.caller.identity);
         let Some(state) = self.channels.get_mut(&key) else { return };
         let by_role = !call.command.caller.identity.operator;
-        let ticket =
-            PublishTicket { reply: call.reply, ordered, reader, member_change: false, by_role };
+        let ticket = PublishTicket { ordered, reader, by_role, ..PublishTicket::new(call.reply) };
         if !state.turns.admits(&call.command) {
             return state.answer(ticket, Err(out_of_turn()));
         }
@@ -280,7 +288,9 @@ fn action(verb: &Verb) -> Option<Action> {
         Verb::SetPresence { state: PresenceState::Online, .. }
         | Verb::SetPresence { again: true, .. } => Action::Presence,
         Verb::SetPresence { .. } => return None,
-        Verb::CreateChannel(_) | Verb::SetMember(_) | Verb::RemoveMember(_) => Action::Manage,
+        Verb::CreateChannel(_) | Verb::SetMember(_) | Verb::RemoveMember(_) | Verb::Keep(_) => {
+            Action::Manage
+        }
         Verb::Members(_) => Action::Presence,
         // Authorised for each channel that they are about.
         Verb::Sync(_) | Verb::ChangeInbox(_) | Verb::Touch(_) => return None,
@@ -328,9 +338,11 @@ fn check_publish(publish: &v1::Publish) -> Result<(), v1::Error> {
     }
     match v1::PublicationKind::try_from(publish.kind) {
         Err(_) => bad("this node does not know the publication kind"),
-        Ok(v1::PublicationKind::Epoch | v1::PublicationKind::Membership) => {
-            bad("publications of this kind are made by the node")
-        }
+        Ok(
+            v1::PublicationKind::Epoch
+            | v1::PublicationKind::Membership
+            | v1::PublicationKind::Redaction,
+        ) => bad("publications of this kind are made by the node"),
         Ok(v1::PublicationKind::Message) => Ok(()),
         Ok(_) if publish.target_offset == 0 => bad("this kind needs a target_offset"),
         Ok(_) => Ok(()),

@@ -89,9 +89,8 @@ impl Shard {
         let caller = call.command.caller;
         let record = change_record(id, caller.identity.user.clone(), &change);
         let by_role = !caller.identity.operator;
-        let (ordered, reader) = (None, None);
         let ticket =
-            PublishTicket { reply: call.reply, ordered, reader, member_change: true, by_role };
+            PublishTicket { member_change: true, by_role, ..PublishTicket::new(call.reply) };
         match state.sequence.handle_change(record, change, ticket) {
             // What comes behind it is judged by the members as they are then.
             Verdict::Waiting => state.looking_up = true,

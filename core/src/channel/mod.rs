@@ -15,6 +15,7 @@ mod examine;
 pub(crate) mod flights;
 mod heirs;
 mod hints;
+mod keep;
 pub(crate) mod members;
 mod missed;
 mod pages;

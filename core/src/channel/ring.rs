@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use sterna_proto::{Offset, v1};
 
-use crate::push::SharedPush;
+use crate::push::{EncodedPush, SharedPush};
 
 /// A contiguous run of publications that ends at the channel's head. Bounded in items and bytes;
 /// the oldest go first.
@@ -109,6 +109,27 @@ impl Ring {
     pub fn forget(&mut self, offset: Offset) {
         while !self.entries.is_empty() && self.first <= offset {
             self.drop_oldest();
+        }
+    }
+
+    /// The publication at this offset has lost its payload.
+    pub fn redact(&mut self, offset: Offset) {
+        let Some(at) = offset.0.checked_sub(self.first.0) else { return };
+        let entry = usize::try_from(at).ok().and_then(|at| self.entries.get_mut(at));
+        let Some(entry) = entry else { return };
+        let Some(publication) = publication(&entry.push) else { return };
+        let emptied =
+            v1::Publication { payload: bytes::Bytes::new(), redacted: true, ..publication };
+        self.bytes -= std::mem::take(&mut entry.bytes);
+        entry.push = EncodedPush::new(v1::push::Event::Publication(emptied));
+    }
+
+    /// What is before this offset is given up.
+    pub fn cut_before(&mut self, first: Offset) {
+        while !self.entries.is_empty() && self.first < first {
+            let Some(oldest) = self.entries.pop_front() else { break };
+            self.bytes -= oldest.bytes;
+            self.first = self.first.next();
         }
     }
 
@@ -249,7 +270,6 @@ fn payload_len(push: &SharedPush) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::push::EncodedPush;
 
     fn push(offset: u64, len: usize) -> SharedPush {
         EncodedPush::new(v1::push::Event::Publication(v1::Publication {
@@ -278,6 +298,29 @@ mod tests {
         ring.push(Offset(7), push(7, 95), now());
         assert_eq!(offsets(ring.page(Offset(6), 10, 1000)), Some(vec![7]));
         assert_eq!(offsets(ring.page(Offset(5), 10, 1000)), None);
+    }
+
+    #[test]
+    fn what_is_redacted_keeps_its_place_and_what_is_given_up_does_not() {
+        let mut ring = Ring::new(10, 10_000);
+        (3..=6).for_each(|offset| ring.push(Offset(offset), push(offset, 10)));
+        for elsewhere in [0, 2, 7] {
+            ring.redact(Offset(elsewhere));
+        }
+        ring.redact(Offset(4));
+        ring.redact(Offset(4));
+        let page = ring.page(Offset(2), 10, 1000).unwrap();
+        let told: Vec<(usize, bool)> =
+            page.iter().map(|it| (it.payload.len(), it.redacted)).collect();
+        assert_eq!(told, [(10, false), (0, true), (10, false), (10, false)]);
+        assert_eq!(ring.extent(), Some((Offset(3), 30)));
+        ring.cut_before(Offset(5));
+        assert_eq!(offsets(ring.page(Offset(3), 10, 1000)), None);
+        assert_eq!(offsets(ring.page(Offset(4), 10, 1000)), Some(vec![5, 6]));
+        ring.cut_before(Offset(9));
+        assert_eq!(ring.extent(), None);
+        ring.push(Offset(7), push(7, 10));
+        assert_eq!(ring.extent(), Some((Offset(7), 10)));
     }
 
     #[test]

@@ -7,7 +7,7 @@
 use std::collections::{HashMap, VecDeque};
 
 use ahash::RandomState;
-use sterna_proto::{ChannelId, ChannelKey, ErrorCode, Position, UserId, v1};
+use sterna_proto::{ChannelId, ChannelKey, ErrorCode, Offset, Position, UserId, v1};
 use sterna_storage::{
     Append, AppendError, Duplicate, Head, MembershipChange, NewRecord, Origin, Record,
 };
@@ -94,6 +94,13 @@ impl<T> Sequence<T> {
 
     pub fn head(&self) -> Option<&Head> {
         self.head.as_ref()
+    }
+
+    /// Nothing before this offset can be read any more.
+    pub fn begin_at(&mut self, first: Offset) {
+        if let Some(head) = &mut self.head {
+            head.first = head.first.max(first.min(head.position.offset.next()));
+        }
     }
 
     /// Publications that wait for a commit, those under way among them.
@@ -260,7 +267,8 @@ impl<T> Sequence<T> {
             if let Some(pending) = mine.remove(&record.body.id.0) {
                 let Pending { fingerprint, ticket, echoes, .. } = pending;
                 self.settle((ticket, echoes), fingerprint, &record, &mut outcome);
-            } else {
+            } else if !record.redacted {
+                // Of what was redacted only the log knows what it was.
                 self.remember(&record, record.body.fingerprint());
             }
             outcome.committed.push(record);
@@ -295,8 +303,14 @@ impl<T> Sequence<T> {
             self.settle((ticket, echoes), fingerprint, &record, &mut outcome);
             outcome.committed.push(record);
         }
-        self.head = Some(head);
+        self.set_head(head);
         outcome
+    }
+
+    /// An engine that is asked to append does not say what others have given up meanwhile.
+    fn set_head(&mut self, mut head: Head) {
+        head.first = head.first.max(self.head.as_ref().map_or(Offset(1), |known| known.first));
+        self.head = Some(head);
     }
 
     fn on_duplicates(&mut self, found: Vec<Duplicate>) -> Outcome<T> {

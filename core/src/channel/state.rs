@@ -83,11 +83,22 @@ pub(crate) struct PublishTicket {
     pub reader: Option<UserId>,
     /// It is the record of a change of members, which commands of the channel wait for.
     pub member_change: bool,
+    /// It is a record of the node's own: whoever waits for it hears that it is done.
+    pub marker: bool,
     /// Its sender is no operator, and needs the right to it in the channel.
     pub by_role: bool,
 }
 
 impl PublishTicket {
+    pub fn new(reply: oneshot::Sender<LinkReply>) -> Self {
+        let (ordered, reader) = (None, None);
+        Self { reply, ordered, reader, member_change: false, marker: false, by_role: false }
+    }
+
+    pub fn of_marker(reply: oneshot::Sender<LinkReply>) -> Self {
+        Self { marker: true, ..Self::new(reply) }
+    }
+
     /// Who has read the channel, and how far, once the publication has this answer.
     pub fn read_upto(&self, result: &Answer) -> Option<(UserId, Offset)> {
         let published = result.as_ref().ok()?;
@@ -104,7 +115,7 @@ impl ChannelState {
         if result.as_ref().is_ok_and(|published| published.duplicate) {
             metrics::counter!("sterna_core_duplicates_total").increment(1);
         }
-        let reply = |published| match ticket.member_change {
+        let reply = |published| match ticket.member_change || ticket.marker {
             true => Reply::Done(v1::Done {}),
             false => Reply::Published(published),
         };
@@ -116,6 +127,12 @@ impl ChannelState {
         let refusal = Err(error);
         self.turns.note(&call.command, &refusal);
         answer(call.reply, refusal);
+    }
+
+    /// Nothing before this offset is given to anybody any more.
+    pub fn give_up_before(&mut self, first: Offset) {
+        self.sequence.begin_at(first);
+        self.ring.cut_before(first);
     }
 
     /// Everybody there hears what is published; receipts go where they are wanted.

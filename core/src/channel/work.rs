@@ -11,6 +11,7 @@ use sterna_storage::{
     PublicationLog, Record, StorageError,
 };
 
+use crate::channel::keep::KeptNow;
 use crate::channel::members;
 use crate::channel::rehome::Heads;
 use crate::channel::ring::{hides, published};
@@ -81,6 +82,12 @@ pub(crate) enum Done {
         key: ChannelKey,
         recalled: Option<Recalled>,
     },
+    /// An order about what the channel keeps.
+    Kept {
+        key: ChannelKey,
+        result: Result<KeptNow, v1::Error>,
+        reply: tokio::sync::oneshot::Sender<LinkReply>,
+    },
     /// The work has answered its call itself.
     Answered,
 }
@@ -119,6 +126,7 @@ impl Shard {
             }
             Done::RouteFound { key, route } => self.on_route_found(key, route),
             Done::PresenceRecalled { key, recalled } => self.on_presence_recalled(key, recalled),
+            Done::Kept { key, result, reply } => self.on_kept(key, result, reply),
             Done::Answered => {}
         }
     }
@@ -217,6 +225,7 @@ impl Shard {
         let refused = self.apply_member_changes(key, &outcome.committed);
         let resume = self.answer_all(key, refused) | self.answer_all(key, outcome.answers);
         self.context.traces.note_answered(key);
+        self.apply_redactions(key, &outcome.committed);
         let Some(state) = self.channels.get_mut(&key) else { return };
         let mut pushes: Vec<SharedPush> = Vec::with_capacity(outcome.committed.len());
         let first = outcome.committed.first().map(|record| record.position);
@@ -326,6 +335,7 @@ pub(super) fn publication(channel: &str, record: &Record) -> v1::Publication {
         kind: body.kind,
         target_offset: body.target_offset.0,
         client_msg_id: body.client_msg_id.clone(),
+        redacted: record.redacted,
     }
 }
 

@@ -129,6 +129,8 @@ pub enum Verb {
     /// From a channel's owner to who would be the next: its own sessions there, which would die with
     /// it. Not passed on.
     KeepPresence(v1_link::KeepPresence),
+    /// What the channel is to keep, and what it is to give up.
+    Keep(v1_link::Keep),
 }
 
 impl Verb {

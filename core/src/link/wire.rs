@@ -61,6 +61,7 @@ pub fn call(id: u64, command: &LinkCommand) -> wire::Frame {
         Verb::ChangeInbox(change) => Wire::ChangeInbox(change),
         Verb::Touch(channel) => Wire::Touch(wire::Touch { channel: channel.to_string() }),
         Verb::KeepPresence(keep) => Wire::KeepPresence(keep),
+        Verb::Keep(keep) => Wire::Keep(keep),
     };
     let channel = match command.verb.is_of_inbox() {
         true => String::new(),
@@ -125,6 +126,7 @@ pub fn command(call: wire::Call) -> Result<LinkCommand, v1::Error> {
         Some(Wire::ChangeInbox(change)) => Verb::ChangeInbox(change),
         Some(Wire::Touch(touch)) => Verb::Touch(named(&touch.channel)?),
         Some(Wire::KeepPresence(keep)) => Verb::KeepPresence(keep),
+        Some(Wire::Keep(keep)) => Verb::Keep(keep),
         None => return Err(bad("this node does not know the command; it may be older")),
     };
     let client_id = ClientId::new(&caller.client_id).map_err(|error| bad(&error.to_string()))?;

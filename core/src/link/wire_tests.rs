@@ -60,6 +60,10 @@ fn every_command_survives_the_way() {
         Verb::Sync(v1::Sync { limit: 3, live: true, ..Default::default() }),
         Verb::ChangeInbox(v1::ChangeInbox { muted: Some(false), ..Default::default() }),
         Verb::Touch(ChannelId::new("room:2").unwrap()),
+        Verb::Keep(wire::Keep {
+            reason: "because".into(),
+            order: Some(wire::keep::Order::Redact(wire::Redact { offsets: vec![3, 5] })),
+        }),
         Verb::KeepPresence(wire::KeepPresence {
             present: vec![wire::Present { user: "bob".into(), turn: 4, ..Default::default() }],
         }),

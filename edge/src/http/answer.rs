@@ -129,7 +129,7 @@ fn status_of(code: u32) -> StatusCode {
         ErrorCode::Busy | ErrorCode::Unavailable | ErrorCode::Draining => {
             StatusCode::SERVICE_UNAVAILABLE
         }
-        ErrorCode::Conflict | ErrorCode::ChannelExists => StatusCode::CONFLICT,
+        ErrorCode::Conflict | ErrorCode::ChannelExists | ErrorCode::OnHold => StatusCode::CONFLICT,
     }
 }
 
@@ -154,6 +154,9 @@ pub(super) struct PublicationBody {
     /// With kind "membership", in place of a payload.
     #[serde(skip_serializing_if = "Option::is_none")]
     member: Option<MemberChangeBody>,
+    /// The payload was taken away after it had been stored.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    redacted: bool,
     server_ts_ms: u64,
     client_ts_ms: u64,
 }
@@ -163,8 +166,9 @@ impl From<v1::Publication> for PublicationBody {
         use base64::Engine as _;
         let kind = super::publish::kind_name(publication.kind());
         let member = publication.member.map(MemberChangeBody::from);
+        let redacted = publication.redacted;
         let (text, payload_base64) = match String::from_utf8(publication.payload.into()) {
-            Ok(text) => (Some(text).filter(|_| member.is_none()), None),
+            Ok(text) => (Some(text).filter(|_| member.is_none() && !redacted), None),
             Err(bytes) => {
                 let encoded = base64::engine::general_purpose::STANDARD.encode(bytes.as_bytes());
                 (None, Some(encoded))
@@ -182,6 +186,7 @@ impl From<v1::Publication> for PublicationBody {
             kind,
             target_offset: (publication.target_offset > 0).then_some(publication.target_offset),
             member,
+            redacted,
             client_msg_id: (!client_msg_id.is_empty())
                 .then(|| super::input::uuid_text(&client_msg_id)),
             server_ts_ms: publication.server_ts_ms,

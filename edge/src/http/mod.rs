@@ -25,6 +25,7 @@ mod elsewhere;
 mod inbox;
 mod input;
 mod jobs;
+mod keeping;
 mod listen;
 mod once;
 mod operate;
@@ -40,6 +41,8 @@ mod trace;
 mod inbox_tests;
 #[cfg(test)]
 mod jobs_tests;
+#[cfg(test)]
+mod keeping_tests;
 #[cfg(test)]
 mod observer_tests;
 #[cfg(test)]
@@ -279,6 +282,12 @@ fn ordered() -> Router<Arc<Surface>> {
         .route("/api/v1/sessions", post(operate::sessions))
         .route("/api/v1/revoke", post(operate::revoke))
         .route("/api/v1/drain", post(operate::drain))
+        .route("/api/v1/keeping", post(keeping::keeping))
+        .route("/api/v1/retention", post(keeping::retention))
+        .route("/api/v1/hold", post(keeping::hold))
+        .route("/api/v1/seal", post(keeping::seal))
+        .route("/api/v1/redact", post(keeping::redact))
+        .route("/api/v1/erase", post(keeping::erase))
         .route("/api/v1/archive/run", post(jobs::run_archive))
         .route("/api/v1/archive/verify", post(jobs::verify_archive))
         .route("/api/v1/backup", post(jobs::backup))

@@ -75,6 +75,7 @@ pub(super) fn kind_name(kind: PublicationKind) -> &'static str {
         PublicationKind::Reaction => "reaction",
         PublicationKind::Membership => "membership",
         PublicationKind::Epoch => "epoch",
+        PublicationKind::Redaction => "redaction",
     }
 }
 

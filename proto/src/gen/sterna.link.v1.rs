@@ -103,7 +103,7 @@ pub struct Call {
     /// How many nodes have passed it on.
     #[prost(uint32, tag = "4")]
     pub hops: u32,
-    #[prost(oneof = "call::Verb", tags = "10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 30")]
+    #[prost(oneof = "call::Verb", tags = "10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 30")]
     pub verb: ::core::option::Option<call::Verb>,
 }
 /// Nested message and enum types in `Call`.
@@ -141,6 +141,8 @@ pub mod call {
         ChangeInbox(super::super::super::v1::ChangeInbox),
         #[prost(message, tag = "24")]
         Touch(super::Touch),
+        #[prost(message, tag = "25")]
+        Keep(super::Keep),
         /// To whoever would own the channel after the one that says so; not passed on.
         #[prost(message, tag = "30")]
         KeepPresence(super::KeepPresence),
@@ -226,6 +228,45 @@ pub struct KeepPresence {
     /// `channel` is not said again.
     #[prost(message, repeated, tag = "1")]
     pub present: ::prost::alloc::vec::Vec<Present>,
+}
+/// What a channel is to keep, and what it is to give up.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Keep {
+    #[prost(string, tag = "1")]
+    pub reason: ::prost::alloc::string::String,
+    #[prost(oneof = "keep::Order", tags = "2, 3, 4, 5, 6, 7")]
+    pub order: ::core::option::Option<keep::Order>,
+}
+/// Nested message and enum types in `Keep`.
+pub mod keep {
+    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Oneof)]
+    pub enum Order {
+        #[prost(message, tag = "2")]
+        Retention(super::Retention),
+        #[prost(bool, tag = "3")]
+        Hold(bool),
+        #[prost(message, tag = "4")]
+        Redact(super::Redact),
+        /// Everything up to now is given up, and the data key destroyed.
+        #[prost(bool, tag = "5")]
+        Erase(bool),
+        #[prost(bool, tag = "6")]
+        Sealed(bool),
+        /// What is older than the retention: nothing before this offset is given to anybody.
+        #[prost(uint64, tag = "7")]
+        RaiseFloor(u64),
+    }
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Retention {
+    /// 0: forever; absent: as configured.
+    #[prost(uint64, optional, tag = "1")]
+    pub millis: ::core::option::Option<u64>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Redact {
+    #[prost(uint64, repeated, tag = "1")]
+    pub offsets: ::prost::alloc::vec::Vec<u64>,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Answer {

@@ -373,6 +373,10 @@ pub struct Publication {
     /// the user is no member any more.
     #[prost(message, optional, tag = "12")]
     pub member: ::core::option::Option<Member>,
+    /// The payload was taken away after it had been stored: it is empty, and everything else is as it
+    /// was.
+    #[prost(bool, tag = "13")]
+    pub redacted: bool,
 }
 /// Not stored, no position, newest wins per (channel, sender, key). On QUIC a datagram.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -824,6 +828,9 @@ pub enum PublicationKind {
     Membership = 4,
     /// Opens an epoch; clients skip it.
     Epoch = 5,
+    /// Made by the node: the payload of the publication at target_offset was taken away for good, and
+    /// whoever still has it drops it. Without a target_offset all before this one was.
+    Redaction = 6,
 }
 impl PublicationKind {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -838,6 +845,7 @@ impl PublicationKind {
             Self::Reaction => "PUBLICATION_KIND_REACTION",
             Self::Membership => "PUBLICATION_KIND_MEMBERSHIP",
             Self::Epoch => "PUBLICATION_KIND_EPOCH",
+            Self::Redaction => "PUBLICATION_KIND_REDACTION",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -849,6 +857,7 @@ impl PublicationKind {
             "PUBLICATION_KIND_REACTION" => Some(Self::Reaction),
             "PUBLICATION_KIND_MEMBERSHIP" => Some(Self::Membership),
             "PUBLICATION_KIND_EPOCH" => Some(Self::Epoch),
+            "PUBLICATION_KIND_REDACTION" => Some(Self::Redaction),
             _ => None,
         }
     }

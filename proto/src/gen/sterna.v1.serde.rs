@@ -5485,6 +5485,9 @@ impl serde::Serialize for Publication {
         if self.member.is_some() {
             len += 1;
         }
+        if self.redacted {
+            len += 1;
+        }
         let mut struct_ser = serializer.serialize_struct("sterna.v1.Publication", len)?;
         if !self.channel.is_empty() {
             struct_ser.serialize_field("channel", &self.channel)?;
@@ -5539,6 +5542,9 @@ impl serde::Serialize for Publication {
         if let Some(v) = self.member.as_ref() {
             struct_ser.serialize_field("member", v)?;
         }
+        if self.redacted {
+            struct_ser.serialize_field("redacted", &self.redacted)?;
+        }
         struct_ser.end()
     }
 }
@@ -5565,6 +5571,7 @@ impl<'de> serde::Deserialize<'de> for Publication {
             "client_msg_id",
             "clientMsgId",
             "member",
+            "redacted",
         ];
 
         #[allow(clippy::enum_variant_names)]
@@ -5581,6 +5588,7 @@ impl<'de> serde::Deserialize<'de> for Publication {
             TargetOffset,
             ClientMsgId,
             Member,
+            Redacted,
         }
         impl<'de> serde::Deserialize<'de> for GeneratedField {
             fn deserialize<D>(deserializer: D) -> std::result::Result<GeneratedField, D::Error>
@@ -5614,6 +5622,7 @@ impl<'de> serde::Deserialize<'de> for Publication {
                             "targetOffset" | "target_offset" => Ok(GeneratedField::TargetOffset),
                             "clientMsgId" | "client_msg_id" => Ok(GeneratedField::ClientMsgId),
                             "member" => Ok(GeneratedField::Member),
+                            "redacted" => Ok(GeneratedField::Redacted),
                             _ => Err(serde::de::Error::unknown_field(value, FIELDS)),
                         }
                     }
@@ -5645,6 +5654,7 @@ impl<'de> serde::Deserialize<'de> for Publication {
                 let mut target_offset__ = None;
                 let mut client_msg_id__ = None;
                 let mut member__ = None;
+                let mut redacted__ = None;
                 while let Some(k) = map_.next_key()? {
                     match k {
                         GeneratedField::Channel => {
@@ -5735,6 +5745,12 @@ impl<'de> serde::Deserialize<'de> for Publication {
                             }
                             member__ = map_.next_value()?;
                         }
+                        GeneratedField::Redacted => {
+                            if redacted__.is_some() {
+                                return Err(serde::de::Error::duplicate_field("redacted"));
+                            }
+                            redacted__ = Some(map_.next_value()?);
+                        }
                     }
                 }
                 Ok(Publication {
@@ -5750,6 +5766,7 @@ impl<'de> serde::Deserialize<'de> for Publication {
                     target_offset: target_offset__.unwrap_or_default(),
                     client_msg_id: client_msg_id__.unwrap_or_default(),
                     member: member__,
+                    redacted: redacted__.unwrap_or_default(),
                 })
             }
         }
@@ -5769,6 +5786,7 @@ impl serde::Serialize for PublicationKind {
             Self::Reaction => "PUBLICATION_KIND_REACTION",
             Self::Membership => "PUBLICATION_KIND_MEMBERSHIP",
             Self::Epoch => "PUBLICATION_KIND_EPOCH",
+            Self::Redaction => "PUBLICATION_KIND_REDACTION",
         };
         serializer.serialize_str(variant)
     }
@@ -5786,6 +5804,7 @@ impl<'de> serde::Deserialize<'de> for PublicationKind {
             "PUBLICATION_KIND_REACTION",
             "PUBLICATION_KIND_MEMBERSHIP",
             "PUBLICATION_KIND_EPOCH",
+            "PUBLICATION_KIND_REDACTION",
         ];
 
         struct GeneratedVisitor;
@@ -5832,6 +5851,7 @@ impl<'de> serde::Deserialize<'de> for PublicationKind {
                     "PUBLICATION_KIND_REACTION" => Ok(PublicationKind::Reaction),
                     "PUBLICATION_KIND_MEMBERSHIP" => Ok(PublicationKind::Membership),
                     "PUBLICATION_KIND_EPOCH" => Ok(PublicationKind::Epoch),
+                    "PUBLICATION_KIND_REDACTION" => Ok(PublicationKind::Redaction),
                     _ => Err(serde::de::Error::unknown_variant(value, FIELDS)),
                 }
             }

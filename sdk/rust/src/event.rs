@@ -77,10 +77,14 @@ pub struct Publication {
     pub client_ts_ms: u64,
     /// A message, or something about an earlier one.
     pub kind: v1::PublicationKind,
-    /// The offset that an edit, a recall or a reaction is about.
+    /// The offset that an edit, a recall, a reaction or a redaction is about. Of a redaction 0: all
+    /// before it.
     pub target_offset: u64,
     /// Set for kind `Membership`, in place of a payload.
     pub member: Option<MemberChange>,
+    /// The payload was taken away after it had been stored, and is empty. Whoever has it from
+    /// before learns of that by a publication of kind `Redaction`.
+    pub redacted: bool,
     /// Set by the sender; [`Send::message_id`](crate::Send::message_id) of the sending client.
     pub message_id: Option<MessageId>,
 }
@@ -92,6 +96,7 @@ impl From<v1::Publication> for Publication {
             kind: publication.kind(),
             message_id: MessageId::from_bytes(&publication.client_msg_id),
             member: publication.member.map(MemberChange::from),
+            redacted: publication.redacted,
             channel: publication.channel,
             id: publication.id,
             sender: publication.sender,

@@ -87,10 +87,15 @@ export class Publication extends Payload {
   readonly clientTime: number;
   /** A message, or something about an earlier one. */
   readonly kind: (typeof PUBLICATION_KIND)[number] | "unknown";
-  /** The offset that an edit, a recall or a reaction is about. */
+  /** The offset that an edit, a recall, a reaction or a redaction is about. Of a redaction 0: all before it. */
   readonly target: number;
   /** For kind `membership`: who has this role from here on; without one, is no member any more. */
   readonly member: { readonly user: string; readonly role?: Role } | undefined;
+  /**
+   * The payload was taken away after it had been stored, and is empty. Whoever has it from before learns of
+   * that by a publication of kind `redaction`.
+   */
+  readonly redacted: boolean;
 
   readonly #messageId: Uint8Array;
 
@@ -105,6 +110,7 @@ export class Publication extends Payload {
     this.clientTime = exact(wire.clientTsMs);
     this.kind = PUBLICATION_KIND[wire.kind] ?? "unknown";
     this.target = exact(wire.targetOffset);
+    this.redacted = wire.redacted;
     this.#messageId = wire.clientMsgId;
     const role = wire.member && roleOf(wire.member.role);
     this.member = wire.member && { user: wire.member.user, ...(role && { role }) };

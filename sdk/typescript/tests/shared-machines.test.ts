@@ -22,6 +22,29 @@ function newPort() {
   return { outlet: new Outlet(port), said };
 }
 
+test("what is redacted stays in the tail without its payload", () => {
+  const tail = new Tail();
+  tail.restart({ epoch: 2, offset: 0 });
+  for (const offset of [1, 2, 3]) {
+    tail.add({ ...pub("room:1", offset), payload: new Uint8Array(8), redacted: false } as never);
+  }
+  const kept = () =>
+    tail.after({ epoch: 2, offset: 0 }, 9)?.map((each) => [each.payload.length, each.redacted]);
+  tail.redact(2);
+  tail.redact(7);
+  expect(kept()).toEqual([
+    [8, false],
+    [0, true],
+    [8, false],
+  ]);
+  tail.redact(0);
+  expect(kept()).toEqual([
+    [0, true],
+    [0, true],
+    [0, true],
+  ]);
+});
+
 test("the tail keeps the newest, and says when it does not reach", () => {
   const tail = new Tail();
   const add = (offset: number) =>

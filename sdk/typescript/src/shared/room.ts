@@ -190,6 +190,9 @@ export class Room {
   }
 
   #take(publication: WirePublication): void {
+    if (PUBLICATION_KIND[publication.kind] === "redaction") {
+      this.#tail.redact(Number(publication.targetOffset));
+    }
     this.#tail.add(publication);
     const bytes = publication.payload.length;
     for (const [outlet, reader] of this.#readers) {
@@ -322,7 +325,8 @@ export class Room {
 
 /** As the wire has it. */
 function wireOf(publication: Publication): WirePublication {
-  const { channel, position, id, sender, payload, kind, target, member, messageId } = publication;
+  const { channel, position, id, sender, payload, kind, target, member, redacted, messageId } =
+    publication;
   return {
     channel,
     ...position,
@@ -333,6 +337,7 @@ function wireOf(publication: Publication): WirePublication {
     clientTsMs: publication.clientTime,
     kind: kind === "unknown" ? UNKNOWN_KIND : PUBLICATION_KIND.indexOf(kind),
     targetOffset: target,
+    redacted,
     clientMsgId: (messageId && uuidBytes(messageId)) || NOTHING,
     ...(member && {
       member: { user: member.user, role: ROLE.indexOf(member.role ?? "unspecified") },
@@ -344,7 +349,16 @@ function wireOf(publication: Publication): WirePublication {
 function markerOf(channel: string, epoch: number, offset: number): WirePublication {
   const kind = PUBLICATION_KIND.indexOf("epoch");
   const rest = { id: 0, sender: "", payload: NOTHING, serverTsMs: 0, clientTsMs: 0 };
-  return { channel, epoch, offset, kind, targetOffset: 0, clientMsgId: NOTHING, ...rest };
+  return {
+    channel,
+    epoch,
+    offset,
+    kind,
+    targetOffset: 0,
+    clientMsgId: NOTHING,
+    redacted: false,
+    ...rest,
+  };
 }
 
 const ephemeralOf = (channel: string, { key, payload, sender }: Ephemeral) => ({

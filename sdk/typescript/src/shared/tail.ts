@@ -29,6 +29,15 @@ export class Tail {
     }
   }
 
+  /** The publication at an offset has lost its payload; 0: all have. */
+  redact(target: number): void {
+    this.#kept = this.#kept.map((each) => {
+      if (target && Number(each.offset) !== target) return each;
+      this.#bytes -= each.payload.length;
+      return { ...each, payload: new Uint8Array(), redacted: true };
+    });
+  }
+
   /** What follows a position, at most `limit` of it; `undefined`: not kept. */
   after({ epoch, offset }: Position, limit: number): Publication[] | undefined {
     if (epoch !== this.#epoch || offset < this.#base) return undefined;

@@ -26,7 +26,7 @@ Subscribed channel position: publications*Publication live! headOffset% gap: epo
 EpochChange oldEpoch# newEpoch# keepUpto%
 Unsubscribe channel
 Unsubscribed channel error:
-Publication channel epoch# offset% id% sender payload~ serverTsMs% clientTsMs% kind# targetOffset% clientMsgId~ member:
+Publication channel epoch# offset% id% sender payload~ serverTsMs% clientTsMs% kind# targetOffset% clientMsgId~ member: redacted!
 Ephemeral channel key payload~ sender
 History channel since:Position limit# backwards!
 HistoryPage channel epoch# publications*Publication headOffset% more! epochChange:
@@ -77,6 +77,7 @@ export const PUBLICATION_KIND = [
   "reaction",
   "membership",
   "epoch",
+  "redaction",
 ] as const;
 
 /** Names of `RecoveryOrder`, by number. */
@@ -268,6 +269,7 @@ export interface Publication {
   targetOffset: Uint64;
   clientMsgId: Uint8Array;
   member?: Member;
+  redacted: boolean;
 }
 
 export interface Ephemeral {
