@@ -96,7 +96,7 @@ pub use record::{NewRecord, Origin, Record};
 pub use relation::{Direction, Edge, Relation, RelationKind, RelationStore};
 pub use revocation::{Revocation, RevocationStore};
 pub use roster::{RosterEntry, RosterError, RosterStore};
-pub use segments::{Links, Run, RunAt, Sealed, SegmentWriter, Segments};
+pub use segments::{Behind, Links, Piece, Run, RunAt, Sealed, SegmentWriter, Segments};
 
 /// Re-exported so that engines name the same type as the traits.
 pub use futures_util::future::BoxFuture;

@@ -5,6 +5,7 @@
 
 use std::fmt::Debug;
 
+use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use sterna_proto::{ChannelKey, Offset};
 
@@ -38,6 +39,17 @@ pub struct Run {
     pub last: Offset,
     pub links: Links,
 }
+
+/// Records of a run that follow each other: all of it, or a part.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Piece {
+    pub run: Run,
+    /// At least one.
+    pub records: Vec<Record>,
+}
+
+/// A place in a segment: behind this record of this channel. Runs lie in the order of channels.
+pub type Behind = (ChannelKey, Offset);
 
 /// What a finished segment came to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -86,6 +98,18 @@ pub trait Segments: Send + Sync + Debug + 'static {
         limit: usize,
     ) -> BoxFuture<'_, Result<Vec<Run>, StorageError>>;
 
+    /// The records behind a place, through neighbouring runs, for whoever reads the whole segment. It
+    /// brings something until there is nothing more, and no more than the limit allows but for the
+    /// first record.
+    fn scan(
+        &self,
+        key: SegmentKey,
+        behind: Option<Behind>,
+        limit: PageLimit,
+    ) -> BoxFuture<'_, Result<Vec<Piece>, StorageError>> {
+        scan_by_runs(self, key, behind, limit).boxed()
+    }
+
     /// Reads the whole object again: every checksum, order, counts, the digest.
     fn verify(&self, key: SegmentKey) -> BoxFuture<'_, Result<Sealed, StorageError>>;
 
@@ -99,6 +123,44 @@ pub trait Segments: Send + Sync + Debug + 'static {
         after: Option<SegmentKey>,
         limit: usize,
     ) -> BoxFuture<'_, Result<Vec<SegmentKey>, StorageError>>;
+}
+
+/// The scan of an engine that has no better one.
+async fn scan_by_runs<S: Segments + ?Sized>(
+    segments: &S,
+    key: SegmentKey,
+    behind: Option<Behind>,
+    limit: PageLimit,
+) -> Result<Vec<Piece>, StorageError> {
+    let mut room = limit.start();
+    let mut pieces = Vec::new();
+    let mut next = match behind {
+        None => None,
+        Some((channel, offset)) => segments.run(key, channel).await?.map(|run| (run, offset)),
+    };
+    let mut channel = behind.map(|(channel, _)| channel);
+    loop {
+        let (run, after) = match next.take() {
+            Some(next) => next,
+            None => match segments.runs(key, channel, 1).await?.pop() {
+                Some(run) => (run, Offset::ZERO),
+                None => return Ok(pieces),
+            },
+        };
+        channel = Some(run.channel);
+        let page = segments.read(key, run.channel, after, limit).await?;
+        let read = page.len();
+        let fits = |record: &Record| room.take(record.body.payload.len());
+        let records: Vec<Record> = page.into_iter().take_while(fits).collect();
+        let taken = records.len();
+        let ends = records.last().is_none_or(|last| last.position.offset == run.last);
+        if taken > 0 {
+            pieces.push(Piece { run, records });
+        }
+        if taken < read || !ends || room.is_full() {
+            return Ok(pieces);
+        }
+    }
 }
 
 /// Writes one segment. Runs come in the order of their channels, records of a run in the order of

@@ -135,11 +135,30 @@ impl Tail {
         packed: &[u8],
         wanted: &RangeInclusive<Offset>,
     ) -> Result<Vec<Record>, Damage> {
+        let items = self.unpack_block(block, packed)?;
+        self.decode_items(entry, block, items, wanted)
+    }
+
+    /// What a block holds, from exactly its bytes.
+    pub(crate) fn unpack_block(&self, block: usize, packed: &[u8]) -> Result<Bytes, Damage> {
+        let Some(found) = self.blocks.get(block) else {
+            return Err(Damage::new(format!("no block {block}"), 0));
+        };
+        unpack(&found.place, packed).map_err(|what| Damage::new(what, found.place.position))
+    }
+
+    /// The same as [`decode_block`](Self::decode_block) of one that is unpacked.
+    pub(crate) fn decode_items(
+        &self,
+        entry: &RunEntry,
+        block: usize,
+        mut items: Bytes,
+        wanted: &RangeInclusive<Offset>,
+    ) -> Result<Vec<Record>, Damage> {
         let Some(found) = self.blocks.get(block) else {
             return Err(Damage::new(format!("no block {block}"), 0));
         };
         let damage = |what: String| Damage::new(what, found.place.position);
-        let mut items = unpack(&found.place, packed).map_err(damage)?;
         let mut next = found.first;
         if block == entry.block as usize {
             items.advance(items.len().min(entry.at as usize));

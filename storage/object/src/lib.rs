@@ -28,6 +28,7 @@ mod name;
 mod objects;
 mod reader;
 mod record;
+mod scan;
 mod store;
 #[cfg(test)]
 mod testing;

@@ -143,7 +143,7 @@ impl Inner {
     }
 
     /// Where a channel's run lies, if the segment has one.
-    async fn entry(
+    pub(crate) async fn entry(
         &self,
         tail: &Tail,
         channel: ChannelKey,
@@ -154,7 +154,11 @@ impl Inner {
         Ok(found.ok().map(|at| runs[at]))
     }
 
-    async fn page(&self, tail: &Tail, page: usize) -> Result<Arc<Vec<RunEntry>>, StorageError> {
+    pub(crate) async fn page(
+        &self,
+        tail: &Tail,
+        page: usize,
+    ) -> Result<Arc<Vec<RunEntry>>, StorageError> {
         let key = tail.header.key;
         if let Some(runs) = self.kept.page(key, page) {
             return Ok(runs);
@@ -193,7 +197,7 @@ impl Inner {
         self.read_twice(tail.header.key, begin..end, decode).await
     }
 
-    async fn read_twice<T>(
+    pub(crate) async fn read_twice<T>(
         &self,
         key: SegmentKey,
         range: Range<u64>,
@@ -221,7 +225,12 @@ fn count_miss(part: &'static str) {
 
 /// How many blocks a page needs at most, as far as the index tells: a page that is limited to few
 /// records reads few blocks, and none reads more than [`READ_BYTES`] at once. At least one.
-fn blocks_for(tail: &Tail, all: Range<usize>, limit: PageLimit, last: Offset) -> Range<usize> {
+pub(crate) fn blocks_for(
+    tail: &Tail,
+    all: Range<usize>,
+    limit: PageLimit,
+    last: Offset,
+) -> Range<usize> {
     // Unpacked blocks hold more than payloads, so this many hold at least the limit.
     let most_bytes = limit.payload_bytes.min(READ_BYTES);
     let (mut end, mut bytes) = (all.start, 0);

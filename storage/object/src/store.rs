@@ -9,8 +9,8 @@ use futures_util::FutureExt as _;
 use opendal::Operator;
 use sterna_proto::{ChannelKey, Offset};
 use sterna_storage::{
-    BoxFuture, PageLimit, Record, Run, Sealed, SegmentKey, SegmentWriter, Segments, StorageError,
-    StorageErrorKind,
+    Behind, BoxFuture, PageLimit, Piece, Record, Run, Sealed, SegmentKey, SegmentWriter, Segments,
+    StorageError, StorageErrorKind,
 };
 use tokio::sync::Semaphore;
 
@@ -175,6 +175,16 @@ impl Segments for ObjectSegments {
     ) -> BoxFuture<'_, Result<Vec<Run>, StorageError>> {
         let work = self.inner.runs(key, after, limit);
         self.inner.call("runs", self.inner.config.call_deadline, work).boxed()
+    }
+
+    fn scan(
+        &self,
+        key: SegmentKey,
+        behind: Option<Behind>,
+        limit: PageLimit,
+    ) -> BoxFuture<'_, Result<Vec<Piece>, StorageError>> {
+        let work = self.inner.scan(key, behind, limit);
+        self.inner.call("scan", self.inner.config.call_deadline, work).boxed()
     }
 
     fn verify(&self, key: SegmentKey) -> BoxFuture<'_, Result<Sealed, StorageError>> {

@@ -15,7 +15,7 @@ use sterna_proto::{ChannelKey, Epoch, Offset, Position};
 
 use super::{key, record};
 use crate::{
-    Links, MemorySegments, PageLimit, Record, Run, RunAt, Sealed, SegmentKey, SegmentWriter,
+    Links, MemorySegments, PageLimit, Piece, Record, Run, RunAt, Sealed, SegmentKey, SegmentWriter,
     Segments, StorageError, StorageErrorKind,
 };
 
@@ -40,6 +40,7 @@ macro_rules! segments_conformance_suite {
             pages_of_a_run_join_without_seam,
             a_run_may_cross_epochs,
             runs_are_found_and_listed_in_key_order,
+            a_scan_brings_all_records_in_their_order,
             small_runs_of_many_channels_share_a_segment,
             what_was_written_is_what_is_verified,
             nothing_is_seen_before_the_end_of_the_writing,
@@ -129,6 +130,44 @@ pub async fn runs_are_found_and_listed_in_key_order(open: OpenSegments<'_>) {
     for absent in [before, behind] {
         assert_eq!(segments.run(KEY, absent).await.unwrap(), None);
     }
+}
+
+pub async fn a_scan_brings_all_records_in_their_order(open: OpenSegments<'_>) {
+    let segments = open();
+    let mut runs = many_runs(400, 3);
+    // Runs that take several blocks, at both ends and in between.
+    for n in [0, 200, 399] {
+        let SampleRun { channel, .. } = runs[n];
+        runs[n] = sample_run(channel, n as u64, 5, 120, 300);
+    }
+    put(&*segments, KEY, &runs).await;
+    let wanted: Vec<(Run, Record)> =
+        runs.iter().flat_map(|run| run.records.iter().map(|it| (run.run(), it.clone()))).collect();
+    for (records, payload_bytes) in [(1_000_000, usize::MAX), (64, 4_000), (1, 1), (0, 0)] {
+        let limit = PageLimit { records, payload_bytes };
+        let (mut found, mut behind) = (Vec::new(), None);
+        loop {
+            let pieces = segments.scan(KEY, behind, limit).await.unwrap();
+            let count: usize = pieces.iter().map(|piece| piece.records.len()).sum();
+            assert!(count <= records.max(1), "{count} records with {limit:?}");
+            let Some(Piece { run, records }) = pieces.last() else { break };
+            behind = Some((run.channel, records.last().unwrap().position.offset));
+            for Piece { run, records } in pieces {
+                found.extend(records.into_iter().map(|record| (run, record)));
+            }
+        }
+        assert_eq!(found, wanted, "{limit:?}");
+    }
+    // From places that are no record's.
+    let first =
+        |pieces: Vec<Piece>| pieces.first().map(|it| (it.run.channel, it.records[0].clone()));
+    let scan = async |behind| first(segments.scan(KEY, Some(behind), WIDE).await.unwrap());
+    let begins = |n: usize| Some((runs[n].channel, runs[n].records[0].clone()));
+    assert_eq!(scan((ChannelKey([0; 16]), Offset(9))).await, begins(0));
+    assert_eq!(scan((runs[0].channel, Offset(1))).await, begins(0));
+    assert_eq!(scan((runs[0].channel, Offset(u64::MAX))).await, begins(1));
+    assert_eq!(scan((ChannelKey([255; 16]), Offset::ZERO)).await, None);
+    unseen(&*segments, SegmentKey { segment: 9, ..KEY }, runs[0].channel).await;
 }
 
 pub async fn small_runs_of_many_channels_share_a_segment(open: OpenSegments<'_>) {
@@ -452,6 +491,7 @@ async fn unseen(segments: &dyn Segments, key: SegmentKey, channel: ChannelKey) {
         segments.run(key, channel).await.map(drop),
         segments.read(key, channel, Offset::ZERO, WIDE).await.map(drop),
         segments.runs(key, None, 10).await.map(drop),
+        segments.scan(key, None, WIDE).await.map(drop),
         segments.verify(key).await.map(drop),
     ] {
         let error = told.unwrap_err();

@@ -8,8 +8,8 @@ use futures_util::future::BoxFuture;
 use sterna_proto::{ChannelKey, Offset};
 
 use crate::{
-    Links, PageLimit, Record, Run, Sealed, SegmentKey, SegmentWriter, Segments, StorageError,
-    StorageErrorKind,
+    Behind, Links, PageLimit, Piece, Record, Run, Sealed, SegmentKey, SegmentWriter, Segments,
+    StorageError, StorageErrorKind,
 };
 
 /// Wraps segments; share it by `Arc` between the test and the code under test. Everything is a call
@@ -111,6 +111,19 @@ impl Segments for FaultySegments {
         async move {
             self.script.enter()?;
             self.inner.runs(key, after, limit).await
+        }
+        .boxed()
+    }
+
+    fn scan(
+        &self,
+        key: SegmentKey,
+        behind: Option<Behind>,
+        limit: PageLimit,
+    ) -> BoxFuture<'_, Result<Vec<Piece>, StorageError>> {
+        async move {
+            self.script.enter()?;
+            self.inner.scan(key, behind, limit).await
         }
         .boxed()
     }
