@@ -37,4 +37,15 @@ impl StorageError {
         self.source = Some(Arc::new(source));
         self
     }
+
+    /// Of kind `Corrupt`, since what was referred to is not there at all: [`Missing`] is its source.
+    /// Whoever knows where it may have gone looks there.
+    pub fn is_missing(&self) -> bool {
+        self.source.as_ref().is_some_and(|source| source.is::<Missing>())
+    }
 }
+
+/// The source of an error about what is not there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("it is not there")]
+pub struct Missing;

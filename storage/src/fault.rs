@@ -15,8 +15,12 @@ use crate::{
     Record, StorageError, StorageErrorKind,
 };
 
+mod rows;
+mod script;
 mod segments;
 
+pub use rows::{FaultyArchived, FaultyManifest};
+pub use script::Script;
 pub use segments::FaultySegments;
 
 /// When a scripted failure strikes.

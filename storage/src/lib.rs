@@ -78,7 +78,7 @@ pub mod fault;
 pub use archived::{Archived, ArchivedChange, ArchivedError, ArchivedStore};
 pub use channel::{ChannelRecord, ChannelStore, Created, Membership, MembershipChange};
 pub use cursor::{CursorMove, CursorStore, MemberCursor};
-pub use error::{StorageError, StorageErrorKind};
+pub use error::{Missing, StorageError, StorageErrorKind};
 pub use id_bound::IdBoundStore;
 pub use id_lease::IdLeaseStore;
 pub use inbox::{InboxChange, InboxEntry, InboxState, InboxStore, Pts};

@@ -66,7 +66,8 @@ pub struct Sealed {
 }
 
 /// An object is written once and never changed. What is read is what was written, or the answer is
-/// an error of kind `Corrupt`; an object that is not there is an error too.
+/// an error of kind `Corrupt`; an object that is not there is one too, whose source is
+/// [`Missing`](crate::Missing).
 pub trait Segments: Send + Sync + Debug + 'static {
     /// Begins a segment. Nothing is to be seen of it before it is finished.
     fn create(

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use opendal::ErrorKind;
-use sterna_storage::{StorageError, StorageErrorKind};
+use sterna_storage::{Missing, StorageError, StorageErrorKind};
 
 use crate::ENGINE;
 use crate::encode::Unfit;
@@ -48,7 +48,8 @@ pub(crate) fn corrupt(object: &str, damage: &Damage) -> StorageError {
 }
 
 pub(crate) fn missing(object: &str) -> StorageError {
-    StorageError::new(StorageErrorKind::Corrupt, ENGINE, format!("{object} is missing"))
+    let message = format!("{object} is missing");
+    StorageError::new(StorageErrorKind::Corrupt, ENGINE, message).with_source(Missing)
 }
 
 /// Records that make no segment: what they were read from is not in order.
@@ -61,6 +62,7 @@ pub(crate) fn kind_of(error: &StorageError) -> &'static str {
     match error.kind {
         StorageErrorKind::Unavailable => "unavailable",
         StorageErrorKind::Unknown => "unknown",
+        StorageErrorKind::Corrupt if error.is_missing() => "missing",
         StorageErrorKind::Corrupt => "corrupt",
         StorageErrorKind::Fatal => "fatal",
     }
@@ -88,7 +90,9 @@ mod tests {
             let text = error.to_string();
             assert_eq!(told_of(error).kind, expected, "{text}");
         }
-        assert!(told_of(error(ErrorKind::NotFound)).message.contains("is missing"));
+        let missing = told_of(error(ErrorKind::NotFound));
+        assert!(missing.is_missing() && missing.message.contains("is missing"));
+        assert!(!told_of(error(ErrorKind::RangeNotSatisfied)).is_missing());
     }
 
     #[test]

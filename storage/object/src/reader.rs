@@ -111,7 +111,7 @@ impl Inner {
         count_miss("tail");
         let name = name_of(&key);
         let tail = match self.read_tail(&name, key).await {
-            Err(error) if error.kind == StorageErrorKind::Corrupt => {
+            Err(error) if is_damage(&error) => {
                 tracing::warn!(%error, "read again");
                 self.read_tail(&name, key).await?
             }
@@ -209,7 +209,7 @@ impl Inner {
             Err(error) => Err(error),
         };
         match first {
-            Err(error) if error.kind == StorageErrorKind::Corrupt => {
+            Err(error) if is_damage(&error) => {
                 tracing::warn!(%error, "read again");
                 let bytes = self.objects.read(&name, range).await?;
                 decode(&bytes).map_err(|damage| corrupt(&name, &damage))
@@ -217,6 +217,11 @@ impl Inner {
             answer => answer,
         }
     }
+}
+
+/// What may read well when it is read again.
+fn is_damage(error: &StorageError) -> bool {
+    error.kind == StorageErrorKind::Corrupt && !error.is_missing()
 }
 
 fn count_miss(part: &'static str) {

@@ -105,7 +105,8 @@ impl Inner {
             let kind = kind_of(error);
             metrics::counter!("sterna_storage_object_errors_total", "call" => name, "kind" => kind)
                 .increment(1);
-            if error.kind == StorageErrorKind::Corrupt {
+            // Of what is not there the caller may know that it lies elsewhere by now.
+            if error.kind == StorageErrorKind::Corrupt && !error.is_missing() {
                 metrics::counter!("sterna_storage_corrupt_total", "engine" => ENGINE).increment(1);
                 tracing::error!(%error, call = name, "the archive is not what it was");
             }

@@ -496,7 +496,7 @@ async fn unseen(segments: &dyn Segments, key: SegmentKey, channel: ChannelKey) {
     ] {
         let error = told.unwrap_err();
         assert_eq!(error.kind, StorageErrorKind::Corrupt, "{error}");
-        assert!(error.message.contains("is missing"), "{error}");
+        assert!(error.is_missing() && error.message.contains("is missing"), "{error}");
     }
     let listed = segments.list(key.shard, None, 1_000).await.unwrap();
     assert!(!listed.contains(&key), "{listed:?}");

@@ -1,15 +1,15 @@
 //! Segments that fail on command, for tests of what stands on them.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use sterna_proto::{ChannelKey, Offset};
 
+use super::Script;
 use crate::{
     Behind, Links, PageLimit, Piece, Record, Run, Sealed, SegmentKey, SegmentWriter, Segments,
-    StorageError, StorageErrorKind,
+    StorageError,
 };
 
 /// Wraps segments; share it by `Arc` between the test and the code under test. Everything is a call
@@ -20,45 +20,29 @@ pub struct FaultySegments {
     script: Arc<Script>,
 }
 
-#[derive(Debug, Default)]
-struct Script {
-    calls: AtomicU64,
-    /// Calls until one fails; 0: none does.
-    fails_in: AtomicU64,
-}
-
 impl FaultySegments {
     pub fn new(inner: Arc<dyn Segments>) -> Self {
-        Self { inner, script: Arc::default() }
+        Self::following(inner, Arc::default())
+    }
+
+    /// By a script that others follow too.
+    pub fn following(inner: Arc<dyn Segments>, script: Arc<Script>) -> Self {
+        Self { inner, script }
     }
 
     /// The `count`-th call from now on fails as unavailable and has no effect; 0: none does.
     pub fn fail_in(&self, count: u64) {
-        self.script.fails_in.store(count, Ordering::SeqCst);
+        self.script.fail_in(count);
     }
 
     /// True while the scripted failure has not struck yet.
     pub fn is_armed(&self) -> bool {
-        self.script.fails_in.load(Ordering::SeqCst) > 0
+        self.script.is_armed()
     }
 
     /// How many calls have been made, the failed ones included.
     pub fn calls(&self) -> u64 {
-        self.script.calls.load(Ordering::SeqCst)
-    }
-}
-
-impl Script {
-    fn enter(&self) -> Result<(), StorageError> {
-        self.calls.fetch_add(1, Ordering::SeqCst);
-        let count = |left: u64| left.checked_sub(1);
-        match self.fails_in.fetch_update(Ordering::SeqCst, Ordering::SeqCst, count) {
-            Ok(1) => {
-                let kind = StorageErrorKind::Unavailable;
-                Err(StorageError::new(kind, "faulty", "a scripted failure"))
-            }
-            _ => Ok(()),
-        }
+        self.script.calls()
     }
 }
 
@@ -68,8 +52,8 @@ impl Segments for FaultySegments {
         key: SegmentKey,
     ) -> BoxFuture<'_, Result<Box<dyn SegmentWriter>, StorageError>> {
         async move {
-            self.script.enter()?;
-            let inner = self.inner.create(key).await?;
+            let late = self.script.enter()?;
+            let inner = late.then(self.inner.create(key).await?)?;
             let writer = FaultyWriter { inner, script: self.script.clone() };
             Ok(Box::new(writer) as Box<dyn SegmentWriter>)
         }
@@ -81,11 +65,7 @@ impl Segments for FaultySegments {
         key: SegmentKey,
         channel: ChannelKey,
     ) -> BoxFuture<'_, Result<Option<Run>, StorageError>> {
-        async move {
-            self.script.enter()?;
-            self.inner.run(key, channel).await
-        }
-        .boxed()
+        async move { self.script.enter()?.then(self.inner.run(key, channel).await?) }.boxed()
     }
 
     fn read(
@@ -95,11 +75,8 @@ impl Segments for FaultySegments {
         after: Offset,
         limit: PageLimit,
     ) -> BoxFuture<'_, Result<Vec<Record>, StorageError>> {
-        async move {
-            self.script.enter()?;
-            self.inner.read(key, channel, after, limit).await
-        }
-        .boxed()
+        async move { self.script.enter()?.then(self.inner.read(key, channel, after, limit).await?) }
+            .boxed()
     }
 
     fn runs(
@@ -108,11 +85,7 @@ impl Segments for FaultySegments {
         after: Option<ChannelKey>,
         limit: usize,
     ) -> BoxFuture<'_, Result<Vec<Run>, StorageError>> {
-        async move {
-            self.script.enter()?;
-            self.inner.runs(key, after, limit).await
-        }
-        .boxed()
+        async move { self.script.enter()?.then(self.inner.runs(key, after, limit).await?) }.boxed()
     }
 
     fn scan(
@@ -121,27 +94,15 @@ impl Segments for FaultySegments {
         behind: Option<Behind>,
         limit: PageLimit,
     ) -> BoxFuture<'_, Result<Vec<Piece>, StorageError>> {
-        async move {
-            self.script.enter()?;
-            self.inner.scan(key, behind, limit).await
-        }
-        .boxed()
+        async move { self.script.enter()?.then(self.inner.scan(key, behind, limit).await?) }.boxed()
     }
 
     fn verify(&self, key: SegmentKey) -> BoxFuture<'_, Result<Sealed, StorageError>> {
-        async move {
-            self.script.enter()?;
-            self.inner.verify(key).await
-        }
-        .boxed()
+        async move { self.script.enter()?.then(self.inner.verify(key).await?) }.boxed()
     }
 
     fn remove(&self, key: SegmentKey) -> BoxFuture<'_, Result<(), StorageError>> {
-        async move {
-            self.script.enter()?;
-            self.inner.remove(key).await
-        }
-        .boxed()
+        async move { self.script.enter()?.then(self.inner.remove(key).await?) }.boxed()
     }
 
     fn list(
@@ -150,11 +111,8 @@ impl Segments for FaultySegments {
         after: Option<SegmentKey>,
         limit: usize,
     ) -> BoxFuture<'_, Result<Vec<SegmentKey>, StorageError>> {
-        async move {
-            self.script.enter()?;
-            self.inner.list(shard, after, limit).await
-        }
-        .boxed()
+        async move { self.script.enter()?.then(self.inner.list(shard, after, limit).await?) }
+            .boxed()
     }
 }
 
@@ -174,7 +132,7 @@ impl SegmentWriter for FaultyWriter {
 
     fn finish(self: Box<Self>) -> BoxFuture<'static, Result<Sealed, StorageError>> {
         match self.script.enter() {
-            Ok(()) => self.inner.finish(),
+            Ok(late) => self.inner.finish().map(|sealed| late.then(sealed?)).boxed(),
             Err(error) => self.inner.abort().map(|()| Err(error)).boxed(),
         }
     }

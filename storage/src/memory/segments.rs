@@ -9,8 +9,8 @@ use sterna_proto::{ChannelKey, Offset};
 
 use super::ENGINE;
 use crate::{
-    Links, PageLimit, Record, Run, Sealed, SegmentKey, SegmentWriter, Segments, StorageError,
-    StorageErrorKind,
+    Links, Missing, PageLimit, Record, Run, Sealed, SegmentKey, SegmentWriter, Segments,
+    StorageError, StorageErrorKind,
 };
 
 /// Objects that are forgotten with the last handle; clones share them.
@@ -61,7 +61,7 @@ impl MemorySegments {
     fn look<T>(&self, key: SegmentKey, at: impl FnOnce(&Object) -> T) -> Result<T, StorageError> {
         match self.objects().get(&key) {
             Some(object) => Ok(at(object)),
-            None => Err(corrupt(key, "is missing")),
+            None => Err(corrupt(key, "is missing").with_source(Missing)),
         }
     }
 }
