@@ -8,20 +8,22 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use rand::seq::SliceRandom as _;
 use sterna_proto::{ChannelKey, Offset};
 use sterna_storage::{
-    Archived, ArchivedChange, ArchivedError, Head, ManifestChange, ManifestError, PageLimit,
-    ReadError, Record, RunAt, SegmentKey, SegmentState, SegmentWriter, StorageError,
-    StorageErrorKind,
+    Archived, ArchivedChange, ArchivedError, Head, ManifestChange, PageLimit, ReadError, Record,
+    RunAt, SegmentKey, SegmentState, StorageError, StorageErrorKind,
 };
 
 use crate::chain::Tail;
-use crate::config::{SHARDS, SLOTS_OF_SHARD, shard_of};
-use crate::entry::SegmentInfo;
+use crate::compactor::FoundOut;
+use crate::config::{SHARDS, shard_of};
+use crate::fate::{Fates, KeepAll};
+use crate::library::Library;
 use crate::pace::Pace;
+use crate::passes::slots_of;
 use crate::pressure::Pressure;
-use crate::{ArchiveConfig, ENGINE, Tiers, corrupt};
+use crate::writing::manifest_error;
+use crate::{ArchiveConfig, Tiers, corrupt};
 
 /// What one pass over the channels came to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -45,19 +47,31 @@ pub struct PassReport {
 pub struct Archiver {
     pub(crate) tiers: Tiers,
     pub(crate) config: ArchiveConfig,
-    pressure: Arc<dyn Pressure>,
-    pace: Pace,
+    pub(crate) library: Arc<Library>,
+    pub(crate) fates: Arc<dyn Fates>,
+    pub(crate) pressure: Arc<dyn Pressure>,
+    pub(crate) pace: Pace,
+    /// What compaction has found out, and nobody has to know after a restart.
+    pub(crate) found_out: FoundOut,
 }
 
 impl Archiver {
     pub fn new(tiers: Tiers, config: ArchiveConfig, pressure: Arc<dyn Pressure>) -> Self {
         let pace = Pace::new(config.records_per_second);
-        Self { tiers, config, pressure, pace }
+        let library = Arc::new(Library::new(&tiers));
+        let (fates, found_out) = (Arc::new(KeepAll), FoundOut::default());
+        Self { tiers, config, library, fates, pressure, pace, found_out }
     }
 
-    /// Goes once over the channels of the slots that `owns` names, shard by shard in an order of
-    /// chance, so that nodes that start together do not do the same at one time. `progress` hears
-    /// after each shard how many of how many are done. May be dropped at any point.
+    /// Drops and blanks what these say when segments are written again. Without, all is kept.
+    #[must_use]
+    pub fn with_fates(self, fates: Arc<dyn Fates>) -> Self {
+        Self { fates, ..self }
+    }
+
+    /// Archives at once what of the slots that `owns` names is old enough, whether it is due or not,
+    /// shard by shard. `progress` hears after each shard how many of how many are done. May be
+    /// dropped at any point.
     ///
     /// # Errors
     /// When the store or the archive does not answer; what was published until then stays.
@@ -66,13 +80,9 @@ impl Archiver {
         owns: impl Fn(u16) -> bool,
         mut progress: impl FnMut(u16, u16, &PassReport),
     ) -> Result<PassReport, StorageError> {
-        let mut shards: Vec<u16> = (0..SHARDS).collect();
-        shards.shuffle(&mut rand::rng());
         let mut report = PassReport::default();
-        for (done, shard) in (1..).zip(shards) {
-            let first = shard * SLOTS_OF_SHARD;
-            let slots: Vec<u16> =
-                (first..first + SLOTS_OF_SHARD).filter(|slot| owns(*slot)).collect();
+        for (done, shard) in (1..).zip(self.order()) {
+            let slots: Vec<u16> = slots_of(shard).filter(|slot| owns(*slot)).collect();
             if !slots.is_empty() {
                 self.archive_shard(&slots, &mut report).await?;
             }
@@ -82,7 +92,7 @@ impl Archiver {
         Ok(report)
     }
 
-    async fn archive_shard(
+    pub(crate) async fn archive_shard(
         &mut self,
         slots: &[u16],
         report: &mut PassReport,
@@ -156,10 +166,7 @@ impl Archiver {
         };
         let cutoff_ms = unix_now_ms().saturating_sub(millis(self.config.after));
         while run.last < head.position.offset {
-            while self.pressure.writes_are_slow() {
-                metrics::counter!("sterna_archive_pauses_total").increment(1);
-                tokio::time::sleep(PAUSE).await;
-            }
+            self.breathe(0).await;
             let page = match self.tiers.log.read(channel, run.last, PAGE).await {
                 Ok(page) => page,
                 // Another archiver has come further, and the log was trimmed behind it.
@@ -172,14 +179,14 @@ impl Archiver {
             let mut taken = 0;
             for record in old {
                 if let Some(open) = open.as_mut()
-                    && open.payload_bytes >= self.config.segment_bytes
+                    && open.segment.info.weight >= self.config.segment_bytes
                 {
                     run.end(open);
                     return Ok(true);
                 }
                 let open = match open {
                     Some(open) => open,
-                    None => open.insert(self.create(channel, &record).await?),
+                    None => open.insert(self.begin(channel, &record).await?),
                 };
                 run.push(open, record).await?;
                 taken += 1;
@@ -194,23 +201,13 @@ impl Archiver {
         Ok(false)
     }
 
-    /// Announces a segment and begins it.
-    async fn create(&self, channel: ChannelKey, first: &Record) -> Result<Open, StorageError> {
+    async fn begin(&self, channel: ChannelKey, first: &Record) -> Result<Open, StorageError> {
         let key = SegmentKey {
             shard: shard_of(channel.slot()),
             first_ts_ms: first.body.server_ts_ms,
             segment: rand::random(),
         };
-        let info = SegmentInfo {
-            key,
-            state: SegmentState::Prepared,
-            created_ms: unix_now_ms(),
-            sealed: None,
-        };
-        let change = ManifestChange { expected: None, entry: info.to_entry() };
-        self.tiers.manifest.change_manifest(vec![change]).await.map_err(manifest_error)?;
-        let writer = self.tiers.segments.create(key).await?;
-        Ok(Open { info, writer, payload_bytes: 0, records: 0, runs: Vec::new() })
+        Ok(Open { segment: self.create(key).await?, runs: Vec::new() })
     }
 
     /// Finishes a segment, reads it back, publishes it, and has its channels refer to it.
@@ -219,17 +216,8 @@ impl Archiver {
         open: Option<Open>,
         report: &mut PassReport,
     ) -> Result<(), StorageError> {
-        let Some(Open { mut info, writer, records, runs, .. }) = open else { return Ok(()) };
-        let sealed = writer.finish().await?;
-        let read_back = self.tiers.segments.verify(info.key).await?;
-        if sealed != read_back || sealed.records != records || sealed.runs != runs.len() as u64 {
-            return Err(corrupt(format!(
-                "{:?} was written as {sealed:?} with {records} records and reads as {read_back:?}; \
-                 the log is left as it is",
-                info.key
-            )));
-        }
-        (info.state, info.sealed) = (SegmentState::Published, Some(sealed));
+        let Some(Open { segment, runs }) = open else { return Ok(()) };
+        let info = self.seal(segment).await?;
         let change =
             ManifestChange { expected: Some(SegmentState::Prepared), entry: info.to_entry() };
         self.tiers.manifest.change_manifest(vec![change]).await.map_err(manifest_error)?;
@@ -251,11 +239,12 @@ impl Archiver {
             }
         }
         metrics::counter!("sterna_archive_segments_total").increment(1);
+        let (records, bytes) = info.sealed.map_or((0, 0), |sealed| (sealed.records, sealed.bytes));
         metrics::counter!("sterna_archive_records_total").increment(records);
-        metrics::counter!("sterna_archive_bytes_total").increment(sealed.bytes);
+        metrics::counter!("sterna_archive_bytes_total").increment(bytes);
         report.segments += 1;
         report.records += records;
-        report.bytes += sealed.bytes;
+        report.bytes += bytes;
         Ok(())
     }
 
@@ -270,19 +259,16 @@ impl Archiver {
         let now = (unix_now_ms(), self.config.grace);
         let tail = match tail {
             None => Tail::first(at, now.0),
-            Some(tail) => tail.followed_by(&*self.tiers.segments, *channel, at, now).await?,
+            Some(tail) => tail.followed_by(&self.library, *channel, at, now).await?,
         };
         let archived = tail.to_archived();
         Ok(ArchivedChange { channel: *channel, expected: expected.clone(), archived })
     }
 }
 
-/// A segment that is being written.
+/// A segment that is being written, and what its channels are to be told.
 struct Open {
-    info: SegmentInfo,
-    writer: Box<dyn SegmentWriter>,
-    payload_bytes: u64,
-    records: u64,
+    segment: crate::writing::Open,
     runs: Vec<WrittenRun>,
 }
 
@@ -316,12 +302,10 @@ impl RunWriter {
         if self.at.is_none() {
             let first = sterna_storage::Links { depth: 0, back: None, jump: None };
             let links = self.tail.map_or(first, |tail| tail.next_links());
-            open.writer.begin_run(self.channel, links)?;
+            open.segment.begin_run(self.channel, links)?;
             self.at = Some(offset);
         }
-        open.payload_bytes += record.body.payload.len() as u64 + RECORD_BYTES;
-        open.records += 1;
-        open.writer.push(record).await?;
+        open.segment.push(record).await?;
         self.last = offset;
         Ok(())
     }
@@ -338,31 +322,18 @@ impl RunWriter {
     }
 }
 
-pub(crate) fn manifest_error(error: ManifestError) -> StorageError {
-    match error {
-        ManifestError::Storage(error) => error,
-        conflict => StorageError::new(StorageErrorKind::Unavailable, ENGINE, conflict.to_string()),
-    }
-}
-
 /// The wall clock.
 pub(crate) fn unix_now_ms() -> u64 {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(now.as_millis()).unwrap_or(u64::MAX)
 }
 
-fn millis(duration: Duration) -> u64 {
+pub(crate) fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// Channels that are looked up in one call.
-const CHANNELS_AT_ONCE: usize = 200;
+pub(crate) const CHANNELS_AT_ONCE: usize = 200;
 
 /// What is read of a channel in one call.
 const PAGE: PageLimit = PageLimit { records: 500, payload_bytes: 1 << 20 };
-
-/// What a record takes beside its payload, roughly.
-const RECORD_BYTES: u64 = 64;
-
-/// Between two looks whether writes are still slow.
-const PAUSE: Duration = Duration::from_millis(200);

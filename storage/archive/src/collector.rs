@@ -1,6 +1,6 @@
-//! Takes away what was begun and never came to be.
+//! Takes away what was begun and never came to be, and what was replaced.
 
-use sterna_storage::{ManifestChange, ManifestError, SegmentKey, SegmentState, StorageError};
+use sterna_storage::{ManifestChange, ManifestError, SegmentState, StorageError};
 
 use crate::Archiver;
 use crate::archiver::unix_now_ms;
@@ -12,37 +12,69 @@ use crate::entry::SegmentInfo;
 pub struct Collected {
     /// Segments that were announced and not published within the grace; their objects are gone.
     pub removed: u64,
+    /// Segments that were replaced longer ago than the grace; their objects are gone.
+    pub replaced: u64,
     /// Objects that appeared after their segment had been removed.
     pub late: u64,
 }
 
 impl Archiver {
     /// Removes segments that were announced longer ago than the grace and never published: whoever
-    /// wrote them is gone, or will find that it came too late.
+    /// wrote them is gone, or will find that it came too late. And those that were replaced longer ago
+    /// than that: whoever began to read them has ended.
     ///
     /// # Errors
     /// When the store or the archive does not answer; it goes on from there the next time.
     pub async fn collect(&self) -> Result<Collected, StorageError> {
         let mut collected = Collected::default();
         for shard in 0..SHARDS {
-            let mut after = None;
-            loop {
-                let entries = self.tiers.manifest.segments(shard, after, ENTRIES).await?;
-                let Some(last) = entries.last() else { break };
-                after = Some(last.key);
-                for entry in entries.iter().filter(|entry| entry.state == SegmentState::Prepared) {
-                    let info = SegmentInfo::of_entry(entry)?;
-                    let age_ms = unix_now_ms().saturating_sub(info.created_ms);
-                    if u128::from(age_ms) >= self.config.grace.as_millis()
-                        && self.remove(info).await?
-                    {
-                        collected.removed += 1;
-                    }
-                }
-            }
-            collected.late += self.remove_late(shard).await?;
+            self.collect_shard(shard, &mut collected).await?;
         }
         Ok(collected)
+    }
+
+    pub(crate) async fn collect_shard(
+        &self,
+        shard: u16,
+        collected: &mut Collected,
+    ) -> Result<(), StorageError> {
+        let (now_ms, grace_ms) = (unix_now_ms(), self.config.grace.as_millis());
+        let is_old = |since_ms: u64| u128::from(now_ms.saturating_sub(since_ms)) >= grace_ms;
+        let mut old = Vec::new();
+        self.each_segment(shard, |info| {
+            let is_over = match (info.state, info.replaced) {
+                (SegmentState::Prepared, _) => is_old(info.created_ms),
+                (SegmentState::Replaced, Some(replaced)) => is_old(replaced.at_ms),
+                _ => false,
+            };
+            old.extend(is_over.then_some(info));
+        })
+        .await?;
+        for info in old {
+            let was_replaced = info.state == SegmentState::Replaced;
+            let removed = u64::from(self.remove(info).await?);
+            let count = if was_replaced { &mut collected.replaced } else { &mut collected.removed };
+            *count += removed;
+        }
+        collected.late += self.remove_late(shard).await?;
+        Ok(())
+    }
+
+    /// What the manifest has of a shard, in the order of keys.
+    pub(crate) async fn each_segment(
+        &self,
+        shard: u16,
+        mut hear: impl FnMut(SegmentInfo),
+    ) -> Result<(), StorageError> {
+        let mut after = None;
+        loop {
+            let entries = self.tiers.manifest.segments(shard, after, ENTRIES).await?;
+            let Some(last) = entries.last() else { return Ok(()) };
+            after = Some(last.key);
+            for entry in &entries {
+                hear(SegmentInfo::of_entry(entry)?);
+            }
+        }
     }
 
     /// Whoever was slower than the grace has finished its object when nobody waited for it any more.
@@ -64,13 +96,12 @@ impl Archiver {
         }
     }
 
-    /// First in the manifest, so that nobody publishes it any more, then the object. False: it was
-    /// published meanwhile.
-    async fn remove(&self, info: SegmentInfo) -> Result<bool, StorageError> {
-        let key: SegmentKey = info.key;
+    /// First in the manifest, so that nobody publishes it any more, then the object. False: it is not
+    /// any more what it was.
+    pub(crate) async fn remove(&self, info: SegmentInfo) -> Result<bool, StorageError> {
+        let (key, was) = (info.key, info.state);
         let removed = SegmentInfo { state: SegmentState::Removed, ..info };
-        let change =
-            ManifestChange { expected: Some(SegmentState::Prepared), entry: removed.to_entry() };
+        let change = ManifestChange { expected: Some(was), entry: removed.to_entry() };
         match self.tiers.manifest.change_manifest(vec![change]).await {
             Ok(()) => {}
             Err(ManifestError::Conflict { .. }) => return Ok(false),
@@ -78,7 +109,7 @@ impl Archiver {
         }
         self.tiers.segments.remove(key).await?;
         metrics::counter!("sterna_archive_collected_total").increment(1);
-        tracing::info!(?key, "a segment that was never published was removed");
+        tracing::info!(?key, ?was, "a segment was removed");
         Ok(true)
     }
 }

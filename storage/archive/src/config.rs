@@ -16,7 +16,7 @@ pub(crate) const SLOTS_OF_SHARD: u16 = SLOTS / SHARDS;
 pub struct ArchiveConfig {
     /// Publications older than this are archived.
     pub after: Duration,
-    /// From the beginning of one pass over the channels to that of the next.
+    /// From the end of one pass over the channels of a slot to the beginning of the next.
     pub every: Duration,
     /// What is archived is not trimmed from the log, and what nobody refers to is not removed from
     /// the archive, before this time has passed.
@@ -30,6 +30,10 @@ pub struct ArchiveConfig {
     pub segment_bytes: u64,
     /// Records that a node moves in a second.
     pub records_per_second: u32,
+    /// Small segments are put together, and those written again of which much is to be dropped.
+    pub compact: bool,
+    /// Differs between nodes, so that they go over shards in orders of their own.
+    pub order: u64,
 }
 
 impl Default for ArchiveConfig {
@@ -43,6 +47,8 @@ impl Default for ArchiveConfig {
             keep_active: 30 * day,
             segment_bytes: 64 << 20,
             records_per_second: 20_000,
+            compact: true,
+            order: 0,
         }
     }
 }

@@ -1,23 +1,41 @@
-//! What of a channel is to go from the archive: asked by whoever writes segments anew, answered by
-//! whoever knows what channels keep.
+//! What of a channel is not to be kept: said by whoever knows of retention and redaction, honoured
+//! when segments are written again.
 
 use std::fmt::Debug;
 
-use futures_util::future::BoxFuture;
 use sterna_proto::{ChannelKey, Offset};
-use sterna_storage::StorageError;
+use sterna_storage::{BoxFuture, StorageError};
 
-/// What becomes of a channel's records.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// What of a channel is to be dropped or blanked when its segments are written again.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Fate {
-    /// What is before this offset is given to nobody any more, and goes.
+    /// Publications before this offset are dropped.
     pub first: Offset,
-    /// Records at these offsets stay, without their payloads. In order.
+    /// Offsets whose payload is emptied, ascending.
     pub redacted: Vec<Offset>,
 }
 
-/// Knows what of channels is to go.
+/// Knows the fates of channels. What was dropped or blanked once stays so, whatever is said later.
 pub trait Fates: Send + Sync + Debug + 'static {
-    /// The fates of channels, in the order asked for.
+    /// In the order asked for.
     fn fates(&self, channels: Vec<ChannelKey>) -> BoxFuture<'_, Result<Vec<Fate>, StorageError>>;
+
+    /// True: no channel has any, and no segment has to be looked through for it.
+    fn keep_all(&self) -> bool {
+        false
+    }
+}
+
+/// Everything is kept as it is.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct KeepAll;
+
+impl Fates for KeepAll {
+    fn fates(&self, channels: Vec<ChannelKey>) -> BoxFuture<'_, Result<Vec<Fate>, StorageError>> {
+        Box::pin(std::future::ready(Ok(vec![Fate::default(); channels.len()])))
+    }
+
+    fn keep_all(&self) -> bool {
+        true
+    }
 }

@@ -16,16 +16,24 @@
 mod archiver;
 mod chain;
 mod collector;
+mod compactor;
 mod config;
+mod cuts;
 mod entry;
 mod fate;
 mod floors;
+mod library;
+mod merge;
 mod pace;
+mod passes;
+mod plan;
 mod pressure;
 pub mod rebuild;
+mod status;
 mod tiered;
 mod trimmer;
 mod verify;
+mod writing;
 
 use std::sync::Arc;
 
@@ -34,13 +42,16 @@ use sterna_storage::{ArchivedStore, ManifestStore, PublicationLog, Segments, Sto
 
 pub use archiver::{Archiver, PassReport};
 pub use collector::Collected;
+pub use compactor::Compacted;
 pub use config::{ArchiveConfig, SHARDS};
-pub use entry::SegmentInfo;
-pub use fate::{Fate, Fates};
+pub use entry::{MadeOf, Replaced, SegmentInfo};
+pub use fate::{Fate, Fates, KeepAll};
 pub use pace::Pace;
+pub use passes::Turn;
 pub use pressure::{Pressure, Unpressed, WriteTimes};
+pub use status::{CLASSES, SizeClass, Status, status};
 pub use tiered::TieredLog;
-pub use verify::{Progress, Status, Verified, status, verify, verify_beside};
+pub use verify::{Progress, Verified, verify, verify_beside};
 
 /// What the archive stands on.
 #[derive(Debug, Clone)]

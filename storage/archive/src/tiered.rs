@@ -6,7 +6,7 @@ use futures_util::FutureExt as _;
 use sterna_proto::{ChannelKey, Offset, Position};
 use sterna_storage::{
     Append, AppendError, BoxFuture, Duplicate, Head, NewRecord, Origin, PageLimit, PageRoom,
-    PublicationLog, ReadError, Record, StorageError,
+    PublicationLog, ReadError, Record, StorageError, StorageErrorKind,
 };
 
 use tokio::time::Instant;
@@ -14,6 +14,7 @@ use tokio::time::Instant;
 use crate::Tiers;
 use crate::chain::Tail;
 use crate::floors::Floors;
+use crate::library::Library;
 use crate::pressure::WriteTimes;
 
 /// Appends go to the log; pages come from the log as far as it reaches back, and from the archive
@@ -24,6 +25,7 @@ use crate::pressure::WriteTimes;
 #[derive(Debug)]
 pub struct TieredLog {
     tiers: Tiers,
+    library: Library,
     floors: Mutex<Floors>,
     writes: Arc<WriteTimes>,
 }
@@ -31,7 +33,8 @@ pub struct TieredLog {
 impl TieredLog {
     /// `writes` hears how long appends take.
     pub fn new(tiers: Tiers, writes: Arc<WriteTimes>) -> Self {
-        Self { tiers, floors: Mutex::default(), writes }
+        let library = Library::new(&tiers);
+        Self { tiers, library, floors: Mutex::default(), writes }
     }
 
     /// What of a channel is archived.
@@ -39,7 +42,7 @@ impl TieredLog {
         let found = self.tiers.archived.archived(vec![channel]).await?.pop().flatten();
         let tail = found.as_ref().map(Tail::of_archived).transpose()?;
         if let Some(tail) = &tail {
-            self.floors().insert(channel, tail.first);
+            self.floors().insert(channel, tail.begins());
         }
         Ok(tail)
     }
@@ -53,7 +56,7 @@ impl TieredLog {
         let floor = match known {
             Some(floor) => floor,
             None => match self.tail(channel).await? {
-                Some(tail) if tail.at.last.next() >= head.first => tail.first,
+                Some(tail) if tail.at.last.next() >= head.first => tail.begins(),
                 // Trimmed, and not by an archiver.
                 _ => head.first,
             },
@@ -95,17 +98,41 @@ impl TieredLog {
         if after >= tail.at.last {
             return gone(log_begins);
         }
-        if after.next() < tail.first {
-            return gone(tail.first);
+        if after.next() < tail.begins() {
+            return gone(tail.begins());
         }
         metrics::counter!("sterna_archive_pages_total").increment(1);
+        match self.read_runs(channel, &tail, after, limit).await {
+            Err(ReadError::Storage(error)) if error.kind == StorageErrorKind::Corrupt => {
+                // Given up, with the runs that held it, since the tail was read?
+                match self.tail(channel).await? {
+                    Some(tail) if after.next() < tail.begins() => gone(tail.begins()),
+                    _ => Err(error.into()),
+                }
+            }
+            page => page,
+        }
+    }
+
+    /// A page that begins with what the archive gives of a channel.
+    async fn read_runs(
+        &self,
+        channel: ChannelKey,
+        tail: &Tail,
+        after: Offset,
+        limit: PageLimit,
+    ) -> Result<Vec<Record>, ReadError> {
         let mut page = Page { records: Vec::new(), room: limit.start(), last: after, limit };
         while page.last < tail.at.last && !page.room.is_full() {
-            let segments = &*self.tiers.segments;
-            let Some(run) = tail.find(segments, channel, page.last.next()).await? else {
-                return gone(tail.first);
+            let (library, wanted) = (&self.library, page.last.next());
+            let Some(run) = tail.find(library, channel, wanted).await? else {
+                return Err(ReadError::Trimmed { first: tail.begins() });
             };
-            let read = segments.read(run.segment, channel, page.last, page.left()).await?;
+            let read = library.read(run.segment, channel, page.last, page.left()).await?;
+            if read.is_empty() {
+                let message = format!("{channel:?}: {run:?} has no offset {}", wanted.0);
+                return Err(crate::corrupt(message).into());
+            }
             if !page.add(read)? {
                 return Ok(page.records);
             }

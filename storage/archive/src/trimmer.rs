@@ -5,6 +5,7 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use sterna_proto::{ChannelKey, Offset};
 use sterna_storage::{Archived, Head, PageLimit, ReadError, Record, StorageError};
 
@@ -30,6 +31,10 @@ impl Archiver {
         if last.next() <= head.first || tail.first > head.first {
             return Ok(0);
         }
+        if last < tail.floor {
+            // The archive gave it up, as whoever answers for it wanted.
+            return self.trim_before(channel, head, last.next()).await;
+        }
         let in_log = match self.tiers.log.read(channel, before(last), ONE).await {
             Ok(page) => page,
             // Somebody else trims it.
@@ -37,18 +42,48 @@ impl Archiver {
             Err(ReadError::Storage(error)) => return Err(error),
         };
         let in_archive = self.archived_record(channel, &tail, last).await?;
-        if !is_same(in_log.first(), in_archive.as_ref()) {
+        let agree = match (in_log.first(), in_archive.as_ref()) {
+            (Some(in_log), Some(in_archive)) => {
+                is_same(in_log, in_archive) || self.is_blanked(channel, in_log, in_archive).await?
+            }
+            _ => false,
+        };
+        if !agree {
             return Err(corrupt(format!(
                 "{channel:?}: offset {} is another record in the archive than in the log; nothing \
                  is trimmed, see to `sterna archive verify`",
                 last.0
             )));
         }
-        let trimmed = self.tiers.log.trim(channel, last.next()).await?;
+        self.trim_before(channel, head, last.next()).await
+    }
+
+    async fn trim_before(
+        &self,
+        channel: ChannelKey,
+        head: &Head,
+        first: Offset,
+    ) -> Result<u64, StorageError> {
+        let trimmed = self.tiers.log.trim(channel, first).await?;
         let first = trimmed.map_or(head.first, |head| head.first);
         let count = first.0.saturating_sub(head.first.0);
         metrics::counter!("sterna_archive_trimmed_total").increment(count);
         Ok(count)
+    }
+
+    /// Of two records that differ one was emptied, as is said of it, and the other was not yet.
+    async fn is_blanked(
+        &self,
+        channel: ChannelKey,
+        one: &Record,
+        other: &Record,
+    ) -> Result<bool, StorageError> {
+        let (blank_one, blank_other) = (blank(one), blank(other));
+        if blank_one != blank_other || (blank_one != *one && blank_other != *other) {
+            return Ok(false);
+        }
+        let fate = self.fates.fates(vec![channel]).await?.pop().unwrap_or_default();
+        Ok(fate.redacted.binary_search(&one.position.offset).is_ok())
     }
 
     async fn archived_record(
@@ -57,22 +92,23 @@ impl Archiver {
         tail: &Tail,
         offset: Offset,
     ) -> Result<Option<Record>, StorageError> {
-        let segments = &*self.tiers.segments;
-        let Some(run) = tail.find(segments, channel, offset).await? else { return Ok(None) };
-        let page = segments.read(run.segment, channel, before(offset), ONE).await?;
+        let library = &*self.library;
+        let Some(run) = tail.find(library, channel, offset).await? else { return Ok(None) };
+        let page = library.read(run.segment, channel, before(offset), ONE).await?;
         Ok(page.into_iter().next())
     }
 }
 
-/// A payload that was redacted in the log lies in the archive until that is written anew.
-fn is_same(in_log: Option<&Record>, in_archive: Option<&Record>) -> bool {
-    let (Some(in_log), Some(in_archive)) = (in_log, in_archive) else { return false };
-    if !in_log.body.payload.is_empty() {
-        return in_log == in_archive;
-    }
-    let mut emptied = in_archive.clone();
-    (emptied.body.payload, emptied.redacted) = (in_log.body.payload.clone(), in_log.redacted);
-    *in_log == emptied
+/// The same, or emptied in the log: then it is known to be redacted, and whoever reads it from the
+/// archive, before that is written anew, is given nothing.
+fn is_same(in_log: &Record, in_archive: &Record) -> bool {
+    in_log == in_archive || (in_log.body.payload.is_empty() && *in_log == blank(in_archive))
+}
+
+fn blank(record: &Record) -> Record {
+    let mut record = record.clone();
+    (record.body.payload, record.redacted, record.key) = (Bytes::new(), false, 0);
+    record
 }
 
 fn before(offset: Offset) -> Offset {

@@ -1,58 +1,23 @@
-//! Looks at the archive as a whole.
+//! Looks whether all of the archive can be read.
+
+use std::collections::HashMap;
 
 use sterna_proto::id::SLOTS;
 use sterna_proto::{ChannelKey, Offset};
-use sterna_storage::{SegmentState, StorageError, StorageErrorKind};
+use sterna_storage::{SegmentKey, SegmentState, StorageError, StorageErrorKind};
 
 use crate::chain::{Tail, run_at};
 use crate::config::SHARDS;
-use crate::entry::SegmentInfo;
+use crate::entry::{Replaced, SegmentInfo};
+use crate::library::Library;
 use crate::{Fates, Tiers, corrupt};
-
-/// What there is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Status {
-    /// Segments that are read from, with their records and bytes.
-    pub segments: u64,
-    pub records: u64,
-    pub runs: u64,
-    pub bytes: u64,
-    /// Being written, or left behind by who wrote them.
-    pub prepared: u64,
-    /// Server times of the oldest and the newest archived publication.
-    pub first_ts_ms: Option<u64>,
-    pub last_ts_ms: Option<u64>,
-}
-
-/// Adds up the manifest.
-///
-/// # Errors
-/// When the store does not answer, or an entry is damaged.
-pub async fn status(tiers: &Tiers) -> Result<Status, StorageError> {
-    let mut status = Status::default();
-    for shard in 0..SHARDS {
-        for info in shard_segments(tiers, shard).await? {
-            let Some(sealed) = info.sealed.filter(|_| info.state == SegmentState::Published) else {
-                status.prepared += u64::from(info.state == SegmentState::Prepared);
-                continue;
-            };
-            status.segments += 1;
-            status.records += sealed.records;
-            status.runs += sealed.runs;
-            status.bytes += sealed.bytes;
-            let earlier =
-                status.first_ts_ms.map_or(sealed.first_ts_ms, |at| at.min(sealed.first_ts_ms));
-            let later = status.last_ts_ms.map_or(sealed.last_ts_ms, |at| at.max(sealed.last_ts_ms));
-            (status.first_ts_ms, status.last_ts_ms) = (Some(earlier), Some(later));
-        }
-    }
-    Ok(status)
-}
 
 /// What was checked, and what is wrong.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Verified {
     pub segments: u64,
+    /// Segments that others have replaced; where they lead to was followed.
+    pub replaced: u64,
     pub bytes: u64,
     pub channels: u64,
     pub runs: u64,
@@ -70,8 +35,8 @@ pub enum Progress {
 }
 
 /// Reads every published segment again and compares it with what was written, and follows every
-/// channel's chain from the newest run to the oldest: no run is missing, none overlaps, and where the
-/// log begins the archive has everything before. Damage is told, and the rest is looked at.
+/// channel's chain from the newest run to the oldest, by way of what segments were replaced by: no run
+/// is missing, each follows on another, and where the log begins the archive has everything before. Damage is told, and the rest is looked at.
 ///
 /// # Errors
 /// When the store or the archive does not answer.
@@ -95,8 +60,10 @@ pub async fn verify_beside(
     let mut published = Vec::new();
     for shard in 0..SHARDS {
         let all = shard_segments(tiers, shard).await?;
+        verified.follow_replaced(&all);
         published.extend(all.into_iter().filter(|info| info.state == SegmentState::Published));
     }
+    let library = Library::new(tiers);
     let of = published.len() as u64;
     for info in published {
         match tiers.segments.verify(info.key).await {
@@ -116,7 +83,7 @@ pub async fn verify_beside(
             let Some((last, _)) = heads.last() else { break };
             after = Some(*last);
             for (channel, head) in heads {
-                match follow(tiers, fates, channel, head.first).await {
+                match follow(tiers, (&library, fates), channel, head.first).await {
                     Ok(runs) => verified.runs += runs,
                     Err(error) => verified.note(error)?,
                 }
@@ -129,6 +96,29 @@ pub async fn verify_beside(
 }
 
 impl Verified {
+    /// Whatever was replaced leads, over others perhaps, to what is published, or to nothing.
+    fn follow_replaced(&mut self, all: &[SegmentInfo]) {
+        let by_key: HashMap<SegmentKey, &SegmentInfo> =
+            all.iter().map(|info| (info.key, info)).collect();
+        for info in all.iter().filter(|info| info.replaced.is_some()) {
+            self.replaced += 1;
+            let (mut at, mut steps) = (info, 0);
+            let end = loop {
+                let Some(Replaced { by, .. }) = at.replaced else { break Some(at) };
+                let Some(by) = by else { break None };
+                steps += 1;
+                match by_key.get(&by) {
+                    Some(next) if steps <= all.len() => at = next,
+                    _ => break Some(at),
+                }
+            };
+            if end.is_some_and(|end| end.state != SegmentState::Published) {
+                let key = info.key;
+                self.damages.push(format!("{key:?} was replaced, and what by leads to {end:?}"));
+            }
+        }
+    }
+
     /// Damage is noted; whoever does not answer ends it.
     fn note(&mut self, error: StorageError) -> Result<(), StorageError> {
         if error.kind != StorageErrorKind::Corrupt {
@@ -142,7 +132,7 @@ impl Verified {
 /// Follows a channel's chain; answers how many runs it has.
 async fn follow(
     tiers: &Tiers,
-    fates: Option<&dyn Fates>,
+    (library, fates): (&Library, Option<&dyn Fates>),
     channel: ChannelKey,
     log_begins: Offset,
 ) -> Result<u64, StorageError> {
@@ -162,30 +152,39 @@ async fn follow(
             log_begins.0 - 1
         )));
     }
-    let (mut at, mut runs) = (tail.at, 1);
-    loop {
-        let links = run_at(&*tiers.segments, channel, &at).await?.links;
-        // Behind a gap that was accepted the chain begins here.
-        let Some(back) = links.back.filter(|_| at.first > tail.first) else { break };
-        if back.last.next() != at.first || back.depth + 1 != at.depth {
-            return Err(corrupt(format!("{channel:?}: {back:?} is linked from {at:?}")));
+    let (mut at, mut runs) = (tail.at, 0);
+    // What lies before the floor was given up, and its runs with it.
+    while at.last >= tail.floor {
+        let run = run_at(library, channel, &at, tail.floor).await?;
+        runs += 1;
+        if run.first <= tail.floor {
+            return Ok(runs);
         }
-        if let Some(jump) = links.jump.filter(|jump| jump.first >= tail.first) {
-            run_at(&*tiers.segments, channel, &jump).await?;
+        if let Some(jump) = run.links.jump.filter(|jump| jump.last >= tail.begins()) {
+            run_at(library, channel, &jump, tail.floor).await?;
+        }
+        // Behind a gap that was accepted the chain begins here.
+        let Some(back) = run.links.back.filter(|_| run.first > tail.first) else {
+            if run.first == tail.first {
+                return Ok(runs);
+            }
+            return Err(corrupt(format!(
+                "{channel:?}: the archive should begin at {}, and its chain ends at {}",
+                tail.first.0, run.first.0
+            )));
+        };
+        if back.last.next() != run.first || back.depth + 1 != run.links.depth {
+            return Err(corrupt(format!("{channel:?}: {back:?} is linked from {run:?}")));
         }
         at = back;
-        runs += 1;
-    }
-    if at.first != tail.first {
-        return Err(corrupt(format!(
-            "{channel:?}: the archive should begin at {}, and its chain ends at {}",
-            tail.first.0, at.first.0
-        )));
     }
     Ok(runs)
 }
 
-async fn shard_segments(tiers: &Tiers, shard: u16) -> Result<Vec<SegmentInfo>, StorageError> {
+pub(crate) async fn shard_segments(
+    tiers: &Tiers,
+    shard: u16,
+) -> Result<Vec<SegmentInfo>, StorageError> {
     let (mut all, mut after) = (Vec::new(), None);
     loop {
         let entries = tiers.manifest.segments(shard, after, ENTRIES).await?;

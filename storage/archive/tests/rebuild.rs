@@ -299,7 +299,7 @@ fn empty(segments: &MemorySegments) -> Bed {
         manifest: stores.manifest,
         segments: faults.clone(),
     };
-    Bed { store, segments, faults, tiers }
+    Bed { store, segments, faults, tiers, script: Arc::default() }
 }
 
 fn target(bed: &Bed) -> NewStore {

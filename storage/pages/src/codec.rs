@@ -142,7 +142,7 @@ impl KeptRecord {
             target_offset: Offset(self.target_offset),
             payload: Bytes::copy_from_slice(&self.payload),
         };
-        Ok(Record { position, body })
+        Ok(Record::new(position, body))
     }
 }
 
@@ -174,7 +174,7 @@ mod tests {
         };
         let offsets = name().first().0..=name().last().0;
         let at = |offset| Position { epoch: Epoch(7), offset: Offset(offset) };
-        offsets.map(|offset| Record { position: at(offset), body: body(offset) }).collect()
+        offsets.map(|offset| Record::new(at(offset), body(offset))).collect()
     }
 
     #[test]

@@ -376,6 +376,21 @@ impl PublicationLog for CachedLog {
         self.log.trim(channel, first)
     }
 
+    /// A page that was read before and is kept only now has the payloads still: whoever stands before
+    /// this log knows what is redacted.
+    fn redact(
+        &self,
+        channel: ChannelKey,
+        offsets: Vec<Offset>,
+    ) -> BoxFuture<'_, Result<u64, StorageError>> {
+        async move {
+            let redacted = self.log.redact(channel, offsets.clone()).await?;
+            self.forget(channel, &offsets).await?;
+            Ok(redacted)
+        }
+        .boxed()
+    }
+
     fn close(&self) -> BoxFuture<'_, Result<(), StorageError>> {
         self.log.close()
     }

@@ -66,7 +66,7 @@ fn tail(chain: &[Piece], oldest: &Piece, newest: &Piece) -> Tail {
     let jump = jump_of(at).unwrap_or(at);
     let leap = jump_of(jump).unwrap_or(jump);
     let settled = Settled { upto: at.last, waiting: at.last, since_ms: unix_now_ms() };
-    Tail { first: oldest.at.first, at, jump, leap, settled }
+    Tail { first: oldest.at.first, floor: Offset::ZERO, at, jump, leap, settled }
 }
 
 /// What was read so far.

@@ -15,8 +15,9 @@ use sterna_storage::{
 
 use super::replay::ID_BITS_BELOW_MS;
 use super::{AT_ONCE, ChannelPlan, Plan, Step};
-use crate::archiver::{manifest_error, unix_now_ms};
+use crate::archiver::unix_now_ms;
 use crate::entry::SegmentInfo;
+use crate::writing::manifest_error;
 use crate::{ENGINE, SHARDS};
 
 /// A store without anything in it.
@@ -78,8 +79,9 @@ pub async fn rebuild(
     ids.reserve(plan.channels.len() as u64, &*store.id_bound).await?;
     for some in plan.segments.chunks(AT_ONCE) {
         let entry = |(key, sealed): &(_, _)| {
-            let (state, created_ms) = (SegmentState::Published, unix_now_ms());
-            let info = SegmentInfo { key: *key, state, created_ms, sealed: Some(*sealed) };
+            let prepared = SegmentInfo::prepared(*key, unix_now_ms());
+            let (state, sealed) = (SegmentState::Published, Some(*sealed));
+            let info = SegmentInfo { state, sealed, ..prepared };
             ManifestChange { expected: None, entry: info.to_entry() }
         };
         let changes = some.iter().map(entry).collect();

@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use sterna_proto::{ChannelId, ChannelKey, Offset, PublicationId, UserId};
-use sterna_storage::fault::FaultySegments;
+use sterna_storage::fault::{FaultyArchived, FaultyManifest, FaultySegments, Script};
 use sterna_storage::{
     Append, MemorySegments, MemoryStore, NewRecord, PageLimit, PublicationLog as _,
 };
@@ -22,6 +22,9 @@ pub struct Bed {
     /// In between, with its faults.
     pub faults: Arc<FaultySegments>,
     pub tiers: Tiers,
+    /// Whether its calls, and those of the manifest and of the rows, fail, where
+    /// [`mortal`](Self::mortal) made them.
+    pub script: Arc<Script>,
 }
 
 impl Bed {
@@ -36,7 +39,22 @@ impl Bed {
             manifest: stores.manifest,
             segments: faults.clone(),
         };
-        Self { store, segments, faults, tiers }
+        Self { store, segments, faults, tiers, script: Arc::default() }
+    }
+
+    /// With one script in the way of all that an archiver calls but the log.
+    pub fn mortal() -> Self {
+        let mut bed = Self::new();
+        let (script, inner) = (bed.script.clone(), bed.tiers.clone());
+        let segments = Arc::new(bed.segments.clone());
+        bed.faults = Arc::new(FaultySegments::following(segments, script.clone()));
+        bed.tiers = Tiers {
+            log: inner.log,
+            archived: Arc::new(FaultyArchived::new(inner.archived, script.clone())),
+            manifest: Arc::new(FaultyManifest::new(inner.manifest, script)),
+            segments: bed.faults.clone(),
+        };
+        bed
     }
 
     pub fn archiver(&self, config: ArchiveConfig) -> Archiver {
