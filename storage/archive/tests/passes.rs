@@ -94,6 +94,14 @@ impl PublicationLog for Counting {
         self.inner.trim(channel, first)
     }
 
+    fn redact(
+        &self,
+        channel: ChannelKey,
+        offsets: Vec<Offset>,
+    ) -> BoxFuture<'_, Result<u64, StorageError>> {
+        self.inner.redact(channel, offsets)
+    }
+
     fn close(&self) -> BoxFuture<'_, Result<(), StorageError>> {
         self.inner.close()
     }
