@@ -12,13 +12,14 @@ use sterna_test_engines::MariaDb;
 use tokio::time::Instant;
 
 /// Of each of two publishers.
-const LINES: usize = 600;
+const LINES: usize = 400;
 
+const ARCHIVED: &str = "sterna_archive_records_total";
 const TRIMMED: &str = "sterna_archive_trimmed_total";
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn i7_a_core_is_killed_while_it_archives_and_the_other_goes_on() {
-    let database = MariaDb::start();
+    let database = MariaDb::shared();
     let folder = tempfile::tempdir().unwrap();
     let mut cluster = Cluster::new().await;
     let urls = format!("store.urls={}", database.fresh_url());
@@ -42,14 +43,25 @@ async fn i7_a_core_is_killed_while_it_archives_and_the_other_goes_on() {
     cluster.add("e2", "edge", &["cluster.lease=2s"]).await;
     cluster.ready().await;
     let mut traffic = Traffic::start(&cluster, LINES).await;
-    traffic.more(100).await;
+    traffic.more(60).await;
     let (owner, other) = archiving(&cluster).await;
+    let before = cluster.node(other).metric(ARCHIVED, "").await.unwrap_or(0.0);
     cluster.node_mut(owner).kill().await;
-    traffic.more(200).await;
+    traffic.more(120).await;
     // The one that is left archives what the other one did.
-    wait_trimmed(&cluster, other).await;
+    let deadline = Instant::now() + PATIENCE;
+    while cluster.node(other).metric(ARCHIVED, "").await.unwrap_or(0.0) <= before {
+        assert!(Instant::now() < deadline, "{other} does not: {}", cluster.node(other).log());
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
     cluster.start(owner).await;
     traffic.finish().await;
+    // So that history is read from both tiers.
+    let deadline = Instant::now() + PATIENCE;
+    while cluster.metric_of(TRIMMED, "").await == 0.0 {
+        assert!(Instant::now() < deadline, "nobody trims: {}", cluster.node(other).log());
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
 
     let total = 2 * LINES;
     let mut reader = reader(&cluster).await;
@@ -66,24 +78,77 @@ async fn i7_a_core_is_killed_while_it_archives_and_the_other_goes_on() {
     cluster.stop().await;
 }
 
-/// The core that has archived and trimmed the channel, and the other one.
-async fn archiving(cluster: &Cluster) -> (&'static str, &'static str) {
-    let deadline = Instant::now() + PATIENCE;
-    loop {
-        for (core, other) in [("c1", "c2"), ("c2", "c1")] {
-            if cluster.node(core).metric(TRIMMED, "").await.unwrap_or(0.0) > 0.0 {
-                return (core, other);
+/// Everything that the database knew is lost; a new one is made from the objects, and clients find what
+/// they had.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn i5_a_database_that_is_lost_is_rebuilt_from_the_archive() {
+    let database = MariaDb::shared();
+    let folder = tempfile::tempdir().unwrap();
+    let archive = format!("archive.url=file://{}", folder.path().display());
+    let eager = ["archive.after=1s", "archive.every=1s", "archive.grace=0s"];
+    let mut cluster = Cluster::new().await;
+    let mut epochs = Vec::new();
+    for (core, lines, total) in [("c1", 0..40, 40), ("c2", 40..60, 60)] {
+        let urls = format!("store.urls={}", database.fresh_url());
+        let keys = [&["store.engine=sql", &urls, &archive][..], &eager].concat();
+        cluster.prepare(core, "core", &keys).await;
+        if core == "c2" {
+            let mut restore = cluster.configured_verbs(core, &["archive", "restore"]);
+            restore.arg("--json");
+            let restored = run(restore).await;
+            assert!(restored.status.success(), "{}", said(&restored));
+            let restored: Value = serde_json::from_slice(&restored.stdout).unwrap();
+            assert_eq!((&restored["records"], &restored["channels"]), (&40.into(), &1.into()));
+        }
+        cluster.start(core).await;
+        cluster.add(if core == "c1" { "e1" } else { "e2" }, "edge", &[]).await;
+        cluster.ready().await;
+        let edge = if core == "c1" { "e1" } else { "e2" };
+        let verb = cluster.verb(edge, "ana", &["pub", CHANNEL, "--stdin", "--json"]).await;
+        let lines: Vec<String> = lines.map(|n| format!("line {n}")).collect();
+        let mut publisher = JsonProcess::start("publisher", verb, lines);
+        assert!(publisher.finish().await.success(), "{}", publisher.errors());
+        let verb = ["sub", CHANNEL, "--from", "earliest", "--json"];
+        let mut reader =
+            JsonProcess::start("reader", cluster.verb(edge, "late", &verb).await, Vec::new());
+        reader.wait_for_count(total).await;
+        let found: Vec<_> = reader.kill().await.iter().map(seen).collect();
+        let texts: Vec<String> = found.iter().map(|it| it.text.clone()).collect();
+        assert_eq!(texts, (0..total).map(|n| format!("line {n}")).collect::<Vec<_>>());
+        epochs.push(found.last().unwrap().epoch);
+        if core == "c1" {
+            wait_archived(&cluster, core, 40).await;
+            for node in [edge, core] {
+                cluster.node_mut(node).kill().await;
             }
         }
-        assert!(Instant::now() < deadline, "nobody archives: {}", cluster.node("c1").log());
+    }
+    assert!(epochs[1] > epochs[0], "clients notice: {epochs:?}");
+    cluster.stop().await;
+}
+
+async fn wait_archived(cluster: &Cluster, core: &str, wanted: u64) {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let (_, answer) = cluster.node(core).operator_get("/api/v1/operate/archive").await;
+        if answer["result"]["records"] == wanted {
+            return;
+        }
+        assert!(Instant::now() < deadline, "{answer}, not {wanted}");
         tokio::time::sleep(std::time::Duration::from_millis(50)).await;
     }
 }
 
-async fn wait_trimmed(cluster: &Cluster, core: &str) {
+/// The core that archives the channel, and the other one.
+async fn archiving(cluster: &Cluster) -> (&'static str, &'static str) {
     let deadline = Instant::now() + PATIENCE;
-    while cluster.node(core).metric(TRIMMED, "").await.unwrap_or(0.0) == 0.0 {
-        assert!(Instant::now() < deadline, "{core} does not: {}", cluster.node(core).log());
+    loop {
+        for (core, other) in [("c1", "c2"), ("c2", "c1")] {
+            if cluster.node(core).metric(ARCHIVED, "").await.unwrap_or(0.0) > 0.0 {
+                return (core, other);
+            }
+        }
+        assert!(Instant::now() < deadline, "nobody archives: {}", cluster.node("c1").log());
         tokio::time::sleep(std::time::Duration::from_millis(50)).await;
     }
 }

@@ -89,6 +89,16 @@ async fn i7_what_was_archived_after_the_backup_is_no_part_of_what_was_put_back()
     wait_archived(&node, 40).await;
     let status = answer(node.operator_verb(&["archive", "status", "--json"])).await;
     assert_eq!(status["records"], 40, "of a node that runs");
+    // It has the store, so that it is asked, if its address is known.
+    let by_config = |more: &[&str]| {
+        let mut command = node.configured_verbs(&["archive", "status", "--json"]);
+        command.args(more);
+        command
+    };
+    let unknown = run(by_config(&[])).await;
+    assert!(!unknown.status.success() && said(&unknown).contains("--url"), "{}", said(&unknown));
+    let address = format!("http.address={}", node.http_address());
+    assert_eq!(answer(by_config(&["--set", &address])).await, status);
     let made = answer(node.operator_verb(&["backup", "create", "monday", "--json"])).await;
     publish_lines(&node, &authority, "lost", 40).await;
     wait_archived(&node, 80).await;
