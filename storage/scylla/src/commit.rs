@@ -2,8 +2,8 @@
 //! documentation for why it is safe.
 
 use sterna_proto::{ChannelKey, Offset, Position};
-use sterna_storage::sequence::{Sequenced, sequence, sequence_epoch};
-use sterna_storage::{Append, AppendError, Head, MembershipChange, NewRecord};
+use sterna_storage::sequence::{self, Sequenced, sequence, sequence_epoch};
+use sterna_storage::{Adoption, Append, AppendError, Head, MembershipChange, NewRecord};
 
 use crate::columns::{Values, big, bytes, int, key};
 use crate::cql::{Bound, Uncertain};
@@ -18,6 +18,7 @@ use crate::{members, origins, records};
 pub(crate) enum Change {
     Append(Append),
     OpenEpoch { channel: ChannelKey, expected: Position, marker: NewRecord },
+    Adopt(Adoption),
 }
 
 pub(crate) type Verdict = Result<Head, AppendError>;
@@ -27,6 +28,7 @@ impl Change {
         match self {
             Self::Append(append) => append.channel,
             Self::OpenEpoch { channel, .. } => *channel,
+            Self::Adopt(adoption) => adoption.channel,
         }
     }
 
@@ -34,6 +36,7 @@ impl Change {
         match self {
             Self::Append(append) => append.expected,
             Self::OpenEpoch { expected, .. } => Some(*expected),
+            Self::Adopt(_) => None,
         }
     }
 
@@ -41,6 +44,7 @@ impl Change {
         match self {
             Self::Append(append) => &append.records,
             Self::OpenEpoch { marker, .. } => std::slice::from_ref(marker),
+            Self::Adopt(adoption) => std::slice::from_ref(&adoption.marker),
         }
     }
 
@@ -49,7 +53,11 @@ impl Change {
     }
 
     fn members(&self) -> &[MembershipChange] {
-        if let Self::Append(append) = self { &append.members } else { &[] }
+        match self {
+            Self::Append(append) => &append.members,
+            Self::OpenEpoch { .. } => &[],
+            Self::Adopt(adoption) => &adoption.members,
+        }
     }
 }
 
@@ -138,6 +146,7 @@ impl Engine {
             Change::OpenEpoch { expected, marker, .. } => {
                 sequence_epoch(expected, marker, head, find)
             }
+            Change::Adopt(adoption) => sequence::adopt(adoption, head),
         }
     }
 
@@ -208,7 +217,8 @@ impl Engine {
         let changes = !change.members().is_empty();
         let changed = if changes { at } else { tip.map_or(Offset::ZERO, |tip| tip.changed) };
         let Some(tip) = tip else {
-            let (base, bytes) = (Offset(1), added);
+            // The first record's: of an adopted channel the ones before lie elsewhere.
+            let (base, bytes) = (at, added);
             let first = Tip { bucket: 0, base, head, changed, bytes, sealed: false };
             return (&self.heads.begin, first.beginning(channel));
         };

@@ -6,8 +6,8 @@ use std::sync::atomic::Ordering;
 use futures_util::{FutureExt as _, StreamExt as _, TryStreamExt as _, stream};
 use sterna_proto::{ChannelKey, Offset, Position};
 use sterna_storage::{
-    Append, AppendError, BoxFuture, Duplicate, Head, NewRecord, Origin, PageLimit, PublicationLog,
-    ReadError, Record, StorageError,
+    Adoption, Append, AppendError, BoxFuture, Duplicate, Head, NewRecord, Origin, PageLimit,
+    PublicationLog, ReadError, Record, StorageError,
 };
 
 use crate::ScyllaStore;
@@ -77,6 +77,10 @@ impl PublicationLog for ScyllaStore {
     ) -> BoxFuture<'_, Result<Head, AppendError>> {
         let change = Change::OpenEpoch { channel, expected, marker };
         async move { self.engine.commit(change, 0).await }.boxed()
+    }
+
+    fn adopt(&self, adoption: Adoption) -> BoxFuture<'_, Result<Head, AppendError>> {
+        async move { self.engine.commit(Change::Adopt(adoption), 0).await }.boxed()
     }
 
     fn trim(
