@@ -86,6 +86,14 @@ fn report(planned: &Plan, written: Option<Rebuilt>, format: Format) -> Result<Ex
                 output::line(told)?;
             }
             output::line(&in_words(survey))?;
+            if survey.sealed + survey.redactions > 0 {
+                output::line(&format!(
+                    "{} payloads are sealed with keys that were in the database: nobody can read \
+                     them. {} redactions were in the database, too: what they hid shows again \
+                     until it is redacted again",
+                    survey.sealed, survey.redactions
+                ))?;
+            }
             output::line(&match written {
                 Some(Rebuilt { epoch, .. }) => format!(
                     "rebuilt; every channel goes on in epoch {}. Names and settings of channels, \
@@ -129,6 +137,8 @@ fn as_json(survey: &Survey, written: Option<Rebuilt>) -> Value {
         "runs": survey.runs,
         "records": survey.records,
         "members": survey.members,
+        "sealed": survey.sealed,
+        "redactions": survey.redactions,
         "spare_runs": survey.spare_runs,
         "damages": survey.damages,
         "refused": survey.refused,

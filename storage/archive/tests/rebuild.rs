@@ -10,10 +10,10 @@ use std::time::Duration;
 use bytes::Bytes;
 use prost::Message as _;
 use sterna_proto::v1::{Member, PublicationKind, Role};
-use sterna_proto::{Epoch, Offset, PublicationId, UserId};
+use sterna_proto::{Epoch, Offset, Position, PublicationId, UserId};
 use sterna_storage::{
-    Append, ChannelStore as _, IdBoundStore as _, MemorySegments, MemoryStore, NewRecord,
-    PublicationLog as _, ReadError, Record, Segments as _,
+    Append, ChannelStore as _, IdBoundStore as _, Links, MemorySegments, MemoryStore, NewRecord,
+    PublicationLog as _, ReadError, Record, SegmentKey, Segments as _,
 };
 use sterna_storage_archive::rebuild::{NewStore, Plan, Rebuilt, plan, rebuild};
 use sterna_storage_archive::{ArchiveConfig, Tiers, verify};
@@ -120,6 +120,27 @@ async fn members_are_as_the_records_leave_them() {
     let members = new.store.members(key("room"), None, 10).await.unwrap();
     let members: Vec<_> = members.iter().map(|it| (it.user.as_str(), it.role)).collect();
     assert_eq!(members, [("alice", Role::Owner), ("carol", Role::Admin)]);
+}
+
+/// Keys and redactions were in the store that is lost.
+#[tokio::test]
+async fn what_is_sealed_or_was_redacted_is_told() {
+    let bed = Bed::new();
+    let segment = SegmentKey { shard: key("room").slot() / 32, first_ts_ms: 5, segment: 7 };
+    let mut writer = bed.segments.create(segment).await.unwrap();
+    writer.begin_run(key("room"), Links { depth: 0, back: None, jump: None }).unwrap();
+    let kinds = [PublicationKind::Membership, PublicationKind::Redaction];
+    for (offset, (kind, sealed_with)) in (1..).zip(kinds.into_iter().zip([3, 0])) {
+        let position = Position { epoch: Epoch(5), offset: Offset(offset) };
+        let record = NewRecord { kind: kind as i32, ..body("alice", OLD) };
+        let record = Record { key: sealed_with, ..Record::new(position, record) };
+        writer.push(record).await.unwrap();
+    }
+    writer.finish().await.unwrap();
+    let planned = plan(&bed.segments, false, |_| {}).await.unwrap();
+    assert!(planned.is_acceptable(), "{:?}", planned.survey);
+    assert_eq!((planned.survey.sealed, planned.survey.redactions), (1, 1));
+    assert_eq!(planned.survey.members, 0, "nobody can read who it was");
 }
 
 /// A store was put back to an earlier time and went on; what the first life wrote afterwards lies in

@@ -12,7 +12,8 @@
 //! what was published, and the channel is refused.
 //!
 //! What segments do not hold is not rebuilt: names and settings of channels, cursors, inboxes, first
-//! members, what was not archived yet, and under which origins publications were stored (I3).
+//! members, what was not archived yet, under which origins publications were stored (I3), and what was
+//! ordered of channels: retention, redactions, and the keys of sealed payloads.
 
 mod choose;
 mod replay;
@@ -55,6 +56,10 @@ pub struct Survey {
     pub runs: u64,
     pub records: u64,
     pub members: u64,
+    /// Records whose payloads are sealed with keys that only the lost store had.
+    pub sealed: u64,
+    /// Records that say that others were redacted, which only the lost store knew to hide.
+    pub redactions: u64,
     /// Runs that say nothing else than those that count, or are of a life of the store that ended.
     pub spare_runs: u64,
     /// Segments that cannot be read; one sentence for each.
@@ -212,6 +217,8 @@ impl Plan {
         self.survey.runs += chain.len() as u64;
         self.survey.spare_runs += (all - chain.len()) as u64;
         self.survey.records += replayed.records;
+        self.survey.sealed += replayed.sealed;
+        self.survey.redactions += replayed.redactions;
         self.survey.members += replayed.plan.members.len() as u64;
         self.channels.push(replayed.plan);
         Ok(Some(chain.iter().map(|piece| piece.at.segment).collect()))

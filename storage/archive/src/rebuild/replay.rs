@@ -22,6 +22,8 @@ pub(super) struct Replayed {
     pub(super) records: u64,
     /// Milliseconds of the highest id.
     pub(super) highest_id_ms: u64,
+    pub(super) sealed: u64,
+    pub(super) redactions: u64,
 }
 
 /// Reads a chain from its oldest record to its newest.
@@ -52,7 +54,9 @@ pub(super) async fn replay(
         members,
     };
     let records = newest.at.last.0 - oldest.at.first.0 + 1;
-    Ok(Replayed { plan, records, highest_id_ms: found.highest_id >> ID_BITS_BELOW_MS })
+    let highest_id_ms = found.highest_id >> ID_BITS_BELOW_MS;
+    let (sealed, redactions) = (found.sealed, found.redactions);
+    Ok(Replayed { plan, records, highest_id_ms, sealed, redactions })
 }
 
 /// How far the channel is archived. Nothing of it lies in the log.
@@ -78,6 +82,8 @@ struct Found {
     epochs: Vec<EpochStart>,
     /// The last change of each user.
     members: BTreeMap<UserId, MembershipChange>,
+    sealed: u64,
+    redactions: u64,
 }
 
 impl Found {
@@ -92,7 +98,10 @@ impl Found {
         }
         self.last_ts_ms = self.last_ts_ms.max(record.body.server_ts_ms);
         self.highest_id = self.highest_id.max(record.body.id.0);
-        if record.body.kind == PublicationKind::Membership as i32 {
+        self.redactions += u64::from(record.body.kind == PublicationKind::Redaction as i32);
+        self.sealed += u64::from(record.key != 0);
+        // What is sealed nobody can read without the database that is lost.
+        if record.body.kind == PublicationKind::Membership as i32 && record.key == 0 {
             let change = member_change(record)
                 .ok_or_else(|| corrupt(format!("{channel:?}: {position} names no member")))?;
             self.members.insert(change.user().clone(), change);
