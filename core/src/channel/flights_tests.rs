@@ -1,3 +1,5 @@
+//! Many readers, one read: whoever gives up, fails or asks for more.
+
 use super::*;
 use futures_util::future::join_all;
 use futures_util::poll;

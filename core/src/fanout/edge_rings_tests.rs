@@ -1,3 +1,5 @@
+//! What an edge keeps of others' channels, and what it makes of answers that leave it out.
+
 use super::*;
 use crate::push::EncodedPush;
 use std::time::Duration;

@@ -1,3 +1,5 @@
+//! Pages on the disk: kept, bounded, begun anew, never wrong.
+
 use sterna_proto::{ChannelId, Epoch};
 
 use super::*;
