@@ -26,9 +26,11 @@ const AFTERMATH_MS: u64 = 1500;
 /// What clients have to have met.
 const MET: &[&str] = &[
     "acked as duplicate",
+    "change of activity refused",
     "closed as revoked",
     "epoch change told",
     "gap named",
+    "gone to the background",
     "head told",
     "history read",
     "page followed by another",
@@ -42,7 +44,9 @@ const MET: &[&str] = &[
 /// The same in clusters.
 const MET_IN_CLUSTERS: &[&str] = &[
     "acked as duplicate",
+    "change of activity refused",
     "gap named",
+    "gone to the background",
     "head told",
     "history read",
     "page followed by another",
@@ -211,6 +215,8 @@ fn met(what: &What) -> Option<String> {
         What::Page { page, .. } if page.keep_upto.is_some() => "epoch change told".into(),
         What::Page { page, .. } if !page.live => "page followed by another".into(),
         What::Crossed { .. } => "publications crossed".into(),
+        What::ActivityRefused => "change of activity refused".into(),
+        What::Background { begins: true, .. } => "gone to the background".into(),
         What::Gap { .. } => "gap named".into(),
         What::Head { .. } => "head told".into(),
         What::History { .. } => "history read".into(),

@@ -126,6 +126,13 @@ pub enum What {
         at: At,
         offset: u64,
     },
+    /// The client may be in the background from here on, as far as its node knows, or is not.
+    Background {
+        at: At,
+        begins: bool,
+    },
+    /// A node was not ready to hear how closely a channel is followed.
+    ActivityRefused,
     /// Changes of presence were not pushed.
     PresenceGap {
         at: At,

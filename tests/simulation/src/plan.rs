@@ -201,6 +201,10 @@ pub(crate) fn config(chance: &mut Chance) -> CoreConfig {
     if chance.one_in(4) {
         config.rates.publish = Rate { per_second: 50, burst: 5 };
     }
+    if chance.one_in(4) {
+        config.rates.command = Rate { per_second: 50, burst: 3 };
+    }
+    config.activities.background_heads = chance.millis(200, 1500);
     let queues = &mut config.queues;
     queues.shard_mailbox = chance.pick(&[1024, 1024, 1024, 1]);
     if queues.shard_mailbox < 1024 {

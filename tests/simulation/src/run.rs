@@ -111,6 +111,7 @@ async fn act(world: &Rc<World>) {
 
 /// Waits until every client has everything.
 pub(crate) async fn settle(world: &Rc<World>, patience: Duration) -> bool {
+    world.clients.iter().for_each(|client| client.come_forward());
     let patience = patience + drip(world);
     let deadline = Instant::now() + patience;
     loop {

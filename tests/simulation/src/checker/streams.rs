@@ -17,7 +17,8 @@ pub fn check(plan: &Plan, events: &[Event], truth: &Truth, findings: &mut Findin
     for (event, what) in events.iter().map(|event| &event.what).enumerate() {
         match what {
             What::Page { at, page } => {
-                streams.insert(*at, on_page(*at, page, event, findings));
+                let live = on_page(*at, page, event, findings);
+                streams.entry(*at).or_default().live = live;
                 let items = page.items.iter();
                 items.for_each(|item| check_item(at.channel, item, event, truth, findings));
             }
@@ -25,6 +26,9 @@ pub fn check(plan: &Plan, events: &[Event], truth: &Truth, findings: &mut Findin
                 let stream = streams.entry(*at).or_default();
                 stream.on_pushed(*at, item, event, findings);
                 check_item(at.channel, item, event, truth, findings);
+            }
+            What::Background { at, begins } => {
+                streams.entry(*at).or_default().background = *begins;
             }
             What::Gap { at, .. } => streams.entry(*at).or_default().on_gap(),
             What::Head { at, offset } => {
@@ -58,9 +62,12 @@ pub fn check(plan: &Plan, events: &[Event], truth: &Truth, findings: &mut Findin
 struct Stream {
     /// While pushes follow: the last offset, and the event that brought it.
     live: Option<(u64, usize)>,
+    /// Publications are held back, and only heads are told: what follows is a gap, or follows.
+    background: bool,
 }
 
-fn on_page(at: At, page: &Page, event: usize, findings: &mut Findings) -> Stream {
+/// Where pushes follow, if they do.
+fn on_page(at: At, page: &Page, event: usize, findings: &mut Findings) -> Option<(u64, usize)> {
     let mut start = page.since.offset.0;
     if let Some(upto) = page.keep_upto {
         start = start.min(upto);
@@ -77,7 +84,7 @@ fn on_page(at: At, page: &Page, event: usize, findings: &mut Findings) -> Stream
         let message = format!("{at:?}: the page reaches {reached} and says {}", page.position);
         findings.add("I5", [event], message);
     }
-    Stream { live: page.live.then_some((reached, event)) }
+    page.live.then_some((reached, event))
 }
 
 /// Consecutive offsets after `since`.
@@ -120,6 +127,7 @@ impl Stream {
     fn on_head(&mut self, at: At, offset: u64, event: usize, findings: &mut Findings) {
         if let Some((last, before)) = self.live
             && offset > last
+            && !self.background
         {
             let message = format!(
                 "{at:?}: the channel ends at {offset}, {last} was the last, no gap was named"

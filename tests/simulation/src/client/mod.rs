@@ -2,6 +2,7 @@
 //! position per channel, removes duplicates by position and asks for what is missing. It drives a
 //! [`Worker`] directly and writes down all that it sends and receives; it judges nothing.
 
+mod activity;
 mod presence;
 mod receive;
 
@@ -12,7 +13,7 @@ use std::time::Duration;
 use sterna_core::{
     Attachment, ConnectionInfo, Encoding, Identity, Permission, TransportKind, Worker,
 };
-use sterna_proto::v1::{self, command::Verb};
+use sterna_proto::v1::{self, Activity, command::Verb};
 use sterna_proto::{CloseReason, Offset, Position};
 use tokio::sync::Notify;
 use tokio::time::Instant;
@@ -23,6 +24,7 @@ use crate::outbox::ClientOutbox;
 use crate::plan::Role;
 use crate::store::{Names, user};
 use crate::wire::{Arrived, Wire};
+use activity::Closeness;
 use presence::Watch;
 
 pub use presence::Believed;
@@ -75,26 +77,39 @@ struct Place {
     position: Position,
     /// Pushes follow.
     live: bool,
-    /// Subscriptions under way, and the position that each names.
-    asked: Vec<(u32, Position)>,
+    asked: Vec<Asked>,
     ask_at: Option<Instant>,
     watch: Watch,
+    closeness: Closeness,
+}
+
+/// A subscription under way.
+#[derive(Debug, Clone)]
+struct Asked {
+    id: u32,
+    since: Position,
+    in_background: bool,
 }
 
 impl Place {
     fn new() -> Self {
-        let (position, asked) = Default::default();
-        Self { position, live: false, asked, ask_at: None, watch: Watch::new() }
+        let (position, asked, closeness) = Default::default();
+        Self { position, live: false, asked, ask_at: None, watch: Watch::new(), closeness }
     }
 
     fn is_asked(&self, id: u32) -> bool {
-        self.asked.iter().any(|asked| asked.0 == id)
+        self.asked.iter().any(|asked| asked.id == id)
     }
 
-    /// The position that the subscription has named, once.
-    fn take_asked(&mut self, id: u32) -> Option<Position> {
-        let at = self.asked.iter().position(|asked| asked.0 == id)?;
-        Some(self.asked.remove(at).1)
+    fn asking(&self, id: u32) -> Asked {
+        let in_background = self.closeness.is_background();
+        Asked { id, since: self.position, in_background }
+    }
+
+    /// The subscription, once.
+    fn take_asked(&mut self, id: u32) -> Option<Asked> {
+        let at = self.asked.iter().position(|asked| asked.id == id)?;
+        Some(self.asked.remove(at))
     }
 }
 
@@ -248,6 +263,7 @@ impl Client {
             (place.live, place.ask_at) = (false, None);
             place.asked.clear();
             place.watch.on_disconnected();
+            place.closeness.on_disconnected();
         }
     }
 
@@ -255,9 +271,12 @@ impl Client {
         let mut state = self.state.borrow_mut();
         state.connection += 1;
         state.next_id = 1;
+        // Asked while there was no connection, under numbers that come again.
+        state.histories.clear();
         for place in &mut state.places {
-            place.asked = vec![(0, place.position)];
+            place.asked = vec![place.asking(0)];
         }
+        self.note_backgrounds(&mut state);
         v1::Hello {
             client_id: format!("device-{}", self.number),
             resume_ticket: state.ticket.clone().into(),
@@ -273,6 +292,7 @@ impl Client {
             receipts: true,
             presence: true,
             page_publications: self.role.page,
+            activity: state.places[channel].closeness.wanted.into(),
             ..Default::default()
         }
     }
@@ -281,7 +301,8 @@ impl Client {
         let state = self.state.borrow();
         let asks = state.places.iter().filter_map(|place| place.ask_at);
         let lists = state.places.iter().filter_map(|place| place.watch.wake_at());
-        asks.chain(lists).chain(state.outbox.wake_at(Instant::now())).min()
+        let says = state.places.iter().filter_map(|place| place.closeness.say_at());
+        asks.chain(lists).chain(says).chain(state.outbox.wake_at(Instant::now())).min()
     }
 
     fn send_what_is_due(&self, wire: &Wire) {
@@ -289,15 +310,16 @@ impl Client {
         let mut state = self.state.borrow_mut();
         for channel in 0..state.places.len() {
             if state.places[channel].ask_at.is_some_and(|at| at <= now) {
-                let (id, since) = (state.take_id(), state.places[channel].position);
+                let id = state.take_id();
                 let place = &mut state.places[channel];
                 (place.ask_at, place.live) = (None, false);
-                place.asked.push((id, since));
+                place.asked.push(place.asking(id));
                 let verb = Verb::Subscribe(self.wish(&state, channel));
                 wire.send(v1::Command { id, verb: Some(verb) });
             }
         }
         self.ask_for_lists(&mut state, wire, now);
+        self.say_activities(&mut state, wire, now);
         loop {
             let id = state.take_id();
             let Some(entry) = state.outbox.next(id, now) else { break };
@@ -324,7 +346,7 @@ impl Client {
         let name = self.names.name(channel).to_string();
         let upto = state.places[channel].position.offset.0;
         let id = state.take_id();
-        let verb = match chance.below(4) {
+        let verb = match chance.below(6) {
             0 => Verb::Ack(v1::Ack { channel: name, offset: chance.below(upto + 1) }),
             1 => Verb::MarkRead(v1::MarkRead { channel: name, offset: chance.below(upto + 1) }),
             2 => {
@@ -333,6 +355,10 @@ impl Client {
                 let since = Some(Position { epoch, offset: Offset(offset) }.into());
                 state.histories.push((id, channel, offset));
                 Verb::History(v1::History { channel: name, since, limit, ..Default::default() })
+            }
+            3 | 4 => {
+                let classes = [Activity::Active, Activity::Foreground, Activity::Background];
+                return self.follow(&mut state, channel, chance.pick(&classes));
             }
             _ => {
                 // Subscribes anew, from further back than it needs to.

@@ -11,7 +11,7 @@ use crate::history::{At, Item, Page, What};
 use crate::store::user_number;
 
 /// Pause before a subscription that was refused is asked for again.
-const ASK_AGAIN: Duration = Duration::from_millis(300);
+pub(super) const ASK_AGAIN: Duration = Duration::from_millis(300);
 
 impl Client {
     pub(super) fn handle(&self, frame: v1::Frame) {
@@ -39,6 +39,7 @@ impl Client {
             Reply::Published(published) => self.on_published(state, id, &published),
             Reply::Subscribed(page) => self.on_page(state, id, page),
             Reply::History(page) => self.on_history(state, id, &page),
+            Reply::Done(_) => self.on_said(state, id),
             Reply::Error(error) => self.on_error(state, id, &error),
             _ => {}
         }
@@ -57,12 +58,15 @@ impl Client {
                 let at = self.at(state, self.names.index(&gap.channel));
                 let (after, upto) = (gap.after_offset, gap.upto_offset);
                 self.book.note(What::Gap { at, after, upto });
-                self.ask(state, at.channel, Duration::ZERO);
+                if !state.places[at.channel].closeness.is_background() {
+                    self.ask(state, at.channel, Duration::ZERO);
+                }
             }
             Event::Head(head) => {
                 let at = self.at(state, self.names.index(&head.channel));
                 self.book.note(What::Head { at, offset: head.offset });
-                if head.offset > state.places[at.channel].position.offset.0 {
+                let place = &state.places[at.channel];
+                if head.offset > place.position.offset.0 && !place.closeness.is_background() {
                     self.ask(state, at.channel, Duration::ZERO);
                 }
             }
@@ -104,7 +108,7 @@ impl Client {
         if let Some(channel) = state.places.iter().position(|place| place.is_asked(id)) {
             return self.on_refused(state, channel, id);
         }
-        if self.on_list_refused(state, id) {
+        if self.on_list_refused(state, id) || self.on_unsaid(state, id, error) {
             return;
         }
         let now = Instant::now();
@@ -130,7 +134,7 @@ impl Client {
     }
 
     /// Asks for what is missing, unless that is under way.
-    fn ask(&self, state: &mut State, channel: usize, pause: Duration) {
+    pub(super) fn ask(&self, state: &mut State, channel: usize, pause: Duration) {
         let place = &mut state.places[channel];
         place.live = false;
         if place.asked.is_empty() {
@@ -144,14 +148,17 @@ impl Client {
             return self.on_refused(state, channel, id);
         }
         let at = self.at(state, channel);
-        let Some(since) = state.places[channel].take_asked(id) else {
+        let Some(asked) = state.places[channel].take_asked(id) else {
             return self.book.note(What::Wrong(format!("{at:?}: a page that nobody asked for")));
         };
+        if !asked.in_background {
+            self.on_known(state, channel);
+        }
         state.places[channel].watch.on_attached();
         let items: Vec<Item> = page.publications.iter().map(Item::from).collect();
         let position: Position = page.position.unwrap_or_default().into();
         let seen = Page {
-            since,
+            since: asked.since,
             position,
             items: items.clone(),
             live: page.live,
