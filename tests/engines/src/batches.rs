@@ -99,7 +99,7 @@ async fn carry(client: TcpStream, server: TcpStream, script: &Script) -> io::Res
     let (mut from_client, mut to_client) = client.into_split();
     let (mut from_server, mut to_server) = server.into_split();
     tokio::select! {
-        copied = tokio::io::copy(&mut from_server, &mut to_client) => return copied.map(drop),
+        copied = tokio::io::copy(&mut from_server, &mut to_client) => copied.map(drop),
         cut = pass_until_cut(&mut from_client, &mut to_server, script) => {
             let Some(stream) = cut? else { return Ok(()) };
             // The connection stays until the server has answered, and nobody hears of it.
