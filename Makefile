@@ -43,7 +43,7 @@ test-cql: ## The log on Cassandra, which is installed first (needs Maven and Jav
 	@tools/setup.sh test
 	@tests/engines/cql.sh >/dev/null
 	@$(ROCKSDB); cargo build --locked -p sterna
-	@$(ROCKSDB); STERNA_BIN=$(CURDIR)/target/debug/sterna cargo test --locked -p sterna-storage-scylla -p sterna-system-tests --features sterna-storage-scylla/cql-server,sterna-system-tests/cql-server --test commit --test conformance --test outages --test schema --test cql -- --test-threads 4 $(ARGS)
+	@$(ROCKSDB); STERNA_BIN=$(CURDIR)/target/debug/sterna cargo test --locked -p sterna-storage-scylla -p sterna-system-tests --features sterna-storage-scylla/cql-server,sterna-system-tests/cql-server --test commit --test conformance --test outages --test schema --test tls --test cql -- --test-threads 4 $(ARGS)
 
 test-faults: ## Break real nodes on purpose for up to 20 min (SEED=, ROUNDS=, SCENARIO=, MINUTES=)
 	@tools/setup.sh test

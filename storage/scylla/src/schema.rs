@@ -40,7 +40,7 @@ const TABLES: &[&str] = &[
     "CREATE TABLE IF NOT EXISTS intent_hints (
         slot int, channel blob, number bigint, bucket int, put_at bigint,
         PRIMARY KEY (slot, channel, number, bucket)
-    ) WITH gc_grace_seconds = 600",
+    ) WITH gc_grace_seconds = 60",
     "CREATE TABLE IF NOT EXISTS intents (
         slot int, channel blob, number bigint,
         last bigint static, completed bigint static,

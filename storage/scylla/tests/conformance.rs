@@ -32,7 +32,7 @@ fn place(configure: impl Fn(&mut ScyllaConfig)) -> impl Fn() -> Stores + Send + 
     let others = MemoryStore::new();
     move || {
         let _kept = &keyspace;
-        let connect = async { ScyllaStore::connect(&config).await.unwrap() };
+        let connect = support::in_the_end(async || ScyllaStore::connect(&config).await);
         let store =
             tokio::task::block_in_place(|| tokio::runtime::Handle::current().block_on(connect));
         store.stores(others.clone().stores())

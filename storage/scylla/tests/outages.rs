@@ -16,7 +16,7 @@ use sterna_test_engines::Cassandra;
 use tokio::sync::Mutex;
 use tokio::task::JoinSet;
 
-use support::{Keyspace, append, failure, key, origin, persist, read_all, record};
+use support::{Keyspace, append, failure, in_the_end, key, origin, persist, read_all, record};
 
 mod support;
 
@@ -167,6 +167,46 @@ async fn a_server_that_stands_still_leaves_an_unknown_append_that_is_looked_up()
     assert_eq!(read.unwrap_err().kind, StorageErrorKind::Unavailable);
     assert_eq!(persist_in_the_end(&store, "a", 2).await, Offset(2));
     assert_eq!(read_all(&store, key("room")).await.len(), 2);
+}
+
+/// Three copies, and one of them dies, another one in its place, and the third: whoever is there
+/// decides, and a copy that comes back knows nothing better. With two away nothing is acknowledged.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn i1_a_majority_of_copies_decides() {
+    let _alone = SERVER.lock().await;
+    let server = Cassandra::start(3);
+    let keyspace = Keyspace::of(&server);
+    let config = ScyllaConfig { bucket_records: 8, ..keyspace.config() };
+    let (one, other) = (
+        ScyllaStore::connect(&config).await.unwrap(),
+        ScyllaStore::connect(&config).await.unwrap(),
+    );
+    let mut seq = 0;
+    for node in server.nodes() {
+        node.kill();
+        for _ in 0..15 {
+            seq += 1;
+            persist_in_the_end(if seq % 2 == 0 { &one } else { &other }, "a", seq).await;
+            // What one has stored, the other one reads.
+            let reader = if seq % 2 == 0 { &other } else { &one };
+            let found = in_the_end(async || reader.find(key("room"), origin("a", seq)).await).await;
+            assert_eq!(found.unwrap().position.offset, Offset(seq));
+        }
+        node.restart();
+    }
+    let head = in_the_end(async || one.head(key("room")).await).await.unwrap();
+    assert_eq!(head.position.offset, Offset(seq));
+    server.nodes()[0].kill();
+    server.nodes()[1].kill();
+    let alone = append(&one, key("room"), Some(head.position), record("a", seq + 1)).await;
+    let honest = [StorageErrorKind::Unavailable, StorageErrorKind::Unknown];
+    assert!(honest.contains(&failure(alone).kind));
+    server.nodes()[0].restart();
+    server.nodes()[1].restart();
+    seq += 1;
+    assert_eq!(persist_in_the_end(&other, "a", seq).await, Offset(seq));
+    let stored = in_the_end(async || Ok(read_all(&one, key("room")).await)).await;
+    assert!(stored.iter().map(|one| one.body.origin.clone().unwrap().client_seq).eq(1..=seq));
 }
 
 const OF_EACH: u64 = 60;

@@ -40,10 +40,15 @@ impl Cassandra {
     /// Installs Cassandra if it is missing, which takes minutes, and starts so many nodes, one after
     /// the other.
     pub fn start(nodes: u8) -> Self {
+        Self::start_with(nodes, "")
+    }
+
+    /// The same with further settings, in YAML.
+    pub fn start_with(nodes: u8, more: &str) -> Self {
         let root = install();
         let (port, storage) = (free_port(), free_port());
         let nodes = (1..=nodes).map(|number| {
-            let node = CassandraNode::prepare(&root, number, port, storage);
+            let node = CassandraNode::prepare(&root, number, port, storage, more);
             node.restart();
             node
         });
@@ -77,12 +82,12 @@ impl Cassandra {
 }
 
 impl CassandraNode {
-    fn prepare(root: &Path, number: u8, port: u16, storage: u16) -> Self {
+    fn prepare(root: &Path, number: u8, port: u16, storage: u16, more: &str) -> Self {
         let directory = tempfile::Builder::new().prefix("sterna-cassandra").tempdir();
         let directory = directory.expect("there is a place for temporary files");
         let address = Ipv4Addr::new(127, 0, 0, number);
         let settings = settings(directory.path(), address, number, port, storage);
-        write(directory.path(), "cassandra.yaml", &settings);
+        write(directory.path(), "cassandra.yaml", &format!("{settings}{more}"));
         write(directory.path(), "logback.xml", &log_settings(directory.path()));
         let (root, process) = (root.to_owned(), Mutex::new(None));
         Self { address, port, root, process, directory }
@@ -148,7 +153,7 @@ fn settings(at: &Path, address: Ipv4Addr, number: u8, port: u16, storage: u16) -
     let mut settings = String::from(SETTINGS);
     // Tokens are given, so that no node has to look for one, and each has a third where there are
     // three.
-    let token = i64::MIN + (i64::MAX / 3 * 2) * i64::from(number - 1);
+    let token = i128::from(i64::MIN) + i128::from(u64::MAX / 3) * i128::from(number - 1);
     writeln!(
         settings,
         "initial_token: {token}

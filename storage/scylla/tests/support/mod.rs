@@ -15,7 +15,7 @@ use sterna_test_engines::Cassandra;
 /// A keyspace of a test; gone with it, since a server of this size has room for few.
 #[derive(Debug)]
 pub struct Keyspace {
-    server: &'static Cassandra,
+    nodes: Vec<String>,
     name: String,
 }
 
@@ -24,12 +24,12 @@ impl Keyspace {
         Self::of(Cassandra::shared())
     }
 
-    pub fn of(server: &'static Cassandra) -> Self {
-        Self { server, name: server.fresh_keyspace() }
+    pub fn of(server: &Cassandra) -> Self {
+        Self { nodes: server.addresses(), name: server.fresh_keyspace() }
     }
 
     pub fn config(&self) -> ScyllaConfig {
-        let nodes = self.server.addresses();
+        let nodes = self.nodes.clone();
         let replication = nodes.len().try_into().unwrap();
         ScyllaConfig {
             replication,
@@ -45,7 +45,7 @@ impl Keyspace {
 
 impl Drop for Keyspace {
     fn drop(&mut self) {
-        let (nodes, name) = (self.server.addresses(), self.name.clone());
+        let (nodes, name) = (self.nodes.clone(), self.name.clone());
         // A runtime cannot be waited for in another one's thread.
         let dropping = std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
