@@ -11,8 +11,9 @@ use sterna_core::link::router::Router;
 use sterna_storage::StorageError;
 use sterna_storage::Stores;
 use sterna_storage_archive::{
-    Archiver, Collected, PassReport, Status, TieredLog, Tiers, Verified, WriteTimes,
+    Archiver, Collected, PassReport, Pressure, Status, TieredLog, Tiers, Verified, WriteTimes,
 };
+use sterna_storage_keeping::{DataKeys, Keeper, SealedSegments, StoredFates};
 use sterna_storage_object::ObjectSegments;
 use tokio::sync::Mutex;
 
@@ -22,16 +23,28 @@ use crate::config::ArchiveSettings;
 #[derive(Debug)]
 pub(crate) struct Archive {
     pub(crate) tiers: Tiers,
+    /// What payloads are sealed with.
+    pub(crate) keys: Arc<DataKeys>,
+    /// What channels have given up.
+    pub(crate) fates: Arc<StoredFates>,
     settings: ArchiveSettings,
+    writes: Arc<WriteTimes>,
     /// One pass at a time: two would write everything twice, and of each one would count.
     archiver: Mutex<Archiver>,
 }
 
 impl Archive {
     /// Opens the archive. From here on the log that the stores name reads from it as well.
-    pub(crate) fn open(settings: ArchiveSettings, stores: &mut Stores) -> Result<Self> {
+    pub(crate) fn open(
+        settings: ArchiveSettings,
+        stores: &mut Stores,
+        keeper: &Arc<Keeper>,
+    ) -> Result<Self> {
         let segments = ObjectSegments::open(settings.objects.clone())
             .context("cannot open the archive in `archive.url`")?;
+        let roots = settings.roots.clone();
+        let keys = Arc::new(DataKeys::new(keeper.clone(), roots, settings.encrypt));
+        let segments = SealedSegments::new(Arc::new(segments), keys.clone());
         let tiers = Tiers {
             log: stores.log.clone(),
             archived: stores.archived.clone(),
@@ -40,8 +53,15 @@ impl Archive {
         };
         let writes = Arc::new(WriteTimes::new(settings.slow_write));
         stores.log = Arc::new(TieredLog::new(tiers.clone(), writes.clone()));
-        let archiver = Mutex::new(Archiver::new(tiers.clone(), settings.when.clone(), writes));
-        Ok(Self { tiers, settings, archiver })
+        let fates = Arc::new(StoredFates::new(keeper.clone()));
+        let archiver = Archiver::new(tiers.clone(), settings.when.clone(), writes.clone());
+        let archiver = Mutex::new(archiver.with_fates(fates.clone()));
+        Ok(Self { tiers, keys, fates, settings, writes, archiver })
+    }
+
+    /// Whether the log has something better to do.
+    pub(crate) fn pressure(&self) -> Arc<dyn Pressure> {
+        self.writes.clone()
     }
 
     /// Goes once over the slots that this node owns, and collects what never came to be. `told` hears

@@ -4,6 +4,7 @@ mod activity;
 mod archive;
 mod backup;
 mod bench;
+mod keeping;
 mod operate;
 
 use std::net::{IpAddr, Ipv4Addr};
@@ -21,6 +22,9 @@ pub(crate) use backup::{
     BackupVerifyArgs, PlaceArgs,
 };
 pub(crate) use bench::{BenchArgs, BenchSubject, HandoverArgs, TravellerArgs};
+pub(crate) use keeping::{
+    EraseArgs, KeyArgs, OwnRetention, RedactArgs, RetentionArgs, Switch, SwitchArgs,
+};
 pub(crate) use operate::{
     DrainArgs, OperatorArgs, RevokeArgs, SessionArgs, SortArg, TopArgs, TraceArgs,
 };
@@ -87,6 +91,21 @@ pub(crate) enum Verb {
     /// Nodes remember it as long as one of them runs; whoever issues tokens must not give this user
     /// another that is not meant.
     Revoke(RevokeArgs),
+    /// How long publications of a channel stay; without a retention what the channel keeps, and what
+    /// was ordered of it
+    Retention(RetentionArgs),
+    /// Put a channel on hold, or release it: nothing of it is given up meanwhile
+    Hold(SwitchArgs),
+    /// Have the archive seal the payloads of a channel, where marked channels are
+    Seal(SwitchArgs),
+    /// Take the payloads of publications away for good
+    ///
+    /// Their places stay, and who has them already is told to drop them.
+    Redact(RedactArgs),
+    /// Give up everything in a channel up to now, for good, and destroy its data key
+    Erase(EraseArgs),
+    /// Make a master key, for `archive.master_key_file`
+    Key(KeyArgs),
     /// Measure a node the way its users feel it
     Bench(BenchArgs),
 }

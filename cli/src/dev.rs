@@ -97,6 +97,7 @@ pub(crate) fn config(args: &DevArgs, keys: &DevKeys) -> Result<Config> {
         backup: BackupSettings::of(&args.data_dir),
         pages: None,
         pages_in_redis: false,
+        retention: sterna_storage_keeping::RetentionConfig::default(),
         clients: Some(ClientsConfig {
             address: SocketAddr::new(args.client_ip, args.client_port),
             advertise: String::new(),

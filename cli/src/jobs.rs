@@ -15,7 +15,7 @@ use sterna_core::Tasks;
 use sterna_core::link::router::Router;
 use sterna_edge::http::{JobOrder, JobState, JobView, Jobs};
 use sterna_proto::{ErrorCode, v1};
-use sterna_storage_archive::{SHARDS, status, verify};
+use sterna_storage_archive::{SHARDS, status, verify_beside};
 use sterna_storage_rocks::RocksStore;
 use sterna_storage_rocks::backup::{BackupOrder, create};
 
@@ -27,7 +27,7 @@ const JOBS_KEPT: usize = 16;
 
 /// What a node's jobs work on.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Kept {
+pub(crate) struct WorkedOn {
     pub(crate) archive: Option<Arc<Archive>>,
     /// A store of this machine.
     pub(crate) rocks: Option<RocksStore>,
@@ -40,7 +40,7 @@ pub(crate) struct NodeJobs {
 }
 
 struct Inner {
-    kept: Kept,
+    worked_on: WorkedOn,
     backups: BackupSettings,
     node: String,
     tasks: Tasks,
@@ -57,14 +57,14 @@ impl fmt::Debug for Inner {
 
 impl NodeJobs {
     pub(crate) fn new(
-        kept: Kept,
+        worked_on: WorkedOn,
         backups: BackupSettings,
         node: String,
         tasks: Tasks,
         router: Option<Arc<Router>>,
     ) -> Self {
         let jobs = Mutex::default();
-        Self { inner: Arc::new(Inner { kept, backups, node, tasks, router, jobs }) }
+        Self { inner: Arc::new(Inner { worked_on, backups, node, tasks, router, jobs }) }
     }
 }
 
@@ -134,7 +134,7 @@ impl Inner {
             JobOrder::Archive => Work::Archive(self.archive()?),
             JobOrder::VerifyArchive => Work::Verify(self.archive()?),
             JobOrder::Backup { name } => {
-                let Some(rocks) = self.kept.rocks.clone() else {
+                let Some(rocks) = self.worked_on.rocks.clone() else {
                     return Err(bad(
                         "the store of this node is a database or memory: it has no files \
                                     to back up; a database has tools of its own",
@@ -153,7 +153,7 @@ impl Inner {
 
     fn archive(&self) -> Result<Arc<Archive>, v1::Error> {
         let missing = || bad("this node has no archive: `archive.url` is not set");
-        self.kept.archive.clone().ok_or_else(missing)
+        self.worked_on.archive.clone().ok_or_else(missing)
     }
 
     /// One of a kind at a time.
@@ -193,7 +193,7 @@ impl Inner {
                         self.reach(id, "chains followed", done.into(), of.into());
                     }
                 };
-                let verified = verify(&archive.tiers, told).await;
+                let verified = verify_beside(&archive.tiers, Some(&*archive.fates), told).await;
                 verified.map(|found| verified_json(&found)).map_err(|error| error.to_string())
             }
             Work::Backup(rocks, to) => self.back_up(id, rocks, to).await,
@@ -294,9 +294,9 @@ mod tests {
 
     use super::*;
 
-    fn jobs(kept: Kept, home: &Path) -> NodeJobs {
+    fn jobs(worked_on: WorkedOn, home: &Path) -> NodeJobs {
         let backups = BackupSettings { directory: home.join("backups"), keep_free: 0 };
-        NodeJobs::new(kept, backups, "n1".into(), Tasks::new(), None)
+        NodeJobs::new(worked_on, backups, "n1".into(), Tasks::new(), None)
     }
 
     async fn ended(jobs: &NodeJobs, id: u64) -> JobView {
@@ -323,7 +323,7 @@ mod tests {
     #[tokio::test]
     async fn what_a_node_has_not_it_does_not_do() {
         let home = tempfile::tempdir().unwrap();
-        let jobs = jobs(Kept::default(), home.path());
+        let jobs = jobs(WorkedOn::default(), home.path());
         for order in [JobOrder::Archive, JobOrder::VerifyArchive, JobOrder::Backup { name: None }] {
             let refused = jobs.begin(order).unwrap_err();
             assert_eq!(refused.code, ErrorCode::BadRequest.number(), "{refused:?}");
@@ -336,7 +336,7 @@ mod tests {
         let home = tempfile::tempdir().unwrap();
         let config = sterna_storage_rocks::RocksConfig::new(home.path().join("store"));
         let rocks = RocksStore::open(config).unwrap();
-        let jobs = jobs(Kept { archive: None, rocks: Some(rocks) }, home.path());
+        let jobs = jobs(WorkedOn { archive: None, rocks: Some(rocks) }, home.path());
         let begin = |name: &str| jobs.begin(JobOrder::Backup { name: Some(name.to_owned()) });
         let first = begin("b").unwrap();
         let job = ended(&jobs, first).await;

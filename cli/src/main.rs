@@ -9,6 +9,7 @@ mod console;
 mod dev;
 mod farewell;
 mod jobs;
+mod keeping;
 mod keys;
 mod output;
 mod pages;
@@ -52,6 +53,12 @@ fn main() -> ExitCode {
         Verb::Trace(args) => verbs::trace::run(&args),
         Verb::Drain(args) => verbs::drain::run(&args),
         Verb::Revoke(args) => verbs::revoke::run(&args),
+        Verb::Retention(args) => verbs::keeping::retention(&args),
+        Verb::Hold(args) => verbs::keeping::hold(&args),
+        Verb::Seal(args) => verbs::keeping::seal(&args),
+        Verb::Redact(args) => verbs::keeping::redact(&args),
+        Verb::Erase(args) => verbs::keeping::erase(&args),
+        Verb::Key(args) => verbs::keeping::key(&args),
         Verb::Bench(args) => bench::run(&args),
     };
     match outcome {

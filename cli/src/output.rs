@@ -72,6 +72,8 @@ pub(crate) fn publication(format: Format, publication: &Publication) -> String {
         Format::Human => {
             let text = match (&publication.member, std::str::from_utf8(&publication.payload)) {
                 (Some(change), _) => member_line(change),
+                (None, _) if publication.redacted => "(redacted)".to_owned(),
+                (None, _) if is_redaction(publication) => redaction_line(publication),
                 (None, Ok(text)) => printable(text),
                 (None, Err(_)) => format!("({} bytes)", publication.payload.len()),
             };
@@ -100,6 +102,17 @@ fn member_line(change: &MemberChange) -> String {
     }
 }
 
+fn is_redaction(publication: &Publication) -> bool {
+    publication.kind == v1::PublicationKind::Redaction
+}
+
+fn redaction_line(publication: &Publication) -> String {
+    match publication.target_offset {
+        0 => "(all before this was erased)".to_owned(),
+        target => format!("(offset {target} was redacted)"),
+    }
+}
+
 fn role_name(role: v1::Role) -> String {
     role.as_str_name().trim_start_matches("ROLE_").to_lowercase()
 }
@@ -115,6 +128,14 @@ fn publication_json(publication: &Publication) -> Value {
     });
     if let Some(change) = &publication.member {
         object["member"] = json!({ "user": change.user, "role": change.role.map(role_name) });
+        return object;
+    }
+    if publication.redacted {
+        object["redacted"] = true.into();
+        return object;
+    }
+    if is_redaction(publication) {
+        object["redaction_of"] = publication.target_offset.into();
         return object;
     }
     match std::str::from_utf8(&publication.payload) {
@@ -169,6 +190,23 @@ mod tests {
         assert!(publication(Format::Human, &left).ends_with("(bob is no member any more)"));
         assert_eq!(publication_json(&left)["member"], json!({ "user": "bob", "role": null }));
         assert!(publication_json(&left).get("text").is_none());
+    }
+
+    #[test]
+    fn what_was_taken_away_is_told_as_such() {
+        let told = |publication: v1::Publication| {
+            let told = Publication::from(publication);
+            (super::publication(Format::Human, &told), publication_json(&told))
+        };
+        let (line, json) = told(v1::Publication { redacted: true, ..Default::default() });
+        assert!(line.ends_with("(redacted)"), "{line}");
+        assert_eq!((&json["redacted"], json.get("text")), (&json!(true), None));
+        let kind = v1::PublicationKind::Redaction.into();
+        let marker = |target_offset| v1::Publication { kind, target_offset, ..Default::default() };
+        let (line, json) = told(marker(7));
+        assert!(line.ends_with("(offset 7 was redacted)"), "{line}");
+        assert_eq!(json["redaction_of"], json!(7));
+        assert!(told(marker(0)).0.ends_with("(all before this was erased)"));
     }
 
     #[test]

@@ -21,15 +21,15 @@ use sterna_storage::Stores;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 
-use crate::archive::Archive;
 use crate::args::{ServeArgs, StoreArgs};
 use crate::config::{ClientsConfig, ClusterSettings, Config, StoreConfig};
-use crate::jobs::{Kept, NodeJobs};
+use crate::jobs::{NodeJobs, WorkedOn};
+use crate::keeping::Kept;
 use crate::pages;
 use crate::raw_config::{RawConfig, environment};
 use crate::stores::{connect_database, keep_sql, open_redis, open_stores, watch_redis};
 use crate::telemetry::Telemetry;
-use crate::{farewell, keys, output};
+use crate::{farewell, keeping, keys, output};
 
 /// How long shards and store may take once the clients are gone.
 const SHUTDOWN: Duration = Duration::from_secs(10);
@@ -107,18 +107,24 @@ pub(crate) fn run(
             shared = config.pages_in_redis.then(|| redis.clone());
             upkeep.spawn("redis", watch_redis(upkeep.clone(), redis));
         }
-        let archive = match (config.archive.take(), &mut stores) {
-            (Some(settings), Some(stores)) => Some(Arc::new(Archive::open(settings, stores)?)),
-            _ => None,
+        let kept = match &mut stores {
+            Some(stores) => {
+                let is_shared = matches!(config.store, Some(StoreConfig::Sql(_)));
+                let (archive, retention) = (config.archive.take(), config.retention.clone());
+                let caches = |stores: &mut Stores| {
+                    pages::put_in_front(stores, config.pages.as_ref(), shared)
+                };
+                Some(keeping::open(archive, retention, stores, is_shared, caches)?)
+            }
+            None => None,
         };
-        let kept = Kept { archive: archive.clone(), rocks };
-        if let Some(stores) = &mut stores {
-            pages::put_in_front(stores, config.pages.as_ref(), shared)?;
-        }
+        let archive = kept.as_ref().and_then(|kept| kept.archive.clone());
+        let worked_on = WorkedOn { archive, rocks };
         let running =
-            Running::start(config, stores, kept, node_secret, telemetry.metrics.clone()).await?;
-        if let Some(archive) = archive {
-            running.keep_archive(archive);
+            Running::start(config, stores, worked_on, node_secret, telemetry.metrics.clone())
+                .await?;
+        if let Some(kept) = kept {
+            running.keep(kept);
         }
         if let Err(error) = announce(running.addresses()) {
             running.stop(Duration::ZERO, String::new()).await;
@@ -169,7 +175,7 @@ impl Running {
     pub(crate) async fn start(
         config: Config,
         stores: Option<Stores>,
-        kept: Kept,
+        worked_on: WorkedOn,
         node_secret: [u8; 32],
         metrics: PrometheusHandle,
     ) -> Result<Self> {
@@ -227,10 +233,13 @@ impl Running {
         }
     }
 
-    /// It ends before the store does.
-    fn keep_archive(&self, archive: Arc<Archive>) {
-        let router = self.node.router().cloned();
-        self.tasks.spawn("archiver", archive.keep(self.tasks.clone(), router));
+    /// They end before the store does.
+    fn keep(&self, Kept { archive, sweeping }: Kept) {
+        if let Some(archive) = archive {
+            let router = self.node.router().cloned();
+            self.tasks.spawn("archiver", archive.keep(self.tasks.clone(), router));
+        }
+        self.tasks.spawn("retention", sweeping.keep(self.tasks.clone(), self.node.clone()));
     }
 
     pub(crate) fn addresses(&self) -> Addresses {

@@ -15,6 +15,7 @@ use sterna_proto::{ChannelId, ClientId, ErrorCode, Offset, SessionId, UserId};
 use sterna_storage::Stores;
 use sterna_storage::memory::MemoryStore;
 use sterna_storage_keeping::{Keeper, KeptLog};
+use support::cluster::{Cluster, Role, core, edge, until};
 use support::{TestClient, config, error, identity, publish, with_workers};
 
 const ROOM: &str = "room:1";
@@ -279,5 +280,53 @@ fn many_are_redacted_at_once_and_all_are_told() {
             }
         }
         assert_eq!(targets, offsets);
+    });
+}
+
+const ROLES: [Role; 4] = [core("c1"), core("c2"), edge("e1"), edge("e2")];
+
+/// Also when another node owns the channel, and becomes the owner later.
+#[test]
+fn an_order_reaches_the_owner_from_any_node_and_outlives_it() {
+    let mut runtime = tokio::runtime::Builder::new_current_thread();
+    let runtime = runtime.start_paused(true).enable_all().build().unwrap();
+    tokio::task::LocalSet::new().block_on(&runtime, async {
+        let store = MemoryStore::new();
+        let cluster = Cluster::start(&ROLES, &store).await;
+        until("one core owns the channel", || cluster.owners(ROOM).len() == 1).await;
+        let mut alice = TestClient::connect(cluster.worker("e1"), "alice").await;
+        let mut bob = TestClient::connect(cluster.worker("e2"), "bob").await;
+        bob.subscribe(ROOM, None).await;
+        for (seq, text) in [(1, "secret"), (2, "two")] {
+            alice.publish(ROOM, seq, text).await;
+            assert_eq!(bob.publication().await.payload, text);
+        }
+        order(&cluster.member("e1").node, redact(&[1])).await.unwrap();
+        let marker = bob.publication().await;
+        assert_eq!((marker.kind, marker.offset, marker.target_offset), (REDACTION, 3, 1));
+        let refused = cluster.member("e1").node.keeping(&ChannelId::new(ROOM).unwrap(), 9, 9).await;
+        assert_eq!(refused.unwrap_err().code, ErrorCode::Unavailable.number());
+        let owner = cluster.owners(ROOM)[0];
+        cluster.kill(owner);
+        until("the other one does", || cluster.owners(ROOM).iter().all(|it| *it != owner)).await;
+        let page = loop {
+            match alice
+                .ask(Verb::History(v1::History {
+                    channel: ROOM.into(),
+                    limit: 9,
+                    ..Default::default()
+                }))
+                .await
+            {
+                Reply::History(page) => break page,
+                Reply::Error(error) if error.retryable => {
+                    tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+                }
+                other => panic!("{other:?}"),
+            }
+        };
+        let payloads: Vec<&[u8]> = page.publications.iter().map(|it| &it.payload[..]).collect();
+        assert_eq!(payloads, [&b""[..], b"two", b""]);
+        cluster.shutdown().await;
     });
 }

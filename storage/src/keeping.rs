@@ -69,13 +69,13 @@ pub struct Author {
 /// Longest [`Author::reason`].
 pub const REASON_BYTES: usize = 512;
 
-/// A channel's data key as the store has it: useless without the master key that it is wrapped by.
+/// A channel's data key as the store has it: useless without the root key that it is wrapped by.
 #[derive(Clone, PartialEq, Eq)]
 pub struct WrappedKey {
     /// Counts the keys of the channel from 1.
     pub id: u32,
-    /// Which master key.
-    pub master: u64,
+    /// Which root key.
+    pub root: u64,
     /// At most [`WRAPPED_BYTES`].
     pub wrapped: Vec<u8>,
 }
@@ -85,7 +85,7 @@ pub const WRAPPED_BYTES: usize = 256;
 
 impl Debug for WrappedKey {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "WrappedKey({} by {:016x})", self.id, self.master)
+        write!(f, "WrappedKey({} by {:016x})", self.id, self.root)
     }
 }
 
@@ -125,9 +125,9 @@ pub enum Order {
     /// The channel's first key, or the one after a destroyed one. Of two at one time only one is put,
     /// since what the other one has sealed could never be opened.
     PutKey(WrappedKey),
-    /// The present key under another master key.
+    /// The present key under another root key.
     Rewrap {
-        from_master: u64,
+        from_root: u64,
         key: WrappedKey,
     },
 }
@@ -234,12 +234,12 @@ pub fn decide(kept: &Kept, order: Order, author: &Author) -> Result<Option<Decid
             }
             (next.keys_made, next.key) = (key.id, Some(key));
         }
-        Order::Rewrap { from_master, key } => {
+        Order::Rewrap { from_root, key } => {
             let present = next.key.as_ref().filter(|present| present.id == key.id);
-            match present.map(|present| present.master) {
-                Some(master) if master == from_master => next.key = Some(key),
+            match present.map(|present| present.root) {
+                Some(root) if root == from_root => next.key = Some(key),
                 // Another node was faster.
-                Some(master) if master == key.master => {}
+                Some(root) if root == key.root => {}
                 _ => return Err(KeepingError::OtherKey),
             }
         }
@@ -293,7 +293,7 @@ mod tests {
     #[test]
     fn a_hold_refuses_what_gives_something_up_and_nothing_else() {
         let held = made(&Kept::default(), Order::Hold);
-        let key = WrappedKey { id: 1, master: 2, wrapped: vec![3] };
+        let key = WrappedKey { id: 1, root: 2, wrapped: vec![3] };
         for (order, refused) in [
             (Order::Redact(vec![Offset(3)]), true),
             (Order::Erase { upto: Offset(9) }, true),
@@ -329,9 +329,9 @@ mod tests {
 
     #[test]
     fn a_key_is_wrapped_anew_by_whoever_has_seen_the_present_one() {
-        let key = |master| WrappedKey { id: 1, master, wrapped: vec![master as u8] };
+        let key = |root| WrappedKey { id: 1, root, wrapped: vec![root as u8] };
         let kept = made(&Kept::default(), Order::PutKey(key(2)));
-        let anew = |from_master, master| Order::Rewrap { from_master, key: key(master) };
+        let anew = |from_root, root| Order::Rewrap { from_root, key: key(root) };
         let rewrapped = made(&kept, anew(2, 3));
         assert_eq!((rewrapped.key.clone(), rewrapped.keys_made), (Some(key(3)), 1));
         assert_eq!(
@@ -344,7 +344,7 @@ mod tests {
 
     #[test]
     fn a_destroyed_key_never_comes_back() {
-        let key = |id| WrappedKey { id, master: 2, wrapped: vec![3] };
+        let key = |id| WrappedKey { id, root: 2, wrapped: vec![3] };
         let kept = made(&Kept::default(), Order::PutKey(key(1)));
         assert!(decide(&kept, Order::PutKey(key(2)), &author("r")).is_err());
         assert_eq!(decide(&kept, Order::PutKey(key(1)), &author("r")).unwrap(), None);
@@ -356,7 +356,7 @@ mod tests {
         let erased = made(&kept, Order::Erase { upto: Offset(4) });
         assert_eq!((erased.key.clone(), erased.floor), (None, Offset(5)));
         assert!(decide(&erased, Order::PutKey(key(1)), &author("r")).is_err());
-        let anew = Order::Rewrap { from_master: 2, key: key(1) };
+        let anew = Order::Rewrap { from_root: 2, key: key(1) };
         assert!(decide(&erased, anew, &author("r")).is_err());
         assert_eq!(made(&erased, Order::PutKey(key(2))).keys_made, 2);
     }

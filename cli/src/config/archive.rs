@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use sterna_storage_archive::ArchiveConfig;
+use sterna_storage_keeping::{Encrypt, RootKeys};
 use sterna_storage_object::{Keys, ObjectConfig, Place};
 
 use super::Reader;
@@ -15,6 +16,9 @@ pub(crate) struct ArchiveSettings {
     pub(crate) when: ArchiveConfig,
     /// Appends that take this long make the archiver wait.
     pub(crate) slow_write: Duration,
+    pub(crate) encrypt: Encrypt,
+    /// `None`: nothing can be sealed.
+    pub(crate) roots: Option<RootKeys>,
 }
 
 impl Reader {
@@ -37,6 +41,8 @@ impl Reader {
         let rate = u64::from(defaults.records_per_second);
         let rate = self.integer("archive.records_per_second", rate, 1..=10_000_000);
         let slow_write = self.duration("archive.slow_write", "100ms", "1ms", "1m");
+        let roots = self.root_keys();
+        let encrypt = self.archive_encrypt();
         Some(Some(ArchiveSettings {
             objects: ObjectConfig::new(place),
             when: ArchiveConfig {
@@ -49,7 +55,28 @@ impl Reader {
                 records_per_second: rate? as u32,
             },
             slow_write: slow_write?,
+            encrypt: encrypt?,
+            roots: roots?,
         }))
+    }
+
+    fn root_keys(&mut self) -> Option<Option<RootKeys>> {
+        let Some(path) = self.path("archive.master_key_file") else { return Some(None) };
+        match RootKeys::read(&path) {
+            Ok(roots) => Some(Some(roots)),
+            Err(error) => self.refuse("archive.master_key_file", error),
+        }
+    }
+
+    fn archive_encrypt(&mut self) -> Option<Encrypt> {
+        const CHOICES: &[(&str, Encrypt)] =
+            &[("none", Encrypt::None), ("marked", Encrypt::Marked), ("all", Encrypt::All)];
+        let encrypt = self.choice("archive.encrypt", CHOICES)?;
+        if encrypt != Encrypt::None && !self.is_given("archive.master_key_file") {
+            let reason = "`archive.master_key_file` belongs to it; `sterna key` makes one";
+            return self.refuse("archive.encrypt", reason);
+        }
+        Some(encrypt)
     }
 
     fn archive_place(&mut self, url: &str) -> Option<Place> {

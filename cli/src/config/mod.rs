@@ -8,6 +8,7 @@ mod balance;
 mod cluster;
 mod limits;
 mod redis;
+mod retention;
 mod scylla;
 mod store;
 mod values;
@@ -27,10 +28,12 @@ use sterna_edge::auth::AuthConfig;
 use sterna_edge::http::HttpConfig;
 use sterna_edge::{EdgeLimits, IdFormat, TlsFiles};
 use sterna_proto::{NodeId, v1};
+use sterna_storage_keeping::RetentionConfig;
 
 pub(crate) use archive::{ArchiveSettings, place_of};
 pub(crate) use backup::BackupSettings;
 pub(crate) use cluster::ClusterSettings;
+pub(crate) use retention::parse_retention;
 pub(crate) use store::{DatabaseConfig, StoreConfig};
 
 use crate::keys;
@@ -53,6 +56,7 @@ pub(crate) struct Config {
     /// `None`: everything stays in the store.
     pub(crate) archive: Option<ArchiveSettings>,
     pub(crate) backup: BackupSettings,
+    pub(crate) retention: RetentionConfig,
     /// `None` on a node without clients.
     pub(crate) clients: Option<ClientsConfig>,
     /// `None` for a node that is alone.
@@ -127,6 +131,7 @@ impl Reader {
         let backup = self.backup(data_dir.as_deref());
         let pages = store.as_ref().map_or(Some(None), |store| self.pages(store.as_ref()));
         let pages_in_redis = self.pages_in_redis();
+        let retention = self.retention();
         let core = self.core(durability);
         let clients = if roles.edge { Some(self.clients()) } else { None };
         let cluster = self.cluster(roles);
@@ -145,6 +150,7 @@ impl Reader {
             backup: backup?,
             pages: pages?,
             pages_in_redis: pages_in_redis?,
+            retention: retention?,
             clients: match clients {
                 Some(clients) => Some(clients?),
                 None => None,

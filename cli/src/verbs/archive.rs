@@ -3,13 +3,15 @@
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use anyhow::{Context as _, Result, anyhow, bail};
 use serde_json::{Value, json};
 use sterna_bench::progress::Progress;
 use sterna_edge::http::{HttpConfig, Role};
 use sterna_storage::{StorageError, StorageErrorKind, Stores};
-use sterna_storage_archive::{Progress as Done, SHARDS, status, verify};
+use sterna_storage_archive::{Progress as Done, SHARDS, status, verify_beside};
+use sterna_storage_keeping::Keeper;
 
 use super::operator::Operator;
 use super::{archive_restore, jobs};
@@ -78,7 +80,8 @@ fn with_config(args: &ConfigArgs, asked: Asked, of: &ArchiveOf) -> Result<Value>
             (_, Some(stores)) => stores,
             (_, None) => bail!("this node has no store"),
         };
-        let archive = Archive::open(settings, &mut stores)?;
+        let keeper = Arc::new(Keeper::new(stores.keeping.clone(), true));
+        let archive = Archive::open(settings, &mut stores, &keeper)?;
         match asked {
             Asked::Status => Ok(status_json(&status(&archive.tiers).await?)),
             Asked::Run => archive_now(&archive).await,
@@ -132,15 +135,16 @@ async fn archive_now(archive: &Archive) -> Result<Value> {
 async fn read_again(archive: &Archive) -> Result<Value> {
     let bar = Progress::new("segments read again", 0);
     let mut follows = false;
-    let verified = verify(&archive.tiers, |progress| match progress {
-        Done::Segments { done, of } => bar.reach(done, of),
-        Done::Slots { done, of } => {
-            if !std::mem::replace(&mut follows, true) {
-                bar.next("chains followed".to_owned(), of.into());
+    let verified =
+        verify_beside(&archive.tiers, Some(&*archive.fates), |progress| match progress {
+            Done::Segments { done, of } => bar.reach(done, of),
+            Done::Slots { done, of } => {
+                if !std::mem::replace(&mut follows, true) {
+                    bar.next("chains followed".to_owned(), of.into());
+                }
+                bar.reach(done.into(), of.into());
             }
-            bar.reach(done.into(), of.into());
-        }
-    });
+        });
     let verified = verified.await;
     bar.done();
     Ok(verified_json(&verified?))

@@ -8,6 +8,7 @@ pub(crate) mod doctor;
 pub(crate) mod drain;
 pub(crate) mod history;
 pub(crate) mod inbox;
+pub(crate) mod keeping;
 pub(crate) mod migrate;
 pub(crate) mod presence;
 pub(crate) mod publish;

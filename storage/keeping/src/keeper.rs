@@ -40,7 +40,7 @@ impl Keeper {
             }
             cache.changes
         };
-        metrics::counter!("sterna_keeping_lookups_total").increment(1);
+        metrics::counter!("sterna_storage_keeping_lookups_total").increment(1);
         let kept = self.store.kept(vec![channel]).await?.pop().unwrap_or_default();
         let redacted = match kept.redacted {
             false => Redacted::None,

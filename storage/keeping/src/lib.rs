@@ -16,7 +16,7 @@ mod clock;
 mod fates;
 mod keeper;
 mod log;
-mod master;
+mod root;
 mod seal;
 mod sweeper;
 
@@ -24,7 +24,7 @@ pub use clock::RetentionClock;
 pub use fates::StoredFates;
 pub use keeper::Keeper;
 pub use log::KeptLog;
-pub use master::{MasterKeys, MasterKeysError};
+pub use root::{RootKeys, RootKeysError};
 pub use seal::{DataKeys, Encrypt, SealedSegments};
 pub use sweeper::{GivesUp, RetentionConfig, SweepReport, Sweeper};
 

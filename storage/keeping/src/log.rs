@@ -32,16 +32,20 @@ impl KeptLog {
         Ok(raised(head, &self.keeper.look(channel).await?))
     }
 
+    fn raise_known(&self, channel: &ChannelKey, head: Head) -> Head {
+        match self.keeper.known(channel) {
+            Some(view) => raised(head, &view),
+            None => head,
+        }
+    }
+
     /// As far as is known: the next page says the rest.
     fn raise_verdict(
         &self,
         channel: ChannelKey,
         verdict: Result<Head, AppendError>,
     ) -> Result<Head, AppendError> {
-        let raise = |head: Head| match self.keeper.known(&channel) {
-            Some(view) => raised(head, &view),
-            None => head,
-        };
+        let raise = |head| self.raise_known(&channel, head);
         match verdict {
             Ok(head) => Ok(raise(head)),
             Err(AppendError::Conflict { head }) => {
@@ -104,20 +108,17 @@ impl PublicationLog for KeptLog {
         .boxed()
     }
 
+    /// Where channels begin, as far as is known: who asks for many wants to know where they end.
     fn heads(
         &self,
         channels: Vec<ChannelKey>,
     ) -> BoxFuture<'_, Result<Vec<Option<Head>>, StorageError>> {
         async move {
             let heads = self.log.heads(channels.clone()).await?;
-            let mut all = Vec::with_capacity(heads.len());
-            for (channel, head) in channels.into_iter().zip(heads) {
-                all.push(match head {
-                    Some(head) => Some(self.raise(channel, head).await?),
-                    None => None,
-                });
-            }
-            Ok(all)
+            let raise = |(channel, head): (_, Option<Head>)| {
+                head.map(|head| self.raise_known(&channel, head))
+            };
+            Ok(channels.into_iter().zip(heads).map(raise).collect())
         }
         .boxed()
     }

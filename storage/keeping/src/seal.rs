@@ -20,7 +20,7 @@ use sterna_storage::{
 
 use crate::ENGINE;
 use crate::keeper::Keeper;
-use crate::master::{KEY_BYTES, MasterKeys, cipher, open, seal};
+use crate::root::{KEY_BYTES, RootKeys, cipher, open, seal};
 
 /// Data keys in memory; above, all are forgotten and unwrapped again.
 const KEYS_HELD: usize = 4096;
@@ -39,7 +39,7 @@ pub enum Encrypt {
 pub struct DataKeys {
     keeper: Arc<Keeper>,
     /// `None`: nothing can be sealed, and nothing that is can be read.
-    masters: Option<MasterKeys>,
+    roots: Option<RootKeys>,
     encrypt: Encrypt,
     held: Mutex<HashMap<(ChannelKey, u32), Arc<LessSafeKey>, RandomState>>,
 }
@@ -47,7 +47,7 @@ pub struct DataKeys {
 impl fmt::Debug for DataKeys {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("DataKeys")
-            .field("masters", &self.masters)
+            .field("roots", &self.roots)
             .field("encrypt", &self.encrypt)
             .finish_non_exhaustive()
     }
@@ -57,8 +57,8 @@ impl fmt::Debug for DataKeys {
 type Numbered = (u32, Arc<LessSafeKey>);
 
 impl DataKeys {
-    pub fn new(keeper: Arc<Keeper>, masters: Option<MasterKeys>, encrypt: Encrypt) -> Self {
-        Self { keeper, masters, encrypt, held: Mutex::default() }
+    pub fn new(keeper: Arc<Keeper>, roots: Option<RootKeys>, encrypt: Encrypt) -> Self {
+        Self { keeper, roots, encrypt, held: Mutex::default() }
     }
 
     /// What a channel's payloads are to be sealed with, if they are to be.
@@ -84,13 +84,13 @@ impl DataKeys {
     }
 
     async fn make(&self, channel: ChannelKey, kept: &Kept) -> Result<(), KeepingError> {
-        let masters = self.masters()?;
+        let roots = self.roots()?;
         let mut data_key = [0; KEY_BYTES];
         rand::rng().fill_bytes(&mut data_key);
-        let wrapped = masters.wrap(channel, kept.keys_made + 1, &data_key);
+        let wrapped = roots.wrap(channel, kept.keys_made + 1, &data_key);
         let wrapped = wrapped.ok_or_else(|| unavailable("the cipher refuses a key"))?;
         self.keeper.keep(channel, Order::PutKey(wrapped), own_author()?).await?;
-        metrics::counter!("sterna_keeping_keys_total").increment(1);
+        metrics::counter!("sterna_storage_keeping_keys_total").increment(1);
         Ok(())
     }
 
@@ -128,11 +128,11 @@ impl DataKeys {
         if let Some(key) = self.held().get(&(channel, wrapped.id)) {
             return Ok(key.clone());
         }
-        let data_key = self.masters()?.unwrap(channel, wrapped).ok_or_else(|| {
+        let data_key = self.roots()?.unwrap(channel, wrapped).ok_or_else(|| {
             unavailable(format!(
-                "the key of {channel:?} does not open: its master key {:016x} is not in \
+                "the key of {channel:?} does not open: its root key {:016x} is not in \
                  `archive.master_key_file`, or the row is damaged",
-                wrapped.master
+                wrapped.root
             ))
         })?;
         let key = cipher(&data_key).ok_or_else(|| unavailable("the cipher refuses a key"))?;
@@ -145,26 +145,26 @@ impl DataKeys {
         Ok(key)
     }
 
-    /// Wraps a channel's key by the present master key, if it is by another one. True: it was.
+    /// Wraps a channel's key by the present root key, if it is by another one. True: it was.
     pub(crate) async fn rewrap(
         &self,
         channel: ChannelKey,
         kept: &Kept,
     ) -> Result<bool, StorageError> {
-        let (Some(masters), Some(wrapped)) = (&self.masters, &kept.key) else { return Ok(false) };
-        if wrapped.master == masters.present() {
+        let (Some(roots), Some(wrapped)) = (&self.roots, &kept.key) else { return Ok(false) };
+        if wrapped.root == roots.present() {
             return Ok(false);
         }
-        let anew = masters
+        let anew = roots
             .unwrap(channel, wrapped)
-            .and_then(|data_key| masters.wrap(channel, wrapped.id, &data_key));
+            .and_then(|data_key| roots.wrap(channel, wrapped.id, &data_key));
         let Some(key) = anew else {
             return Err(unavailable(format!("the key of {channel:?} does not open")));
         };
-        let order = Order::Rewrap { from_master: wrapped.master, key };
+        let order = Order::Rewrap { from_root: wrapped.root, key };
         match self.keeper.keep(channel, order, own_author()?).await {
             Ok(_) => {
-                metrics::counter!("sterna_keeping_rewrapped_total").increment(1);
+                metrics::counter!("sterna_storage_keeping_rewrapped_total").increment(1);
                 Ok(true)
             }
             Err(KeepingError::Storage(error)) => Err(error),
@@ -173,8 +173,8 @@ impl DataKeys {
         }
     }
 
-    fn masters(&self) -> Result<&MasterKeys, StorageError> {
-        self.masters.as_ref().ok_or_else(|| {
+    fn roots(&self) -> Result<&RootKeys, StorageError> {
+        self.roots.as_ref().ok_or_else(|| {
             unavailable("payloads are sealed, and `archive.master_key_file` names no key")
         })
     }

@@ -74,12 +74,14 @@ pub trait GivesUp: Send + Sync + Debug {
 pub struct SweepReport {
     /// Channels that were looked at.
     pub channels: u64,
+    /// Channels that do not keep everything.
+    pub limited: u64,
     /// Channels of which something was given up, and how many publications.
     pub swept: u64,
     pub records: u64,
     /// Channels on hold with a retention.
     pub held: u64,
-    /// Data keys that are wrapped by another master key now.
+    /// Data keys that are wrapped by another root key now.
     pub rewrapped: u64,
     /// Channels that were left as they are, because of an error that was logged.
     pub failed: u64,
@@ -122,14 +124,28 @@ impl Sweeper {
         let slots: Vec<u16> = (0..SLOTS).filter(|slot| owns(*slot)).collect();
         match self.sweep(slots, wall_ms).await {
             Ok(report) => {
-                metrics::counter!("sterna_retention_passes_total").increment(1);
-                metrics::gauge!("sterna_retention_held_channels").set(report.held as f64);
+                self.tell_lag(&report, wall_ms);
+                metrics::counter!("sterna_storage_retention_passes_total").increment(1);
+                metrics::gauge!("sterna_storage_retention_held_channels").set(report.held as f64);
                 Ok(report)
             }
             Err(error) => {
-                metrics::counter!("sterna_retention_failures_total").increment(1);
+                metrics::counter!("sterna_storage_retention_failures_total").increment(1);
                 Err(error)
             }
+        }
+    }
+
+    /// Where it matters.
+    fn tell_lag(&self, report: &SweepReport, wall_ms: u64) {
+        let lag = self.clock.map_or(Duration::ZERO, |(clock, _)| clock.lag(wall_ms));
+        if lag > LAG_TOLD && report.limited > 0 {
+            tracing::warn!(
+                lag_seconds = lag.as_secs(),
+                "retention goes by a time that lies behind this machine's clock, and catches up \
+                 slowly: the clock has jumped, or no node was up. Where the clock is right, start \
+                 once with `retention.believe_clock`"
+            );
         }
     }
 
@@ -161,6 +177,10 @@ impl Sweeper {
             None => {
                 let stored_ms = keeping.raise_retention_clock(0).await?;
                 let newest_ms = if stored_ms == 0 { self.newest_ms(slots).await? } else { 0 };
+                if stored_ms.max(newest_ms) == 0 && !self.config.believe_clock {
+                    // There is nothing that could be old, and nothing to begin with.
+                    return Ok(0);
+                }
                 let clock = match self.config.believe_clock {
                     true => RetentionClock::start(stored_ms.max(wall_ms), 0, wall_ms),
                     false => RetentionClock::start(stored_ms, newest_ms, wall_ms),
@@ -172,16 +192,8 @@ impl Sweeper {
         let clock = clock.after(now - seen_at, wall_ms);
         let clock = clock.joined(keeping.raise_retention_clock(clock.believed_ms()).await?);
         self.clock = Some((clock, now));
-        let lag = clock.lag(wall_ms);
-        metrics::gauge!("sterna_retention_clock_lag_seconds").set(lag.as_secs_f64());
-        if lag > LAG_TOLD {
-            tracing::warn!(
-                lag_seconds = lag.as_secs(),
-                "retention goes by a time that lies behind this machine's clock, and catches up \
-                 slowly: the clock has jumped, or no node was up. Where the clock is right, start \
-                 once with `retention.believe_clock`"
-            );
-        }
+        metrics::gauge!("sterna_storage_retention_clock_lag_seconds")
+            .set(clock.lag(wall_ms).as_secs_f64());
         Ok(clock.now_ms(wall_ms))
     }
 
@@ -208,7 +220,7 @@ impl Sweeper {
         report: &mut SweepReport,
     ) -> Result<(), StorageError> {
         while self.pressure.writes_are_slow() {
-            metrics::counter!("sterna_retention_pauses_total").increment(1);
+            metrics::counter!("sterna_storage_retention_pauses_total").increment(1);
             tokio::time::sleep(PAUSE).await;
         }
         if let Some(keys) = &self.keys {
@@ -227,6 +239,7 @@ impl Sweeper {
         let Some(record) = self.stores.channels.channel(channel).await? else { return Ok(()) };
         let retention = kept.retention.unwrap_or_else(|| self.config.of(record.kind));
         let Retention::Millis(millis) = retention else { return Ok(()) };
+        report.limited += 1;
         if kept.hold.is_some() {
             report.held += 1;
             return Ok(());
@@ -239,7 +252,7 @@ impl Sweeper {
         match self.owner.give_up(record.name, first).await {
             Ok(true) => {
                 let records = first.0.saturating_sub(kept.floor.0);
-                metrics::counter!("sterna_retention_records_total").increment(records);
+                metrics::counter!("sterna_storage_retention_records_total").increment(records);
                 report.swept += 1;
                 report.records += records;
             }

@@ -12,7 +12,7 @@ use sterna_storage::memory::MemoryStore;
 use sterna_storage::{
     KeepingStore as _, Links, PageLimit, Record, SegmentKey, Segments, StorageErrorKind,
 };
-use sterna_storage_keeping::{DataKeys, Encrypt, Keeper, MasterKeys, SealedSegments};
+use sterna_storage_keeping::{DataKeys, Encrypt, Keeper, RootKeys, SealedSegments};
 use sterna_storage_object::{ObjectConfig, ObjectSegments};
 
 use support::{key, record};
@@ -33,10 +33,10 @@ impl Place {
         Self { directory: tempfile::tempdir().unwrap(), keeper }
     }
 
-    fn master(&self, lines: &[&str]) -> MasterKeys {
-        let path = self.directory.path().join("master");
+    fn root(&self, lines: &[&str]) -> RootKeys {
+        let path = self.directory.path().join("root");
         std::fs::write(&path, lines.join("\n")).unwrap();
-        MasterKeys::read(&path).unwrap()
+        RootKeys::read(&path).unwrap()
     }
 
     fn objects(&self) -> PathBuf {
@@ -44,11 +44,11 @@ impl Place {
     }
 
     /// As a process that has just started.
-    fn open(&self, masters: Option<MasterKeys>, encrypt: Encrypt) -> SealedSegments {
+    fn open(&self, roots: Option<RootKeys>, encrypt: Encrypt) -> SealedSegments {
         let config =
             ObjectConfig::new(sterna_storage_object::Place::Files { root: self.objects() });
         let objects = ObjectSegments::open(config).unwrap();
-        let keys = DataKeys::new(self.keeper.clone(), masters, encrypt);
+        let keys = DataKeys::new(self.keeper.clone(), roots, encrypt);
         SealedSegments::new(Arc::new(objects), Arc::new(keys))
     }
 
@@ -109,14 +109,14 @@ async fn put(segments: &dyn Segments, segment: SegmentKey, channel: ChannelKey) 
 #[tokio::test]
 async fn what_is_sealed_reads_as_it_was_and_lies_there_unreadable() {
     let place = Place::new();
-    let line = MasterKeys::generate();
-    let masters = place.master(&[&line]);
-    let sealed = place.open(Some(masters.clone()), Encrypt::All);
+    let line = RootKeys::generate();
+    let roots = place.root(&[&line]);
+    let sealed = place.open(Some(roots.clone()), Encrypt::All);
     let records = put(&sealed, SEGMENT, key("room")).await;
     assert_eq!(sealed.read(SEGMENT, key("room"), Offset(0), WIDE).await.unwrap(), records);
     assert!(!place.holds(SECRET));
     // Of another process; and where nothing is sealed any more, what was is read all the same.
-    let later = place.open(Some(masters), Encrypt::None);
+    let later = place.open(Some(roots), Encrypt::None);
     assert_eq!(later.read(SEGMENT, key("room"), Offset(0), WIDE).await.unwrap(), records);
     let plain = SegmentKey { segment: 4, ..SEGMENT };
     put(&later, plain, key("room")).await;
@@ -126,8 +126,8 @@ async fn what_is_sealed_reads_as_it_was_and_lies_there_unreadable() {
 #[tokio::test]
 async fn only_marked_channels_are_sealed_where_only_they_are_to_be() {
     let place = Place::new();
-    let line = MasterKeys::generate();
-    let sealed = place.open(Some(place.master(&[&line])), Encrypt::Marked);
+    let line = RootKeys::generate();
+    let sealed = place.open(Some(place.root(&[&line])), Encrypt::Marked);
     place.order(key("marked"), Order::Seal(true)).await;
     let records = put(&sealed, SEGMENT, key("marked")).await;
     assert!(!place.holds(SECRET));
@@ -141,13 +141,13 @@ async fn only_marked_channels_are_sealed_where_only_they_are_to_be() {
 #[tokio::test]
 async fn an_erased_channel_is_read_by_nobody_also_not_by_who_has_read_it_before() {
     let place = Place::new();
-    let line = MasterKeys::generate();
-    let masters = place.master(&[&line]);
-    let sealed = place.open(Some(masters.clone()), Encrypt::All);
+    let line = RootKeys::generate();
+    let roots = place.root(&[&line]);
+    let sealed = place.open(Some(roots.clone()), Encrypt::All);
     let records = put(&sealed, SEGMENT, key("room")).await;
     assert_eq!(sealed.read(SEGMENT, key("room"), Offset(0), WIDE).await.unwrap(), records);
     place.order(key("room"), Order::Erase { upto: Offset(4) }).await;
-    for reader in [&sealed, &place.open(Some(masters.clone()), Encrypt::All)] {
+    for reader in [&sealed, &place.open(Some(roots.clone()), Encrypt::All)] {
         let page = reader.read(SEGMENT, key("room"), Offset(0), WIDE).await.unwrap();
         let left: Vec<&Record> = page.iter().filter(|it| !it.body.payload.is_empty()).collect();
         assert_eq!((page.len(), left), (4, vec![]));
@@ -165,18 +165,18 @@ async fn an_erased_channel_is_read_by_nobody_also_not_by_who_has_read_it_before(
 #[tokio::test]
 async fn without_the_master_key_nothing_is_read_and_nothing_is_lost() {
     let place = Place::new();
-    let line = MasterKeys::generate();
-    let masters = place.master(&[&line]);
-    let sealed = place.open(Some(masters.clone()), Encrypt::All);
+    let line = RootKeys::generate();
+    let roots = place.root(&[&line]);
+    let sealed = place.open(Some(roots.clone()), Encrypt::All);
     let records = put(&sealed, SEGMENT, key("room")).await;
-    let other = MasterKeys::generate();
-    for masters in [None, Some(place.master(&[&other]))] {
-        let reader = place.open(masters, Encrypt::All);
+    let other = RootKeys::generate();
+    for roots in [None, Some(place.root(&[&other]))] {
+        let reader = place.open(roots, Encrypt::All);
         let error = reader.read(SEGMENT, key("room"), Offset(0), WIDE).await.unwrap_err();
         assert_eq!(error.kind, StorageErrorKind::Unavailable, "{error}");
         assert!(error.message.contains("master_key_file"), "{error}");
     }
-    let reader = place.open(Some(masters), Encrypt::All);
+    let reader = place.open(Some(roots), Encrypt::All);
     assert_eq!(reader.read(SEGMENT, key("room"), Offset(0), WIDE).await.unwrap(), records);
 }
 
@@ -184,17 +184,17 @@ async fn without_the_master_key_nothing_is_read_and_nothing_is_lost() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn writers_that_race_for_the_first_key_seal_with_one() {
     let place = Place::new();
-    let line = MasterKeys::generate();
-    let masters = place.master(&[&line]);
+    let line = RootKeys::generate();
+    let roots = place.root(&[&line]);
     let mut racing = tokio::task::JoinSet::new();
     for n in 0..8 {
-        let sealed = place.open(Some(masters.clone()), Encrypt::All);
+        let sealed = place.open(Some(roots.clone()), Encrypt::All);
         racing.spawn(async move {
             put(&sealed, SegmentKey { segment: 10 + n, ..SEGMENT }, key("room")).await
         });
     }
     racing.join_all().await;
-    let reader = place.open(Some(masters), Encrypt::All);
+    let reader = place.open(Some(roots), Encrypt::All);
     for n in 0..8 {
         let segment = SegmentKey { segment: 10 + n, ..SEGMENT };
         let page = reader.read(segment, key("room"), Offset(0), WIDE).await.unwrap();

@@ -17,7 +17,7 @@ use sterna_storage::{
 };
 use sterna_storage_archive::{Pressure, Unpressed};
 use sterna_storage_keeping::{
-    DataKeys, Encrypt, GivesUp, Keeper, KeptLog, MasterKeys, RetentionConfig, SweepReport, Sweeper,
+    DataKeys, Encrypt, GivesUp, Keeper, KeptLog, RetentionConfig, RootKeys, SweepReport, Sweeper,
 };
 
 use support::{Silent, channel, key, record};
@@ -144,7 +144,8 @@ async fn each_channel_keeps_what_its_kind_or_its_own_retention_says() {
     {
         assert_eq!(swept.first(name).await, first, "{name}");
     }
-    assert_eq!((report.channels, report.swept, report.records), (5, 3, 9 + 32 + 36));
+    assert_eq!((report.channels, report.limited, report.swept), (5, 3, 3));
+    assert_eq!(report.records, 9 + 32 + 36);
     let report = pass(&mut sweeper, THEN_MS).await;
     assert_eq!((report.swept, report.records), (0, 0), "there is nothing more to do");
 }
@@ -191,6 +192,20 @@ async fn a_clock_that_jumps_by_a_year_deletes_nothing_that_is_not_old() {
     assert_eq!((report.records, swept.first("room").await), (20, 21));
 }
 
+/// Its first look finds nothing, not even a time to begin with.
+#[tokio::test(start_paused = true)]
+async fn a_node_that_starts_with_an_empty_store_gives_up_what_grows_old_later() {
+    let swept = Swept::new();
+    let config = RetentionConfig { group: days(5), ..Default::default() };
+    let mut sweeper = swept.sweeper(config, None);
+    pass(&mut sweeper, THEN_MS).await;
+    assert_eq!(swept.keeper.raise_retention_clock(0).await.unwrap(), 0);
+    swept.channel("room", ChannelKind::Group, 20).await;
+    assert_eq!(pass(&mut sweeper, THEN_MS).await.records, 14);
+    tokio::time::advance(Duration::from_millis(2 * DAY_MS)).await;
+    assert_eq!(pass(&mut sweeper, THEN_MS + 2 * DAY_MS).await.records, 2);
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_clock_that_goes_back_by_a_year_deletes_nothing_at_all() {
     let swept = Swept::new();
@@ -232,11 +247,11 @@ async fn keys_of_an_earlier_master_key_are_wrapped_by_the_present_one() {
     swept.channel("room", ChannelKind::Group, 1).await;
     let directory = tempfile::tempdir().unwrap();
     let read = |lines: &[&str]| {
-        let path = directory.path().join("master");
+        let path = directory.path().join("root");
         std::fs::write(&path, lines.join("\n")).unwrap();
-        MasterKeys::read(&path).unwrap()
+        RootKeys::read(&path).unwrap()
     };
-    let (old, new) = (MasterKeys::generate(), MasterKeys::generate());
+    let (old, new) = (RootKeys::generate(), RootKeys::generate());
     let first = DataKeys::new(swept.keeper.clone(), Some(read(&[&old])), Encrypt::All);
     let segments = sterna_storage_keeping::SealedSegments::new(
         Arc::new(sterna_storage::MemorySegments::default()),
@@ -259,12 +274,13 @@ async fn keys_of_an_earlier_master_key_are_wrapped_by_the_present_one() {
         assert_eq!(pass(&mut sweeper, THEN_MS).await.rewrapped, 1);
     }
     let counted = snapshotter.snapshot().into_vec().into_iter().any(|(key, _, _, value)| {
-        key.key().name() == "sterna_keeping_rewrapped_total" && value == DebugValue::Counter(1)
+        key.key().name() == "sterna_storage_keeping_rewrapped_total"
+            && value == DebugValue::Counter(1)
     });
     assert!(counted);
     assert_eq!(pass(&mut sweeper, THEN_MS).await.rewrapped, 0);
     let kept = swept.keeper.kept(vec![key("room")]).await.unwrap().remove(0);
-    assert_eq!(kept.key.unwrap().master, both.present());
+    assert_eq!(kept.key.unwrap().root, both.present());
 }
 
 /// Appends are slow until somebody has looked three times.
@@ -297,15 +313,15 @@ async fn what_it_does_is_counted() {
         .map(|(key, _, _, value)| (key.key().name().to_owned(), value))
         .collect();
     for (name, count) in [
-        ("sterna_retention_passes_total", 1),
-        ("sterna_retention_records_total", 14),
-        ("sterna_retention_pauses_total", 3),
+        ("sterna_storage_retention_passes_total", 1),
+        ("sterna_storage_retention_records_total", 14),
+        ("sterna_storage_retention_pauses_total", 3),
     ] {
         assert_eq!(found[name], DebugValue::Counter(count), "{name}");
     }
-    assert!(matches!(found["sterna_keeping_lookups_total"], DebugValue::Counter(1..)));
-    assert_eq!(found["sterna_retention_held_channels"], DebugValue::Gauge(1.0.into()));
-    assert!(found.contains_key("sterna_retention_clock_lag_seconds"));
+    assert!(matches!(found["sterna_storage_keeping_lookups_total"], DebugValue::Counter(1..)));
+    assert_eq!(found["sterna_storage_retention_held_channels"], DebugValue::Gauge(1.0.into()));
+    assert!(found.contains_key("sterna_storage_retention_clock_lag_seconds"));
 }
 
 #[tokio::test(start_paused = true)]
@@ -323,7 +339,8 @@ async fn a_pass_that_fails_is_counted_and_gives_nothing_up() {
     assert!(sweeper.pass(|_| true, THEN_MS).await.is_err());
     assert_eq!(swept.first("room").await, 1);
     let counted = snapshotter.snapshot().into_vec().into_iter().any(|(key, _, _, value)| {
-        key.key().name() == "sterna_retention_failures_total" && value == DebugValue::Counter(1)
+        key.key().name() == "sterna_storage_retention_failures_total"
+            && value == DebugValue::Counter(1)
     });
     assert!(counted);
 }

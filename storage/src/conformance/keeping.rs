@@ -101,7 +101,7 @@ pub async fn of_many_first_keys_one_is_kept_and_an_erased_one_is_gone(open: Open
     for n in 0..4 {
         let store = store.clone();
         racing.spawn(async move {
-            let key = WrappedKey { id: 1, master: n, wrapped: vec![n as u8; 60] };
+            let key = WrappedKey { id: 1, root: n, wrapped: vec![n as u8; 60] };
             order(&*store, "room", Order::PutKey(key)).await
         });
     }
@@ -113,13 +113,13 @@ pub async fn of_many_first_keys_one_is_kept_and_an_erased_one_is_gone(open: Open
     assert_eq!(outcomes.iter().filter(lost).count(), 3, "{outcomes:?}");
     let kept = store.kept(vec![key("room")]).await.unwrap().remove(0);
     let present = kept.key.unwrap();
-    assert_eq!((present.id, present.wrapped[0]), (1, present.master as u8));
-    let anew = WrappedKey { master: 9, ..present.clone() };
-    let rewrap = Order::Rewrap { from_master: present.master, key: anew.clone() };
+    assert_eq!((present.id, present.wrapped[0]), (1, present.root as u8));
+    let anew = WrappedKey { root: 9, ..present.clone() };
+    let rewrap = Order::Rewrap { from_root: present.root, key: anew.clone() };
     let kept = order(&*store, "room", rewrap.clone()).await.unwrap();
     assert_eq!((kept.key.as_ref(), kept.keys_made), (Some(&anew), 1));
     assert_eq!(order(&*store, "room", rewrap).await.unwrap(), kept, "again is as good");
-    let second = WrappedKey { id: 2, master: 1, wrapped: vec![2; 60] };
+    let second = WrappedKey { id: 2, root: 1, wrapped: vec![2; 60] };
     let early = order(&*store, "room", Order::PutKey(second.clone())).await;
     assert!(matches!(early, Err(KeepingError::OtherKey)), "{early:?}");
     let erased = order(&*store, "room", Order::Erase { upto: Offset(4) }).await.unwrap();
@@ -161,7 +161,7 @@ pub async fn the_clock_of_retention_never_goes_back(open: Open<'_>) {
 pub async fn the_keeping_outlives_a_reopening(open: Open<'_>) {
     let stores = open();
     let store = &*stores.keeping;
-    let wrapped = WrappedKey { id: 1, master: 5, wrapped: vec![1, 2, 3] };
+    let wrapped = WrappedKey { id: 1, root: 5, wrapped: vec![1, 2, 3] };
     order(store, "room", Order::PutKey(wrapped)).await.unwrap();
     order(store, "room", Order::Redact(vec![Offset(3)])).await.unwrap();
     let kept = order(store, "room", Order::Hold).await.unwrap();

@@ -27,7 +27,7 @@ pub fn encode_kept(kept: &Kept) -> Vec<u8> {
         keys_made: kept.keys_made,
         key: kept.key.as_ref().map(|key| StoredKey {
             id: key.id,
-            master: key.master,
+            root: key.root,
             wrapped: key.wrapped.clone(),
         }),
         erased: kept.erased.as_ref().map(StoredAuthor::of),
@@ -51,11 +51,7 @@ pub fn decode_kept(content: &[u8]) -> Result<Kept, Damaged> {
         redacted: stored.redacted,
         sealed: stored.sealed,
         keys_made: stored.keys_made,
-        key: stored.key.map(|key| WrappedKey {
-            id: key.id,
-            master: key.master,
-            wrapped: key.wrapped,
-        }),
+        key: stored.key.map(|key| WrappedKey { id: key.id, root: key.root, wrapped: key.wrapped }),
         erased: stored.erased.map(StoredAuthor::author).transpose()?,
     })
 }
@@ -110,7 +106,7 @@ struct StoredKey {
     #[prost(uint32, tag = "1")]
     id: u32,
     #[prost(fixed64, tag = "2")]
-    master: u64,
+    root: u64,
     #[prost(bytes = "vec", tag = "3")]
     wrapped: Vec<u8>,
 }
@@ -168,7 +164,7 @@ mod tests {
             redacted: true,
             sealed: true,
             keys_made: u32::MAX,
-            key: Some(WrappedKey { id: u32::MAX, master: u64::MAX, wrapped }),
+            key: Some(WrappedKey { id: u32::MAX, root: u64::MAX, wrapped }),
             erased: Some(longest()),
         };
         let row = encode_kept(&kept);

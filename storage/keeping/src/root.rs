@@ -1,4 +1,4 @@
-//! Master keys, which data keys are wrapped by. They come from a file and go nowhere else.
+//! Root keys (`archive.master_key_file`), which data keys are wrapped by. They come from a file and go nowhere else.
 
 use std::fmt;
 use std::path::Path;
@@ -16,60 +16,60 @@ use sterna_storage::keeping::WrappedKey;
 pub(crate) const KEY_BYTES: usize = 32;
 
 /// Most keys in a file: the present one, and those before that something may still be wrapped by.
-const MASTER_KEYS: usize = 16;
+const ROOT_KEYS: usize = 16;
 
-/// Why there are no master keys.
+/// Why there are no root keys.
 #[derive(Debug, thiserror::Error)]
-pub enum MasterKeysError {
+pub enum RootKeysError {
     #[error("cannot read {path}: {source}")]
     Unreadable { path: String, source: std::io::Error },
     #[error("{0} holds no key; `sterna key` makes one")]
     Empty(String),
     #[error("{path}, line {line}: not {KEY_BYTES} bytes in base64")]
     NoKey { path: String, line: usize },
-    #[error("{0} holds more than {MASTER_KEYS} keys")]
+    #[error("{0} holds more than {ROOT_KEYS} keys")]
     TooMany(String),
 }
 
-/// The present master key and earlier ones.
+/// The present root key and earlier ones.
 #[derive(Clone)]
-pub struct MasterKeys(Arc<[Master]>);
+pub struct RootKeys(Arc<[RootKey]>);
 
-struct Master {
+struct RootKey {
     id: u64,
     key: LessSafeKey,
 }
 
-impl fmt::Debug for MasterKeys {
+impl fmt::Debug for RootKeys {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_list().entries(self.0.iter().map(|master| format!("{:016x}", master.id))).finish()
+        f.debug_list().entries(self.0.iter().map(|root| format!("{:016x}", root.id))).finish()
     }
 }
 
-impl MasterKeys {
+impl RootKeys {
     /// A file with one key a line in base64, the present one first. Lines that begin with # say
     /// nothing.
     ///
     /// # Errors
     /// When it cannot be read, or a line is no key.
-    pub fn read(path: &Path) -> Result<Self, MasterKeysError> {
+    pub fn read(path: &Path) -> Result<Self, RootKeysError> {
         let named = || path.display().to_string();
         let text = std::fs::read_to_string(path)
-            .map_err(|source| MasterKeysError::Unreadable { path: named(), source })?;
-        let mut masters = Vec::new();
+            .map_err(|source| RootKeysError::Unreadable { path: named(), source })?;
+        let mut roots = Vec::new();
         for (at, line) in (1..).zip(text.lines()) {
             let line = line.trim();
             if line.is_empty() || line.starts_with('#') {
                 continue;
             }
-            let no_key = || MasterKeysError::NoKey { path: named(), line: at };
+            let no_key = || RootKeysError::NoKey { path: named(), line: at };
             let bytes = STANDARD.decode(line).map_err(|_| no_key())?;
-            masters.push(Master::new(&bytes).ok_or_else(no_key)?);
+            roots.push(RootKey::new(&bytes).ok_or_else(no_key)?);
         }
-        match masters.len() {
-            0 => Err(MasterKeysError::Empty(named())),
-            1..=MASTER_KEYS => Ok(Self(masters.into())),
-            _ => Err(MasterKeysError::TooMany(named())),
+        match roots.len() {
+            0 => Err(RootKeysError::Empty(named())),
+            1..=ROOT_KEYS => Ok(Self(roots.into())),
+            _ => Err(RootKeysError::TooMany(named())),
         }
     }
 
@@ -82,29 +82,29 @@ impl MasterKeys {
 
     /// Which one wraps new keys.
     pub fn present(&self) -> u64 {
-        self.0.first().map_or(0, |master| master.id)
+        self.0.first().map_or(0, |root| root.id)
     }
 
-    /// A data key under the present master key; `None`: the cipher refuses, which it does not.
+    /// A data key under the present root key; `None`: the cipher refuses, which it does not.
     pub(crate) fn wrap(
         &self,
         channel: ChannelKey,
         id: u32,
         data_key: &[u8; KEY_BYTES],
     ) -> Option<WrappedKey> {
-        let master = self.0.first()?;
-        let wrapped = seal(&master.key, &aad(channel, id), data_key)?;
-        Some(WrappedKey { id, master: master.id, wrapped })
+        let root = self.0.first()?;
+        let wrapped = seal(&root.key, &aad(channel, id), data_key)?;
+        Some(WrappedKey { id, root: root.id, wrapped })
     }
 
-    /// The data key again; `None`: it is damaged, or of a master key that is not in the file.
+    /// The data key again; `None`: it is damaged, or of a root key that is not in the file.
     pub(crate) fn unwrap(&self, channel: ChannelKey, key: &WrappedKey) -> Option<[u8; KEY_BYTES]> {
-        let master = self.0.iter().find(|master| master.id == key.master)?;
-        open(&master.key, &aad(channel, key.id), &key.wrapped)?.try_into().ok()
+        let root = self.0.iter().find(|root| root.id == key.root)?;
+        open(&root.key, &aad(channel, key.id), &key.wrapped)?.try_into().ok()
     }
 }
 
-impl Master {
+impl RootKey {
     fn new(bytes: &[u8]) -> Option<Self> {
         let hash = Sha256::digest(bytes);
         let id = hash.first_chunk().map(|first| u64::from_be_bytes(*first))?;
@@ -150,21 +150,21 @@ pub(crate) fn open(key: &LessSafeKey, aad: &[u8], sealed: &[u8]) -> Option<Vec<u
 mod tests {
     use super::*;
 
-    fn file(lines: &[&str]) -> Result<MasterKeys, MasterKeysError> {
+    fn file(lines: &[&str]) -> Result<RootKeys, RootKeysError> {
         let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("master");
+        let path = directory.path().join("root");
         std::fs::write(&path, lines.join("\n")).unwrap();
-        MasterKeys::read(&path)
+        RootKeys::read(&path)
     }
 
     #[test]
     fn a_wrapped_key_opens_where_it_belongs_and_nowhere_else() {
-        let (first, second) = (MasterKeys::generate(), MasterKeys::generate());
+        let (first, second) = (RootKeys::generate(), RootKeys::generate());
         let old = file(&[&first]).unwrap();
         let both = file(&["# the new one", &second, "", &first]).unwrap();
         let (channel, other) = (ChannelKey([1; 16]), ChannelKey([2; 16]));
         let key = old.wrap(channel, 3, &[7; KEY_BYTES]).unwrap();
-        assert_eq!(key.master, old.present());
+        assert_eq!(key.root, old.present());
         assert_eq!(both.unwrap(channel, &key), Some([7; KEY_BYTES]));
         assert_eq!(both.unwrap(other, &key), None);
         assert_eq!(both.unwrap(channel, &WrappedKey { id: 4, ..key.clone() }), None);
@@ -173,24 +173,24 @@ mod tests {
         assert_eq!(both.unwrap(channel, &damaged), None);
         assert_eq!(file(&[&second]).unwrap().unwrap(channel, &key), None);
         let anew = both.wrap(channel, 3, &[7; KEY_BYTES]).unwrap();
-        assert_ne!(anew.master, key.master);
+        assert_ne!(anew.root, key.root);
         assert!(!format!("{both:?}").contains(&first));
     }
 
     #[test]
     fn what_is_no_key_is_named_with_its_line() {
         let error = file(&["# nothing"]).unwrap_err();
-        assert!(matches!(error, MasterKeysError::Empty(_)), "{error}");
-        let error = file(&[&MasterKeys::generate(), "AAAA"]).unwrap_err();
-        assert!(matches!(error, MasterKeysError::NoKey { line: 2, .. }), "{error}");
+        assert!(matches!(error, RootKeysError::Empty(_)), "{error}");
+        let error = file(&[&RootKeys::generate(), "AAAA"]).unwrap_err();
+        assert!(matches!(error, RootKeysError::NoKey { line: 2, .. }), "{error}");
         let error = file(&["not base64!"]).unwrap_err();
-        assert!(matches!(error, MasterKeysError::NoKey { line: 1, .. }), "{error}");
-        let many: Vec<String> = (0..17).map(|_| MasterKeys::generate()).collect();
+        assert!(matches!(error, RootKeysError::NoKey { line: 1, .. }), "{error}");
+        let many: Vec<String> = (0..17).map(|_| RootKeys::generate()).collect();
         let many: Vec<&str> = many.iter().map(String::as_str).collect();
-        assert!(matches!(file(&many).unwrap_err(), MasterKeysError::TooMany(_)));
+        assert!(matches!(file(&many).unwrap_err(), RootKeysError::TooMany(_)));
         assert!(matches!(
-            MasterKeys::read(Path::new("/nowhere/at/all")).unwrap_err(),
-            MasterKeysError::Unreadable { .. }
+            RootKeys::read(Path::new("/nowhere/at/all")).unwrap_err(),
+            RootKeysError::Unreadable { .. }
         ));
     }
 
