@@ -4,14 +4,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
-use rand::Rng as _;
 use serde_json::{Value, json};
 use sterna_core::Tasks;
 use sterna_core::link::router::Router;
 use sterna_storage::StorageError;
 use sterna_storage::Stores;
 use sterna_storage_archive::{
-    Archiver, Collected, PassReport, Pressure, Status, TieredLog, Tiers, Verified, WriteTimes,
+    Archiver, CLASSES, Collected, Compacted, PassReport, Pressure, SizeClass, Status, TieredLog,
+    Tiers, Turn, Verified, WriteTimes,
 };
 use sterna_storage_keeping::{DataKeys, Keeper, SealedSegments, StoredFates};
 use sterna_storage_object::ObjectSegments;
@@ -27,7 +27,7 @@ pub(crate) struct Archive {
     pub(crate) keys: Arc<DataKeys>,
     /// What channels have given up.
     pub(crate) fates: Arc<StoredFates>,
-    settings: ArchiveSettings,
+    pub(crate) settings: ArchiveSettings,
     writes: Arc<WriteTimes>,
     /// One pass at a time: two would write everything twice, and of each one would count.
     archiver: Mutex<Archiver>,
@@ -64,17 +64,21 @@ impl Archive {
         self.writes.clone()
     }
 
-    /// Goes once over the slots that this node owns, and collects what never came to be. `told` hears
-    /// how many shards are done. May be dropped at any point.
+    /// Goes once over the slots that this node owns, puts segments together, and collects what never
+    /// came to be. `told` hears what it is at and how many shards are done. May be dropped at any point.
     pub(crate) async fn pass_now(
         &self,
         owns: &impl Fn(u16) -> bool,
-        mut told: impl FnMut(u16),
-    ) -> Result<(PassReport, Collected), StorageError> {
+        mut told: impl FnMut(&'static str, u16),
+    ) -> Result<Passed, StorageError> {
         let mut archiver = self.archiver.lock().await;
-        let report = archiver.pass(owns, |done, _, _| told(done)).await?;
-        let collected = archiver.collect().await?;
-        Ok((report, collected))
+        let report = archiver.pass(owns, |done, _, _| told("archiving", done)).await?;
+        let compacted = if self.settings.when.compact {
+            archiver.compact(owns, |done, _, _| told("putting segments together", done)).await?
+        } else {
+            Compacted::default()
+        };
+        Ok(Passed { report, compacted, collected: archiver.collect().await? })
     }
 
     /// Archives the slots that this node owns, again and again; a node that is alone owns all.
@@ -92,18 +96,20 @@ impl Archive {
         }
     }
 
-    /// One pass; how long to wait for the next.
+    /// What is due; how long to wait for more.
     async fn turn(&self, owns: &impl Fn(u16) -> bool) -> Duration {
-        let began = tokio::time::Instant::now();
         let every = self.settings.when.every;
-        match self.pass_now(owns, |_| {}).await {
-            Ok((report, collected)) => {
-                if report.segments > 0 || report.trimmed > 0 || report.failed > 0 {
-                    tracing::info!(?report, ?collected, "old publications were archived");
+        match self.archiver.lock().await.turn(owns, |_, _, _| {}).await {
+            Ok(turn) => {
+                let Turn { passed, compacted, collected, next, .. } = turn;
+                if passed.segments > 0 || passed.trimmed > 0 || passed.failed > 0 {
+                    tracing::info!(report = ?passed, ?collected, "old publications were archived");
                 }
-                // Nodes that started together drift apart.
-                let wait = every.saturating_sub(began.elapsed());
-                wait.mul_f64(rand::rng().random_range(0.9..=1.0))
+                if compacted.replaced > 0 || compacted.failed > 0 {
+                    tracing::info!(report = ?compacted, "segments were put together");
+                }
+                // What is due a little later comes with it.
+                next.max(every / 64)
             }
             Err(error) => {
                 metrics::counter!("sterna_archive_failures_total").increment(1);
@@ -114,21 +120,37 @@ impl Archive {
     }
 }
 
+/// What came of a pass that was ordered.
+#[derive(Debug)]
+pub(crate) struct Passed {
+    report: PassReport,
+    compacted: Compacted,
+    collected: Collected,
+}
+
 /// What lies in the archive, as it is told.
 pub(crate) fn status_json(found: &Status) -> Value {
+    let ends = CLASSES.map(Some).into_iter().chain([None]);
+    let class = |(class, below): (&SizeClass, Option<u64>)| json!({ "below": below, "segments": class.segments, "bytes": class.bytes });
+    let classes: Vec<Value> = found.classes.iter().zip(ends).map(class).collect();
     json!({
         "segments": found.segments,
         "records": found.records,
         "runs": found.runs,
         "bytes": found.bytes,
         "prepared": found.prepared,
+        "replaced": found.replaced,
+        "replaced_bytes": found.replaced_bytes,
+        "saved_segments": found.saved_segments,
+        "saved_bytes": found.saved_bytes,
+        "classes": classes,
         "first_ts_ms": found.first_ts_ms,
         "last_ts_ms": found.last_ts_ms,
     })
 }
 
 /// What came of a pass.
-pub(crate) fn passed_json(report: &PassReport, collected: &Collected) -> Value {
+pub(crate) fn passed_json(Passed { report, compacted, collected }: &Passed) -> Value {
     json!({
         "channels": report.channels,
         "segments": report.segments,
@@ -137,7 +159,17 @@ pub(crate) fn passed_json(report: &PassReport, collected: &Collected) -> Value {
         "trimmed": report.trimmed,
         "lost_runs": report.lost_runs,
         "failed": report.failed,
-        "removed": collected.removed + collected.late,
+        "removed": collected.removed + collected.replaced + collected.late,
+        "compaction": {
+            "replaced": compacted.replaced,
+            "segments": compacted.segments,
+            "records": compacted.records,
+            "dropped": compacted.dropped,
+            "read_bytes": compacted.read_bytes,
+            "written_bytes": compacted.written_bytes,
+            "given_up": compacted.given_up,
+            "failed": compacted.failed,
+        },
     })
 }
 
@@ -145,6 +177,7 @@ pub(crate) fn passed_json(report: &PassReport, collected: &Collected) -> Value {
 pub(crate) fn verified_json(verified: &Verified) -> Value {
     json!({
         "segments": verified.segments,
+        "replaced": verified.replaced,
         "bytes": verified.bytes,
         "channels": verified.channels,
         "runs": verified.runs,

@@ -16,7 +16,7 @@ use sterna_client::Position;
 use sterna_proto::{ChannelId, NodeId, UserId};
 
 pub(crate) use activity::ActivityArg;
-pub(crate) use archive::{ArchiveArgs, ArchiveOf, ArchiveRestoreArgs, ArchiveVerb};
+pub(crate) use archive::{ArchiveArgs, ArchiveOf, ArchiveRestoreArgs, ArchiveVerb, ExportArgs};
 pub(crate) use backup::{
     BackupArgs, BackupCreateArgs, BackupListArgs, BackupPushArgs, BackupRestoreArgs, BackupVerb,
     BackupVerifyArgs, PlaceArgs,
@@ -49,7 +49,7 @@ pub(crate) enum Verb {
     Check(ConfigArgs),
     /// Bring the tables of a SQL store up to date, and end
     Migrate(ConfigArgs),
-    /// Old publications: what lies in the archive, archive now, read all of it again
+    /// Old publications: what lies in the archive, archive now, read all of it again, export
     Archive(ArchiveArgs),
     /// Copies of a node's store: make one while it runs, check it, keep it elsewhere, put it back
     Backup(BackupArgs),

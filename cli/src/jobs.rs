@@ -180,10 +180,9 @@ impl Inner {
         match work {
             Work::Archive(archive) => {
                 let owns = |slot| self.router.as_ref().is_none_or(|router| router.owns(slot));
-                let told = |done: u16| self.reach(id, "archiving", done.into(), SHARDS.into());
+                let told = |stage, done: u16| self.reach(id, stage, done.into(), SHARDS.into());
                 let passed = archive.pass_now(&owns, told).await;
-                let (report, collected) = passed.map_err(|error| error.to_string())?;
-                Ok(passed_json(&report, &collected))
+                Ok(passed_json(&passed.map_err(|error| error.to_string())?))
             }
             Work::Verify(archive) => {
                 use sterna_storage_archive::Progress::{Segments, Slots};

@@ -214,7 +214,7 @@ impl Running {
         let connections = edge.as_ref().map(Edge::connections);
         let jobs = has_store.then(|| {
             let (name, router) = (node.config().node.to_string(), node.router().cloned());
-            let jobs = NodeJobs::new(kept, config.backup, name, tasks.clone(), router);
+            let jobs = NodeJobs::new(worked_on, config.backup, name, tasks.clone(), router);
             Arc::new(jobs) as Arc<dyn Jobs>
         });
         let node_of_http = node.clone();

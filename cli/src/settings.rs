@@ -126,6 +126,7 @@ pub(crate) const SETTINGS: &[Setting] = &[
     key("archive.keep_active", Kind::Duration),
     key("archive.segment_bytes", Kind::Integer),
     key("archive.records_per_second", Kind::Integer),
+    key("archive.compact", Kind::Bool),
     key("archive.slow_write", Kind::Duration),
     key("backup.directory", Kind::Text),
     key("backup.keep_free", Kind::Integer),

@@ -25,6 +25,31 @@ pub(crate) enum ArchiveVerb {
     /// What the objects do not hold is lost: names and settings of channels, cursors, inboxes, and
     /// what was not archived yet. Every channel goes on behind what is there.
     Restore(ArchiveRestoreArgs),
+    /// Write archived publications as Parquet files, one for each day and part of the channels
+    Export(ExportArgs),
+}
+
+/// A day's files from before are replaced.
+#[derive(Debug, ClapArgs)]
+pub(crate) struct ExportArgs {
+    #[command(flatten)]
+    pub(crate) config: ConfigArgs,
+    /// One JSON object
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// A folder, or s3://bucket/folder and the like, with the keys of the archive if that lies in the
+    /// same kind of place
+    #[arg(long, value_name = "DIR|URL")]
+    pub(crate) to: String,
+    /// Only this channel; may be given several times
+    #[arg(long = "channel", value_name = "CHANNEL")]
+    pub(crate) channels: Vec<String>,
+    /// Only what was published at this time or later: 2026-11-29, or 2026-11-29T12:00:00Z
+    #[arg(long, value_name = "TIME")]
+    pub(crate) since: Option<String>,
+    /// Only what was published before this time
+    #[arg(long, value_name = "TIME")]
+    pub(crate) until: Option<String>,
 }
 
 /// Whose archive: that of a running node, which is asked, or what a configuration names. With a

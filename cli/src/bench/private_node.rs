@@ -12,7 +12,7 @@ use tempfile::TempDir;
 use crate::args::{ConnectArgs, DevArgs, StoreArgs};
 use crate::config::StoreConfig;
 use crate::dev;
-use crate::jobs::Kept;
+use crate::jobs::WorkedOn;
 use crate::keys::{self, DevKeys};
 use crate::serve::Running;
 use crate::stores;
@@ -50,9 +50,10 @@ impl PrivateNode {
         config.store = Some(store);
         let node_secret = keys::node_secret(home.path())?;
         let metrics = PrometheusBuilder::new().build_recorder().handle();
-        let running = Running::start(config, Some(stores), Kept::default(), node_secret, metrics)
-            .await
-            .context("the private node does not start")?;
+        let running =
+            Running::start(config, Some(stores), WorkedOn::default(), node_secret, metrics)
+                .await
+                .context("the private node does not start")?;
         Ok(Self { running, home })
     }
 

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use sha2::{Digest as _, Sha256};
 use sterna_storage_archive::ArchiveConfig;
 use sterna_storage_keeping::{Encrypt, RootKeys};
 use sterna_storage_object::{Keys, ObjectConfig, Place};
@@ -40,6 +41,7 @@ impl Reader {
         let segment_bytes = self.integer("archive.segment_bytes", defaults.segment_bytes, bytes);
         let rate = u64::from(defaults.records_per_second);
         let rate = self.integer("archive.records_per_second", rate, 1..=10_000_000);
+        let compact = self.bool("archive.compact", defaults.compact);
         let slow_write = self.duration("archive.slow_write", "100ms", "1ms", "1m");
         let roots = self.root_keys();
         let encrypt = self.archive_encrypt();
@@ -53,6 +55,8 @@ impl Reader {
                 keep_active: keep_active?,
                 segment_bytes: segment_bytes?,
                 records_per_second: rate? as u32,
+                compact: compact?,
+                order: number_of(&self.text("node.name").unwrap_or_default()),
             },
             slow_write: slow_write?,
             encrypt: encrypt?,
@@ -131,6 +135,12 @@ pub(crate) fn place_of(
         "azblob" => Place::Azblob { container: bucket, root, endpoint, keys },
         _ => return Err(SCHEMES.to_owned()),
     })
+}
+
+/// Another for each name, the same at every start.
+fn number_of(name: &str) -> u64 {
+    let digest = Sha256::digest(name.as_bytes());
+    digest.iter().take(8).fold(0, |number, byte| number << 8 | u64::from(*byte))
 }
 
 const SCHEMES: &str = "write file:///folder, s3://bucket/folder, gcs://bucket/folder or \

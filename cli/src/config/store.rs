@@ -78,7 +78,7 @@ impl Reader {
     pub(super) fn pages(&mut self, store: Option<&StoreConfig>) -> Option<Option<PageSettings>> {
         let bytes = self.integer("store.page_cache_bytes", 1 << 30, 16 << 20..=1 << 44);
         let Some(directory) = self.path("store.page_cache") else { return bytes.map(|_| None) };
-        let Some(StoreConfig::Sql(sql)) = store else {
+        let Some(StoreConfig::Sql(database)) = store else {
             let reason = "for cores on a database (`store.engine = \"sql\"`); what lies on this \
                           machine anyway needs no copy";
             return self.refuse("store.page_cache", reason);
@@ -86,8 +86,9 @@ impl Reader {
         // What stands before the @ is who asks, and a secret.
         let place =
             |url: &String| url.rsplit_once('@').map_or(url.as_str(), |(_, place)| place).to_owned();
-        let database = sql.urls.iter().map(place).collect::<Vec<_>>().join(" ");
-        Some(Some(PageSettings { directory, bytes: bytes?, database }))
+        let mut places: Vec<String> = database.sql.urls.iter().map(place).collect();
+        places.extend(database.scylla.iter().map(|log| log.keyspace.clone()));
+        Some(Some(PageSettings { directory, bytes: bytes?, database: places.join(" ") }))
     }
 
     fn sql(&mut self) -> Option<SqlConfig> {

@@ -13,11 +13,13 @@ use sterna_storage::{StorageError, StorageErrorKind, Stores};
 use sterna_storage_archive::{Progress as Done, SHARDS, status, verify_beside};
 use sterna_storage_keeping::Keeper;
 
+mod export;
+
 use super::operator::Operator;
 use super::{archive_restore, jobs};
 use crate::archive::{Archive, passed_json, status_json, verified_json};
 use crate::args::{ArchiveArgs, ArchiveOf, ArchiveVerb, ConfigArgs, StoreArgs};
-use crate::config::{Config, StoreConfig};
+use crate::config::{ArchiveSettings, Config, StoreConfig};
 use crate::output::{self, Format};
 use crate::raw_config::{RawConfig, environment};
 use crate::stores::{connect_database, open_stores};
@@ -36,6 +38,7 @@ pub(crate) fn run(args: &ArchiveArgs) -> Result<ExitCode> {
         ArchiveVerb::Run(of) => (Asked::Run, of),
         ArchiveVerb::Verify(of) => (Asked::Verify, of),
         ArchiveVerb::Restore(args) => return archive_restore::run(args),
+        ArchiveVerb::Export(args) => return export::run(args),
     };
     let found = match &of.config {
         None => ask(&Operator::find(&of.operator)?, asked),
@@ -73,21 +76,31 @@ fn with_config(args: &ConfigArgs, asked: Asked, of: &ArchiveOf) -> Result<Value>
     };
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
-        let mut stores: Stores = match (&store, local) {
-            (StoreConfig::Sql(database), _) => {
-                connect_database(database, StoreArgs::default()).await?.1
-            }
-            (_, Some(stores)) => stores,
-            (_, None) => bail!("this node has no store"),
-        };
-        let keeper = Arc::new(Keeper::new(stores.keeping.clone(), true));
-        let archive = Archive::open(settings, &mut stores, &keeper)?;
+        let (archive, _) = opened(settings, &store, local).await?;
         match asked {
             Asked::Status => Ok(status_json(&status(&archive.tiers).await?)),
             Asked::Run => archive_now(&archive).await,
             Asked::Verify => read_again(&archive).await,
         }
     })
+}
+
+/// An archive beside the store of this machine, or beside a database.
+async fn opened(
+    settings: ArchiveSettings,
+    store: &StoreConfig,
+    local: Option<Stores>,
+) -> Result<(Archive, Stores)> {
+    let mut stores = match (store, local) {
+        (StoreConfig::Sql(database), _) => {
+            connect_database(database, StoreArgs::default()).await?.1
+        }
+        (_, Some(stores)) => stores,
+        (_, None) => bail!("this node has no store"),
+    };
+    let keeper = Arc::new(Keeper::new(stores.keeping.clone(), true));
+    let archive = Archive::open(settings, &mut stores, &keeper)?;
+    Ok((archive, stores))
 }
 
 /// Another process has the store.
@@ -126,10 +139,16 @@ fn ask(operator: &Operator, asked: Asked) -> Result<Value> {
 
 async fn archive_now(archive: &Archive) -> Result<Value> {
     let bar = Progress::new("archiving", 0);
-    let passed = archive.pass_now(&|_| true, |done| bar.reach(done.into(), SHARDS.into())).await;
+    let mut at = "archiving";
+    let told = |stage: &'static str, done: u16| {
+        if std::mem::replace(&mut at, stage) != stage {
+            bar.next(stage.to_owned(), SHARDS.into());
+        }
+        bar.reach(done.into(), SHARDS.into());
+    };
+    let passed = archive.pass_now(&|_| true, told).await;
     bar.done();
-    let (report, collected) = passed?;
-    Ok(passed_json(&report, &collected))
+    Ok(passed_json(&passed?))
 }
 
 async fn read_again(archive: &Archive) -> Result<Value> {
@@ -160,29 +179,27 @@ fn print(asked: Asked, found: &Value, format: Format) -> Result<ExitCode> {
         }
         output::line(&in_words(asked, found))?;
     }
-    let failed = found["failed"].as_u64().unwrap_or(0);
+    let failed = [&found["failed"], &found["compaction"]["failed"]];
+    let failed: u64 = failed.iter().filter_map(|count| count.as_u64()).sum();
     Ok(if damages.is_empty() && failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 fn in_words(asked: Asked, found: &Value) -> String {
-    let bytes = bytes(found["bytes"].as_u64().unwrap_or(0));
+    let bytes = bytes_of(&found["bytes"]);
     let of = |name: &str| found[name].as_u64().unwrap_or(0);
     match asked {
-        Asked::Status => format!(
-            "{} publications of {} runs in {} segments, {bytes}; {} being written or left behind",
-            of("records"),
-            of("runs"),
-            of("segments"),
-            of("prepared")
-        ),
+        Asked::Status => status_in_words(found),
         Asked::Run => format!(
             "looked at {} channels: {} publications went into {} segments, {bytes}; {} were taken \
-             from the log; {} channels could not be trimmed",
+             from the log; {} channels could not be trimmed; {} segments became {}, {}",
             of("channels"),
             of("records"),
             of("segments"),
             of("trimmed"),
-            of("failed")
+            of("failed"),
+            found["compaction"]["replaced"],
+            found["compaction"]["segments"],
+            bytes_of(&found["compaction"]["written_bytes"])
         ),
         Asked::Verify => format!(
             "{} segments, {bytes}, and {} runs of {} channels: {} damages",
@@ -192,6 +209,42 @@ fn in_words(asked: Asked, found: &Value) -> String {
             found["damages"].as_array().map_or(0, Vec::len)
         ),
     }
+}
+
+fn status_in_words(found: &Value) -> String {
+    let of = |name: &str| found[name].as_u64().unwrap_or(0);
+    let mut text = format!(
+        "{} publications of {} runs in {} segments, {}; {} being written or left behind",
+        of("records"),
+        of("runs"),
+        of("segments"),
+        bytes_of(&found["bytes"]),
+        of("prepared")
+    );
+    let mut least = &Value::Null;
+    for class in found["classes"].as_array().into_iter().flatten() {
+        let below = &class["below"];
+        let sizes = match below.is_null() {
+            false => format!("from {} to {}", bytes_of(least), bytes_of(below)),
+            true => format!("from {}", bytes_of(least)),
+        };
+        if class["segments"] != 0 {
+            let (segments, bytes) = (&class["segments"], bytes_of(&class["bytes"]));
+            text += &format!("\n  {sizes}: {segments} segments, {bytes}");
+        }
+        least = below;
+    }
+    text + &format!(
+        "\nput together, that saves {} segments and {}; {} that were replaced wait to be removed, {}",
+        of("saved_segments"),
+        bytes_of(&found["saved_bytes"]),
+        of("replaced"),
+        bytes_of(&found["replaced_bytes"])
+    )
+}
+
+fn bytes_of(value: &Value) -> String {
+    bytes(value.as_u64().unwrap_or(0))
 }
 
 pub(super) fn bytes(bytes: u64) -> String {

@@ -259,7 +259,7 @@ impl Archiver {
     async fn copy(&mut self, work: &mut Rewriting) -> Result<Option<Outcome>, StorageError> {
         let segments = self.tiers.segments.clone();
         let keys = work.inputs.iter().map(|(key, _)| *key);
-        let mut indexes = Indexes::new(&*segments, keys);
+        let mut indexes = Indexes::new(segments.clone(), keys);
         loop {
             let batch = match indexes.batch(CHANNELS_AT_ONCE).await {
                 Err((place, error)) => return work.stop(place, error),

@@ -78,8 +78,7 @@ impl Archiver {
     /// Whether a segment is to be written again for what is to be dropped or blanked of it: more than
     /// half of its records, or any payload that is still there and should not.
     pub(crate) async fn is_outlived(&mut self, info: &SegmentInfo) -> Result<bool, StorageError> {
-        let segments = self.tiers.segments.clone();
-        let mut indexes = Indexes::new(&*segments, [info.key]);
+        let mut indexes = Indexes::new(self.tiers.segments.clone(), [info.key]);
         let (mut records, mut dropped) = (0, 0);
         loop {
             let batch = indexes.batch(CHANNELS_AT_ONCE).await.map_err(|(_, error)| error)?;

@@ -1,6 +1,7 @@
 //! Several segments of a shard, read side by side in the order of their channels.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use sterna_proto::{ChannelKey, Offset};
 use sterna_storage::{Behind, PageLimit, Piece, Record, Run, SegmentKey, Segments, StorageError};
@@ -15,11 +16,13 @@ pub(crate) struct Held {
 }
 
 /// The channels of segments, in order.
-pub(crate) struct Indexes<'a> {
-    segments: &'a dyn Segments,
+#[derive(Debug)]
+pub(crate) struct Indexes {
+    segments: Arc<dyn Segments>,
     indexes: Vec<Index>,
 }
 
+#[derive(Debug)]
 struct Index {
     key: SegmentKey,
     runs: VecDeque<Run>,
@@ -27,9 +30,9 @@ struct Index {
     is_done: bool,
 }
 
-impl<'a> Indexes<'a> {
+impl Indexes {
     pub(crate) fn new(
-        segments: &'a dyn Segments,
+        segments: Arc<dyn Segments>,
         keys: impl IntoIterator<Item = SegmentKey>,
     ) -> Self {
         let index = |key| Index { key, runs: VecDeque::new(), last: None, is_done: false };
@@ -42,7 +45,7 @@ impl<'a> Indexes<'a> {
         let mut batch = Vec::new();
         while batch.len() < limit {
             for (place, index) in self.indexes.iter_mut().enumerate() {
-                index.fill(self.segments).await.map_err(|error| (place, error))?;
+                index.fill(&*self.segments).await.map_err(|error| (place, error))?;
             }
             let fronts = self.indexes.iter().filter_map(|index| index.runs.front());
             let Some(channel) = fronts.map(|run| run.channel).min() else { break };
@@ -69,6 +72,7 @@ impl Index {
 }
 
 /// Records of one segment, in its order; what is not asked for is passed over.
+#[derive(Debug)]
 pub(crate) struct Cursor {
     key: SegmentKey,
     pieces: VecDeque<Piece>,

@@ -26,6 +26,7 @@ mod kept;
 mod local;
 mod name;
 mod objects;
+mod outlet;
 mod reader;
 mod record;
 mod scan;
@@ -38,6 +39,7 @@ pub mod verifier;
 pub use config::{Keys, ObjectConfig, Place};
 pub use files::{Each, ObjectFiles};
 pub use name::{name_of, parse_name};
+pub use outlet::Outlet;
 pub use store::ObjectSegments;
 
 /// In errors and metrics.

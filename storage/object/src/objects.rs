@@ -79,6 +79,12 @@ impl Objects {
         self.uploads.writer_options(name, options).await.map_err(|error| told(name, error))
     }
 
+    /// The same, in place of what may be there of that name.
+    pub(crate) async fn begin_anew(&self, name: &str) -> Result<Writer, StorageError> {
+        let options = WriteOptions { chunk: Some(self.part_bytes), ..WriteOptions::default() };
+        self.uploads.writer_options(name, options).await.map_err(|error| told(name, error))
+    }
+
     /// Without effect on one that is not there.
     pub(crate) async fn remove(&self, name: &str) -> Result<(), StorageError> {
         match self.operator.delete(name).await {
