@@ -25,7 +25,7 @@ pub(crate) struct Archive {
     pub(crate) tiers: Tiers,
     /// What payloads are sealed with.
     pub(crate) keys: Arc<DataKeys>,
-    /// What channels have given up.
+    /// What is to be dropped or blanked when segments are written again, and is not exported.
     pub(crate) fates: Arc<StoredFates>,
     pub(crate) settings: ArchiveSettings,
     writes: Arc<WriteTimes>,

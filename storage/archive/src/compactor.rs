@@ -183,6 +183,8 @@ impl Archiver {
         report: &mut Compacted,
     ) -> Result<bool, StorageError> {
         let outcome = match self.rewrite(&segments[range.clone()], report).await {
+            // What it had made was collected: it took longer than the grace.
+            Err(error) if error.is_missing() => Outcome::TooLate,
             Err(error) if error.kind == StorageErrorKind::Corrupt => {
                 tracing::error!(%error, "segments could not be put together");
                 report.failed += 1;

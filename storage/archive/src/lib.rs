@@ -10,6 +10,9 @@
 //! does not see where a publication lies. [`Archiver`] copies publications beyond an age, says so,
 //! and trims the log after a grace (I7: nothing is trimmed that was not read back from the archive).
 //!
+//! Small segments are put together by and by; nothing that refers to them changes, and whoever does not
+//! find one asks the manifest what it was replaced by.
+//!
 //! Nothing here locks anything. Two archivers of one channel write two runs; compare-and-set lets
 //! one of them count, and the other is a waste of space until its segment is collected.
 

@@ -62,6 +62,53 @@ async fn publications_of_many_channels_move_to_files_and_read_as_before() {
 }
 
 #[tokio::test]
+async fn files_are_put_together_and_removed_under_who_reads_them() {
+    let recorder = metrics_util::debugging::DebuggingRecorder::new();
+    let snapshotter = recorder.snapshotter();
+    let _guard = metrics::set_default_local_recorder(&recorder);
+    let root = tempfile::tempdir().unwrap();
+    let bed = on_files(root.path());
+    let names: Vec<String> = (0..8).map(|n| format!("room:{n}")).collect();
+    let mut archiver = bed.archiver(eager());
+    for round in 0..10 {
+        for name in &names {
+            bed.publish(name, 30 + round, OLD).await;
+        }
+        archiver.pass(|_| true, |_, _, _| {}).await.unwrap();
+    }
+    archiver.pass(|_| true, |_, _, _| {}).await.unwrap();
+    // This one has seen the segments as they were, and keeps what it knows of where things lie.
+    let log = bed.log();
+    let read = async || {
+        for name in &names {
+            let all = log.read(key(name), Offset::ZERO, WIDE).await.unwrap();
+            let texts: Vec<_> = all.iter().map(|record| record.body.payload.clone()).collect();
+            let expected: Vec<_> = (1..=345).map(|n| format!("{name} {n}")).collect();
+            assert_eq!(texts, expected);
+        }
+    };
+    read().await;
+    let before = status(&bed.tiers).await.unwrap();
+    let compacted = archiver.compact(|_| true, |_, _, _| {}).await.unwrap();
+    assert_eq!((compacted.replaced, compacted.records), (before.segments, 8 * 345));
+    assert!(compacted.written_bytes < compacted.read_bytes / 2, "{compacted:?}");
+    assert_eq!(archiver.collect().await.unwrap().replaced, before.segments);
+    read().await;
+    let after = status(&bed.tiers).await.unwrap();
+    assert_eq!(
+        (after.segments, after.saved_segments),
+        (compacted.segments, before.segments - after.segments)
+    );
+    assert_eq!(after.saved_bytes, before.bytes - after.bytes);
+    assert_eq!(files(root.path()).len() as u64, after.segments);
+    let verified = verify(&bed.tiers, |_| {}).await.unwrap();
+    assert!(verified.damages.is_empty(), "{:?}", verified.damages);
+    let moved = snapshotter.snapshot().into_vec();
+    let alarms = moved.iter().filter(|it| it.0.key().name() == "sterna_storage_corrupt_total");
+    assert_eq!(alarms.count(), 0, "nothing is damaged");
+}
+
+#[tokio::test]
 async fn a_file_that_is_damaged_is_told_and_never_a_gap() {
     let root = tempfile::tempdir().unwrap();
     let mut bed = on_files(root.path());

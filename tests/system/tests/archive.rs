@@ -117,6 +117,89 @@ async fn an_s3_server_that_is_away_costs_nothing_but_time() {
     assert_eq!(verified["damages"], Value::from([0; 0]));
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_archived_is_exported_to_a_folder_and_to_an_s3_server() {
+    let server = S3Server::start();
+    let authority = Authority::new("authority");
+    let mut node = Served::prepare(&authority, "");
+    node.write_secret("archive.id", S3Server::ACCESS_KEY);
+    node.write_secret("archive.secret", S3Server::SECRET_KEY);
+    node.write_config(&format!(
+        "[archive]\nurl = \"s3://{}/archive\"\nendpoint = {:?}\nregion = \"eu\"\n\
+         key_id_file = {:?}\nsecret_file = {:?}\n{EAGER}",
+        S3Server::BUCKET,
+        server.endpoint(),
+        node.path("archive.id"),
+        node.path("archive.secret"),
+    ));
+    node.start(&[], &[]).await;
+    for round in 0..10 {
+        publish(&node, &authority, round * 8, 8).await;
+        wait_trimmed(&node, (round * 8 + 5) as f64).await;
+    }
+    let compactions = node.metric("sterna_archive_compactions_total", "").await;
+    assert!(compactions.is_some_and(|count| count >= 1.0), "ten segments are left alone");
+    node.signal(libc::SIGTERM);
+    assert_eq!(node.ended().await.code(), Some(0), "{}", node.log());
+    let status = archive(&node, "status", 0).await;
+    assert!(status["saved_segments"].as_u64().unwrap() >= 7, "{status}");
+
+    let folder = node.path("export");
+    let url = format!("s3://{}/export", S3Server::BUCKET);
+    let bucket = server.bucket().join("export");
+    for (to, at) in [(folder.display().to_string(), &folder), (url, &bucket)] {
+        for again in [false, true] {
+            let exported = export(&node, &to, &[]).await;
+            assert_eq!(exported["publications"], status["records"], "again: {again}");
+            assert_eq!(exported["removed"], 0);
+            let found = parquet_texts(at);
+            assert_eq!(found, texts(status["records"].as_u64().unwrap() as usize));
+        }
+    }
+    let exported = export(&node, &folder.display().to_string(), &["--channel", "absent"]).await;
+    assert_eq!((&exported["publications"], &exported["removed"]), (&0.into(), &1.into()));
+    assert_eq!(parquet_texts(&folder), [""; 0], "a day's files are replaced, and here by nothing");
+    let future = ["--since", "2200-01-01"];
+    let exported = export(&node, &folder.display().to_string(), &future).await;
+    assert_eq!(exported["files"], 0);
+    let left: Vec<_> = fs::read_dir(&folder).unwrap().map(|it| it.unwrap().file_name()).collect();
+    assert!(left.iter().all(|name| name.to_string_lossy().starts_with("day=")), "{left:?}");
+}
+
+async fn export(node: &Served, to: &str, more: &[&str]) -> Value {
+    let mut command = node.configured_verbs(&["archive", "export"]);
+    command.args(["--to", to, "--json"]).args(more);
+    let output = run(command).await;
+    assert_eq!(output.status.code(), Some(0), "{}", said(&output));
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+/// The texts of a channel in exported files, as a reader of another maker has them.
+fn parquet_texts(folder: &Path) -> Vec<String> {
+    use parquet::file::reader::{FileReader as _, SerializedFileReader};
+    use parquet::record::RowAccessor as _;
+    let mut files = Vec::new();
+    for day in fs::read_dir(folder).unwrap().map(|it| it.unwrap().path()) {
+        let name = day.file_name().unwrap().to_string_lossy().into_owned();
+        assert!(name.starts_with("day=20"), "{name}");
+        files.extend(fs::read_dir(day).unwrap().map(|it| it.unwrap().path()));
+    }
+    // Days come in their order, should the test have met midnight.
+    files.sort();
+    let mut texts = Vec::new();
+    for path in files {
+        let reader = SerializedFileReader::new(fs::File::open(&path).unwrap()).unwrap();
+        for row in reader.get_row_iter(None).unwrap() {
+            let row = row.unwrap();
+            assert_eq!(row.get_string(1).unwrap(), CHANNEL);
+            assert_eq!(row.get_ulong(3).unwrap(), texts.len() as u64 + 1);
+            let payload = row.get_bytes(13).unwrap().data();
+            texts.push(String::from_utf8(payload.to_vec()).unwrap());
+        }
+    }
+    texts
+}
+
 fn texts(count: usize) -> Vec<String> {
     (0..count).map(|n| format!("publication {n}")).collect()
 }
