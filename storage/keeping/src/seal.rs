@@ -145,6 +145,20 @@ impl DataKeys {
         Ok(key)
     }
 
+    /// What is destroyed in the store is not kept in memory either.
+    pub(crate) fn forget_destroyed(&self, channel: ChannelKey, kept: &Kept) {
+        if kept.erased.is_none() {
+            return;
+        }
+        let present = kept.key.as_ref().map(|key| key.id);
+        let mut held = self.held();
+        for id in kept.keys_made.saturating_sub(1)..=kept.keys_made {
+            if Some(id) != present {
+                held.remove(&(channel, id));
+            }
+        }
+    }
+
     /// Wraps a channel's key by the present root key, if it is by another one. True: it was.
     pub(crate) async fn rewrap(
         &self,
@@ -197,16 +211,22 @@ impl SealedSegments {
         Self { segments, keys }
     }
 
+    /// `found` is the key of the record before, mostly the same.
     async fn open_record(
         &self,
         channel: ChannelKey,
         record: &mut Record,
+        found: &mut Option<(u32, Option<Arc<LessSafeKey>>)>,
     ) -> Result<(), StorageError> {
         let id = std::mem::take(&mut record.key);
         if id == 0 {
             return Ok(());
         }
-        let Some(key) = self.keys.for_opening(channel, id).await? else {
+        let key = match found {
+            Some((known, key)) if *known == id => key.clone(),
+            _ => found.insert((id, self.keys.for_opening(channel, id).await?)).1.clone(),
+        };
+        let Some(key) = key else {
             (record.body.payload, record.redacted) = (Bytes::new(), true);
             return Ok(());
         };
@@ -258,8 +278,9 @@ impl Segments for SealedSegments {
     ) -> BoxFuture<'_, Result<Vec<Record>, StorageError>> {
         async move {
             let mut page = self.segments.read(key, channel, after, limit).await?;
+            let mut found = None;
             for record in &mut page {
-                self.open_record(channel, record).await?;
+                self.open_record(channel, record, &mut found).await?;
             }
             Ok(page)
         }
@@ -360,4 +381,32 @@ fn own_author() -> Result<Author, StorageError> {
 
 fn unavailable(message: impl Into<String>) -> StorageError {
     StorageError::new(StorageErrorKind::Unavailable, ENGINE, message)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use sterna_storage::memory::MemoryStore;
+
+    #[tokio::test]
+    async fn a_destroyed_key_is_not_kept_in_memory() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("keys");
+        std::fs::write(&path, RootKeys::generate()).unwrap();
+        let keeper = Arc::new(Keeper::new(MemoryStore::new().stores().keeping, false));
+        let roots = Some(RootKeys::read(&path).unwrap());
+        let keys = DataKeys::new(keeper.clone(), roots, Encrypt::All);
+        let (erased, other) = (ChannelKey([1; 16]), ChannelKey([2; 16]));
+        keys.for_sealing(erased).await.unwrap().unwrap();
+        keys.for_sealing(other).await.unwrap().unwrap();
+        let erase = Order::Erase { upto: Offset(9) };
+        let kept = keeper.keep(erased, erase, own_author().unwrap()).await.unwrap();
+        keys.forget_destroyed(erased, &kept);
+        assert_eq!(keys.held().keys().copied().collect::<Vec<_>>(), [(other, 1)]);
+        // The one after it stays.
+        keys.for_sealing(erased).await.unwrap().unwrap();
+        let kept = keeper.kept(vec![erased]).await.unwrap().remove(0);
+        keys.forget_destroyed(erased, &kept);
+        assert!(keys.held().contains_key(&(erased, 2)));
+    }
 }

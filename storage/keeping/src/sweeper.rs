@@ -224,6 +224,7 @@ impl Sweeper {
             tokio::time::sleep(PAUSE).await;
         }
         if let Some(keys) = &self.keys {
+            keys.forget_destroyed(channel, kept);
             match keys.rewrap(channel, kept).await {
                 Ok(rewrapped) => report.rewrapped += u64::from(rewrapped),
                 Err(error) => {
