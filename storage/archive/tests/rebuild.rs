@@ -122,6 +122,38 @@ async fn members_are_as_the_records_leave_them() {
     assert_eq!(members, [("alice", Role::Owner), ("carol", Role::Admin)]);
 }
 
+/// Links name segments that are gone; what they held was put together.
+#[tokio::test]
+async fn i7_what_was_put_together_is_found_without_the_manifest() {
+    let bed = Bed::new();
+    let names = ["room", "other", "third"];
+    for round in 0..24 {
+        for name in names {
+            bed.publish(name, 1 + round % 3, OLD).await;
+        }
+        archive(&bed).await;
+        if round % 9 == 8 {
+            let mut archiver = bed.archiver(eager());
+            archiver.compact(|_| true, |_, _, _| {}).await.unwrap();
+            archiver.collect().await.unwrap();
+        }
+    }
+    let before = bed.segments.keys().len();
+    assert!(before < 24, "{before} segments are fewer than there were");
+    let (new, written) = rebuilt(&bed).await;
+    assert_eq!(written.channels, 3);
+    for name in names {
+        let was = bed.log().read(key(name), Offset::ZERO, WIDE).await.unwrap();
+        let is = new.log().read(key(name), Offset::ZERO, WIDE).await.unwrap();
+        assert_eq!(is[..is.len() - 1], was[..], "{name}");
+    }
+    for _ in 0..4 {
+        new.publish("room", 1, OLD).await;
+        archive_all(&new).await;
+    }
+    whole(&new).await;
+}
+
 /// Keys and redactions were in the store that is lost.
 #[tokio::test]
 async fn what_is_sealed_or_was_redacted_is_told() {

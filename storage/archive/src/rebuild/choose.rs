@@ -62,8 +62,9 @@ fn follow(pieces: &BTreeMap<SegmentKey, Piece>, end: Piece) -> (Vec<Piece>, Opti
     let mut at = end;
     while let Some(back) = at.run.links.back {
         let found = pieces.get(&back.segment).filter(|piece| piece.at == back);
+        let found = found.or_else(|| pieces.values().find(|piece| holds(piece, &back)));
         // Links lead back and to the neighbour, so that no damage leads round.
-        let follows = back.last.next() == at.at.first && back.depth + 1 == at.at.depth;
+        let follows = back.last.next() == at.at.first && back.depth < at.at.depth;
         let Some(piece) = found.filter(|_| follows) else {
             missing = Some(back);
             break;
@@ -73,6 +74,15 @@ fn follow(pieces: &BTreeMap<SegmentKey, Piece>, end: Piece) -> (Vec<Piece>, Opti
     }
     chain.reverse();
     (chain, missing)
+}
+
+/// Whether a run that is gone was put together with those before it into this one. That both are of
+/// one life of the store is seen when the records are read.
+fn holds(piece: &Piece, gone: &RunAt) -> bool {
+    piece.at.segment != gone.segment
+        && piece.at.first <= gone.first
+        && piece.at.last == gone.last
+        && piece.at.depth <= gone.depth
 }
 
 /// Where the newest record of a run is.

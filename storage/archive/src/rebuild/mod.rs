@@ -31,7 +31,7 @@ use crate::SHARDS;
 use crate::chain::Tail;
 
 use choose::{Choice, choose};
-use replay::{compare, replay};
+use replay::{compare, replaced, replay};
 pub use write::{NewStore, Rebuilt, check_empty, rebuild};
 
 /// What is to be written, and what cannot be.
@@ -41,6 +41,8 @@ pub struct Plan {
     channels: Vec<ChannelPlan>,
     /// Segments with a run that counts.
     segments: Vec<(SegmentKey, Sealed)>,
+    /// Segments that are gone, and which hold what they held.
+    replaced: BTreeMap<SegmentKey, SegmentKey>,
     highest_id_ms: u64,
     accept_loss: bool,
 }
@@ -212,6 +214,14 @@ impl Plan {
             return Ok(None);
         }
         let replayed = replay(segments, channel, &chain).await?;
+        for (gone, by) in replaced(&chain) {
+            let known = *self.replaced.entry(gone).or_insert(by);
+            if known != by {
+                let what = format!("{channel:?}: {gone:?} is held by {by:?} and by {known:?}");
+                self.survey.refused.push(what);
+                return Ok(None);
+            }
+        }
         self.highest_id_ms = self.highest_id_ms.max(replayed.highest_id_ms);
         self.survey.channels += 1;
         self.survey.runs += chain.len() as u64;

@@ -7,7 +7,8 @@ use prost::Message as _;
 use sterna_proto::v1::{Member, PublicationKind, Role};
 use sterna_proto::{ChannelKey, Offset, UserId};
 use sterna_storage::{
-    EpochStart, Membership, MembershipChange, PageLimit, Record, RunAt, Segments, StorageError,
+    EpochStart, Membership, MembershipChange, PageLimit, Record, RunAt, SegmentKey, Segments,
+    StorageError,
 };
 
 use super::{ChannelPlan, Piece};
@@ -62,7 +63,7 @@ pub(super) async fn replay(
 /// How far the channel is archived. Nothing of it lies in the log.
 fn tail(chain: &[Piece], oldest: &Piece, newest: &Piece) -> Tail {
     let jump_of = |at: RunAt| {
-        let piece = chain.iter().find(|piece| piece.at == at);
+        let piece = chain.iter().find(|piece| covers(piece, &at));
         // What a run before a gap jumps to is gone; the links of later runs begin anew.
         piece.and_then(|piece| piece.run.links.jump).filter(|jump| jump.first >= oldest.at.first)
     };
@@ -71,6 +72,22 @@ fn tail(chain: &[Piece], oldest: &Piece, newest: &Piece) -> Tail {
     let leap = jump_of(jump).unwrap_or(jump);
     let settled = Settled { upto: at.last, waiting: at.last, since_ms: unix_now_ms() };
     Tail { first: oldest.at.first, floor: Offset::ZERO, at, jump, leap, settled }
+}
+
+/// Whether what was in a run is in this one.
+fn covers(piece: &Piece, run: &RunAt) -> bool {
+    piece.at.first <= run.first && run.last <= piece.at.last
+}
+
+/// Segments that are gone and that the links of a chain name, with those that hold what they held.
+pub(super) fn replaced(chain: &[Piece]) -> Vec<(SegmentKey, SegmentKey)> {
+    let links = chain.iter().flat_map(|piece| [piece.run.links.back, piece.run.links.jump]);
+    let holder = |link: RunAt| {
+        let exact = chain.iter().any(|piece| piece.at.segment == link.segment);
+        let piece = chain.iter().find(|piece| !exact && covers(piece, &link))?;
+        Some((link.segment, piece.at.segment))
+    };
+    links.flatten().filter_map(holder).collect()
 }
 
 /// What was read so far.
@@ -92,6 +109,10 @@ impl Found {
         let epoch = self.epochs.last().map(|start| start.epoch);
         if epoch.is_some_and(|epoch| epoch > position.epoch) {
             return Err(corrupt(format!("{channel:?}: {position} comes after {epoch:?}")));
+        }
+        let is_marker = record.body.kind == PublicationKind::Epoch as i32;
+        if epoch.is_some_and(|epoch| epoch != position.epoch) && !is_marker {
+            return Err(corrupt(format!("{channel:?}: no marker opens the epoch of {position}")));
         }
         if epoch != Some(position.epoch) {
             self.epochs.push(EpochStart { epoch: position.epoch, first: position.offset });

@@ -1,5 +1,6 @@
 //! Writes what was planned into a store that has nothing.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -10,13 +11,13 @@ use sterna_proto::{Epoch, Offset, PublicationId, UserId};
 use sterna_storage::memory::birth_of;
 use sterna_storage::{
     Adoption, AppendError, ArchivedChange, ArchivedError, IdBoundStore, ManifestChange, NewRecord,
-    PublicationLog, SegmentState, StorageError, StorageErrorKind,
+    PublicationLog, SegmentKey, SegmentState, StorageError, StorageErrorKind,
 };
 
 use super::replay::ID_BITS_BELOW_MS;
 use super::{AT_ONCE, ChannelPlan, Plan, Step};
 use crate::archiver::unix_now_ms;
-use crate::entry::SegmentInfo;
+use crate::entry::{Replaced, SegmentInfo};
 use crate::writing::manifest_error;
 use crate::{ENGINE, SHARDS};
 
@@ -87,6 +88,7 @@ pub async fn rebuild(
         let changes = some.iter().map(entry).collect();
         store.manifest.change_manifest(changes).await.map_err(manifest_error)?;
     }
+    lead_on(store, plan).await?;
     let of = plan.channels.len() as u64;
     let mut done = 0;
     for some in plan.channels.chunks(AT_ONCE) {
@@ -98,6 +100,24 @@ pub async fn rebuild(
         }
     }
     Ok(Rebuilt { epoch, channels: of, segments: plan.segments.len() as u64 })
+}
+
+/// Says what holds what segments held that are gone, since links name these still.
+async fn lead_on(store: &NewStore, plan: &Plan) -> Result<(), StorageError> {
+    let present: BTreeSet<_> = plan.segments.iter().map(|(key, _)| *key).collect();
+    let gone = plan.replaced.iter().filter(|(gone, _)| !present.contains(gone));
+    let entry = |(gone, by): (&SegmentKey, &SegmentKey)| {
+        let now_ms = unix_now_ms();
+        let replaced = Some(Replaced { by: Some(*by), at_ms: now_ms });
+        let state = SegmentState::Removed;
+        let info = SegmentInfo { state, replaced, ..SegmentInfo::prepared(*gone, now_ms) };
+        ManifestChange { expected: None, entry: info.to_entry() }
+    };
+    let changes: Vec<ManifestChange> = gone.map(entry).collect();
+    for some in changes.chunks(AT_ONCE) {
+        store.manifest.change_manifest(some.to_vec()).await.map_err(manifest_error)?;
+    }
+    Ok(())
 }
 
 /// Says how far channels are archived.
