@@ -153,7 +153,7 @@ mod tests {
 
     #[test]
     fn of_two_equal_ends_the_one_whose_chain_is_whole_counts() {
-        let begin = piece(1, 1, 10, None);
+        let begin = piece(1, 2, 10, None);
         let lost = piece(9, 1, 10, None);
         let cut = piece(3, 11, 20, Some(&lost));
         let whole = piece(2, 11, 20, Some(&begin));
@@ -161,6 +161,10 @@ mod tests {
         assert_eq!((segments(&choice.chain), choice.missing), (vec![1, 2], None));
         let choice = decided(&[&begin, &cut], &[]);
         assert_eq!((segments(&choice.chain), choice.missing), (vec![3], Some(lost.at)));
+        // What was lost was put together with something before it.
+        let merged = piece(4, 1, 10, None);
+        let choice = decided(&[&begin, &cut, &merged], &[]);
+        assert_eq!((segments(&choice.chain), choice.missing), (vec![4, 3], None));
     }
 
     #[test]
