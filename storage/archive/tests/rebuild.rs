@@ -388,7 +388,7 @@ fn offsets(records: &[Record]) -> Vec<u64> {
     records.iter().map(|record| record.position.offset.0).collect()
 }
 
-async fn segment_of(bed: &Bed, offset: u64) -> sterna_storage::SegmentKey {
+async fn segment_of(bed: &Bed, offset: u64) -> SegmentKey {
     for segment in bed.segments.keys() {
         let run = bed.segments.run(segment, key("room")).await.unwrap().unwrap();
         if run.first.0 <= offset && offset <= run.last.0 {
