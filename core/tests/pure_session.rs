@@ -176,6 +176,38 @@ fn i11_a_page_that_waits_is_refused_also_when_its_subscription_has_ended() {
     }
 }
 
+/// Found by the simulation: a subscription was allowed and its page slow to come; the member was removed,
+/// and subscribed again, in vain. The page of the first one went out in between.
+#[test]
+fn i11_a_page_on_its_way_is_refused_when_the_right_ends_whoever_asks_again() {
+    let (mut session, now) = session();
+    let channel = ChannelId::new("club:1").unwrap();
+    let ask = |session: &mut Session, id: u32| {
+        let subscribe = v1::Subscribe { channel: channel.to_string(), ..Default::default() };
+        let command = v1::Command { id, verb: Some(Verb::Subscribe(subscribe)) };
+        session.handle_command(command, now, 0).unwrap();
+        let effects = std::iter::from_fn(|| session.poll_effect());
+        let token = effects.filter_map(|effect| match effect {
+            Effect::Call { token, .. } => Some(token),
+            _ => None,
+        });
+        token.last().unwrap()
+    };
+    let first = ask(&mut session, 7);
+    let denied = || v1::Error::new(ErrorCode::PermissionDenied, "no longer a member");
+    let (bob, at) = (UserId::new("bob").unwrap(), Position::new(1, 2));
+    session.handle_evict(channel.key(), &bob, at, &denied());
+    let second = ask(&mut session, 8);
+    let page = v1::Subscribed {
+        channel: channel.to_string(),
+        publications: vec![v1::Publication { offset: 1, ..Default::default() }],
+        ..Default::default()
+    };
+    session.handle_reply(first, Ok(Reply::Subscribed(page)));
+    session.handle_reply(second, Err(denied()));
+    assert_eq!(answers(&mut session), [(7, true), (8, true)]);
+}
+
 /// Who is a member again, and let in since, is not meant by an eviction that comes late.
 #[test]
 fn i11_an_eviction_ends_what_was_let_in_before_it_and_nothing_else() {

@@ -90,7 +90,8 @@ impl Session {
         self.open_pages += 1;
         let in_background = activity == v1::Activity::Background;
         let stays_at = if in_background { subscribe.since.take().map(Into::into) } else { None };
-        let call = Call::Attach { reply_to, channel: channel.clone(), stays_at };
+        let (channel_of_call, refused) = (channel.clone(), None);
+        let call = Call::Attach { reply_to, channel: channel_of_call, stays_at, refused };
         let turn = self.next_turn();
         let replaces = self.presence.former.filter(|_| presence);
         let verb = Verb::Attach { subscribe, turn, again: inherited, held_upto: None, replaces };
@@ -117,7 +118,7 @@ impl Session {
         others.count() >= PRESENCE_SUBSCRIPTIONS
     }
 
-    fn refuse_attach(&mut self, reply_to: ReplyTo, channel: String, error: v1::Error) {
+    pub(super) fn refuse_attach(&mut self, reply_to: ReplyTo, channel: String, error: v1::Error) {
         match reply_to {
             ReplyTo::Command(id) => self.reply_error(id, error),
             ReplyTo::Hello => {

@@ -28,10 +28,13 @@ impl Session {
     /// Ends a subscription for want of the right to it.
     pub(super) fn end_subscription(&mut self, key: ChannelKey, error: &v1::Error) {
         for call in self.calls.values_mut() {
-            if let Call::Page { key: of, refused, .. } = call
-                && *of == key
-            {
-                *refused = Some(error.clone());
+            match call {
+                Call::Page { key: of, refused, .. } if *of == key => *refused = Some(error.clone()),
+                // Its page may come after the client has subscribed again, in vain.
+                Call::Attach { channel, refused, .. } if channel.key() == key => {
+                    *refused = Some(error.clone());
+                }
+                _ => {}
             }
         }
         // Also of a subscription that has ended before, by the client or by a refusal.

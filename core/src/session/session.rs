@@ -68,6 +68,8 @@ pub(super) enum Call {
         /// Asked in the background: the owner only says where the channel ends, and the client
         /// stays here.
         stays_at: Option<Position>,
+        /// As with a page.
+        refused: Option<v1::Error>,
     },
     /// The session's own: the client knows nothing of it.
     Reattach {
@@ -281,7 +283,11 @@ impl Session {
                 self.open_pages -= 1;
                 self.answer(id, refused.map_or(reply, Err));
             }
-            Some(Call::Attach { reply_to, channel, stays_at }) => {
+            Some(Call::Attach { reply_to, channel, refused: Some(error), .. }) => {
+                self.open_pages -= 1;
+                self.refuse_attach(reply_to, channel.to_string(), error);
+            }
+            Some(Call::Attach { reply_to, channel, stays_at, refused: None }) => {
                 self.open_pages -= 1;
                 self.handle_attached(token, reply_to, &channel, stays_at, reply);
             }
