@@ -273,6 +273,9 @@ impl Client {
         state.next_id = 1;
         // Asked while there was no connection, under numbers that come again.
         state.histories.clear();
+        if self.chance.borrow_mut().one_in(WITHOUT_TICKET) {
+            state.ticket.clear();
+        }
         for place in &mut state.places {
             place.asked = vec![place.asking(0)];
         }
@@ -371,6 +374,10 @@ impl Client {
         }
     }
 }
+
+/// One connection of so many is that of another process on the device, which knows of no session:
+/// what the one before had ends by itself.
+const WITHOUT_TICKET: u64 = 6;
 
 fn connection() -> ConnectionInfo {
     ConnectionInfo {
