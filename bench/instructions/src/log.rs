@@ -34,7 +34,9 @@ pub(crate) fn sequence_batch(repeats: u32) {
 
 pub(crate) fn recovery_page(repeats: u32) {
     let mut ring = Ring::new(1024, 1 << 20);
-    (1..=1024).for_each(|offset| ring.push(Offset(offset), EncodedPush::new(publication(offset))));
+    let now = std::time::Instant::now();
+    let mut push = |offset| ring.push(Offset(offset), EncodedPush::new(publication(offset)), now);
+    (1..=1024).for_each(&mut push);
     measured(repeats, &mut || {
         let page = ring.page(black_box(Offset(512)), 256, 1 << 20);
         assert!(page.is_some_and(|page| page.len() == 256));

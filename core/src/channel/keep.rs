@@ -65,6 +65,7 @@ impl Shard {
             return answer(reply, Err(v1::Error::new(ErrorCode::Unavailable, message)));
         };
         state.give_up_before(kept.floor);
+        self.context.flights.forget(key);
         kept.redacted.iter().for_each(|offset| state.ring.redact(*offset));
         if kept.markers.is_empty() {
             return answer(reply, Ok(Reply::Done(v1::Done {})));

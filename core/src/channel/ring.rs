@@ -120,17 +120,15 @@ impl Ring {
         let Some(publication) = publication(&entry.push) else { return };
         let emptied =
             v1::Publication { payload: bytes::Bytes::new(), redacted: true, ..publication };
+        let before = entry.weight();
         self.bytes -= std::mem::take(&mut entry.bytes);
+        self.all.0.fetch_sub(before - entry.weight(), Ordering::Relaxed);
         entry.push = EncodedPush::new(v1::push::Event::Publication(emptied));
     }
 
     /// What is before this offset is given up.
     pub fn cut_before(&mut self, first: Offset) {
-        while !self.entries.is_empty() && self.first < first {
-            let Some(oldest) = self.entries.pop_front() else { break };
-            self.bytes -= oldest.bytes;
-            self.first = self.first.next();
-        }
+        while self.first < first && self.drop_oldest() {}
     }
 
     pub fn clear(&mut self) {
@@ -303,7 +301,7 @@ mod tests {
     #[test]
     fn what_is_redacted_keeps_its_place_and_what_is_given_up_does_not() {
         let mut ring = Ring::new(10, 10_000);
-        (3..=6).for_each(|offset| ring.push(Offset(offset), push(offset, 10)));
+        (3..=6).for_each(|offset| ring.push(Offset(offset), push(offset, 10), now()));
         for elsewhere in [0, 2, 7] {
             ring.redact(Offset(elsewhere));
         }
@@ -319,7 +317,8 @@ mod tests {
         assert_eq!(offsets(ring.page(Offset(4), 10, 1000)), Some(vec![5, 6]));
         ring.cut_before(Offset(9));
         assert_eq!(ring.extent(), None);
-        ring.push(Offset(7), push(7, 10));
+        assert_eq!(ring.all.total(), 0, "what is gone weighs nothing");
+        ring.push(Offset(7), push(7, 10), now());
         assert_eq!(ring.extent(), Some((Offset(7), 10)));
     }
 

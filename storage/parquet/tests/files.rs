@@ -31,7 +31,7 @@ fn row(n: u64, payload: usize) -> Row {
     };
     let position = Position { epoch: Epoch(u32::MAX - n as u32 % 2), offset: Offset(n + 1) };
     let (channel, name) = (name.key(), (n % 5 > 0).then_some(name));
-    Row { channel, name, record: Record { position, body } }
+    Row { channel, name, record: Record::new(position, body) }
 }
 
 fn text(field: &Field) -> Option<&str> {
@@ -93,7 +93,7 @@ fn row_of(fields: &[(String, Field)]) -> Row {
     Row {
         channel: ChannelKey(bytes(field("channel_key")).unwrap().try_into().unwrap()),
         name: text(field("channel")).map(|name| ChannelId::new(name).unwrap()),
-        record: Record { position: Position { epoch, offset: Offset(required("offset")) }, body },
+        record: Record::new(Position { epoch, offset: Offset(required("offset")) }, body),
     }
 }
 
