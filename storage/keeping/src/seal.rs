@@ -14,8 +14,8 @@ use rand::RngCore as _;
 use sterna_proto::{ChannelKey, Offset, UserId};
 use sterna_storage::keeping::{Author, Kept, Order, WrappedKey};
 use sterna_storage::{
-    BoxFuture, KeepingError, KeepingStore as _, Links, PageLimit, Record, Run, Sealed, SegmentKey,
-    SegmentWriter, Segments, StorageError, StorageErrorKind,
+    Behind, BoxFuture, KeepingError, KeepingStore as _, Links, PageLimit, Piece, Record, Run, Sealed,
+    SegmentKey, SegmentWriter, Segments, StorageError, StorageErrorKind,
 };
 
 use crate::ENGINE;
@@ -294,6 +294,25 @@ impl Segments for SealedSegments {
         limit: usize,
     ) -> BoxFuture<'_, Result<Vec<Run>, StorageError>> {
         self.segments.runs(key, after, limit)
+    }
+
+    fn scan(
+        &self,
+        key: SegmentKey,
+        behind: Option<Behind>,
+        limit: PageLimit,
+    ) -> BoxFuture<'_, Result<Vec<Piece>, StorageError>> {
+        async move {
+            let mut pieces = self.segments.scan(key, behind, limit).await?;
+            for piece in &mut pieces {
+                let mut found = None;
+                for record in &mut piece.records {
+                    self.open_record(piece.run.channel, record, &mut found).await?;
+                }
+            }
+            Ok(pieces)
+        }
+        .boxed()
     }
 
     fn verify(&self, key: SegmentKey) -> BoxFuture<'_, Result<Sealed, StorageError>> {

@@ -118,6 +118,9 @@ async fn what_is_sealed_reads_as_it_was_and_lies_there_unreadable() {
     // Of another process; and where nothing is sealed any more, what was is read all the same.
     let later = place.open(Some(roots), Encrypt::None);
     assert_eq!(later.read(SEGMENT, key("room"), Offset(0), WIDE).await.unwrap(), records);
+    let pieces = later.scan(SEGMENT, None, WIDE).await.unwrap();
+    let scanned: Vec<Record> = pieces.into_iter().flat_map(|piece| piece.records).collect();
+    assert_eq!(scanned, records, "as whoever puts segments together reads it");
     let plain = SegmentKey { segment: 4, ..SEGMENT };
     put(&later, plain, key("room")).await;
     assert!(place.holds(SECRET), "the test looks in the right place");

@@ -17,7 +17,7 @@ fn row(n: u64, payload: usize) -> Row {
     let body = NewRecord {
         id: PublicationId(u64::MAX - n),
         sender: UserId::new(&format!("user-{}", n % 5)).unwrap(),
-        origin: (n % 3 > 0).then_some(origin),
+        origin: (!n.is_multiple_of(3)).then_some(origin),
         client_msg_id: if n.is_multiple_of(2) {
             Bytes::from(vec![n as u8; 16])
         } else {
@@ -30,7 +30,7 @@ fn row(n: u64, payload: usize) -> Row {
         payload: (0..payload).map(|at| (at as u64 * n) as u8).collect(),
     };
     let position = Position { epoch: Epoch(u32::MAX - n as u32 % 2), offset: Offset(n + 1) };
-    let (channel, name) = (name.key(), (n % 5 > 0).then_some(name));
+    let (channel, name) = (name.key(), (!n.is_multiple_of(5)).then_some(name));
     Row { channel, name, record: Record::new(position, body) }
 }
 
