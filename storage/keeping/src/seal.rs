@@ -14,8 +14,8 @@ use rand::RngCore as _;
 use sterna_proto::{ChannelKey, Offset, UserId};
 use sterna_storage::keeping::{Author, Kept, Order, WrappedKey};
 use sterna_storage::{
-    Behind, BoxFuture, KeepingError, KeepingStore as _, Links, PageLimit, Piece, Record, Run, Sealed,
-    SegmentKey, SegmentWriter, Segments, StorageError, StorageErrorKind,
+    Behind, BoxFuture, KeepingError, KeepingStore as _, Links, PageLimit, Piece, Record, Run,
+    Sealed, SegmentKey, SegmentWriter, Segments, StorageError, StorageErrorKind,
 };
 
 use crate::ENGINE;
