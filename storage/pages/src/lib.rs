@@ -20,8 +20,8 @@ use futures_util::future::BoxFuture;
 use sterna_proto::{ChannelKey, Epoch, Offset, Position};
 use sterna_storage::page::{PAGE_BYTES, PAGE_RECORDS, PageCache, PageName};
 use sterna_storage::{
-    Append, AppendError, Duplicate, Head, NewRecord, Origin, PageLimit, PageRoom, PublicationLog,
-    ReadError, Record, StorageError,
+    Adoption, Append, AppendError, Duplicate, Head, NewRecord, Origin, PageLimit, PageRoom,
+    PublicationLog, ReadError, Record, StorageError,
 };
 
 /// Pages that one read asks caches for. What lies beyond is read from the log.
@@ -366,6 +366,10 @@ impl PublicationLog for CachedLog {
         marker: NewRecord,
     ) -> BoxFuture<'_, Result<Head, AppendError>> {
         self.log.raise_epoch(channel, expected, marker)
+    }
+
+    fn adopt(&self, adoption: Adoption) -> BoxFuture<'_, Result<Head, AppendError>> {
+        self.log.adopt(adoption)
     }
 
     fn trim(

@@ -59,11 +59,12 @@ pub async fn cursors(rng: &mut StdRng) -> Outcome {
     gate.trouble(true);
     let mut note = String::new();
     let mut kills = 0;
-    let mut pages = 0.0;
+    let (mut pages, mut compacted) = (0.0, 0.0);
     for at in 1..=KILLS as u64 {
         readers.answered(CURSORS * at / (KILLS as u64 + 1)).await;
         workload.go_on_for(SOME).await;
         pages += from_archive(&node).await;
+        compacted += compactions(&node).await;
         let call = STEPS.choose(rng).copied().unwrap_or("write");
         let nth = rng.random_range(1..200);
         kills += u64::from(kill_at(&mut node, call, nth, &mut note).await);
@@ -74,6 +75,7 @@ pub async fn cursors(rng: &mut StdRng) -> Outcome {
     let notes = readers.finish().await;
     notes.read_whole(&place).await;
     pages += from_archive(&node).await;
+    compacted += compactions(&node).await;
     assert!(pages > 0.0, "the archive was never asked: this round proves nothing");
     let struck = gate.struck();
     let injected = kills + struck.iter().map(|(_, count)| count).sum::<u64>();
@@ -86,7 +88,8 @@ pub async fn cursors(rng: &mut StdRng) -> Outcome {
     }
     let (exact, refused) =
         (notes.exact.load(Ordering::Relaxed), notes.refused.load(Ordering::Relaxed));
-    note.push_str(&format!("{exact} exact, {refused} refused, {pages} from the archive"));
+    note.push_str(&format!("{exact} exact, {refused} refused, {pages} from the archive, "));
+    note.push_str(&format!("{compacted} segments replaced"));
     let hits = struck.into_iter().filter(|(_, count)| *count > 0).map(|(name, _)| name.to_owned());
     Outcome { violations, note, hits: hits.collect(), ..outcome }
 }
@@ -139,6 +142,10 @@ async fn trimmed(node: &Served) {
 
 async fn from_archive(node: &Served) -> f64 {
     node.metric("sterna_archive_pages_total", "").await.unwrap_or(0.0)
+}
+
+async fn compactions(node: &Served) -> f64 {
+    node.metric("sterna_archive_replaced_total", "").await.unwrap_or(0.0)
 }
 
 /// What all readers know.
