@@ -18,6 +18,7 @@ use sterna_edge::http::{DrainOrder, HttpParts, HttpSurface, Jobs, ReadyProbe};
 use sterna_edge::{Edge, EdgeConfig};
 use sterna_link::Links;
 use sterna_storage::Stores;
+use sterna_storage_redis::RedisStore;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 
@@ -108,14 +109,7 @@ pub(crate) fn run(
             upkeep.spawn("redis", watch_redis(upkeep.clone(), redis));
         }
         let kept = match &mut stores {
-            Some(stores) => {
-                let is_shared = matches!(config.store, Some(StoreConfig::Sql(_)));
-                let (archive, retention) = (config.archive.take(), config.retention.clone());
-                let caches = |stores: &mut Stores| {
-                    pages::put_in_front(stores, config.pages.as_ref(), shared)
-                };
-                Some(keeping::open(archive, retention, stores, is_shared, caches)?)
-            }
+            Some(stores) => Some(put_in_front(&mut config, stores, shared)?),
             None => None,
         };
         let archive = kept.as_ref().and_then(|kept| kept.archive.clone());
@@ -143,6 +137,19 @@ pub(crate) fn run(
     runtime.shutdown_timeout(Duration::from_secs(1));
     drop(telemetry);
     code
+}
+
+/// Puts before the stores what the core knows nothing of: an archive, caches of pages, what channels
+/// keep.
+fn put_in_front(
+    config: &mut Config,
+    stores: &mut Stores,
+    shared: Option<RedisStore>,
+) -> Result<Kept> {
+    let is_shared = matches!(config.store, Some(StoreConfig::Sql(_)));
+    let (archive, retention) = (config.archive.take(), config.retention.clone());
+    let caches = |stores: &mut Stores| pages::put_in_front(stores, config.pages.as_ref(), shared);
+    keeping::open(archive, retention, stores, is_shared, caches)
 }
 
 /// Why a node ends.

@@ -6,15 +6,15 @@ import { gzipSync } from "node:zlib";
 import { build } from "esbuild";
 
 const BUDGETS = [
-  { name: "core", entries: ["index"], bytes: 19_960 },
-  { name: "core and plain HTTP", entries: ["index", "http"], bytes: 21_750 },
+  { name: "core", entries: ["index"], bytes: 19_990 },
+  { name: "core and plain HTTP", entries: ["index", "http"], bytes: 21_780 },
   {
     name: "everything",
     entries: ["index", "channels", "history", "inbox", "outbox-idb", "presence"],
-    bytes: 21_860,
+    bytes: 21_890,
   },
-  { name: "a tab with a shared connection", entries: ["worker"], bytes: 21_330 },
-  { name: "the worker that shares it", entries: ["shared-worker"], bytes: 25_380 },
+  { name: "a tab with a shared connection", entries: ["worker"], bytes: 21_360 },
+  { name: "the worker that shares it", entries: ["shared-worker"], bytes: 25_480 },
 ];
 
 /** The size of a page that imports all of `entries`, in bytes as they travel. */

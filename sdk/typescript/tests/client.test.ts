@@ -344,7 +344,8 @@ describe("the life of a page", () => {
     connection.type = "cellular";
     connection.dispatchEvent(new Event("change"));
     connection.dispatchEvent(new Event("change"));
-    expect(client.networkChanged.mock.calls).toEqual([["path"]]);
+    expect(client.networkChanged).toHaveBeenCalledOnce();
+    expect(client.networkChanged).toHaveBeenCalledWith("path");
     end();
     connection.type = "wifi";
     connection.dispatchEvent(new Event("change"));
