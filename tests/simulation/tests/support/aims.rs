@@ -46,8 +46,11 @@ pub fn aimed(bug: Bug, seed: u64) -> Plan {
         }
         Bug::ReleasedSlotAnswers => only(&mut plan, &[Fault::NodeDrained]),
         Bug::ResentOvertaken => {
-            only(&mut plan, &[Fault::LinkLost]);
+            let strike = |at: u64| (Duration::from_millis(1800 + 150 * at), Fault::LinkLost);
+            plan.strikes = (0..20).map(strike).collect();
             hurry(&mut plan);
+            // So that something is on its way, and something behind it, when a link is lost.
+            plan.roles.iter_mut().for_each(|role| role.pause = Duration::from_millis(8));
         }
         Bug::SettledUnheard => {
             wander(&mut plan);
