@@ -36,9 +36,10 @@ const ROOMS: usize = 2;
 const MOST_OF_A_PAGE: u32 = 60;
 const KILLS: usize = 3;
 
-/// Everything is old after a second, and segments are as small as they may be.
+/// Everything is old after a second, and what a second brings is far less than a segment may hold, so
+/// that segments are put together.
 const EAGER: &str = "after = \"1s\"\nevery = \"1s\"\ngrace = \"2s\"\nkeep_newest = 3\n\
-                     segment_bytes = 65536\n";
+                     segment_bytes = 1048576\n";
 
 /// What a node calls while it reads its log, packs, uploads, reads back, refers and trims, and while
 /// it answers.
@@ -53,7 +54,12 @@ pub async fn cursors(rng: &mut StdRng) -> Outcome {
     let place = Place::of_served(&node, AUTHORITY);
     let plan = Plan { rooms: ROOMS, ..Plan::default() };
     let workload = Workload::start(&place, &plan, rng);
-    workload.go_on_for(SOME).await;
+    // Something is replaced, and will be removed, before anybody reads and trouble begins.
+    let until = tokio::time::Instant::now() + PATIENCE;
+    while compactions(&node).await == 0.0 {
+        assert!(tokio::time::Instant::now() < until, "nothing is put together:\n{}", node.log());
+        workload.go_on_for(SOME).await;
+    }
     trimmed(&node).await;
     let mut readers = Readers::start(&place, rng);
     gate.trouble(true);
