@@ -14,9 +14,10 @@ use sterna_storage_archive::{Progress as Done, SHARDS, status, verify_beside};
 use sterna_storage_keeping::Keeper;
 
 mod export;
+mod restore;
 
+use super::jobs;
 use super::operator::Operator;
-use super::{archive_restore, jobs};
 use crate::archive::{Archive, passed_json, status_json, verified_json};
 use crate::args::{ArchiveArgs, ArchiveOf, ArchiveVerb, ConfigArgs, StoreArgs};
 use crate::config::{ArchiveSettings, Config, StoreConfig};
@@ -37,7 +38,7 @@ pub(crate) fn run(args: &ArchiveArgs) -> Result<ExitCode> {
         ArchiveVerb::Status(of) => (Asked::Status, of),
         ArchiveVerb::Run(of) => (Asked::Run, of),
         ArchiveVerb::Verify(of) => (Asked::Verify, of),
-        ArchiveVerb::Restore(args) => return archive_restore::run(args),
+        ArchiveVerb::Restore(args) => return restore::run(args),
         ArchiveVerb::Export(args) => return export::run(args),
     };
     let found = match &of.config {

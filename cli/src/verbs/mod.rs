@@ -19,7 +19,6 @@ pub(crate) mod token;
 pub(crate) mod top;
 pub(crate) mod trace;
 
-mod archive_restore;
 pub(crate) mod connect;
 mod jobs;
 mod machine;

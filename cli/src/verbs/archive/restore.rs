@@ -9,7 +9,7 @@ use sterna_storage::Stores;
 use sterna_storage_archive::rebuild::{NewStore, Plan, Rebuilt, Step, Survey, plan, rebuild};
 use sterna_storage_object::ObjectSegments;
 
-use super::archive::{bytes, read_config};
+use super::{bytes, read_config};
 use crate::args::{ArchiveRestoreArgs, StoreArgs};
 use crate::config::StoreConfig;
 use crate::output::{self, Format};
