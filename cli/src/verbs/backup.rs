@@ -231,12 +231,17 @@ fn as_json(inventory: &Inventory) -> Value {
 }
 
 fn in_words(inventory: &Inventory) -> String {
+    let at = i64::try_from(inventory.created_ms / 1000).ok().map(jiff::Timestamp::from_second);
+    // A time that no calendar has is another node's nonsense, and still a number.
+    let at = match at {
+        Some(Ok(at)) => at.to_string(),
+        _ => format!("{} ms since 1970", inventory.created_ms),
+    };
     format!(
-        "{} in {} files, of {} at {} s since 1970, up to commit {}",
+        "{} in {} files, of {} at {at}, up to commit {}",
         bytes(inventory.bytes),
         inventory.files.len(),
         inventory.node,
-        inventory.created_ms / 1000,
         inventory.commit
     )
 }
