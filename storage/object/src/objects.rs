@@ -22,6 +22,10 @@ pub(crate) struct Objects {
     operator: Operator,
     /// The same with more patience for each attempt.
     uploads: Operator,
+    /// One attempt only.
+    reads: Operator,
+    /// Attempts of a read after the first.
+    retries: usize,
     part_bytes: usize,
 }
 
@@ -32,22 +36,39 @@ impl Objects {
             .with_min_delay(FIRST_DELAY)
             .with_max_delay(LONGEST_DELAY)
             .with_max_times(config.retries);
-        let patient_for = |deadline| {
+        let timed = |deadline| {
             let timeout = TimeoutLayer::new().with_timeout(deadline).with_io_timeout(deadline);
-            bare.clone().layer(timeout).layer(retry.clone())
+            bare.clone().layer(timeout)
         };
+        let patient_for = |deadline| timed(deadline).layer(retry.clone());
         Self {
             operator: patient_for(config.attempt_deadline),
             uploads: patient_for(config.part_deadline),
+            reads: timed(config.attempt_deadline),
+            retries: config.retries,
             part_bytes: config.part_bytes,
         }
     }
 
-    /// Exactly these bytes of an object.
+    /// Exactly these bytes of an object. Each attempt asks for all of them: [`RetryLayer`] goes on where
+    /// an answer broke off, and where that was behind the last byte it asks for none and panics.
     pub(crate) async fn read(&self, name: &str, range: Range<u64>) -> Result<Bytes, StorageError> {
         let wanted = range.end.saturating_sub(range.start);
-        let read = self.operator.read_with(name).range(range.clone()).await;
-        let bytes = read.map_err(|error| told(name, error))?.to_bytes();
+        if wanted == 0 {
+            return Ok(Bytes::new());
+        }
+        let (mut delay, mut left) = (FIRST_DELAY, self.retries);
+        let bytes = loop {
+            match self.reads.read_with(name).range(range.clone()).await {
+                Ok(bytes) => break bytes.to_bytes(),
+                Err(error) if error.is_temporary() && left > 0 => {
+                    tracing::debug!(name, %error, "a read is tried again");
+                    tokio::time::sleep(delay.mul_f64(rand::random_range(0.5..1.0))).await;
+                    (delay, left) = ((2 * delay).min(LONGEST_DELAY), left - 1);
+                }
+                Err(error) => return Err(told(name, error)),
+            }
+        };
         if bytes.len() as u64 == wanted {
             return Ok(bytes);
         }
@@ -170,3 +191,53 @@ impl Objects {
 
 const FIRST_DELAY: Duration = Duration::from_millis(50);
 const LONGEST_DELAY: Duration = Duration::from_secs(2);
+
+#[cfg(test)]
+mod tests {
+    use std::net::SocketAddr;
+
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::TcpListener;
+
+    use super::*;
+    use crate::config::{Keys, Place};
+
+    fn objects(address: SocketAddr, keys: &std::path::Path) -> Objects {
+        let key = |name: &str| {
+            let path = keys.join(name);
+            std::fs::write(&path, name).unwrap();
+            path
+        };
+        let config = ObjectConfig::new(Place::S3 {
+            bucket: "bucket".into(),
+            root: "/".into(),
+            endpoint: Some(format!("http://{address}")),
+            region: Some("eu".into()),
+            keys: Keys::Files { id: key("id"), secret: key("secret") },
+        });
+        Objects::new(&config.operator().unwrap(), &config)
+    }
+
+    #[tokio::test]
+    async fn an_answer_that_breaks_off_behind_its_last_byte_is_asked_for_again() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let directory = tempfile::tempdir().unwrap();
+        let objects = objects(listener.local_addr().unwrap(), directory.path());
+        let server = async {
+            for promised in [7, 5] {
+                let (mut stream, _) = listener.accept().await.unwrap();
+                let mut asked = vec![0; 16 * 1024];
+                let read = stream.read(&mut asked).await.unwrap();
+                assert!(asked[..read].starts_with(b"GET /"));
+                let answer = format!(
+                    "HTTP/1.1 206 Partial Content\r\nContent-Length: {promised}\r\n\
+                     Content-Range: bytes 0-4/5\r\nConnection: close\r\n\r\nhello"
+                );
+                stream.write_all(answer.as_bytes()).await.unwrap();
+            }
+        };
+        let ((), read) = tokio::join!(server, objects.read("name", 0..5));
+        assert_eq!(read.unwrap(), "hello");
+        assert_eq!(objects.read("name", 3..3).await.unwrap(), "", "nothing is not asked for");
+    }
+}
