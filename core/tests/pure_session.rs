@@ -9,7 +9,7 @@ use std::sync::Arc;
 use sterna_core::session::{Effect, OutgoingBody, ResumeTicket, Session};
 use sterna_proto::v1::{self, command::Verb, reply::Result as Reply};
 use sterna_proto::{ChannelId, ClientId, CloseReason, ErrorCode, Position, UserId};
-use support::{config, identity, publish};
+use support::{config, counted, counts, identity, publish};
 use tokio::time::Instant;
 
 fn session() -> (Session, Instant) {
@@ -173,6 +173,63 @@ fn i11_a_page_that_waits_is_refused_also_when_its_subscription_has_ended() {
         session.handle_evict(channel.key(), &bob, at, &denied());
         let answers = answers(&mut session);
         assert_eq!(answers, [(7, true), (8, !by_client)], "unsubscribed: {by_client}");
+    }
+}
+
+/// Found by the simulation: of a channel that a session is not subscribed to it hears no eviction, and a
+/// page that waited for a slow reader went out after the member was removed.
+#[test]
+fn i11_an_answer_that_waited_long_is_asked_for_again_when_the_reader_is_there() {
+    counted(|snapshotter| {
+        let mut runtime = tokio::runtime::Builder::new_current_thread();
+        let runtime = runtime.start_paused(true).enable_time().build().unwrap();
+        runtime.block_on(answers_that_wait());
+        let asked_again = counts(snapshotter, &["sterna_core_answers_asked_again_total"]);
+        assert_eq!(asked_again, [2]);
+    });
+}
+
+async fn answers_that_wait() {
+    let asked = |session: &mut Session| match session.poll_effect() {
+        Some(Effect::Call { token, command }) => Some((token, command)),
+        _ => None,
+    };
+    let channel = || "club:1".to_owned();
+    let page = |offset| {
+        let publications = vec![v1::Publication { offset, ..Default::default() }];
+        let page = v1::HistoryPage { channel: channel(), publications, ..Default::default() };
+        Ok(Reply::History(page))
+    };
+    let list =
+        || Ok(Reply::Presence(v1::PresenceList { channel: channel(), ..Default::default() }));
+    for waits_ms in [900, 1100] {
+        let (mut session, now) = session();
+        let history = v1::History { channel: channel(), ..Default::default() };
+        let query = v1::PresenceQuery { channel: channel() };
+        for (id, verb) in [(7, Verb::History(history)), (8, Verb::Presence(query))] {
+            session.handle_command(v1::Command { id, verb: Some(verb) }, now, 0).unwrap();
+            let (token, _) = asked(&mut session).unwrap();
+            session.handle_reply(token, if id == 7 { page(1) } else { list() });
+        }
+        tokio::time::advance(std::time::Duration::from_millis(waits_ms)).await;
+        if waits_ms == 900 {
+            assert_eq!(answers(&mut session), [(7, false), (8, false)]);
+            assert!(asked(&mut session).is_none());
+            continue;
+        }
+        // As long as the right holds, the page goes out as it is by now.
+        assert_eq!(answers(&mut session), []);
+        let (token, again) = asked(&mut session).unwrap();
+        assert!(matches!(again.verb, sterna_core::link::Verb::History(_)), "{again:?}");
+        assert_eq!(answers(&mut session), [], "not without an answer");
+        assert!(asked(&mut session).is_none(), "asked once");
+        session.handle_reply(token, page(2));
+        let denied = v1::Error::new(ErrorCode::PermissionDenied, "no longer a member");
+        assert_eq!(answers(&mut session), [(7, false)]);
+        let (token, again) = asked(&mut session).unwrap();
+        assert!(matches!(again.verb, sterna_core::link::Verb::Presence), "{again:?}");
+        session.handle_reply(token, Err(denied));
+        assert_eq!(answers(&mut session), [(8, true)]);
     }
 }
 

@@ -6,6 +6,7 @@ use sterna_proto::{ChannelKey, CloseReason, ErrorCode, Offset, limits, v1};
 use tokio::time::Instant;
 
 use crate::link::Verb;
+use crate::session::again::Question;
 use crate::session::pages::{PageCommand, ReplyTo};
 use crate::session::session::{Call, Effect, Session, channel_id, millis};
 
@@ -139,7 +140,8 @@ impl Session {
     fn forward(&mut self, id: u32, verb: Command) {
         match route(verb).and_then(|(name, verb)| Ok((channel_id(&name)?, verb))) {
             Ok((channel, verb)) => {
-                self.call(Call::Plain { id }, channel, verb);
+                let question = Question::new(&channel, &verb);
+                self.call(Call::Plain { id, question }, channel, verb);
             }
             Err(error) => self.reply_error(id, error),
         }

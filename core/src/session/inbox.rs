@@ -49,12 +49,12 @@ impl Session {
         }
         self.open_pages += 1;
         let command = LinkCommand::of_inbox(self.caller.clone(), Verb::Sync(sync));
-        self.start_call(Call::Page { id, key, refused: None }, command);
+        self.start_call(Call::Page { id, key, question: None, refused: None }, command);
     }
 
     pub(super) fn change_inbox(&mut self, id: u32, change: v1::ChangeInbox) {
         let command = LinkCommand::of_inbox(self.caller.clone(), Verb::ChangeInbox(change));
-        self.start_call(Call::Plain { id }, command);
+        self.start_call(Call::Plain { id, question: None }, command);
     }
 
     /// Something is new in a channel. Who is subscribed to it hears of it anyway.

@@ -8,6 +8,7 @@ use sterna_proto::v1;
 use crate::push::SharedPush;
 
 mod activity;
+mod again;
 mod commands;
 mod deliver;
 pub mod directory;

@@ -27,6 +27,8 @@ pub enum Class {
     Head { channel: ChannelKey },
     /// Stays; where it begins is put right when publications before it are dropped.
     Gap { channel: ChannelKey },
+    /// Stays; what it tells may have to be asked for again before it goes out.
+    Answer { number: u32 },
 }
 
 /// No room even without ephemerals.
@@ -87,7 +89,7 @@ impl Outbox {
     ) -> Result<(), Full> {
         let bytes = encoded_len(&outgoing, encoding);
         match class {
-            Class::Control | Class::Gap { .. } => {}
+            Class::Control | Class::Gap { .. } | Class::Answer { .. } => {}
             Class::Head { .. } => self.remove_twin(class),
             Class::Ephemeral { .. } | Class::Presence { .. } => {
                 self.remove_twin(class);
@@ -127,10 +129,25 @@ impl Outbox {
 
     /// Moves frames out, oldest first, until `max_bytes` is reached; at least one if there is one.
     pub fn take(&mut self, out: &mut Vec<Outgoing>, max_bytes: usize) {
+        self.take_while(out, max_bytes, |_| true);
+    }
+
+    /// The same, but stops at an answer that may not leave yet, and returns its number.
+    pub fn take_while(
+        &mut self,
+        out: &mut Vec<Outgoing>,
+        max_bytes: usize,
+        mut leaves: impl FnMut(u32) -> bool,
+    ) -> Option<u32> {
         let mut bytes = 0;
         while let Some(entry) = self.frames.front() {
             if bytes > 0 && bytes + entry.bytes > max_bytes {
                 break;
+            }
+            if let Class::Answer { number } = entry.class
+                && !leaves(number)
+            {
+                return Some(number);
             }
             bytes += entry.bytes;
             let Some(entry) = self.frames.pop_front() else { break };
@@ -141,6 +158,17 @@ impl Outbox {
             // An idle session keeps no buffer.
             self.frames = VecDeque::new();
         }
+        None
+    }
+
+    /// Puts a newer answer in place of one that waits.
+    pub fn replace_answer(&mut self, number: u32, outgoing: Outgoing, encoding: Encoding) {
+        let is_it = |entry: &&mut Entry| entry.class == Class::Answer { number };
+        let Some(entry) = self.frames.iter_mut().find(is_it) else { return };
+        self.bytes -= entry.bytes;
+        entry.bytes = encoded_len(&outgoing, encoding);
+        entry.outgoing = outgoing;
+        self.bytes += entry.bytes;
     }
 
     /// Drops all publications and says, for each channel, which was the first.
@@ -183,12 +211,28 @@ impl Outbox {
         self.take_lost_presence(gone);
     }
 
-    /// I11: pages of a channel whose reader has lost the right are answered by the error instead.
+    /// I11: what waits of a channel whose reader has lost the right is answered by the error instead.
     pub fn refuse_pages(&mut self, channel: ChannelKey, error: &v1::Error, encoding: Encoding) {
+        self.refuse(encoding, |frame| {
+            refuse_subscribed(frame, channel, error) || refuse_answer(frame, channel, error)
+        });
+    }
+
+    /// The same of pages of subscriptions alone.
+    pub fn refuse_subscribed(
+        &mut self,
+        channel: ChannelKey,
+        error: &v1::Error,
+        encoding: Encoding,
+    ) {
+        self.refuse(encoding, |frame| refuse_subscribed(frame, channel, error));
+    }
+
+    fn refuse(&mut self, encoding: Encoding, refuse: impl Fn(&mut v1::Frame) -> bool) {
         let bytes = &mut self.bytes;
         for entry in &mut self.frames {
             let OutgoingBody::Own(frame) = &mut entry.outgoing.body else { continue };
-            if refuse_page(frame, channel, error) {
+            if refuse(frame) {
                 *bytes -= entry.bytes;
                 entry.bytes = encoded_len(&entry.outgoing, encoding);
                 *bytes += entry.bytes;
@@ -242,23 +286,18 @@ fn note_lost(lost: &mut Vec<ChannelKey>, class: Class) {
     }
 }
 
-/// Whether the frame held publications of the channel.
-fn refuse_page(frame: &mut v1::Frame, channel: ChannelKey, error: &v1::Error) -> bool {
-    let is_it = |name: &str| ChannelId::new(name).is_ok_and(|it| it.key() == channel);
+/// Whether the frame was the page of a subscription to the channel.
+fn refuse_subscribed(frame: &mut v1::Frame, channel: ChannelKey, error: &v1::Error) -> bool {
     match &mut frame.body {
-        Some(Body::Reply(v1::Reply { result: Some(result), .. })) => {
-            let of_channel = match result {
-                Reply::Subscribed(page) => is_it(&page.channel),
-                Reply::History(page) => is_it(&page.channel),
-                _ => false,
-            };
-            if of_channel {
+        Some(Body::Reply(v1::Reply { result: Some(result), .. })) => match result {
+            Reply::Subscribed(page) if is_named(&page.channel, channel) => {
                 *result = Reply::Error(error.clone());
+                true
             }
-            of_channel
-        }
+            _ => false,
+        },
         Some(Body::Push(v1::Push { event: Some(Event::Subscribed(page)) }))
-            if is_it(&page.channel) =>
+            if is_named(&page.channel, channel) =>
         {
             let (channel, error) = (std::mem::take(&mut page.channel), Some(error.clone()));
             *page = v1::Subscribed { channel, error, ..Default::default() };
@@ -266,6 +305,26 @@ fn refuse_page(frame: &mut v1::Frame, channel: ChannelKey, error: &v1::Error) ->
         }
         _ => false,
     }
+}
+
+/// Whether the frame told publications or presence of the channel to who had asked.
+fn refuse_answer(frame: &mut v1::Frame, channel: ChannelKey, error: &v1::Error) -> bool {
+    let Some(Body::Reply(v1::Reply { result: Some(result), .. })) = &mut frame.body else {
+        return false;
+    };
+    let told = match result {
+        Reply::History(page) => is_named(&page.channel, channel),
+        Reply::Presence(list) => is_named(&list.channel, channel),
+        _ => false,
+    };
+    if told {
+        *result = Reply::Error(error.clone());
+    }
+    told
+}
+
+fn is_named(name: &str, channel: ChannelKey) -> bool {
+    ChannelId::new(name).is_ok_and(|it| it.key() == channel)
 }
 
 fn encoded_len(outgoing: &Outgoing, encoding: Encoding) -> usize {
@@ -370,5 +429,36 @@ mod tests {
         outbox.push(push(10), ephemeral("a", 1), PROTOBUF).unwrap();
         outbox.drop_channel(key("a"));
         assert_eq!(outbox.frames.len(), 1);
+    }
+
+    #[test]
+    fn i11_a_page_of_a_subscription_that_was_given_up_is_refused_and_an_answer_is_not() {
+        let mut outbox = Outbox::new(100, 10_000);
+        let reply = |id, result| Outgoing {
+            lane: Lane::Control,
+            body: OutgoingBody::Own(Box::new(v1::Frame::reply(id, result))),
+        };
+        let page = v1::Subscribed { channel: "a".into(), ..Default::default() };
+        let list = v1::PresenceList { channel: "a".into(), ..Default::default() };
+        let replies = [reply(1, Reply::Subscribed(page)), reply(2, Reply::Presence(list))];
+        for (number, reply) in (1..).zip(replies) {
+            outbox.push(reply, Class::Answer { number }, PROTOBUF).unwrap();
+        }
+        let refused = |outbox: &Outbox| {
+            let texts = outbox.frames.iter().map(|entry| format!("{:?}", entry.outgoing.body));
+            texts.map(|text| text.contains("Error")).collect::<Vec<_>>()
+        };
+        let error = v1::Error::default();
+        outbox.refuse_subscribed(key("b"), &error, PROTOBUF);
+        assert_eq!(refused(&outbox), [false, false]);
+        outbox.refuse_subscribed(key("a"), &error, PROTOBUF);
+        assert_eq!(refused(&outbox), [true, false]);
+        outbox.refuse_pages(key("a"), &error, PROTOBUF);
+        assert_eq!(refused(&outbox), [true, true]);
+        let mut out = Vec::new();
+        assert_eq!(outbox.take_while(&mut out, 10_000, |number| number < 2), Some(2));
+        outbox.replace_answer(2, push(500), PROTOBUF);
+        assert_eq!(outbox.take_while(&mut out, 10_000, |_| true), None);
+        assert_eq!((out.len(), outbox.bytes), (2, 0));
     }
 }

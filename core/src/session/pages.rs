@@ -4,6 +4,7 @@
 use sterna_proto::{ChannelId, ChannelKey, ErrorCode, Offset, Position, limits, v1};
 
 use crate::link::{LinkReply, Verb};
+use crate::session::again::Question;
 use crate::session::outbox::Class;
 use crate::session::session::{Call, CallToken, Effect, Session, channel_id};
 use crate::session::subscription::Subscription;
@@ -52,8 +53,9 @@ impl Session {
         match channel_id(&history.channel) {
             Ok(channel) => {
                 self.open_pages += 1;
-                let call = Call::Page { id, key: channel.key(), refused: None };
-                self.call(call, channel, Verb::History(history));
+                let (key, verb) = (channel.key(), Verb::History(history));
+                let question = Question::new(&channel, &verb);
+                self.call(Call::Page { id, key, question, refused: None }, channel, verb);
             }
             Err(error) => self.reply_error(id, error),
         }
@@ -194,6 +196,9 @@ impl Session {
             Some(subscription) => {
                 self.effects.push_back(Effect::Leave(key));
                 self.outbox.drop_channel(key);
+                // I11: nobody will say when the right to what waits ends.
+                let gone = v1::Error::new(ErrorCode::NotSubscribed, "unsubscribed meanwhile");
+                self.outbox.refuse_subscribed(key, &gone, self.connection.encoding);
                 if subscription.presence {
                     self.leave_presence(subscription.channel);
                 }

@@ -29,7 +29,11 @@ impl Session {
     pub(super) fn end_subscription(&mut self, key: ChannelKey, error: &v1::Error) {
         for call in self.calls.values_mut() {
             match call {
-                Call::Page { key: of, refused, .. } if *of == key => *refused = Some(error.clone()),
+                Call::Page { key: of, refused, .. } | Call::Again { key: of, refused, .. }
+                    if *of == key =>
+                {
+                    *refused = Some(error.clone());
+                }
                 // Its page may come after the client has subscribed again, in vain.
                 Call::Attach { channel, refused, .. } if channel.key() == key => {
                     *refused = Some(error.clone());

@@ -17,6 +17,7 @@ use crate::limit::TokenBucket;
 use crate::link::{Caller, LinkCommand, LinkReply, Verb};
 use crate::order::OrderGate;
 use crate::push::SharedPush;
+use crate::session::again::{Answers, Question};
 use crate::session::inbox::InboxWatch;
 use crate::session::outbox::{Class, Outbox};
 use crate::session::pages::{PageCommand, ReplyTo};
@@ -49,6 +50,7 @@ pub enum Effect {
 pub(super) enum Call {
     Plain {
         id: u32,
+        question: Option<Box<Question>>,
     },
     /// `client_seq` is 0 unless the client wants its order kept.
     Publish {
@@ -59,7 +61,15 @@ pub(super) enum Call {
     Page {
         id: u32,
         key: ChannelKey,
+        question: Option<Box<Question>>,
         /// The right ended while the answer was on its way (I11).
+        refused: Option<v1::Error>,
+    },
+    /// For an answer that has waited for too long.
+    Again {
+        number: u32,
+        key: ChannelKey,
+        /// As with a page.
         refused: Option<v1::Error>,
     },
     Attach {
@@ -87,6 +97,7 @@ pub struct Session {
     pub(super) config: Arc<CoreConfig>,
     pub(super) subscriptions: HashMap<ChannelKey, Subscription, RandomState>,
     pub(super) outbox: Outbox,
+    pub(super) answers: Answers,
     pub(super) effects: VecDeque<Effect>,
     pub(super) calls: HashMap<CallToken, Call, RandomState>,
     next_token: CallToken,
@@ -130,6 +141,7 @@ impl Session {
             connection,
             subscriptions: HashMap::default(),
             outbox: Outbox::new(queues.outbox_frames, queues.outbox_bytes),
+            answers: Answers::default(),
             effects: VecDeque::new(),
             calls: HashMap::default(),
             next_token: 0,
@@ -220,6 +232,7 @@ impl Session {
 
     fn clear(&mut self) {
         self.outbox.clear();
+        self.answers.clear();
         self.waiting_pages = VecDeque::new();
         self.subscriptions.values_mut().for_each(Subscription::drop_held);
     }
@@ -230,7 +243,7 @@ impl Session {
 
     /// Moves frames to the connection and uses the room for pages that wait.
     pub fn take_frames(&mut self, out: &mut Vec<Outgoing>, max_bytes: usize) {
-        self.outbox.take(out, max_bytes);
+        self.take_good(out, max_bytes);
         self.start_pages();
     }
 
@@ -263,9 +276,9 @@ impl Session {
     /// Takes the answer to a call.
     pub fn handle_reply(&mut self, token: CallToken, reply: LinkReply) {
         match self.calls.remove(&token) {
-            Some(Call::Plain { id }) => {
+            Some(Call::Plain { id, question }) => {
                 self.note_listed(&reply);
-                self.answer(id, reply);
+                self.answer_question(id, question, reply);
             }
             Some(Call::Publish { mut id, key, client_seq }) => {
                 if sterna_storage::planted!(RepliesSwapped)
@@ -279,9 +292,12 @@ impl Session {
                     self.hold_back(key, client_seq, Instant::now());
                 }
             }
-            Some(Call::Page { id, refused, .. }) => {
+            Some(Call::Page { id, question, refused, .. }) => {
                 self.open_pages -= 1;
-                self.answer(id, refused.map_or(reply, Err));
+                self.answer_question(id, question, refused.map_or(reply, Err));
+            }
+            Some(Call::Again { number, refused, .. }) => {
+                self.handle_answer_again(number, refused.map_or(reply, Err));
             }
             Some(Call::Attach { reply_to, channel, refused: Some(error), .. }) => {
                 self.open_pages -= 1;
