@@ -1,11 +1,13 @@
 // Makes dist/: declarations by the TypeScript compiler, and beside each a module by esbuild. Sources stay as
 // they read best; what makes pages small is done here. Names of properties that are nobody's business but
 // ours become one or two letters: those that the sources declare and that neither the public declarations nor
-// the platform have, nor any text in the sources. The rest is for the bundler of the application.
+// the platform have, nor any text in the sources. Numbers and texts that have a name at the end of a file, or in
+// another, stand where they are used. The rest is for the bundler of the application.
 import { spawnSync } from "node:child_process";
-import { readdirSync, readFileSync, rmSync } from "node:fs";
+import { mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { dirname } from "node:path";
 import { fileURLToPath } from "node:url";
-import { build } from "esbuild";
+import { build, transform } from "esbuild";
 import ts from "typescript";
 
 const ROOT = fileURLToPath(new URL("..", import.meta.url));
@@ -104,6 +106,73 @@ function publicOf(node, names) {
   ts.forEachChild(node, (child) => publicOf(child, names));
 }
 
+/**
+ * Constants of the sources that are made of numbers or are one text, as they are written, by their names. A
+ * name means the same in all of them, or is left as it is.
+ */
+function plainConstants() {
+  const found = new Map();
+  for (const path of sources()) {
+    for (const { name, initializer } of constants(parsed(path))) {
+      const text = initializer && isPlain(initializer) ? initializer.getText() : undefined;
+      found.set(
+        name.text,
+        found.has(name.text) && found.get(name.text) !== text ? undefined : text,
+      );
+    }
+  }
+  return new Map([...found].filter(([, text]) => text !== undefined));
+}
+
+/** The text of a source with these constants in place of their names, where nothing else can be meant. */
+function withConstants(path, plain) {
+  const file = parsed(path);
+  const edits = [];
+  const known = new Set(constants(file).map(({ name }) => name.text));
+  for (const statement of file.statements) {
+    for (const { name, propertyName } of statement.importClause?.namedBindings?.elements ?? []) {
+      if (!propertyName) known.add(name.text);
+    }
+  }
+  const look = (node) => {
+    if (ts.isImportDeclaration(node) || ts.isExportDeclaration(node)) return;
+    if (isUse(node) && known.has(node.text) && plain.has(node.text)) {
+      const isShorthand = ts.isShorthandPropertyAssignment(node.parent);
+      edits.push([node, `${isShorthand ? `${node.text}: ` : ""}(${plain.get(node.text)})`]);
+    }
+    ts.forEachChild(node, look);
+  };
+  look(file);
+  let text = file.text;
+  for (const [node, value] of edits.reverse()) {
+    text = text.slice(0, node.getStart()) + value + text.slice(node.end);
+  }
+  return text;
+}
+
+const parsed = (path) =>
+  ts.createSourceFile(path, readFileSync(path, "utf8"), ts.ScriptTarget.ES2022, true);
+
+const constants = (file) =>
+  file.statements
+    .filter(
+      (each) => ts.isVariableStatement(each) && each.declarationList.flags & ts.NodeFlags.Const,
+    )
+    .flatMap((each) => [...each.declarationList.declarations])
+    .filter(({ name }) => /^[A-Z][A-Z0-9_]*$/.test(name.text ?? ""));
+
+const isPlain = (node) =>
+  ts.isNumericLiteral(node) ||
+  ts.isStringLiteral(node) ||
+  (ts.isBinaryExpression(node) && isPlain(node.left) && isPlain(node.right)) ||
+  (ts.isParenthesizedExpression(node) && isPlain(node.expression));
+
+const isUse = (node) =>
+  ts.isIdentifier(node) &&
+  !(ts.isVariableDeclaration(node.parent) && node.parent.name === node) &&
+  !(ts.isPropertyAccessExpression(node.parent) && node.parent.name === node) &&
+  !(ts.isPropertyAssignment(node.parent) && node.parent.name === node);
+
 const isMember = (node) =>
   ts.isPropertySignature(node) ||
   ts.isPropertyDeclaration(node) ||
@@ -120,13 +189,18 @@ if (process.argv[1] === fileURLToPath(import.meta.url)) {
   const tsc = `${ROOT}node_modules/.bin/tsc`;
   const { status } = spawnSync(tsc, ["-p", "tsconfig.build.json"], { cwd: ROOT, stdio: "inherit" });
   if (status !== 0) process.exit(1);
-  await build({
-    absWorkingDir: ROOT,
-    entryPoints: sources(),
-    outdir: "dist",
+  const plain = plainConstants();
+  const options = {
     format: "esm",
     target: "es2022",
-    tsconfig: `${ROOT}tsconfig.json`,
+    tsconfigRaw: tsconfig(),
     ...(await mangling()),
-  });
+  };
+  for (const path of sources()) {
+    const text = withConstants(path, plain);
+    const { code } = await transform(text, { ...options, loader: "ts", sourcefile: path });
+    const out = path.replace(`${ROOT}src/`, `${ROOT}dist/`).replace(/\.ts$/, ".js");
+    mkdirSync(dirname(out), { recursive: true });
+    writeFileSync(out, code);
+  }
 }

@@ -1,7 +1,7 @@
 // What the application is told: states of the client, events of a subscription, what became of a
 // publication.
 
-import { exact } from "./codec/bytes.js";
+import { ascii, exact } from "./codec/bytes.js";
 import type { SternaError } from "./errors.js";
 import type { Position } from "./options.js";
 import type { TransportName } from "./transport/link.js";
@@ -54,14 +54,26 @@ const lenient = new TextDecoder();
 
 /** Content as it was published, with the two ways in which most read it. */
 export class Payload {
-  constructor(
-    /** What was published, untouched. */
-    readonly payload: Uint8Array,
-  ) {}
+  #bytes: Uint8Array;
+  #isOwn = false;
+
+  constructor(payload: Uint8Array) {
+    this.#bytes = payload;
+  }
+
+  /** What was published, untouched. */
+  get payload(): Uint8Array {
+    // What was received may share its buffer until somebody wants more than its text.
+    if (!this.#isOwn) {
+      this.#isOwn = true;
+      this.#bytes = this.#bytes.slice();
+    }
+    return this.#bytes;
+  }
 
   /** The payload as UTF-8; what is not becomes replacement characters. */
   text(): string {
-    return lenient.decode(this.payload);
+    return ascii(this.#bytes) ?? lenient.decode(this.#bytes);
   }
 
   /** The payload as JSON. Throws a `SyntaxError` where it is none; `T` is not checked. */

@@ -3,6 +3,8 @@ import { readFileSync } from "node:fs";
 import { describe, expect, test } from "vitest";
 import { DecodeError, exact, Reader, Writer } from "../src/codec/bytes.js";
 import { decodeDatagram, encode, encodeDatagram, FrameDecoder } from "../src/codec/frames.js";
+import { Publication } from "../src/events.js";
+import type * as wire from "../src/wire/schema.js";
 import type { Frame } from "../src/wire/schema.js";
 import * as schema from "../src/wire/schema.js";
 
@@ -188,6 +190,42 @@ describe("frames", () => {
     expect(frame.push?.publication?.payload).toEqual(new Uint8Array([1, 2]));
   });
 
+  test.each([1, 64, 65, 256, 257, 5000])("payloads of %d bytes are what they were", (size) => {
+    const payloads = Array.from({ length: 40 }, (_, n) => new Uint8Array(size).fill(n + 1));
+    const [bytes] = encode(payloads.map((payload) => ({ push: { publication: { payload } } })));
+    const found = new FrameDecoder(10_000).push(bytes as Uint8Array);
+    const read = found.map(({ push }) => push?.publication as wire.Publication);
+    expect(read.map(({ payload }) => payload)).toEqual(payloads);
+    // What an application is given is its own, down to the buffer.
+    const [first, second] = read.map((each) => new Publication(each)) as [Publication, Publication];
+    expect(first.payload.buffer.byteLength).toBe(size);
+    first.payload.fill(0);
+    expect(first.payload).toBe(first.payload);
+    expect(first.text()).toBe("\0".repeat(size));
+    expect(second.payload).toEqual(payloads[1]);
+  });
+
+  test.each(["", "plain", "Grüße", "a".repeat(256), `${"a".repeat(256)}é`, "\u{1f6a2}", "\ufeffx"])(
+    "the text %j is read as it was written",
+    (text) => {
+      const payload = new TextEncoder().encode(text);
+      const frame = { push: { publication: { channel: text, payload } } };
+      const read = decodeDatagram(encodeDatagram(frame)).push?.publication as wire.Publication;
+      expect(read.channel).toBe(text);
+      // As platforms read what comes from a network: without the mark of its byte order.
+      expect(new Publication(read).text()).toBe(text.replace("\ufeff", ""));
+    },
+  );
+
+  test("a list that is not there is empty, and nobody can make it anything else", () => {
+    const { inbox } = decodeDatagram(encodeDatagram({ reply: { inbox: {} } })).reply ?? {};
+    expect(inbox?.entries).toEqual([]);
+    expect(() => inbox?.entries.push({} as never)).toThrow(TypeError);
+    const two = { reply: { inbox: { entries: [{ channel: "a" }, { channel: "b" }] } } };
+    const read = decodeDatagram(encodeDatagram(two)).reply?.inbox?.entries;
+    expect(read?.map(({ channel }) => channel)).toEqual(["a", "b"]);
+  });
+
   test("the last member of a oneof holds, and parts of one message are merged", () => {
     const first = encodeDatagram({ push: { head: { channel: "a", offset: 7 } } });
     const again = encodeDatagram({ push: { head: { channel: "b" } } });
@@ -197,6 +235,9 @@ describe("frames", () => {
     expect(merged?.head).toMatchObject({ channel: "b", offset: 7 });
     const last = decodeDatagram(join(first, other)).push;
     expect(last).toMatchObject({ head: undefined, gap: { channel: "c" } });
+    // Also where it stands in a second part of the message around it.
+    const parts = decodeDatagram(join(first, other, again)).push;
+    expect(parts).toMatchObject({ head: { channel: "b", offset: 0 }, gap: undefined });
   });
 
   test("fields of a newer server are stepped over", () => {

@@ -134,7 +134,7 @@ async function open(server = new FakeServer()) {
     established: () => {
       told.isEstablished = true;
     },
-    frame: (frame) => told.frames.push(frame),
+    frames: (frames) => told.frames.push(...frames),
     ended: (end) => {
       told.end = end;
     },
@@ -297,7 +297,9 @@ describe("behind a WebSocket", () => {
       const told = { established: 0, ends: [] as LinkEnd[], frames: 0 };
       const link = both(target, {
         established: () => told.established++,
-        frame: () => told.frames++,
+        frames: ({ length }) => {
+          told.frames += length;
+        },
         ended: (end) => told.ends.push(end),
       });
       return { link, told };
@@ -379,7 +381,7 @@ describe("behind a WebSocket", () => {
     const server = new FakeServer();
     const link = http({ fetch: server.fetch, url: "/v1/stream" })(undefined)(target, {
       established: () => {},
-      frame: () => {},
+      frames: () => {},
       ended: () => {},
     });
     await settle();

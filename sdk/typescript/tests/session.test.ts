@@ -369,6 +369,19 @@ test("numbers that no server has end the connection, and not the client", async 
   expect(bench.links).toHaveLength(2);
 });
 
+test("what comes together is heard in order, up to what ends the connection", async () => {
+  const bench = new Bench();
+  const { mailbox } = bench.subscribe("room:1", { from: "earliest" });
+  const link = await bench.connect();
+  await link.say({ push: { subscribed: page("room:1", 0, 1) } });
+  await link.say(
+    { push: { publication: pub("room:1", 2) } },
+    { push: { head: { channel: "room:1", epoch: 1, offset: 2n ** 60n } } },
+    { push: { publication: pub("room:1", 3) } },
+  );
+  expect(offsetsOf(drain(mailbox))).toEqual([1, 2]);
+});
+
 test("what a newer server says beyond this version is passed over", async () => {
   const bench = new Bench();
   const link = await bench.connect();

@@ -99,7 +99,7 @@ async function dial(hashes?: Uint8Array[]) {
   const frames: Frame[] = [];
   const events = {
     established: vi.fn(),
-    frame: (frame: Frame) => frames.push(frame),
+    frames: (together: readonly Frame[]) => frames.push(...together),
     ended: vi.fn(),
   };
   const fake = FakeWebTransport as unknown as WebTransportConstructor;

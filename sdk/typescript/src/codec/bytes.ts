@@ -30,7 +30,18 @@ export function exact(value: Uint64): number {
 const decoder = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
 const encoder = new TextEncoder();
 
+/** A short text of ASCII, without the platform's help: that takes longer to ask for than to do without. */
+export function ascii(bytes: Uint8Array): string | undefined {
+  if (bytes.length > 256) return undefined;
+  for (let at = 0; at < bytes.length; at++) if ((bytes[at] as number) > 127) return undefined;
+  return String.fromCharCode.apply(undefined, bytes as never);
+}
+
 export const utf8 = (text: string): Uint8Array => encoder.encode(text);
+
+/** Small pieces of data lie in one of these together. */
+let block = new Uint8Array();
+let used = 0;
 
 export class Reader {
   at = 0;
@@ -73,29 +84,29 @@ export class Reader {
     return this.at + Number(length);
   }
 
+  /** A copy, which may share its buffer with a few others: to make one that does not takes several times as long. */
   data(end: number): Uint8Array {
     const upto = this.length(end);
-    const data = this.bytes.slice(this.at, upto);
+    const { at: start } = this;
     this.at = upto;
-    return data;
+    const length = upto - start;
+    // Engines keep what is this small beside its view.
+    if (length <= 64 || length > BLOCK / 8) return this.bytes.slice(start, upto);
+    if (used + length > block.length) {
+      block = new Uint8Array(BLOCK);
+      used = 0;
+    }
+    block.set(this.bytes.subarray(start, upto), used);
+    used += length;
+    return block.subarray(used - length, used);
   }
 
   text(end: number): string {
     const upto = this.length(end);
-    const start = this.at;
+    const bytes = this.bytes.subarray(this.at, upto);
     this.at = upto;
-    // Most names are short and ASCII: then this costs a tenth of the decoder.
-    if (upto - start <= SHORT) {
-      let text = "";
-      for (let at = start; at < upto; at++) {
-        const byte = this.bytes[at] as number;
-        if (byte > 127) break;
-        text += String.fromCharCode(byte);
-      }
-      if (text.length === upto - start) return text;
-    }
     try {
-      return decoder.decode(this.bytes.subarray(start, upto));
+      return ascii(bytes) ?? decoder.decode(bytes);
     } catch {
       return malformed("text that is not UTF-8");
     }
@@ -176,7 +187,7 @@ export class Writer {
   }
 }
 
-/** Bytes of a text that is read byte by byte. */
-const SHORT = 24;
+/** Of what is read and kept, so much may be held that is not needed any more. */
+const BLOCK = 2048;
 const TWO_32 = 2 ** 32;
 const TWO_49 = 2 ** 49;

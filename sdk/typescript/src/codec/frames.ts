@@ -30,11 +30,13 @@ export function encodeDatagram(frame: Init<Frame>): Uint8Array {
 
 /** The frame that `bytes` hold, without a length in front. */
 export function decodeDatagram(bytes: Uint8Array): Frame {
-  const frame = read("Frame", new Reader(bytes), bytes.length) as Frame;
-  if (!(frame.command || frame.reply || frame.push)) {
-    throw new DecodeError("Empty", "the frame is empty");
-  }
-  return frame;
+  return readFrame(new Reader(bytes), bytes.length);
+}
+
+function readFrame(reader: Reader, end: number): Frame {
+  const frame = read("Frame", reader, end) as Frame;
+  if (frame.command || frame.reply || frame.push) return frame;
+  throw new DecodeError("Empty", "the frame is empty");
 }
 
 /** Cuts a stream of bytes into frames; keeps one unfinished frame at most. */
@@ -56,14 +58,13 @@ export class FrameDecoder {
       data.set(bytes, this.#rest.length);
     }
     const frames = [];
-    let at = 0;
+    const reader = new Reader(data);
     for (;;) {
-      const body = this.#next(data, at);
-      if (!body) break;
-      frames.push(decodeDatagram(body));
-      at = body.byteOffset - data.byteOffset + body.length;
+      const end = this.#begin(reader);
+      if (!end) break;
+      frames.push(readFrame(reader, end));
     }
-    this.#rest = data.slice(at);
+    this.#rest = data.slice(reader.at);
     return frames;
   }
 
@@ -74,18 +75,22 @@ export class FrameDecoder {
     }
   }
 
-  #next(data: Uint8Array, start: number): Uint8Array | undefined {
+  /** Steps over the length of the next frame, if that is whole, and says where it ends. */
+  #begin(reader: Reader): number | undefined {
+    const { at, bytes } = reader;
     let length = 0;
-    for (let at = start; at < start + LENGTH_BYTES; at++) {
-      const byte = data[at];
+    for (let digit = 0; digit < LENGTH_BYTES; digit++) {
+      const byte = bytes[at + digit];
       if (byte === undefined) return undefined;
-      length += (byte & 127) * 128 ** (at - start);
+      length += (byte & 127) * 128 ** digit;
       if (byte > 127) continue;
       if (length > this.limit) {
         throw new DecodeError("TooLarge", `a frame of ${length} bytes`);
       }
-      const end = at + 1 + length;
-      return end > data.length ? undefined : data.subarray(at + 1, end);
+      const start = at + digit + 1;
+      if (start + length > bytes.length) return undefined;
+      reader.at = start;
+      return start + length;
     }
     throw new DecodeError("Length", "no length of a frame");
   }

@@ -24,15 +24,15 @@ interface Message {
   readonly fields: Field[];
   /** By field number. */
   readonly byNumber: Field[];
-  /** The message that says nothing, but for its lists. */
+  /** The message that says nothing. */
   readonly blank: Content;
-  readonly lists: string[];
 }
 
 // biome-ignore lint/suspicious/noExplicitAny: what a message holds is known to its interface only.
 type Content = Record<string, any>;
 
 const EMPTY = new Uint8Array();
+const NONE = Object.freeze([]);
 
 const FIELD = /([a-z]+)([~!#%]?)([|*?:]?)([a-z]*)(\d*)/i;
 
@@ -55,53 +55,48 @@ function parse(line: string): [string, Message] {
   });
   const byNumber: Field[] = [];
   for (const field of fields) byNumber[Math.floor(field.tag / 8)] = field;
-  const blank = Object.fromEntries(fields.map((field) => [field.name, initial(field)]));
-  const lists = fields.filter(({ mark }) => mark === "*").map(({ name }) => name);
-  return [name as string, { fields, byNumber, blank, lists }];
+  const blank: Content = {};
+  for (const { name, mark, kind } of fields) {
+    if (mark === "*") blank[name] = NONE;
+    else if (!mark)
+      blank[name] = kind === "" ? "" : kind === "~" ? EMPTY : kind === "!" ? false : 0;
+  }
+  return [name as string, { fields, byNumber, blank }];
 }
 
 const message = (name: string): Message => MESSAGES.get(name) as Message;
 
-function initial({ mark, kind }: Field): unknown {
-  if (mark) return undefined;
-  return kind === "" ? "" : kind === "~" ? EMPTY : kind === "!" ? false : 0;
-}
-
-/** A message that says nothing. */
-function blankOf({ blank, lists }: Message): Content {
-  const content = { ...blank };
-  for (const name of lists) content[name] = [];
-  return content;
-}
-
 /** Reads the message called `name` up to `end`, into `content` where a part of it was read already. */
 export function read(name: string, reader: Reader, end: number, content?: Content): Content {
   const known = message(name);
-  const into = content ?? blankOf(known);
+  const into = content ?? { ...known.blank };
+  let chosen = content && known.fields.find((each) => each.mark === "|" && content[each.name]);
   while (reader.at < end) {
     const tag = Number(reader.varint());
     const field = known.byNumber[Math.floor(tag / 8)];
     if (tag < 8) malformed("field number 0");
     else if (!field) reader.skip(tag % 8, end);
     else if (field.tag !== tag) malformed(`${field.name} with a wrong wire type`);
-    else readField(known, field, reader, end, into);
+    else {
+      const { name, mark } = field;
+      if (mark === "|") {
+        // The last one of a oneof holds.
+        if (chosen && chosen !== field) into[chosen.name] = undefined;
+        chosen = field;
+      }
+      if (mark !== "*") {
+        into[name] = readValue(field, reader, end, into[name]);
+      } else {
+        if (into[name] === NONE) into[name] = [];
+        into[name].push(readValue(field, reader, end));
+      }
+    }
   }
   if (reader.at > end) malformed("a length beyond its end");
   return into;
 }
 
-function readField(known: Message, field: Field, reader: Reader, end: number, into: Content): void {
-  const { name, mark } = field;
-  if (mark === "|" && !into[name]) {
-    // The last one of a oneof holds.
-    for (const other of known.fields) if (other.mark === "|") into[other.name] = undefined;
-  }
-  const value = readValue(field, reader, end, mark === "*" ? undefined : into[name]);
-  if (mark === "*") into[name].push(value);
-  else into[name] = value;
-}
-
-function readValue({ kind }: Field, reader: Reader, end: number, earlier: Content): unknown {
+function readValue({ kind }: Field, reader: Reader, end: number, earlier?: Content): unknown {
   switch (kind) {
     case "":
       return reader.text(end);

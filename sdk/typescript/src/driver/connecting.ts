@@ -11,7 +11,7 @@ import type { Target } from "../transport/target.js";
 import type { Reply, Welcome, Error as WireError } from "../wire/schema.js";
 import { Attempt, Greeted, type Purpose } from "./attempt.js";
 import type { Driver } from "./driver.js";
-import { handleActiveFrame, handleEnd, handleLinkFrame, toError } from "./reports.js";
+import { handleActiveFrame, handleEnd, handleLinkFrames, toError } from "./reports.js";
 import { goOffline, handleExpired, stepTokens } from "./steps.js";
 
 /** When the session on a WebSocket should look whether WebTransport works by now. */
@@ -92,7 +92,7 @@ function startLink(driver: Driver, transport: TransportName, target: Target): Li
       if (transport === "webtransport") driver.race.onConnected(now - started);
       driver.wake();
     },
-    frame: (frame) => handleLinkFrame(driver, link, frame),
+    frames: (frames) => handleLinkFrames(driver, link, frames),
     ended: (end) => handleEnd(driver, link, end),
   });
   return link;

@@ -15,15 +15,18 @@ import { dropAttempt, handleHelloReply, onCandidateFailed, showConnecting } from
 import type { Driver } from "./driver.js";
 import { goOffline, handleExpired } from "./steps.js";
 
-export function handleLinkFrame(driver: Driver, link: Link, frame: Frame): void {
+/** What came together, in its order. What follows the end of the link is of no use to anybody. */
+export function handleLinkFrames(driver: Driver, link: Link, frames: readonly Frame[]): void {
   const now = performance.now();
-  const greeted = driver.attempt?.greeted;
-  if (driver.active?.link === link) {
-    handleActiveFrame(driver, frame, now);
-  } else if (greeted?.link === link) {
-    if (frame.reply?.id === greeted.greeting.id)
-      handleHelloReply(driver, greeted, frame.reply, now);
-    else greeted.keepEarly(frame);
+  for (const frame of frames) {
+    const greeted = driver.attempt?.greeted;
+    if (driver.active?.link === link) {
+      handleActiveFrame(driver, frame, now);
+    } else if (greeted?.link === link) {
+      if (frame.reply?.id === greeted.greeting.id)
+        handleHelloReply(driver, greeted, frame.reply, now);
+      else greeted.keepEarly(frame);
+    }
   }
   driver.wake();
 }

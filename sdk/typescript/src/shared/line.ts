@@ -207,7 +207,7 @@ class PortLink implements Link {
 
   #onFrames({ frames, pushed, over }: Extract<FromWorker, { frames: unknown }>): void {
     this.transport = over ?? this.transport;
-    for (const frame of frames) this.#pass(() => this.#events.frame(frame));
+    this.#pass(() => this.#events.frames(frames));
     if (pushed.frames > 0) this.#say({ took: pushed });
   }
 

@@ -86,10 +86,10 @@ class FallbackLink implements Link {
   #start(dial: Dial, target: Target): Link {
     const link: Link = dial(target, {
       established: () => this.#onEstablished(link),
-      frame: (frame) => {
+      frames: (frames) => {
         this.#hasHeard = true;
         if (link === this.#first) this.#memory.failures = 0;
-        if (!this.#isOver) this.#events.frame(frame);
+        if (!this.#isOver) this.#events.frames(frames);
       },
       ended: (end) => this.#onEnded(link, end),
     });

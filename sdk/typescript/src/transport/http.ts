@@ -137,7 +137,7 @@ class HttpLink implements Link {
       const decoder = new FrameDecoder(FRAME_BYTES);
       const frames = decoder.push(bytesOf(data));
       decoder.finish();
-      for (const frame of frames) if (!this.#isOver) this.#events.frame(frame);
+      this.#events.frames(frames);
     }
   }
 

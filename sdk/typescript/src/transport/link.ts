@@ -30,7 +30,8 @@ export interface Link {
 export interface LinkEvents {
   /** Ready for the Hello. */
   established(): void;
-  frame(frame: Frame): void;
+  /** What came together; none of what comes after it. */
+  frames(frames: readonly Frame[]): void;
   /** The last event; not told to whoever has closed the link. */
   ended(end: LinkEnd): void;
 }

@@ -32,7 +32,7 @@ export function webSocketDial(WebSocket: WebSocketConstructor): Dial {
       socket.onopen = () => !isOver && events.established();
       socket.onmessage = ({ data }) => {
         try {
-          for (const frame of wholeFrames(data)) if (!isOver) events.frame(frame);
+          if (!isOver) events.frames(wholeFrames(data));
         } catch (error) {
           end(broken(error), CLOSE_PROTOCOL_ERROR);
         }

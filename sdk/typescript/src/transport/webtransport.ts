@@ -174,7 +174,7 @@ class WebTransportLink implements Link {
   }
 
   #pass(frames: ReturnType<FrameDecoder["push"]>): void {
-    for (const frame of frames) if (!this.#isOver) this.#events.frame(frame);
+    if (!this.#isOver) this.#events.frames(frames);
   }
 
   #end(end: LinkEnd, code?: number): void {

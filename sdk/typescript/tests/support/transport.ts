@@ -54,9 +54,9 @@ export class FakeLink implements Link {
     this.events.ended(end);
   }
 
-  /** Says something, through the codec as over a wire. */
-  async say(frame: Init<Frame>): Promise<void> {
-    this.events.frame(decodeDatagram(encodeDatagram(frame)));
+  /** Says something, through the codec as over a wire, all of it together. */
+  async say(...frames: Init<Frame>[]): Promise<void> {
+    this.events.frames(frames.map((frame) => decodeDatagram(encodeDatagram(frame))));
     await settle();
   }
 
