@@ -187,7 +187,8 @@ impl ClientBuilder {
         self
     }
 
-    /// How long calls such as `history` wait for their reply, connection included. 5 s by default.
+    /// How long calls such as `history` wait for their reply, connection included. 10 s by default: a
+    /// core of a cluster that dies is replaced in less.
     pub fn command_timeout(mut self, timeout: Duration) -> Self {
         self.command_timeout = timeout;
         self

@@ -278,8 +278,9 @@ impl Default for CreateChannel {
 /// Publications (events of every kind, that is) that wait in a subscription for the application.
 pub(crate) const RECEIVE_QUEUE_EVENTS: usize = 1024;
 
-/// How long a command waits for its reply.
-pub(crate) const COMMAND_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a command waits for its reply. A core that dies is missed for up to 6 s; then edges ask
+/// another one what was on its way, or say that they cannot.
+pub(crate) const COMMAND_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How long a connection is kept in the background: phones give a process about 30 s there.
 pub(crate) const BACKGROUND_GRACE: Duration = Duration::from_secs(25);

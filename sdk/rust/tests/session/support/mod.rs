@@ -6,7 +6,8 @@ mod log;
 mod quic;
 mod wss;
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::io::ErrorKind;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
 use std::sync::Arc;
 
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
@@ -47,7 +48,7 @@ impl Node {
         log: Arc<Log>,
         certificate: &Certificate,
     ) -> std::io::Result<Self> {
-        let tcp = TcpListener::bind((ip, 0)).await?;
+        let (tcp, udp) = ports(ip).await?;
         let address = tcp.local_addr().unwrap();
         let mut tasks = JoinSet::new();
         if serve != Serve::WebSocketOnly {
@@ -55,7 +56,9 @@ impl Node {
             tls.alpn_protocols = vec![version::ALPN.to_vec()];
             let tls = quinn::crypto::rustls::QuicServerConfig::try_from(tls).unwrap();
             let config = quinn::ServerConfig::with_crypto(Arc::new(tls));
-            let endpoint = quinn::Endpoint::server(config, address)?;
+            let (endpoint, runtime) =
+                (quinn::EndpointConfig::default(), Arc::new(quinn::TokioRuntime));
+            let endpoint = quinn::Endpoint::new(endpoint, Some(config), udp, runtime)?;
             tasks.spawn(quic::serve_quic(endpoint, log.clone()));
         }
         if serve != Serve::QuicOnly {
@@ -67,6 +70,20 @@ impl Node {
 
     pub async fn stop(mut self) {
         self.tasks.shutdown().await;
+    }
+}
+
+/// A port that is free for both: the kernel gives one of TCP without a look at UDP.
+async fn ports(ip: IpAddr) -> std::io::Result<(TcpListener, UdpSocket)> {
+    const TRIES: usize = 100;
+    let mut tries = 0;
+    loop {
+        let tcp = TcpListener::bind((ip, 0)).await?;
+        tries += 1;
+        match UdpSocket::bind(tcp.local_addr()?) {
+            Err(error) if error.kind() == ErrorKind::AddrInUse && tries < TRIES => {}
+            udp => return Ok((tcp, udp?)),
+        }
     }
 }
 
