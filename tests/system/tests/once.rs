@@ -90,6 +90,7 @@ async fn device(cluster: &Cluster, edge: &str, name: &str) -> Client {
         .client_id(name)
         .outbox_store(Numbered)
         .transports([Transport::WebSocket])
+        .command_timeout(PATIENCE)
         .build()
         .unwrap();
     client.connect();
@@ -144,6 +145,8 @@ async fn i3_what_two_edges_are_sent_at_once_is_stored_once_though_its_owner_dies
         let kill = async {
             at_half.await.unwrap();
             cluster.node(victim).signal(libc::SIGKILL);
+            // Asked of nobody, at first.
+            stored(&second, &channel).await;
         };
         let (told, also_told, ()) = tokio::join!(
             publish_all(&first, &channel, || dies.send(()).unwrap()),
