@@ -11,8 +11,8 @@ use sterna_proto::{ChannelKey, Offset, Position};
 use tokio::sync::watch;
 
 use crate::{
-    Append, AppendError, Duplicate, Head, NewRecord, Origin, PageLimit, PublicationLog, ReadError,
-    Record, StorageError, StorageErrorKind,
+    Append, AppendError, Head, LogLayer, NewRecord, PageLimit, PublicationLog, ReadError, Record,
+    StorageError, StorageErrorKind,
 };
 
 mod rows;
@@ -157,7 +157,11 @@ impl FaultyLog {
         self.faults.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
-impl PublicationLog for FaultyLog {
+impl LogLayer for FaultyLog {
+    fn behind(&self) -> &dyn PublicationLog {
+        &*self.inner
+    }
+
     fn append(&self, appends: Vec<Append>) -> BoxFuture<'_, Vec<Result<Head, AppendError>>> {
         async move {
             let count = appends.len();
@@ -181,15 +185,6 @@ impl PublicationLog for FaultyLog {
         self.inner.head(channel)
     }
 
-    fn slot_heads(
-        &self,
-        slot: u16,
-        after: Option<ChannelKey>,
-        limit: usize,
-    ) -> BoxFuture<'_, Result<Vec<(ChannelKey, Head)>, StorageError>> {
-        self.inner.slot_heads(slot, after, limit)
-    }
-
     fn read(
         &self,
         channel: ChannelKey,
@@ -201,14 +196,6 @@ impl PublicationLog for FaultyLog {
             self.inner.read(channel, after, limit).await
         }
         .boxed()
-    }
-
-    fn find(
-        &self,
-        channel: ChannelKey,
-        origin: Origin,
-    ) -> BoxFuture<'_, Result<Option<Duplicate>, StorageError>> {
-        self.inner.find(channel, origin)
     }
 
     fn raise_epoch(
@@ -228,26 +215,6 @@ impl PublicationLog for FaultyLog {
             }
         }
         .boxed()
-    }
-
-    fn trim(
-        &self,
-        channel: ChannelKey,
-        first: Offset,
-    ) -> BoxFuture<'_, Result<Option<Head>, StorageError>> {
-        self.inner.trim(channel, first)
-    }
-
-    fn redact(
-        &self,
-        channel: ChannelKey,
-        offsets: Vec<Offset>,
-    ) -> BoxFuture<'_, Result<u64, StorageError>> {
-        self.inner.redact(channel, offsets)
-    }
-
-    fn close(&self) -> BoxFuture<'_, Result<(), StorageError>> {
-        self.inner.close()
     }
 }
 
@@ -295,12 +262,15 @@ impl Drop for Waiting<'_> {
 mod tests {
     use std::future::Future as _;
     use std::pin::pin;
+    use std::sync::Arc;
     use std::task::{Context, Poll, Waker};
 
-    use sterna_proto::{ChannelId, PublicationId, UserId};
+    use sterna_proto::{ChannelId, ChannelKey, Offset, PublicationId, UserId};
 
-    use super::*;
-    use crate::MemoryStore;
+    use super::{FaultPoint, FaultyLog};
+    use crate::{
+        Append, AppendError, MemoryStore, NewRecord, PublicationLog as _, StorageErrorKind,
+    };
 
     #[tokio::test]
     async fn scripted_failures_strike_before_or_after_the_append() {

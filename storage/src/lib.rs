@@ -37,6 +37,7 @@ pub mod id_lease;
 pub mod inbox;
 pub mod intent;
 pub mod keeping;
+pub mod layer;
 pub mod log;
 pub mod manifest;
 pub mod memory;
@@ -84,6 +85,7 @@ pub use id_lease::IdLeaseStore;
 pub use inbox::{InboxChange, InboxEntry, InboxState, InboxStore, Pts};
 pub use intent::{Intent, IntentStore};
 pub use keeping::{KeepingError, KeepingStore, Kept};
+pub use layer::LogLayer;
 pub use log::{
     Adoption, Append, AppendError, Duplicate, EpochStart, Head, PageLimit, PageRoom,
     PublicationLog, ReadError,

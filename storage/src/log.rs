@@ -238,12 +238,7 @@ pub trait PublicationLog: Send + Sync + Debug + 'static {
     /// Has the log of a channel without records begin behind what lies elsewhere, with the marker of a
     /// new epoch. [`AppendError::Conflict`] for a channel with records. Only for rebuilding a store
     /// that was lost, and so only of logs that are stores.
-    fn adopt(&self, adoption: Adoption) -> BoxFuture<'_, Result<Head, AppendError>> {
-        let channel = adoption.channel;
-        let message = format!("{channel:?} cannot be adopted by a log that is no store of its own");
-        let refused = StorageError::new(StorageErrorKind::Fatal, "log", message);
-        Box::pin(std::future::ready(Err(refused.into())))
-    }
+    fn adopt(&self, adoption: Adoption) -> BoxFuture<'_, Result<Head, AppendError>>;
 
     /// Gives up the records before `first` for good, at most all there are, and answers with the
     /// head afterwards. Never goes back. Space comes back by and by; a trim that was cut off is

@@ -5,8 +5,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use futures_util::FutureExt as _;
 use sterna_proto::{ChannelKey, Offset, Position};
 use sterna_storage::{
-    Append, AppendError, BoxFuture, Duplicate, Head, NewRecord, Origin, PageLimit, PageRoom,
-    PublicationLog, ReadError, Record, StorageError, StorageErrorKind,
+    Append, AppendError, BoxFuture, Head, LogLayer, NewRecord, PageLimit, PageRoom, PublicationLog,
+    ReadError, Record, StorageError, StorageErrorKind,
 };
 
 use tokio::time::Instant;
@@ -190,7 +190,13 @@ impl Page {
     }
 }
 
-impl PublicationLog for TieredLog {
+/// What is not said here is of the log alone: heads for whoever archives it, what is found, trimmed and
+/// redacted. What lies in the archive is hidden by whoever knows of it.
+impl LogLayer for TieredLog {
+    fn behind(&self) -> &dyn PublicationLog {
+        &*self.tiers.log
+    }
+
     fn append(&self, appends: Vec<Append>) -> BoxFuture<'_, Vec<Result<Head, AppendError>>> {
         async move {
             let channels: Vec<ChannelKey> = appends.iter().map(|append| append.channel).collect();
@@ -231,16 +237,6 @@ impl PublicationLog for TieredLog {
         .boxed()
     }
 
-    /// Heads of the log alone, for whoever archives it.
-    fn slot_heads(
-        &self,
-        slot: u16,
-        after: Option<ChannelKey>,
-        limit: usize,
-    ) -> BoxFuture<'_, Result<Vec<(ChannelKey, Head)>, StorageError>> {
-        self.tiers.log.slot_heads(slot, after, limit)
-    }
-
     fn read(
         &self,
         channel: ChannelKey,
@@ -258,14 +254,6 @@ impl PublicationLog for TieredLog {
         .boxed()
     }
 
-    fn find(
-        &self,
-        channel: ChannelKey,
-        origin: Origin,
-    ) -> BoxFuture<'_, Result<Option<Duplicate>, StorageError>> {
-        self.tiers.log.find(channel, origin)
-    }
-
     fn raise_epoch(
         &self,
         channel: ChannelKey,
@@ -277,27 +265,5 @@ impl PublicationLog for TieredLog {
             self.widen_verdict(channel, raised)
         }
         .boxed()
-    }
-
-    /// Trims the log alone.
-    fn trim(
-        &self,
-        channel: ChannelKey,
-        first: Offset,
-    ) -> BoxFuture<'_, Result<Option<Head>, StorageError>> {
-        self.tiers.log.trim(channel, first)
-    }
-
-    /// In the log alone: what lies in the archive is hidden by whoever knows of it.
-    fn redact(
-        &self,
-        channel: ChannelKey,
-        offsets: Vec<Offset>,
-    ) -> BoxFuture<'_, Result<u64, StorageError>> {
-        self.tiers.log.redact(channel, offsets)
-    }
-
-    fn close(&self) -> BoxFuture<'_, Result<(), StorageError>> {
-        self.tiers.log.close()
     }
 }

@@ -10,11 +10,8 @@ use std::time::Duration;
 
 use rand::rngs::StdRng;
 use rand::{Rng as _, SeedableRng as _};
-use sterna_proto::{ChannelKey, Offset, Position};
-use sterna_storage::{
-    Append, AppendError, BoxFuture, Duplicate, Head, NewRecord, Origin, PageLimit, PublicationLog,
-    ReadError, Record, StorageError,
-};
+use sterna_proto::ChannelKey;
+use sterna_storage::{BoxFuture, Head, LogLayer, PublicationLog, StorageError};
 use sterna_storage_archive::{ArchiveConfig, Archiver, Tiers, status};
 use support::{Bed, OLD, eager, key};
 
@@ -39,13 +36,9 @@ impl Counting {
     }
 }
 
-impl PublicationLog for Counting {
-    fn append(&self, appends: Vec<Append>) -> BoxFuture<'_, Vec<Result<Head, AppendError>>> {
-        self.inner.append(appends)
-    }
-
-    fn head(&self, channel: ChannelKey) -> BoxFuture<'_, Result<Option<Head>, StorageError>> {
-        self.inner.head(channel)
+impl LogLayer for Counting {
+    fn behind(&self) -> &dyn PublicationLog {
+        &*self.inner
     }
 
     fn slot_heads(
@@ -58,52 +51,6 @@ impl PublicationLog for Counting {
             *self.slots.lock().unwrap().entry(slot).or_default() += 1;
         }
         self.inner.slot_heads(slot, after, limit)
-    }
-
-    fn read(
-        &self,
-        channel: ChannelKey,
-        after: Offset,
-        limit: PageLimit,
-    ) -> BoxFuture<'_, Result<Vec<Record>, ReadError>> {
-        self.inner.read(channel, after, limit)
-    }
-
-    fn find(
-        &self,
-        channel: ChannelKey,
-        origin: Origin,
-    ) -> BoxFuture<'_, Result<Option<Duplicate>, StorageError>> {
-        self.inner.find(channel, origin)
-    }
-
-    fn raise_epoch(
-        &self,
-        channel: ChannelKey,
-        expected: Position,
-        marker: NewRecord,
-    ) -> BoxFuture<'_, Result<Head, AppendError>> {
-        self.inner.raise_epoch(channel, expected, marker)
-    }
-
-    fn trim(
-        &self,
-        channel: ChannelKey,
-        first: Offset,
-    ) -> BoxFuture<'_, Result<Option<Head>, StorageError>> {
-        self.inner.trim(channel, first)
-    }
-
-    fn redact(
-        &self,
-        channel: ChannelKey,
-        offsets: Vec<Offset>,
-    ) -> BoxFuture<'_, Result<u64, StorageError>> {
-        self.inner.redact(channel, offsets)
-    }
-
-    fn close(&self) -> BoxFuture<'_, Result<(), StorageError>> {
-        self.inner.close()
     }
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use futures_util::FutureExt as _;
 use sterna_proto::{ChannelKey, Offset, Position};
 use sterna_storage::{
-    Append, AppendError, BoxFuture, Duplicate, Head, NewRecord, Origin, PageLimit, PublicationLog,
+    Append, AppendError, BoxFuture, Head, LogLayer, NewRecord, PageLimit, PublicationLog,
     ReadError, Record, StorageError,
 };
 
@@ -87,7 +87,11 @@ fn check(view: &View, after: Offset) -> Result<(), ReadError> {
     }
 }
 
-impl PublicationLog for KeptLog {
+impl LogLayer for KeptLog {
+    fn behind(&self) -> &dyn PublicationLog {
+        &*self.log
+    }
+
     fn append(&self, appends: Vec<Append>) -> BoxFuture<'_, Vec<Result<Head, AppendError>>> {
         async move {
             let channels: Vec<ChannelKey> = appends.iter().map(|append| append.channel).collect();
@@ -123,16 +127,6 @@ impl PublicationLog for KeptLog {
         .boxed()
     }
 
-    /// Heads of the log itself, for whoever goes over all channels.
-    fn slot_heads(
-        &self,
-        slot: u16,
-        after: Option<ChannelKey>,
-        limit: usize,
-    ) -> BoxFuture<'_, Result<Vec<(ChannelKey, Head)>, StorageError>> {
-        self.log.slot_heads(slot, after, limit)
-    }
-
     fn read(
         &self,
         channel: ChannelKey,
@@ -140,14 +134,6 @@ impl PublicationLog for KeptLog {
         limit: PageLimit,
     ) -> BoxFuture<'_, Result<Vec<Record>, ReadError>> {
         self.page(channel, after, limit).boxed()
-    }
-
-    fn find(
-        &self,
-        channel: ChannelKey,
-        origin: Origin,
-    ) -> BoxFuture<'_, Result<Option<Duplicate>, StorageError>> {
-        self.log.find(channel, origin)
     }
 
     fn raise_epoch(
@@ -161,25 +147,5 @@ impl PublicationLog for KeptLog {
             self.raise_verdict(channel, verdict)
         }
         .boxed()
-    }
-
-    fn trim(
-        &self,
-        channel: ChannelKey,
-        first: Offset,
-    ) -> BoxFuture<'_, Result<Option<Head>, StorageError>> {
-        self.log.trim(channel, first)
-    }
-
-    fn redact(
-        &self,
-        channel: ChannelKey,
-        offsets: Vec<Offset>,
-    ) -> BoxFuture<'_, Result<u64, StorageError>> {
-        self.log.redact(channel, offsets)
-    }
-
-    fn close(&self) -> BoxFuture<'_, Result<(), StorageError>> {
-        self.log.close()
     }
 }

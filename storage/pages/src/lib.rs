@@ -20,8 +20,8 @@ use futures_util::future::BoxFuture;
 use sterna_proto::{ChannelKey, Epoch, Offset, Position};
 use sterna_storage::page::{PAGE_BYTES, PAGE_RECORDS, PageCache, PageName};
 use sterna_storage::{
-    Adoption, Append, AppendError, Duplicate, Head, NewRecord, Origin, PageLimit, PageRoom,
-    PublicationLog, ReadError, Record, StorageError,
+    Adoption, AppendError, Head, LogLayer, PageLimit, PageRoom, PublicationLog, ReadError, Record,
+    StorageError,
 };
 
 /// Pages that one read asks caches for. What lies beyond is read from the log.
@@ -317,13 +317,9 @@ impl Tier {
     }
 }
 
-impl PublicationLog for CachedLog {
-    fn append(&self, appends: Vec<Append>) -> BoxFuture<'_, Vec<Result<Head, AppendError>>> {
-        self.log.append(appends)
-    }
-
-    fn head(&self, channel: ChannelKey) -> BoxFuture<'_, Result<Option<Head>, StorageError>> {
-        self.log.head(channel)
+impl LogLayer for CachedLog {
+    fn behind(&self) -> &dyn PublicationLog {
+        &*self.log
     }
 
     fn heads(
@@ -331,15 +327,6 @@ impl PublicationLog for CachedLog {
         channels: Vec<ChannelKey>,
     ) -> BoxFuture<'_, Result<Vec<Option<Head>>, StorageError>> {
         self.log.heads(channels)
-    }
-
-    fn slot_heads(
-        &self,
-        slot: u16,
-        after: Option<ChannelKey>,
-        limit: usize,
-    ) -> BoxFuture<'_, Result<Vec<(ChannelKey, Head)>, StorageError>> {
-        self.log.slot_heads(slot, after, limit)
     }
 
     fn read(
@@ -351,33 +338,8 @@ impl PublicationLog for CachedLog {
         self.read_page(channel, after, limit).boxed()
     }
 
-    fn find(
-        &self,
-        channel: ChannelKey,
-        origin: Origin,
-    ) -> BoxFuture<'_, Result<Option<Duplicate>, StorageError>> {
-        self.log.find(channel, origin)
-    }
-
-    fn raise_epoch(
-        &self,
-        channel: ChannelKey,
-        expected: Position,
-        marker: NewRecord,
-    ) -> BoxFuture<'_, Result<Head, AppendError>> {
-        self.log.raise_epoch(channel, expected, marker)
-    }
-
     fn adopt(&self, adoption: Adoption) -> BoxFuture<'_, Result<Head, AppendError>> {
         self.log.adopt(adoption)
-    }
-
-    fn trim(
-        &self,
-        channel: ChannelKey,
-        first: Offset,
-    ) -> BoxFuture<'_, Result<Option<Head>, StorageError>> {
-        self.log.trim(channel, first)
     }
 
     /// A page that was read before and is kept only now has the payloads still: whoever stands before
@@ -393,9 +355,5 @@ impl PublicationLog for CachedLog {
             Ok(redacted)
         }
         .boxed()
-    }
-
-    fn close(&self) -> BoxFuture<'_, Result<(), StorageError>> {
-        self.log.close()
     }
 }

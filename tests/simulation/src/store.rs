@@ -10,8 +10,8 @@ use sterna_proto::{ChannelId, ChannelKey, Epoch, Offset, Position, PublicationId
 use sterna_storage::MemoryStore;
 use sterna_storage::fault::FaultyLog;
 use sterna_storage::{
-    Append, AppendError, BoxFuture, CursorMove, CursorStore, Duplicate, Head, MemberCursor,
-    NewRecord, Origin, PageLimit, PublicationLog, ReadError, Record, StorageError,
+    Append, AppendError, BoxFuture, CursorMove, CursorStore, Duplicate, Head, LogLayer,
+    MemberCursor, NewRecord, Origin, PageLimit, PublicationLog, ReadError, Record, StorageError,
     StorageErrorKind, Stores,
 };
 use tokio::sync::watch;
@@ -318,7 +318,11 @@ impl WrittenLog {
     }
 }
 
-impl PublicationLog for WrittenLog {
+impl LogLayer for WrittenLog {
+    fn behind(&self) -> &dyn PublicationLog {
+        &self.inner
+    }
+
     fn append(&self, appends: Vec<Append>) -> BoxFuture<'_, Vec<Result<Head, AppendError>>> {
         Box::pin(async move {
             let asked: Vec<_> = appends.iter().map(|a| (a.channel, a.records.clone())).collect();
@@ -332,61 +336,6 @@ impl PublicationLog for WrittenLog {
         })
     }
 
-    fn head(&self, channel: ChannelKey) -> BoxFuture<'_, Result<Option<Head>, StorageError>> {
-        self.inner.head(channel)
-    }
-
-    fn slot_heads(
-        &self,
-        slot: u16,
-        after: Option<ChannelKey>,
-        limit: usize,
-    ) -> BoxFuture<'_, Result<Vec<(ChannelKey, Head)>, StorageError>> {
-        self.inner.slot_heads(slot, after, limit)
-    }
-
-    fn read(
-        &self,
-        channel: ChannelKey,
-        after: Offset,
-        limit: PageLimit,
-    ) -> BoxFuture<'_, Result<Vec<Record>, ReadError>> {
-        self.inner.read(channel, after, limit)
-    }
-
-    fn find(
-        &self,
-        channel: ChannelKey,
-        origin: Origin,
-    ) -> BoxFuture<'_, Result<Option<Duplicate>, StorageError>> {
-        self.inner.find(channel, origin)
-    }
-
-    fn raise_epoch(
-        &self,
-        channel: ChannelKey,
-        expected: Position,
-        marker: NewRecord,
-    ) -> BoxFuture<'_, Result<Head, AppendError>> {
-        self.inner.raise_epoch(channel, expected, marker)
-    }
-
-    fn trim(
-        &self,
-        channel: ChannelKey,
-        first: Offset,
-    ) -> BoxFuture<'_, Result<Option<Head>, StorageError>> {
-        self.inner.trim(channel, first)
-    }
-
-    fn redact(
-        &self,
-        channel: ChannelKey,
-        offsets: Vec<Offset>,
-    ) -> BoxFuture<'_, Result<u64, StorageError>> {
-        self.inner.redact(channel, offsets)
-    }
-
     /// Other nodes go on.
     fn close(&self) -> BoxFuture<'_, Result<(), StorageError>> {
         Box::pin(async { Ok(()) })
@@ -396,7 +345,7 @@ impl PublicationLog for WrittenLog {
 /// One node's way to the log.
 #[derive(Debug)]
 struct NodeLog {
-    inner: Arc<FaultyLog>,
+    inner: Arc<dyn PublicationLog>,
     way: Arc<Way>,
     late: Arc<Mutex<JoinSet<()>>>,
 }
@@ -413,7 +362,11 @@ impl NodeLog {
     }
 }
 
-impl PublicationLog for NodeLog {
+impl LogLayer for NodeLog {
+    fn behind(&self) -> &dyn PublicationLog {
+        &*self.inner
+    }
+
     fn append(&self, appends: Vec<Append>) -> BoxFuture<'_, Vec<Result<Head, AppendError>>> {
         Box::pin(async move {
             let count = appends.len();
@@ -517,10 +470,6 @@ impl PublicationLog for NodeLog {
             self.way.back().await?;
             redacted
         })
-    }
-
-    fn close(&self) -> BoxFuture<'_, Result<(), StorageError>> {
-        self.inner.close()
     }
 }
 
