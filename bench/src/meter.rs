@@ -38,8 +38,16 @@ pub struct Counts {
 
 impl Default for Meter {
     fn default() -> Self {
+        Self::since(Instant::now())
+    }
+}
+
+impl Meter {
+    /// Its times count from then, so that it understands the payloads of another meter.
+    #[must_use]
+    pub fn since(began: Instant) -> Self {
         Self {
-            began: Instant::now(),
+            began,
             delivered: Cell::default(),
             published: Cell::default(),
             acked: Cell::default(),
@@ -61,6 +69,10 @@ pub(crate) fn histogram() -> Histogram<u64> {
 }
 
 impl Meter {
+    pub(crate) fn began(&self) -> Instant {
+        self.began
+    }
+
     /// A payload of `bytes` that knows when it was sent.
     #[must_use]
     pub fn payload(&self, bytes: usize) -> Vec<u8> {

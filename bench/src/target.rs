@@ -6,13 +6,14 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
 use tempfile::TempDir;
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::client::{Access, Client, Transport, quic};
 use crate::dialect::Dialect;
+use crate::foreign::{self, Foreign};
 use crate::http;
 use crate::machine::Usage;
 use crate::meter::Meter;
@@ -34,8 +35,24 @@ pub struct Target {
     pub name: String,
     pub part: Part,
     pub transport: Transport,
-    /// Makes a fresh one, with its files.
-    pub prepare: Box<dyn Fn() -> Result<Prepared>>,
+    pub prepare: Prepare,
+}
+
+/// Makes a fresh one, with its files.
+pub enum Prepare {
+    /// Its clients are those of the load generator.
+    Ours(Box<dyn Fn() -> Result<Prepared>>),
+    /// It brings a program for its clients.
+    Foreign(Box<dyn Fn() -> Result<foreign::Prepared>>),
+}
+
+impl std::fmt::Debug for Prepare {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Ours(_) => "Ours",
+            Self::Foreign(_) => "Foreign",
+        })
+    }
 }
 
 impl std::fmt::Debug for Target {
@@ -52,7 +69,7 @@ pub struct Prepared {
     pub behind: Vec<Launch>,
     /// All of these answer `GET /readyz` before anybody connects.
     pub ready: Vec<SocketAddr>,
-    pub dialect: Rc<dyn Dialect>,
+    pub dialect: Arc<dyn Dialect>,
     pub tls: Arc<rustls::ClientConfig>,
     /// Where the process that commits answers `GET /metrics`.
     pub metrics: Option<SocketAddr>,
@@ -71,6 +88,13 @@ pub struct Running {
 }
 
 impl Target {
+    /// Starts the server and its own clients at `work`; `None`: its clients are ours.
+    pub(crate) async fn foreign(&self, work: &[String]) -> Result<Option<Foreign>> {
+        let Prepare::Foreign(prepare) = &self.prepare else { return Ok(None) };
+        let started = Foreign::start(prepare()?, work).await;
+        Ok(Some(started.with_context(|| self.name.clone())?))
+    }
+
     /// Starts the server and waits until a client gets in.
     pub async fn start(&self) -> Result<Running> {
         let mut left = STARTS;
@@ -86,7 +110,10 @@ impl Target {
 
     /// The inner error: it ended at once, as it does when somebody has taken its port meanwhile.
     async fn try_start(&self) -> Result<Result<Running>> {
-        let Prepared { launch, behind, ready, dialect, tls, metrics, home } = (self.prepare)()?;
+        let Prepare::Ours(prepare) = &self.prepare else {
+            bail!("{} is not measured at this: its clients are a program of its own", self.name);
+        };
+        let Prepared { launch, behind, ready, dialect, tls, metrics, home } = prepare()?;
         let start = |launch: &Launch| Server::start(launch).with_context(|| self.name.clone());
         let behind = behind.iter().map(start).collect::<Result<Vec<_>>>()?;
         let mut server = start(&launch)?;

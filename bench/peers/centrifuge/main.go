@@ -1,5 +1,5 @@
 // A server around the library that Centrifugo is made of: lets everybody in, subscribe and publish,
-// keeps nothing. For measuring only.
+// and keeps nothing unless it is told to. For measuring only.
 package main
 
 import (
@@ -16,10 +16,14 @@ import (
 // What may wait for one client, in bytes: enough that nobody is closed as slow.
 const queueBytes = 64 << 20
 
+// Longer than a measurement.
+const historyLife = time.Hour
+
 func main() {
 	address := flag.String("address", "127.0.0.1:8000", "where to listen")
 	certificate := flag.String("certificate", "", "PEM")
 	key := flag.String("private-key", "", "PEM")
+	history := flag.Int("history", 0, "publications of a channel that are kept in memory")
 	flag.Parse()
 
 	node, err := centrifuge.New(centrifuge.Config{
@@ -37,8 +41,14 @@ func main() {
 			answer(centrifuge.SubscribeReply{}, nil)
 		})
 		client.OnPublish(func(_ centrifuge.PublishEvent, answer centrifuge.PublishCallback) {
-			answer(centrifuge.PublishReply{}, nil)
+			options := centrifuge.PublishOptions{HistorySize: *history, HistoryTTL: historyLife}
+			answer(centrifuge.PublishReply{Options: options}, nil)
 		})
+		if *history > 0 {
+			client.OnHistory(func(_ centrifuge.HistoryEvent, answer centrifuge.HistoryCallback) {
+				answer(centrifuge.HistoryReply{}, nil)
+			})
+		}
 	})
 	if err := node.Run(); err != nil {
 		log.Fatal(err)

@@ -35,7 +35,7 @@ pub enum Transport {
 pub struct Access {
     pub address: SocketAddr,
     pub transport: Transport,
-    pub dialect: Rc<dyn Dialect>,
+    pub dialect: Arc<dyn Dialect>,
     /// Trusts the server's certificate.
     pub tls: Arc<rustls::ClientConfig>,
     pub quic: Option<quinn::Endpoint>,
@@ -47,7 +47,7 @@ pub struct Access {
 pub struct Client {
     writer: Writer,
     seen: Rc<Seen>,
-    dialect: Rc<dyn Dialect>,
+    dialect: Arc<dyn Dialect>,
     reading: JoinHandle<()>,
     sequence: Cell<u64>,
     /// Subscribed to because it publishes to them.
@@ -306,13 +306,6 @@ impl Client {
     #[must_use]
     pub fn answers(&self) -> (u64, u64) {
         (self.seen.acked.get(), self.seen.refused.get())
-    }
-
-    /// Sends what comes back as a delivery.
-    pub async fn echo(&self, payload: &[u8]) -> Result<()> {
-        let message = self.dialect.echo(payload).context("this server echoes nothing")?;
-        self.meter().on_publish();
-        self.send(message).await
     }
 
     /// What a channel holds behind a position, (0, 0) for all; a page of it.

@@ -66,7 +66,7 @@ pub struct Page {
 }
 
 /// One protocol.
-pub trait Dialect: std::fmt::Debug {
+pub trait Dialect: std::fmt::Debug + Send + Sync {
     /// The application protocol of QUIC.
     fn alpn(&self) -> &'static [u8] {
         b""
@@ -93,10 +93,6 @@ pub trait Dialect: std::fmt::Debug {
     }
     /// `sequence` counts the publications of a client from 1; `connection` as above.
     fn publish(&self, channel: u32, payload: &[u8], sequence: u64, connection: &str) -> Message;
-    /// Comes straight back as a delivery, past everything that happens to publications.
-    fn echo(&self, _payload: &[u8]) -> Option<Message> {
-        None
-    }
     /// Subscribes as somebody does who opens a conversation: with its newest publications.
     fn join(&self, channel: u32, connection: &str) -> Message {
         self.subscribe(channel, connection)

@@ -1,6 +1,6 @@
 //! MQTT 3.1.1 in a WebSocket: a message of one is no packet of the other, and may end within it.
 
-use std::cell::Cell;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use anyhow::{Context as _, Result, bail, ensure};
 
@@ -19,13 +19,13 @@ pub enum Quality {
 #[derive(Debug)]
 pub struct Mqtt {
     quality: Quality,
-    greeted: Cell<u32>,
+    greeted: AtomicU32,
 }
 
 impl Mqtt {
     #[must_use]
     pub fn new(quality: Quality) -> Self {
-        Self { quality, greeted: Cell::new(0) }
+        Self { quality, greeted: AtomicU32::new(0) }
     }
 }
 
@@ -84,8 +84,8 @@ impl Dialect for Mqtt {
 
     /// A broker ends the connection of whoever was called the same before.
     fn hello(&self, client: &str) -> Option<Message> {
-        self.greeted.set(self.greeted.get() + 1);
-        let client = format!("{client}-{}", self.greeted.get());
+        let greeted = self.greeted.fetch_add(1, Ordering::Relaxed) + 1;
+        let client = format!("{client}-{greeted}");
         let [high, low] = KEEP_ALIVE_SECONDS.to_be_bytes();
         let version_and_flags = [4, CLEAN_SESSION, high, low];
         Some(encode(CONNECT, &[&field(b"MQTT"), &version_and_flags, &field(client.as_bytes())]))

@@ -36,10 +36,6 @@ impl Dialect for Raw {
         self.message(&protocol::Message::Publish(channel, payload.to_vec().into()))
     }
 
-    fn echo(&self, payload: &[u8]) -> Option<Message> {
-        Some(self.message(&protocol::Message::Echo(payload.to_vec().into())))
-    }
-
     fn reader(&self, _lane: bool) -> Box<dyn Reader> {
         Box::new(RawReader { framed: self.framed, cutter: Cutter::default(), ..Default::default() })
     }

@@ -3,7 +3,7 @@
 
 use std::fmt::Write as _;
 
-use super::{Plot, Report, Row};
+use super::{Plot, Report, Row, UprightPart};
 use crate::target::Part;
 
 pub(super) fn page(report: &Report) -> String {
@@ -18,7 +18,7 @@ pub(super) fn page(report: &Report) -> String {
         method = escape(&report.method),
     );
     match report.is_upright {
-        true => upright(&mut page, report),
+        true => report.upright_parts().iter().for_each(|part| upright(&mut page, report, part)),
         false => table(&mut page, report),
     }
     report.plots.iter().for_each(|it| plot(&mut page, it));
@@ -47,7 +47,7 @@ fn table(page: &mut String, report: &Report) {
     for row in &report.rows {
         let _ = write!(page, "<tr class=\"{}\"><th>{}</th>", class(row), escape(&row.name));
         for (column, value) in report.columns.iter().zip(&row.values) {
-            let _ = write!(page, "<td>{value:.*}</td>", column.digits);
+            let _ = write!(page, "<td>{}</td>", column.text(*value));
         }
         if let Some(of_raw) = row.of_raw {
             let (percent, width) = (of_raw * 100.0, of_raw / longest * 8.0);
@@ -63,16 +63,16 @@ fn table(page: &mut String, report: &Report) {
     page.push_str("</table>\n");
 }
 
-fn upright(page: &mut String, report: &Report) {
-    page.push_str("<table>\n<tr><th></th>");
-    for row in &report.rows {
-        let _ = write!(page, "<th>{}</th>", escape(&row.name));
+fn upright(page: &mut String, report: &Report, (heading, rows): &UprightPart<'_>) {
+    let _ = write!(page, "<table>\n<tr><th>{}</th>", escape(heading));
+    for (name, _) in rows {
+        let _ = write!(page, "<th>{}</th>", escape(name));
     }
     page.push_str("</tr>\n");
     for (at, column) in report.columns.iter().enumerate() {
         let _ = write!(page, "<tr><th>{}</th>", escape(column.label));
-        for row in &report.rows {
-            let _ = write!(page, "<td>{:.*}</td>", column.digits, row.values[at]);
+        for (_, row) in rows {
+            let _ = write!(page, "<td>{}</td>", column.text(row.values[at]));
         }
         page.push_str("</tr>\n");
     }

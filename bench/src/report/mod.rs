@@ -24,7 +24,15 @@ impl Column {
     pub const fn new(key: &'static str, label: &'static str, digits: usize) -> Self {
         Self { key, label, digits }
     }
+
+    /// A figure as a table shows it.
+    fn text(&self, value: f64) -> String {
+        if value.is_nan() { "-".to_owned() } else { format!("{value:.*}", self.digits) }
+    }
 }
+
+/// In place of a figure that a target does not have. Shown as `-`, and as null in JSON.
+pub const ABSENT: f64 = f64::NAN;
 
 /// What one target reached.
 #[derive(Debug, Clone)]
@@ -33,7 +41,7 @@ pub struct Row {
     pub part: Part,
     /// `None` where no connection is in the way.
     pub transport: Option<crate::client::Transport>,
-    /// One for each column.
+    /// One for each column; [`ABSENT`] where there is none.
     pub values: Vec<f64>,
     /// How it stands to the raw limit of its transport: 1 is as good. `None` without one.
     pub of_raw: Option<f64>,
@@ -75,6 +83,9 @@ pub struct Series {
     pub points: Vec<(f64, f64)>,
 }
 
+/// A heading, and rows with what their names say beside it.
+type UprightPart<'a> = (&'a str, Vec<(&'a str, &'a Row)>);
+
 #[derive(Debug, Clone)]
 pub struct Report {
     pub subject: &'static str,
@@ -90,6 +101,9 @@ pub struct Report {
     pub facts: Map<String, Value>,
     /// The table shows its columns as lines: for a few rows with very many figures.
     pub is_upright: bool,
+    /// What the names of rows begin with, in an upright table: each has a part of its own. None: all
+    /// rows are one table.
+    pub headings: Vec<String>,
 }
 
 impl Report {
@@ -106,6 +120,7 @@ impl Report {
             notes: Vec::new(),
             facts: Map::new(),
             is_upright: false,
+            headings: Vec::new(),
         }
     }
 
@@ -151,7 +166,13 @@ impl Report {
     #[must_use]
     pub fn table(&self) -> String {
         let mut text = format!("{}\n\n", self.method);
-        text += &if self.is_upright { self.upright() } else { self.flat() };
+        text += &match self.is_upright {
+            true => {
+                let parts = self.upright_parts();
+                parts.iter().map(|part| self.upright(part)).collect::<Vec<_>>().join("\n\n")
+            }
+            false => self.flat(),
+        };
         for note in &self.notes {
             text += &format!("\n\n{note}");
         }
@@ -168,26 +189,42 @@ impl Report {
         for row in &self.rows {
             text += &format!("\n{:widest$}", row.name);
             for (column, value) in self.columns.iter().zip(&row.values) {
-                text += &format!("  {value:>w$.d$}", w = width(column), d = column.digits);
+                text += &format!("  {:>w$}", column.text(*value), w = width(column));
             }
             text += &row.of_raw.map_or_else(String::new, |it| format!("  {:>5.0}%", it * 100.0));
         }
         text
     }
 
-    fn upright(&self) -> String {
-        let labels = self.columns.iter().map(|column| column.label.chars().count());
-        let widest = labels.max().unwrap_or(0);
-        let width = |row: &Row| row.name.chars().count().max(9);
-        let mut text = format!("{:widest$}", "");
+    /// The parts of an upright table.
+    fn upright_parts(&self) -> Vec<UprightPart<'_>> {
+        if self.headings.is_empty() {
+            return vec![("", self.rows.iter().map(|row| (row.name.as_str(), row)).collect())];
+        }
+        self.headings.iter().map(|heading| (heading.as_str(), self.rows_under(heading))).collect()
+    }
+
+    fn rows_under(&self, heading: &str) -> Vec<(&str, &Row)> {
+        let mut rows = Vec::new();
         for row in &self.rows {
-            text += &format!("  {:>w$}", row.name, w = width(row));
+            let rest = row.name.strip_prefix(heading).and_then(|rest| rest.strip_prefix(": "));
+            rows.extend(rest.map(|rest| (rest, row)));
+        }
+        rows
+    }
+
+    fn upright(&self, (heading, rows): &UprightPart<'_>) -> String {
+        let labels = self.columns.iter().map(|column| column.label.chars().count());
+        let widest = labels.chain([heading.chars().count()]).max().unwrap_or(0);
+        let width = |name: &str| name.chars().count().max(9);
+        let mut text = format!("{heading:widest$}");
+        for (name, _) in rows {
+            text += &format!("  {name:>w$}", w = width(name));
         }
         for (at, column) in self.columns.iter().enumerate() {
             text += &format!("\n{:widest$}", column.label);
-            for row in &self.rows {
-                let (w, d) = (width(row), column.digits);
-                text += &format!("  {:>w$.d$}", row.values[at]);
+            for (name, row) in rows {
+                text += &format!("  {:>w$}", column.text(row.values[at]), w = width(name));
             }
         }
         text
@@ -246,6 +283,38 @@ mod tests {
         assert_eq!(values, ["200.0", "150.0", "70.0"]);
         assert!(table.ends_with("a note"));
         assert!(report.html().contains("<th>sterna wss</th></tr>"));
+    }
+
+    #[test]
+    fn a_figure_that_is_absent_is_shown_as_such() {
+        let mut report = report();
+        report.rows[1].values = vec![ABSENT];
+        report.compare("rate");
+        let table = report.table();
+        let line = table.lines().find(|line| line.starts_with("sterna quic")).unwrap();
+        assert_eq!(line.split_whitespace().nth(2), Some("-"));
+        assert_eq!(report.json()["rows"][1]["rate"], Value::Null);
+        assert!(report.html().contains("<td>-</td>"));
+    }
+
+    #[test]
+    fn an_upright_table_has_a_part_for_each_heading() {
+        let mut report = report();
+        report.is_upright = true;
+        report.headings = vec!["sterna quic".to_owned(), "raw quic".to_owned()];
+        for (row, name) in
+            report.rows.iter_mut().zip(["raw quic: one", "sterna quic: one", "sterna quic: two"])
+        {
+            name.clone_into(&mut row.name);
+        }
+        let table = report.table();
+        let words: Vec<Vec<&str>> =
+            table.lines().skip(2).map(|line| line.split_whitespace().collect()).collect();
+        let first = [vec!["sterna", "quic", "one", "two"], vec!["rate", "150.0", "70.0"]];
+        let second = [vec!["raw", "quic", "one"], vec!["rate", "200.0"]];
+        assert_eq!(words[..2], first);
+        assert_eq!(words[3..], second);
+        assert!(report.html().contains("<th>sterna quic</th><th>one</th><th>two</th>"));
     }
 
     #[test]

@@ -8,6 +8,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 
 use super::{Window, peers_may_fail};
 use crate::client::Client;
+use crate::foreign::{Foreign, ORDER_MARGIN};
 use crate::meter::Percentiles;
 use crate::progress::Progress;
 use crate::report::{Column, Report, Row};
@@ -39,6 +40,8 @@ struct Round {
     cpu_us: f64,
     per_second: f64,
     delivery: Percentiles,
+    /// Deliveries that a peer has given up, and how many were due; with us that fails.
+    lost: (f64, f64),
 }
 
 pub async fn run(options: &Options, targets: &[Target], progress: &Progress) -> Result<Report> {
@@ -61,6 +64,7 @@ pub async fn run(options: &Options, targets: &[Target], progress: &Progress) -> 
     report.notes = notes;
     for (target, round) in targets.iter().zip(best) {
         let Some(round) = round else { continue };
+        report.notes.extend(given_up(target, round.lost));
         report.rows.push(Row::new(
             target,
             &[
@@ -75,6 +79,13 @@ pub async fn run(options: &Options, targets: &[Target], progress: &Progress) -> 
     }
     report.compare("deliveries_per_cpu_second");
     Ok(report)
+}
+
+fn given_up(target: &Target, (lost, due): (f64, f64)) -> Option<String> {
+    (lost > 0.0).then(|| {
+        let percent = lost / due * 100.0;
+        format!("{} gave up {lost:.0} of {due:.0} deliveries ({percent:.2} %)", target.name)
+    })
 }
 
 const COLUMNS: &[Column] = &[
@@ -105,6 +116,9 @@ fn method(options: &Options) -> String {
 }
 
 async fn measure(options: &Options, target: &Target, progress: &Progress) -> Result<Round> {
+    if let Some(foreign) = target.foreign(&foreign_work(options)).await? {
+        return measure_foreign(options, foreign).await;
+    }
     let mut running = target.start().await?;
     let count = (options.channels * options.subscribers) as usize;
     let channel = |index: usize| Some(index as u32 % options.channels);
@@ -132,6 +146,41 @@ async fn measure(options: &Options, target: &Target, progress: &Progress) -> Res
         cpu_us: window.cpu_us(counts.delivered),
         per_second: window.per_second(counts.delivered),
         delivery,
+        lost: (0.0, 0.0),
+    })
+}
+
+/// The same, as the program of a peer's clients understands it.
+fn foreign_work(options: &Options) -> Vec<String> {
+    let Options { channels, subscribers, payload_bytes, pace, .. } = options;
+    let mut words = vec!["fanout".to_owned()];
+    words.extend([channels, subscribers].map(ToString::to_string));
+    words.push(payload_bytes.to_string());
+    words.extend(match pace {
+        Pace::Saturated { in_flight } => ["flight".to_owned(), in_flight.to_string()],
+        Pace::Paced(rate) => ["rate".to_owned(), rate.to_string()],
+    });
+    words
+}
+
+async fn measure_foreign(options: &Options, mut foreign: Foreign) -> Result<Round> {
+    let mut publish = async |duration: Duration| {
+        foreign.order(duration.as_millis() as u64, duration + ORDER_MARGIN).await
+    };
+    publish(WARM_UP).await?;
+    let done = publish(options.duration).await?;
+    let (delivered, lost) = (done.number(&["delivered"])?, done.number(&["lost"])?);
+    let time = |name| done.number(&["delivery_us", name]);
+    Ok(Round {
+        cpu_us: done.cpu_us(delivered),
+        per_second: delivered / done.number(&["seconds"])?,
+        delivery: Percentiles {
+            p50: time("p50")?,
+            p99: time("p99")?,
+            p999: time("p999")?,
+            ..Percentiles::default()
+        },
+        lost: (lost, done.number(&["published"])? * f64::from(options.subscribers)),
     })
 }
 

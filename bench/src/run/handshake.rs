@@ -13,9 +13,10 @@ use tokio::time::Instant;
 
 use super::{Window, peers_may_fail};
 use crate::client::{Access, Client, quic, tls};
+use crate::foreign::{Foreign, ORDER_MARGIN};
 use crate::meter::{self, Percentiles};
 use crate::progress::Progress;
-use crate::report::{Column, Report, Row};
+use crate::report::{ABSENT, Column, Report, Row};
 use crate::target::{Running, Target};
 
 #[derive(Debug, Clone, Copy)]
@@ -96,6 +97,10 @@ fn method(options: &Options) -> String {
 }
 
 async fn measure(options: &Options, target: &Target, progress: &Progress) -> Result<[Half; 2]> {
+    let work = ["connects".to_owned(), options.concurrent.to_string()];
+    if let Some(foreign) = target.foreign(&work).await? {
+        return measure_foreign(options, foreign).await;
+    }
     let mut running = target.start().await?;
     let config = running.access.tls.clone();
     let full = access(&running, tls::forgetful(&config))?;
@@ -112,6 +117,33 @@ async fn measure(options: &Options, target: &Target, progress: &Progress) -> Res
         full.resumed * 100.0
     );
     Ok([full, resumed])
+}
+
+/// Its own client resumes nothing as long as the authorities that it trusts are a file.
+async fn measure_foreign(options: &Options, mut foreign: Foreign) -> Result<[Half; 2]> {
+    let mut connect = async |duration: Duration| {
+        foreign.order(duration.as_millis() as u64, duration + ORDER_MARGIN).await
+    };
+    connect(WARM_UP).await?;
+    let done = connect(options.duration).await?;
+    let count = done.number(&["count"])?;
+    let full = Half {
+        cpu_us: done.cpu_us(count),
+        per_second: count / done.number(&["seconds"])?,
+        connect: Percentiles {
+            p50: done.number(&["connect_us", "p50"])?,
+            p99: done.number(&["connect_us", "p99"])?,
+            ..Percentiles::default()
+        },
+        resumed: 0.0,
+    };
+    let none = Half {
+        cpu_us: ABSENT,
+        per_second: ABSENT,
+        connect: Percentiles::default(),
+        resumed: ABSENT,
+    };
+    Ok([full, none])
 }
 
 /// The same server with another memory of it.

@@ -7,6 +7,7 @@ use anyhow::{Result, ensure};
 use tokio::time::sleep;
 
 use super::peers_may_fail;
+use crate::foreign::{Foreign, ORDER_MARGIN};
 use crate::machine;
 use crate::progress::Progress;
 use crate::report::{Column, Plot, Report, Row, Series};
@@ -60,6 +61,9 @@ const COLUMNS: &[Column] = &[
 ];
 
 async fn measure(options: &Options, target: &Target, progress: &Progress) -> Result<Vec<Reading>> {
+    if let Some(foreign) = target.foreign(&["idle".to_owned()]).await? {
+        return measure_foreign(options, target, foreign, progress).await;
+    }
     let mut running = target.start().await?;
     let mut clients = Vec::new();
     let mut readings = Vec::new();
@@ -78,6 +82,30 @@ async fn measure(options: &Options, target: &Target, progress: &Progress) -> Res
     }
     let ended = running.meter().counts().ended;
     ensure!(ended == 0, "{} ended {ended} of its sessions", target.name);
+    Ok(readings)
+}
+
+async fn measure_foreign(
+    options: &Options,
+    target: &Target,
+    mut foreign: Foreign,
+    progress: &Progress,
+) -> Result<Vec<Reading>> {
+    let mut readings = Vec::new();
+    for &wanted in std::iter::once(&FIRST).chain(&options.sessions) {
+        progress.next(target.name.clone(), wanted as u64);
+        foreign.order(wanted as u64, ORDER_MARGIN).await?;
+        sleep(SETTLE).await;
+        // Asked again: how many there are now.
+        let done = foreign.order(wanted as u64, ORDER_MARGIN).await?;
+        let ended = done.number(&["ended"])?;
+        ensure!(ended == 0.0, "{} ended {ended} of its sessions", target.name);
+        readings.push(Reading {
+            sessions: done.number(&["sessions"])? as usize,
+            resident: foreign.usage()?.resident,
+            sockets: machine::socket_bytes(),
+        });
+    }
     Ok(readings)
 }
 

@@ -8,6 +8,7 @@ pub mod fanout;
 pub mod handshake;
 pub mod idle;
 pub mod latency;
+mod listeners;
 pub mod load;
 pub mod node_metrics;
 mod pace;

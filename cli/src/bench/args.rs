@@ -11,9 +11,8 @@ use crate::args::parse_duration;
 /// What is measured, and what it is compared with.
 #[derive(Debug, ClapArgs)]
 pub(crate) struct FieldArgs {
-    /// Only these, as in `sterna-quic,raw-quic`; default: all that are here. Peers take part in
-    /// `fanout`, `idle` and `publish`; `cluster-quic` and `cluster-wss`, an edge with a core behind
-    /// it, only when they are named
+    /// Only these, as in `sterna-quic,raw-quic`; default: all that are here; `cluster-quic` and
+    /// `cluster-wss`, an edge with a core behind it, only when they are named
     #[arg(long, value_delimiter = ',', value_name = "TARGET")]
     pub(crate) only: Vec<TargetName>,
     #[command(flatten)]
@@ -44,6 +43,8 @@ pub(crate) enum TargetName {
     RumqttdWss,
     CentrifugeWss,
     SockudoWss,
+    MoqRelayQuic,
+    MoqRelayGroupsQuic,
 }
 
 #[derive(Debug, ClapArgs)]
@@ -268,8 +269,10 @@ pub(crate) enum RawTransport {
 #[derive(Debug, ClapArgs)]
 pub(crate) struct LoadArgs {
     #[command(flatten)]
+    pub(crate) field: FieldArgs,
+    #[command(flatten)]
     pub(crate) disk: DiskArgs,
-    /// How clients come: on QUIC, on WebSockets, or on both in turn
+    /// How clients come to a node: on QUIC, on WebSockets, or on both in turn
     #[arg(long, value_enum, default_value_t = LoadTransport::Both)]
     pub(crate) transport: LoadTransport,
     /// Arrivals a second before and after the peak
@@ -299,12 +302,6 @@ pub(crate) struct LoadArgs {
     /// Chance: the same number makes the same arrivals, lifetimes and publications
     #[arg(long, default_value_t = 1, value_name = "N")]
     pub(crate) seed: u64,
-    /// One JSON object
-    #[arg(long)]
-    pub(crate) json: bool,
-    /// Also write a page with tables and plots
-    #[arg(long, value_name = "FILE.html")]
-    pub(crate) report: Option<PathBuf>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]

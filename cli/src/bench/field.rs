@@ -12,7 +12,7 @@ use rustls_pki_types::pem::PemObject as _;
 use sterna_bench::client::{Transport, tls};
 use sterna_bench::dialect::{Dialect, Raw, Sterna};
 use sterna_bench::server::{Launch, free_address};
-use sterna_bench::target::{Part, Prepared, Target};
+use sterna_bench::target::{Part, Prepare, Prepared, Target};
 
 use super::args::{FieldArgs, TargetName};
 use super::cluster::{Files, NodeFiles, Shape, client_lines};
@@ -73,7 +73,7 @@ pub(super) fn targets(args: &FieldArgs, setup: impl Into<NodeSetup>) -> Vec<Targ
     OURS.into_iter()
         .filter(|(name, ..)| args.only.contains(name) || args.only.is_empty() && !is_cluster(*name))
         .map(|(target, name, part, transport)| {
-            let prepare: Prepare = match part {
+            let prepare: PrepareNode = match part {
                 Part::Sterna if is_cluster(target) => cluster,
                 Part::Sterna => node,
                 Part::Raw | Part::Peer => return raw(name, transport),
@@ -102,16 +102,20 @@ fn is_cluster(name: TargetName) -> bool {
     matches!(name, TargetName::ClusterQuic | TargetName::ClusterWss)
 }
 
-type Prepare = fn(&NodeSetup) -> Result<Prepared>;
+pub(super) fn is_node(name: TargetName) -> bool {
+    matches!(name, TargetName::SternaQuic | TargetName::SternaWss)
+}
 
-fn ours(name: &str, transport: Transport, prepare: Prepare, setup: &NodeSetup) -> Target {
+type PrepareNode = fn(&NodeSetup) -> Result<Prepared>;
+
+fn ours(name: &str, transport: Transport, prepare: PrepareNode, setup: &NodeSetup) -> Target {
     let setup = setup.clone();
-    let prepare = Box::new(move || prepare(&setup));
+    let prepare = Prepare::Ours(Box::new(move || prepare(&setup)));
     Target { name: name.to_owned(), part: Part::Sterna, transport, prepare }
 }
 
 fn raw(name: &str, transport: Transport) -> Target {
-    let prepare = Box::new(move || raw_server(transport));
+    let prepare = Prepare::Ours(Box::new(move || raw_server(transport)));
     Target { name: name.to_owned(), part: Part::Raw, transport, prepare }
 }
 
@@ -134,7 +138,7 @@ fn node(setup: &NodeSetup) -> Result<Prepared> {
     );
     let file = home.path().join("sterna.toml");
     std::fs::write(&file, config)?;
-    let dialect = Rc::new(Sterna { token: token_of("bench", &keys)? });
+    let dialect = Arc::new(Sterna { token: token_of("bench", &keys)? });
     let launch = Launch { program: program()?, arguments: serve(&file), address };
     Ok(Prepared { metrics: Some(http), ..prepared(home, &keys, dialect, launch)? })
 }
@@ -155,7 +159,7 @@ fn cluster(setup: &NodeSetup) -> Result<Prepared> {
     };
     let behind = files.of("core").map(launch).collect::<Result<Vec<_>>>()?;
     let edge = files.of("edge").next().context("a cluster has an edge")?;
-    let dialect = Rc::new(Sterna { token: token_of("bench", &files.keys)? });
+    let dialect = Arc::new(Sterna { token: token_of("bench", &files.keys)? });
     Ok(Prepared {
         behind,
         ready: files.nodes.iter().map(|node| node.http).collect(),
@@ -184,14 +188,14 @@ fn raw_server(transport: Transport) -> Result<Prepared> {
     arguments.push(format!("--address={address}"));
     arguments.push(format!("--certificate={}", keys.tls.certificate_chain.display()));
     arguments.push(format!("--private-key={}", keys.tls.private_key.display()));
-    let dialect = Rc::new(Raw { framed: is_quic });
+    let dialect = Arc::new(Raw { framed: is_quic });
     prepared(home, &keys, dialect, Launch { program: program()?, arguments, address })
 }
 
 pub(super) fn prepared(
     home: tempfile::TempDir,
     keys: &DevKeys,
-    dialect: Rc<dyn Dialect>,
+    dialect: Arc<dyn Dialect>,
     launch: Launch,
 ) -> Result<Prepared> {
     Ok(Prepared {

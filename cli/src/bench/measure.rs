@@ -39,7 +39,7 @@ pub(super) async fn fanout(args: &FanoutArgs) -> Result<ExitCode> {
         duration: Duration::from_secs(args.seconds),
         rounds: args.rounds,
     };
-    let targets = everybody(&args.field, Store::Memory.into())?;
+    let targets = everybody(&args.field, Work::Count, Store::Memory.into())?;
     let progress = Progress::new("fan-out", 0);
     show(
         &args.field.shown,
@@ -51,7 +51,7 @@ pub(super) async fn fanout(args: &FanoutArgs) -> Result<ExitCode> {
 pub(super) async fn idle(args: &IdleArgs) -> Result<ExitCode> {
     let all = args.sessions as usize;
     let options = idle::Options { sessions: (1..=4).map(|part| all * part / 4).collect() };
-    let targets = everybody(&args.field, Store::Memory.into())?;
+    let targets = everybody(&args.field, Work::Count, Store::Memory.into())?;
     let progress = Progress::new("idle sessions", 0);
     show(
         &args.field.shown,
@@ -106,7 +106,7 @@ pub(super) async fn latency(args: &LatencyArgs) -> Result<ExitCode> {
     };
     // What a peer has stored when it delivers is nothing that compares with a sync.
     let targets = match args.disk.durability {
-        DurabilityArg::Memory => everybody(&args.field, on_disk(&args.disk)?)?,
+        DurabilityArg::Memory => everybody(&args.field, Work::Deliver, on_disk(&args.disk)?)?,
         DurabilityArg::Os | DurabilityArg::Fsync => ours(&args.field, on_disk(&args.disk)?)?,
     };
     let progress = Progress::new("latency", 0);
@@ -123,7 +123,7 @@ pub(super) async fn handshake(args: &HandshakeArgs) -> Result<ExitCode> {
         duration: Duration::from_secs(args.seconds),
         rounds: args.rounds,
     };
-    let targets = everybody(&args.field, Store::Memory.into())?;
+    let targets = everybody(&args.field, Work::Count, Store::Memory.into())?;
     let progress = Progress::new("handshakes", 0);
     show(
         &args.field.shown,
@@ -139,7 +139,7 @@ pub(super) async fn storm(args: &StormArgs) -> Result<ExitCode> {
         patience: Duration::from_secs(args.patience),
     };
     let setup = NodeSetup { connections: options.room, ..Store::Memory.into() };
-    let targets = everybody(&args.field, setup)?;
+    let targets = everybody(&args.field, Work::Deliver, setup)?;
     let progress = Progress::new("storm", 0);
     show(
         &args.field.shown,
@@ -159,7 +159,7 @@ pub(super) async fn scale(args: &ScaleArgs) -> Result<ExitCode> {
         duration: Duration::from_secs(args.seconds),
         rounds: args.rounds,
     };
-    let targets = everybody(&args.field, Store::Memory.into())?;
+    let targets = everybody(&args.field, Work::Deliver, Store::Memory.into())?;
     let progress = Progress::new("scale", 0);
     show(
         &args.field.shown,
@@ -198,13 +198,27 @@ pub(super) async fn load(args: &LoadArgs) -> Result<ExitCode> {
         seed: args.seed,
         storage,
     };
-    let node = field::our_node(&on_disk(&args.disk)?);
+    let targets = visited(args)?;
     let progress = Progress::new("load", 0);
-    let outcome = on_one_thread(load::run(&options, &node, &progress)).await;
-    let (report, consistency) = outcome.inspect_err(|_| progress.done())?;
-    let shown = ShownArgs { json: args.json, report: args.report.clone() };
-    let code = show(&shown, Ok(report), &progress)?;
-    Ok(if consistency.holds() { code } else { ExitCode::FAILURE })
+    let outcome = on_one_thread(load::run(&options, &targets, &progress)).await;
+    let (report, holds) = outcome.inspect_err(|_| progress.done())?;
+    let code = show(&args.field.shown, Ok(report), &progress)?;
+    Ok(if holds { code } else { ExitCode::FAILURE })
+}
+
+/// The node, unless others alone are named, and the peers that are.
+fn visited(args: &LoadArgs) -> Result<Vec<Target>> {
+    let (only, setup) = (&args.field.only, on_disk(&args.disk)?);
+    let mut targets = Vec::new();
+    if only.is_empty() || only.iter().any(|it| field::is_node(*it)) {
+        targets.push(field::our_node(&setup));
+    }
+    if !only.is_empty() && setup.databases.is_none() {
+        let work = Work::Visit(setup.store);
+        targets.extend(peers::targets(&args.field, work, setup.directory.as_deref())?);
+    }
+    ensure!(!targets.is_empty(), "none of those that --only names can be visited so");
+    Ok(targets)
 }
 
 /// Our nodes and the raw servers, for what peers have no part in.
@@ -272,9 +286,9 @@ pub(super) async fn raw_commit(args: &RawCommitArgs) -> Result<ExitCode> {
 }
 
 /// Our own, and peers, which store nothing.
-fn everybody(args: &FieldArgs, setup: NodeSetup) -> Result<Vec<Target>> {
+fn everybody(args: &FieldArgs, work: Work, setup: NodeSetup) -> Result<Vec<Target>> {
     let mut targets = field::targets(args, setup);
-    targets.extend(peers::targets(args, Work::Deliver, None)?);
+    targets.extend(peers::targets(args, work, None)?);
     Ok(targets)
 }
 

@@ -42,6 +42,11 @@ pub(crate) struct Ledger {
 }
 
 impl Ledger {
+    /// How many publications were acknowledged.
+    pub(crate) fn acked(&self) -> u64 {
+        self.acked.values().map(|names| names.len() as u64).sum()
+    }
+
     pub(crate) fn on_ack(&mut self, channel: u32, name: Name) {
         self.acked.entry(channel).or_default().push(name);
     }

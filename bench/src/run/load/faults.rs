@@ -1,4 +1,4 @@
-//! What is done to a node at its peak. Every fault ends when it is dropped, and ends only what it
+//! What is done to a server at its peak. Every fault ends when it is dropped, and ends only what it
 //! has started itself.
 
 use std::path::Path;
@@ -14,9 +14,9 @@ use crate::server::{Server, on_the_core};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Fault {
     None,
-    /// A busy process beside the node, on its core.
+    /// A busy process beside the server, on its core.
     Processor,
-    /// The node stands still now and again.
+    /// The server stands still now and again.
     Stall,
     /// Newcomers come over a path with delay and loss.
     Network,
@@ -57,7 +57,7 @@ struct Stopped(u32);
 
 impl Stopped {
     fn begin(pid: u32) -> Result<Self> {
-        signal("STOP", pid).context("cannot stop the node")?;
+        signal("STOP", pid).context("cannot stop the server")?;
         Ok(Self(pid))
     }
 }

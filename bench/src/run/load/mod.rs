@@ -1,8 +1,9 @@
-//! A node under everything at once: clients arrive by chance, stay for as long as chance wills, say
+//! A server under everything at once: clients arrive by chance, stay for as long as chance wills, say
 //! that they are there, publish and receive; from a baseline in steps to a peak, and at the peak
-//! through faults. In the end every acknowledged publication is looked for.
+//! through faults. In the end every acknowledged publication is looked for, where something is kept.
+//! Peers meet the same arrivals, lifetimes and publications as a node, one after the other.
 //!
-//! Owns the node, the visitors, and whatever disturbs them; all of it ends with [`run`].
+//! Owns the servers, the visitors, and whatever disturbs them; all of it ends with [`run`].
 
 mod account;
 mod faults;
@@ -22,7 +23,8 @@ pub use model::Habits;
 use crate::client::{Access, Client, Transport, quic};
 use crate::progress::Progress;
 use crate::report::Report;
-use crate::target::{Running, Target};
+use crate::run::peers_may_fail;
+use crate::target::{Part, Running, Target};
 use faults::Fault;
 use model::predicted_sessions;
 use stage::{Done, Stage};
@@ -31,7 +33,7 @@ use world::{Gate, World};
 #[derive(Debug, Clone)]
 pub struct Options {
     pub habits: Habits,
-    /// How visitors come, in turn.
+    /// How visitors come to a node, in turn; to peers they come as those want it.
     pub transports: Vec<Transport>,
     /// Arrivals a second before and after the peak.
     pub baseline: f64,
@@ -46,30 +48,60 @@ pub struct Options {
     pub storage: String,
 }
 
-/// Runs all stages on one node, which is reached on every transport.
+/// What one server went through.
+#[derive(Debug)]
+struct Outcome {
+    done: Vec<Done>,
+    /// What was read back; an error: how many acknowledgements nothing can be held against.
+    consistency: Result<Consistency, u64>,
+}
+
+/// Runs all stages on each target, one after the other. Whether nodes have kept what they have
+/// acknowledged comes beside the report.
 pub async fn run(
     options: &Options,
-    node: &Target,
+    targets: &[Target],
     progress: &Progress,
-) -> Result<(Report, Consistency)> {
-    let running = node.start().await?;
-    let access: Vec<Access> = options
-        .transports
-        .iter()
-        .map(|&transport| reach(&running, transport))
-        .collect::<Result<_>>()?;
+) -> Result<(Report, bool)> {
+    let mut report = Report::new("load", method(options), table::COLUMNS);
+    report.is_upright = true;
+    let mut holds = true;
+    for target in targets {
+        let outcome = measure(options, target, progress).await;
+        let Some(outcome) = peers_may_fail(target, outcome, &mut report.notes)? else { continue };
+        if let (Part::Sterna, Ok(consistency)) = (target.part, &outcome.consistency) {
+            holds &= consistency.holds();
+        }
+        // The stages of one are told apart by their names alone.
+        let name = (targets.len() > 1).then_some(target.name.as_str());
+        add(&mut report, target.part, name, &outcome);
+    }
+    Ok((report, holds))
+}
+
+async fn measure(options: &Options, target: &Target, progress: &Progress) -> Result<Outcome> {
+    let running = target.start().await?;
+    let transports = match target.part {
+        Part::Sterna => options.transports.as_slice(),
+        Part::Peer | Part::Raw => std::slice::from_ref(&target.transport),
+    };
+    let access: Vec<Access> =
+        transports.iter().map(|&it| reach(&running, it)).collect::<Result<_>>()?;
     let world = World::new(options.habits);
     let gate = Gate::new(world.clone(), options.seed);
     let mut course = Course { options, running, access, world, gate, done: Vec::new() };
-    course.run(progress).await?;
+    course.run(&target.name, progress).await?;
     let Course { running, world, gate, done, .. } = course;
-    progress.next("everybody leaves".to_owned(), 0);
+    progress.next(format!("{}: everybody leaves", target.name), 0);
     gate.close().await;
+    let ledger = world.ledger.take();
+    if running.access.dialect.history(0, 0, 0).is_none() {
+        return Ok(Outcome { done, consistency: Err(ledger.acked()) });
+    }
     progress.next("every acknowledged publication is looked for".to_owned(), 0);
     let reader = Client::connect(&reach(&running, Transport::Wss)?, "reader").await?;
-    let ledger = world.ledger.take();
     let consistency = account::settle(&ledger, &reader).await?;
-    Ok((report(options, &done, &consistency), consistency))
+    Ok(Outcome { done, consistency: Ok(consistency) })
 }
 
 /// The same node on another transport.
@@ -93,7 +125,8 @@ struct Course<'a> {
 }
 
 impl Course<'_> {
-    async fn run(&mut self, progress: &Progress) -> Result<()> {
+    async fn run(&mut self, target: &str, progress: &Progress) -> Result<()> {
+        progress.next(target.to_owned(), 0);
         let (baseline, peak) = (self.options.baseline, self.options.peak);
         self.stage("baseline", baseline, Fault::None, progress).await?;
         let mut stood = baseline;
@@ -116,7 +149,7 @@ impl Course<'_> {
         Ok(())
     }
 
-    /// One more try, half way to what the node did not stand.
+    /// One more try, half way to what the server did not stand.
     async fn between(&mut self, stood: f64, fell: f64, progress: &Progress) -> Result<f64> {
         let middle = (stood + fell) / 2.0;
         // The queues of what was too much go first.
@@ -126,7 +159,7 @@ impl Course<'_> {
         Ok(if stands { middle } else { stood })
     }
 
-    /// Whether the node stood it.
+    /// Whether the server stood it.
     async fn stage(
         &mut self,
         name: &str,
@@ -153,15 +186,25 @@ impl Course<'_> {
     }
 }
 
-fn report(options: &Options, done: &[Done], consistency: &Consistency) -> Report {
-    let mut report = Report::new("load", method(options), table::COLUMNS);
-    report.is_upright = true;
-    report.rows = done.iter().map(table::row).collect();
-    report.plots = table::plots(done);
-    report.notes = done.iter().filter_map(table::note).collect();
-    report.notes.push(table::verdict(consistency));
-    report.facts.insert("consistency".to_owned(), json!(consistency));
-    report
+/// Adds what one server went through; `name`: what it is called beside others.
+fn add(report: &mut Report, part: Part, name: Option<&str>, outcome: &Outcome) {
+    let Outcome { done, consistency } = outcome;
+    let full = |text: &str| name.map_or_else(|| text.to_owned(), |name| format!("{name}: {text}"));
+    report.headings.extend(name.map(str::to_owned));
+    report.rows.extend(done.iter().map(|it| table::row(it, part, full(&it.stage.name))));
+    report.plots.extend(table::plots(done, &full));
+    report.notes.extend(done.iter().filter_map(table::note).map(|note| full(&note)));
+    report.notes.push(full(&match consistency {
+        Ok(consistency) => table::verdict(consistency),
+        Err(acked) => table::no_verdict(*acked),
+    }));
+    if let Ok(consistency) = consistency {
+        let key = match part {
+            Part::Sterna => "consistency".to_owned(),
+            Part::Raw | Part::Peer => full("consistency"),
+        };
+        report.facts.insert(key, json!(consistency));
+    }
 }
 
 fn method(options: &Options) -> String {
@@ -171,7 +214,7 @@ fn method(options: &Options) -> String {
          of the rooms of {} and reads its 20 newest publications, sends a heartbeat every {:?} and \
          publishes {} bytes every {:?} on average; {}; predicted: arrivals x mean lifetime x 1.2; \
          each stage is watched for {:?}, after sessions have gathered; times are upper ends where \
-         the node's own histograms give them",
+         the node's own histograms give them; `-`: this server has no such figure",
         habits.lifetime,
         options.room,
         habits.heartbeat,

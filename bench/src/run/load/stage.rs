@@ -3,7 +3,7 @@
 use std::rc::Rc;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use tokio::time::Instant;
 
 use super::Options;
@@ -34,6 +34,13 @@ pub(crate) struct Done {
     pub(crate) delivery: Percentiles,
     pub(crate) ack: Percentiles,
     pub(crate) resident: u64,
+    /// What a node has said of itself; a peer says nothing.
+    pub(crate) said: Option<Said>,
+}
+
+/// The metrics of a node around a stage.
+#[derive(Debug)]
+pub(crate) struct Said {
     pub(crate) before: Samples,
     pub(crate) after: Samples,
 }
@@ -74,8 +81,10 @@ impl Stage {
             delivery,
             ack,
             resident: running.server.usage()?.resident,
-            before,
-            after: samples(running).await?,
+            said: match (before, samples(running).await?) {
+                (Some(before), Some(after)) => Some(Said { before, after }),
+                _ => None,
+            },
             stage: self,
         };
         // Whoever came through the relay would be cut off with it, and count as a failure.
@@ -106,9 +115,9 @@ impl Visitors<'_> {
     }
 }
 
-async fn samples(running: &Running) -> Result<Samples> {
-    let address = running.metrics.context("this server tells nothing about itself")?;
-    node_metrics::read(address).await
+async fn samples(running: &Running) -> Result<Option<Samples>> {
+    let Some(address) = running.metrics else { return Ok(None) };
+    Ok(Some(node_metrics::read(address).await?))
 }
 
 impl Done {
@@ -132,5 +141,5 @@ const GATHER: f64 = 2.5;
 const MOST_FAILED: f64 = 0.01;
 const MOST_CONNECT: Duration = Duration::from_secs(1);
 
-/// Beyond that the load generator is the limit, not the node.
+/// Beyond that the load generator is the limit, not the server.
 const MOST_LATE: Duration = Duration::from_millis(500);

@@ -1,9 +1,9 @@
 //! The stages as a report shows them.
 
 use super::account::Consistency;
-use super::stage::Done;
+use super::stage::{Done, Said};
 use crate::meter::Percentiles;
-use crate::report::{Column, Plot, Row, Series};
+use crate::report::{ABSENT, Column, Plot, Row, Series};
 use crate::target::Part;
 
 pub(super) const COLUMNS: &[Column] = &[
@@ -27,20 +27,14 @@ pub(super) const COLUMNS: &[Column] = &[
     Column::new("commit_ms_p99", "commit ms, p99 (node)", 2),
     Column::new("writes_waiting", "writes waiting (node)", 0),
     Column::new("busy", "answered BUSY (node)", 0),
-    Column::new("ring_percent", "pages from the ring, %", 1),
-    Column::new("resident_mib", "memory MiB (node)", 1),
-    Column::new("cpu_percent", "processor % (node)", 0),
+    Column::new("ring_percent", "pages from the ring, % (node)", 1),
+    Column::new("resident_mib", "memory MiB", 1),
+    Column::new("cpu_percent", "processor %", 0),
     Column::new("late_ms", "generator late ms", 0),
 ];
 
-pub(super) fn row(done: &Done) -> Row {
-    Row {
-        name: done.stage.name.clone(),
-        part: Part::Sterna,
-        transport: None,
-        values: values(done),
-        of_raw: None,
-    }
+pub(super) fn row(done: &Done, part: Part, name: String) -> Row {
+    Row { name, part, transport: None, values: values(done), of_raw: None }
 }
 
 fn values(done: &Done) -> Vec<f64> {
@@ -56,13 +50,9 @@ fn values(done: &Done) -> Vec<f64> {
     values.extend(in_ms(&done.ack));
     values.push(window.per_second(window.counts.delivered));
     values.extend(in_ms(&done.delivery));
+    values.push(tally.failures.total() as f64);
+    values.extend(done.said.as_ref().map_or([ABSENT; 5], said));
     values.extend([
-        tally.failures.total() as f64,
-        waited(done, "sterna_core_append_seconds"),
-        waited(done, "sterna_storage_commit_seconds"),
-        done.after.sum("sterna_storage_queue_depth", ""),
-        grown(done, "sterna_core_mailbox_busy_total", ""),
-        ring_percent(done),
         done.resident as f64 / MIB,
         window.cpu.as_secs_f64() / window.took.as_secs_f64() * 100.0,
         tally.late.as_secs_f64() * 1e3,
@@ -74,17 +64,28 @@ fn in_ms(times: &Percentiles) -> [f64; 3] {
     [times.p50, times.p95, times.p99].map(|us| us / 1e3)
 }
 
-fn waited(done: &Done, histogram: &str) -> f64 {
-    done.after.quantile_ms(&done.before, histogram, 0.99).unwrap_or(0.0)
+/// What only a node says of itself.
+fn said(said: &Said) -> [f64; 5] {
+    [
+        waited(said, "sterna_core_append_seconds"),
+        waited(said, "sterna_storage_commit_seconds"),
+        said.after.sum("sterna_storage_queue_depth", ""),
+        grown(said, "sterna_core_mailbox_busy_total", ""),
+        ring_percent(said),
+    ]
 }
 
-fn grown(done: &Done, name: &str, label: &str) -> f64 {
-    done.after.sum(name, label) - done.before.sum(name, label)
+fn waited(said: &Said, histogram: &str) -> f64 {
+    said.after.quantile_ms(&said.before, histogram, 0.99).unwrap_or(0.0)
+}
+
+fn grown(said: &Said, name: &str, label: &str) -> f64 {
+    said.after.sum(name, label) - said.before.sum(name, label)
 }
 
 /// Of the pages that joining visitors read, those that came from memory.
-fn ring_percent(done: &Done) -> f64 {
-    let tier = |tier: &str| grown(done, "sterna_core_pages_total", &format!("tier=\"{tier}\""));
+fn ring_percent(said: &Said) -> f64 {
+    let tier = |tier: &str| grown(said, "sterna_core_pages_total", &format!("tier=\"{tier}\""));
     let (ring, log) = (tier("ring"), tier("log"));
     if ring + log > 0.0 { ring / (ring + log) * 100.0 } else { 100.0 }
 }
@@ -103,16 +104,24 @@ pub(super) fn verdict(it: &Consistency) -> String {
     )
 }
 
-pub(super) fn plots(done: &[Done]) -> Vec<Plot> {
+/// Of a server that keeps nothing, or nothing that visitors could read.
+pub(super) fn no_verdict(acked: u64) -> String {
+    format!(
+        "Consistency: {acked} publications were acknowledged; what became of them cannot be read back, \
+         and visitors had no page to read"
+    )
+}
+
+pub(super) fn plots(done: &[Done], full: &dyn Fn(&str) -> String) -> Vec<Plot> {
     let stage = |at: usize| at as f64 + 1.0;
     let series = |name: &str, value: &dyn Fn(&Done) -> f64| Series {
         name: name.to_owned(),
         points: done.iter().enumerate().map(|(at, it)| (stage(at), value(it))).collect(),
     };
-    let mut sessions = Plot::new("Sessions over the stages", "stage", "sessions");
+    let mut sessions = Plot::new(&full("Sessions over the stages"), "stage", "sessions");
     sessions.series.push(series("predicted", &|it| it.stage.predicted));
     sessions.series.push(series("most seen", &|it| f64::from(it.tally.most)));
-    let mut times = Plot::new("p99 over the stages", "stage", "milliseconds");
+    let mut times = Plot::new(&full("p99 over the stages"), "stage", "milliseconds");
     times.series.push(series("connect", &|it| Percentiles::of(&it.tally.connect).p99 / 1e3));
     times.series.push(series("acknowledgement", &|it| it.ack.p99 / 1e3));
     times.series.push(series("delivery", &|it| it.delivery.p99 / 1e3));

@@ -5,6 +5,7 @@
 use std::cell::{Cell, RefCell};
 use std::net::SocketAddr;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Result, bail};
@@ -82,7 +83,7 @@ pub(super) fn access(
     Ok(Access {
         address: edge,
         transport: Transport::Wss,
-        dialect: Rc::new(Sterna { token: field::token_of(user, keys)? }),
+        dialect: Arc::new(Sterna { token: field::token_of(user, keys)? }),
         tls: field::trusting(&keys.ca)?,
         quic: None,
         meter: meter.clone(),
@@ -95,7 +96,7 @@ impl Crowd {
         let common = access(cluster, edges[0], "nobody", meter)?;
         let member = |n: u32| {
             let token = field::token_of(&format!("user-{n}"), cluster.keys())?;
-            let dialect = Rc::new(Sterna { token });
+            let dialect = Arc::new(Sterna { token });
             let at = |address: &SocketAddr| Access {
                 address: *address,
                 dialect: dialect.clone(),

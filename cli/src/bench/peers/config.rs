@@ -35,10 +35,10 @@ pub(super) fn nats(place: &Place<'_>) -> (Vec<String>, String) {
              max_file_store: {STREAM_BYTES}{sync} }}\n"
         )
     };
-    let stream = match place.work {
-        Work::Deliver => String::new(),
-        Work::Acknowledge(Store::Memory | Store::Os) => store(""),
-        Work::Acknowledge(Store::Fsync) => store(", sync_interval: \"always\""),
+    let stream = match place.work.store() {
+        None => String::new(),
+        Some(Store::Memory | Store::Os) => store(""),
+        Some(Store::Fsync) => store(", sync_interval: \"always\""),
     };
     let config = format!(
         "host: \"127.0.0.1\"\nport: -1\nmax_connections: {CONNECTIONS}\n\
@@ -91,11 +91,14 @@ pub(super) fn rumqttd(place: &Place<'_>) -> (Vec<String>, String) {
 
 /// It has no configuration of its own: what could be set is set in its program.
 pub(super) fn centrifuge(place: &Place<'_>) -> (Vec<String>, String) {
-    let arguments = vec![
+    let mut arguments = vec![
         format!("-address={}", place.address),
         format!("-certificate={}", place.certificate.display()),
         format!("-private-key={}", place.private_key.display()),
     ];
+    if matches!(place.work, Work::Visit(_)) {
+        arguments.push(format!("-history={HISTORY}"));
+    }
     (arguments, String::new())
 }
 
@@ -123,6 +126,21 @@ pub(super) fn sockudo(place: &Place<'_>) -> (Vec<String>, String) {
     (config_argument("--config", place), config.to_string())
 }
 
+/// It has no configuration that it needs. What is public is so for everybody.
+pub(super) fn moq(place: &Place<'_>) -> (Vec<String>, String) {
+    let arguments = vec![
+        format!("--listen={}", place.address),
+        format!("--listen-tls-cert={}", place.certificate.display()),
+        format!("--listen-tls-key={}", place.private_key.display()),
+        "--auth-public=**".to_owned(),
+        // A silent connection is kept: nobody is pinged.
+        "--quic-keep-alive=0s".to_owned(),
+        "--quic-idle-timeout=120s".to_owned(),
+        "--log-level=error".to_owned(),
+    ];
+    (arguments, String::new())
+}
+
 pub(super) const APP_KEY: &str = "bench-key";
 pub(super) const APP_SECRET: &str = "bench-secret";
 
@@ -134,6 +152,9 @@ const PAYLOAD_BYTES: u32 = 128 * 1024;
 
 /// What may wait for one client, where that can be said in bytes: nobody is to be dropped as slow.
 const QUEUE_BYTES: u32 = 256 * 1024 * 1024;
+
+/// Publications of one channel that are kept for visitors: all of a measurement.
+const HISTORY: u32 = 1_000_000;
 
 /// What a stream may hold.
 const STREAM_BYTES: u64 = 8 * 1024 * 1024 * 1024;

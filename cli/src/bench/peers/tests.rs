@@ -5,11 +5,14 @@ use std::net::SocketAddr;
 
 use super::*;
 
-const WORKS: [Work; 4] = [
+const WORKS: [Work; 7] = [
+    Work::Count,
     Work::Deliver,
     Work::Acknowledge(Store::Memory),
     Work::Acknowledge(Store::Os),
     Work::Acknowledge(Store::Fsync),
+    Work::Visit(Store::Memory),
+    Work::Visit(Store::Fsync),
 ];
 
 fn place(work: Work) -> Place<'static> {
@@ -29,7 +32,9 @@ fn the_installer_knows_every_peer() {
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/../bench/peers/install.sh");
     let script = fs::read_to_string(script).unwrap();
     let all = script.lines().find_map(|line| line.strip_prefix("readonly all=(")).unwrap();
-    let packages: Vec<_> = PEERS.iter().map(|peer| peer.package).collect();
+    let mut packages: Vec<_> = PEERS.iter().map(|peer| peer.package).collect();
+    // One that is measured in two ways is installed once.
+    packages.dedup();
     assert_eq!(all.trim_end_matches(')').split(' ').collect::<Vec<_>>(), packages);
 }
 
@@ -60,20 +65,25 @@ fn configurations_are_what_their_endings_say() {
 /// Whoever syncs nothing must not be measured as if it did.
 #[test]
 fn only_who_stores_is_measured_at_storing() {
-    let done = |peer: &Peer| WORKS.map(|work| (peer.dialect)(work).is_some());
+    let done = |peer: &Peer| WORKS.map(|work| peer.does(work));
     for peer in PEERS {
         let expected = match peer.package {
-            "nats" => [true; 4],
-            "sockudo" => [true, false, false, false],
-            _ => [true, true, false, false],
+            "nats" => [true; 7],
+            "sockudo" => [true, true, false, false, false, false, false],
+            "moq" => [true, false, false, false, false, false, false],
+            _ => [true, true, true, false, false, true, false],
         };
         assert_eq!(done(peer), expected, "{}", peer.name);
     }
     let synced =
         WORKS.map(|work| config::nats(&place(work)).1.contains("sync_interval: \"always\""));
-    assert_eq!(synced, [false, false, false, true]);
+    assert_eq!(synced, [false, false, false, false, true, false, true]);
     let stored = WORKS.map(|work| config::nats(&place(work)).1.contains("/home/jetstream"));
-    assert_eq!(stored, [false, true, true, true]);
+    assert_eq!(stored, [false, false, true, true, true, true, true]);
+    let kept = WORKS.map(|work| {
+        config::centrifuge(&place(work)).0.iter().any(|it| it.starts_with("-history="))
+    });
+    assert_eq!(kept, [false, false, false, false, false, true, true]);
 }
 
 #[test]
