@@ -90,6 +90,25 @@ pub fn decode_delimited(mut bytes: Bytes) -> Result<Frame, DecodeError> {
     decode_body(bytes)
 }
 
+/// The next frame of a message that holds whole frames, each with its length in front; `None` at its
+/// end. Payloads share the message. After an error there is no going on.
+pub fn cut(message: &mut Bytes, limit: usize) -> Result<Option<Frame>, DecodeError> {
+    if message.is_empty() {
+        return Ok(None);
+    }
+    let Some((len, prefix)) = peek_length(message)? else { return Err(DecodeError::Truncated) };
+    if len > limit as u64 {
+        return Err(DecodeError::TooLarge { len, limit });
+    }
+    let total = prefix + len as usize;
+    if message.len() < total {
+        return Err(DecodeError::Truncated);
+    }
+    let mut frame = message.split_to(total);
+    frame.advance(prefix);
+    decode_body(frame).map(Some)
+}
+
 /// The frame in canonical protobuf JSON.
 pub fn encode_json(frame: &Frame) -> String {
     serde_json::to_string(frame).unwrap_or_else(|_| unreachable!("every value has a text"))
@@ -230,6 +249,29 @@ mod tests {
         let mut decoder = FrameDecoder::new(100);
         decoder.extend(&[0xff; 5]);
         assert_eq!(decoder.next(), Err(DecodeError::Length));
+    }
+
+    #[test]
+    fn a_message_is_cut_into_its_frames_and_has_to_end_with_one() {
+        let frames: Vec<Frame> = (0..5).map(|n| ping(n * 1000)).collect();
+        let mut bytes = BytesMut::new();
+        frames.iter().for_each(|frame| encode(frame, &mut bytes));
+        let whole = bytes.freeze();
+        let cut_all = |mut message: Bytes, limit| {
+            let mut found = Vec::new();
+            while let Some(frame) = cut(&mut message, limit)? {
+                found.push(frame);
+            }
+            Ok::<_, DecodeError>(found)
+        };
+        assert_eq!(cut_all(whole.clone(), 100).as_ref(), Ok(&frames));
+        assert_eq!(cut_all(Bytes::new(), 100), Ok(Vec::new()));
+        assert_eq!(cut_all(whole.slice(..whole.len() - 1), 100), Err(DecodeError::Truncated));
+        let over = DecodeError::TooLarge { len: encoded_len(&frames[0]) as u64, limit: 1 };
+        assert_eq!(cut_all(whole, 1), Err(over));
+        assert_eq!(cut_all(Bytes::from_static(&[0x80]), 100), Err(DecodeError::Truncated));
+        assert_eq!(cut_all(Bytes::from_static(&[0xff; 6]), 100), Err(DecodeError::Length));
+        assert_eq!(cut_all(Bytes::from_static(&[0]), 100), Err(DecodeError::Empty));
     }
 
     #[test]

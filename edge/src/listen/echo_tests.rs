@@ -58,7 +58,7 @@ async fn serve_one(stream: TcpStream, acceptor: Arc<ServerConfig>) -> Option<()>
         Ok(upgraded) => {
             stream.write_all(&upgraded.head).await.ok()?;
             stream.flush().await.ok()?;
-            echo(socket(stream, read_ahead, upgraded.encoding)).await;
+            echo(socket(stream, read_ahead)).await;
         }
         Err(refused) => refuse(&mut stream, &refused).await,
     }

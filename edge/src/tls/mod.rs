@@ -12,7 +12,7 @@ pub(crate) mod testing;
 #[cfg(test)]
 mod ticket_tests;
 
-pub(crate) use stream::TlsStream;
+pub(crate) use stream::{TlsStream, WRITE_BYTES};
 
 use std::path::Path;
 use std::sync::Arc;

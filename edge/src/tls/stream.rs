@@ -186,7 +186,7 @@ impl AsyncRead for TlsStream {
 
 impl AsyncWrite for TlsStream {
     /// Takes nothing while there is something left of earlier times, so that not more than one call's
-    /// bytes wait.
+    /// bytes wait; otherwise all, up to [`WRITE_BYTES`].
     fn poll_write(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -263,7 +263,7 @@ fn invalid(error: Box<rustls::Error>) -> io::Error {
 }
 
 /// What is encrypted for one call of the system.
-const WRITE_BYTES: usize = 64 * 1024;
+pub(crate) const WRITE_BYTES: usize = 64 * 1024;
 
 #[cfg(test)]
 #[path = "stream_tests.rs"]

@@ -9,17 +9,17 @@ use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use bytes::{BufMut as _, Bytes, BytesMut};
+use bytes::Bytes;
 use sterna_core::{Encoding, Outgoing, TransportKind};
-use sterna_proto::{CloseReason, FrameDecoder, codec, limits, v1};
+use sterna_proto::{CloseReason, codec, limits, v1};
 use tokio::io::AsyncWriteExt as _;
 use tokio::time::{Instant, timeout};
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::tungstenite::protocol::{CloseFrame, WebSocketConfig};
 use tokio_tungstenite::tungstenite::{self, Message, Utf8Bytes};
 
-use super::websocket::WebSocket;
-use super::{CLOSE_PATIENCE, COPY_BYTES, End, Received, Receiver, Sender, Transport};
+use super::websocket::{MessageKind, WebSocket};
+use super::{CLOSE_PATIENCE, End, Received, Receiver, Sender, Transport};
 use crate::metrics::Meter;
 use crate::tls::TlsStream;
 
@@ -30,7 +30,7 @@ pub(crate) fn open(
     remote: SocketAddr,
     encoding: Encoding,
 ) -> Transport {
-    let socket = Rc::new(RefCell::new(socket(stream, read_ahead, encoding)));
+    let socket = Rc::new(RefCell::new(socket(stream, read_ahead)));
     Transport {
         kind: TransportKind::WebSocket,
         encoding,
@@ -41,19 +41,15 @@ pub(crate) fn open(
 }
 
 /// A WebSocket with the settings of all connections.
-pub(crate) fn socket(stream: TlsStream, read_ahead: Vec<u8>, encoding: Encoding) -> WebSocket {
-    WebSocket::new(stream, read_ahead, config(encoding))
+pub(crate) fn socket(stream: TlsStream, read_ahead: Vec<u8>) -> WebSocket {
+    WebSocket::new(stream, read_ahead, config())
 }
 
-fn config(encoding: Encoding) -> WebSocketConfig {
-    // A batch is one binary message, written at once; text messages are gathered.
-    let write_buffer = match encoding {
-        Encoding::Protobuf => 0,
-        Encoding::Json => TEXT_BATCH_BYTES,
-    };
+fn config() -> WebSocketConfig {
     WebSocketConfig::default()
         .read_buffer_size(READ_BUFFER_BYTES)
-        .write_buffer_size(write_buffer)
+        // What goes by way of it is written at once.
+        .write_buffer_size(0)
         .max_write_buffer_size(WRITE_BUFFER_BYTES)
         .max_message_size(Some(limits::FRAME_BYTES + LENGTH_BYTES))
         .max_frame_size(Some(limits::FRAME_BYTES + LENGTH_BYTES))
@@ -65,7 +61,8 @@ pub(crate) struct WssReceiver {
     socket: Rc<RefCell<WebSocket>>,
     remote: SocketAddr,
     encoding: Encoding,
-    decoder: FrameDecoder,
+    /// What is left of the last message.
+    message: Bytes,
     limit: usize,
     last_heard: Instant,
     control_frames: ControlFrames,
@@ -78,7 +75,7 @@ impl WssReceiver {
             socket,
             remote,
             encoding,
-            decoder: FrameDecoder::new(limit),
+            message: Bytes::new(),
             limit,
             last_heard: now,
             control_frames: ControlFrames::new(now),
@@ -87,7 +84,6 @@ impl WssReceiver {
 
     pub(crate) fn on_session_open(&mut self) {
         self.limit = limits::FRAME_BYTES;
-        self.decoder.set_limit(self.limit);
     }
 
     pub(crate) fn path(&self) -> (SocketAddr, Duration) {
@@ -108,7 +104,7 @@ impl WssReceiver {
             match (message.ok_or(End::ByClient)?, self.encoding) {
                 (Ok(Message::Binary(bytes)), Encoding::Protobuf) => {
                     meter.bytes_in.increment(bytes.len() as u64);
-                    self.decoder.extend(&bytes);
+                    self.message = bytes;
                 }
                 (Ok(Message::Text(text)), Encoding::Json) => {
                     meter.bytes_in.increment(text.len() as u64);
@@ -125,14 +121,13 @@ impl WssReceiver {
     }
 
     pub(crate) fn take_received(&mut self) -> Result<Option<Received>, End> {
-        match self.decoder.next()? {
-            Some(frame) => Ok(Some(received(frame))),
-            None => {
-                // Frames do not reach across messages.
-                self.decoder.finish()?;
-                Ok(None)
-            }
+        // Frames do not reach across messages.
+        let frame = codec::cut(&mut self.message, self.limit)?;
+        if self.message.is_empty() {
+            // Nothing of what was read is kept alive.
+            self.message = Bytes::new();
         }
+        Ok(frame.map(received))
     }
 }
 
@@ -168,29 +163,26 @@ impl ControlFrames {
 pub(crate) struct WssSender {
     socket: Rc<RefCell<WebSocket>>,
     encoding: Encoding,
-    messages: VecDeque<Message>,
-    /// Bytes in `messages`, and those that the socket has taken but not yet written.
+    frames: VecDeque<Bytes>,
+    /// Bytes in `frames`, and those that the socket has taken but not yet written.
     queued_bytes: usize,
     unflushed_bytes: usize,
-    /// The socket has refused to take more.
-    blocked: bool,
 }
 
 impl WssSender {
     fn new(socket: Rc<RefCell<WebSocket>>, encoding: Encoding) -> Self {
-        let messages = VecDeque::new();
         let (queued_bytes, unflushed_bytes) = (0, 0);
-        Self { socket, encoding, messages, queued_bytes, unflushed_bytes, blocked: false }
+        Self { socket, encoding, frames: VecDeque::new(), queued_bytes, unflushed_bytes }
     }
 
     pub(crate) fn queue(&mut self, batch: &mut Vec<Outgoing>) -> usize {
         let before = self.queued_bytes;
-        let frames = batch.drain(..).map(|outgoing| outgoing.encoded(self.encoding));
-        match self.encoding {
-            Encoding::Protobuf => self.messages.extend(binary_messages(frames)),
-            Encoding::Json => self.messages.extend(frames.map(text_message)),
+        self.frames.reserve(batch.len());
+        for outgoing in batch.drain(..) {
+            let frame = outgoing.encoded(self.encoding);
+            self.queued_bytes += frame.len();
+            self.frames.push_back(frame);
         }
-        self.queued_bytes = self.messages.iter().map(Message::len).sum();
         self.queued_bytes - before
     }
 
@@ -201,20 +193,20 @@ impl WssSender {
     pub(crate) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), End>> {
         let mut socket = self.socket.borrow_mut();
         let failed = |error: tungstenite::Error| end_of(&error);
-        while !self.messages.is_empty() {
-            let ready = socket.poll_ready(cx).map_err(failed)?;
-            if std::mem::replace(&mut self.blocked, ready.is_pending()) && ready.is_ready() {
-                // It has written all that it had taken before it takes more.
-                self.unflushed_bytes = 0;
-            }
-            ready!(ready);
-            let Some(message) = self.messages.pop_front() else { break };
-            self.queued_bytes -= message.len();
-            self.unflushed_bytes += message.len();
-            socket.write(cx, message).map_err(failed)?;
+        let kind = match self.encoding {
+            Encoding::Protobuf => MessageKind::Binary,
+            Encoding::Json => MessageKind::Text,
+        };
+        while !self.frames.is_empty() {
+            let count = ready!(socket.poll_write_frames(cx, &self.frames, kind)).map_err(failed)?;
+            let taken = self.frames.drain(..count).map(|frame| frame.len()).sum::<usize>();
+            self.queued_bytes -= taken;
+            // It has written all that it had taken before it takes more.
+            self.unflushed_bytes = taken;
         }
         ready!(socket.poll_flush(cx)).map_err(failed)?;
-        self.messages = VecDeque::new();
+        // An idle connection keeps no buffer.
+        self.frames = VecDeque::new();
         self.unflushed_bytes = 0;
         Poll::Ready(Ok(()))
     }
@@ -254,32 +246,6 @@ pub(crate) async fn close(mut socket: WebSocket, reason: CloseReason) {
     }
 }
 
-/// Frames side by side in messages of a moderate size.
-fn binary_messages(frames: impl Iterator<Item = Bytes>) -> Vec<Message> {
-    let mut messages = Vec::new();
-    let mut frames = frames.peekable();
-    while let Some(first) = frames.next() {
-        let follows = |next: &Bytes, size: usize| size + next.len() <= MESSAGE_BYTES;
-        if first.len() >= COPY_BYTES
-            || !frames.peek().is_some_and(|next| follows(next, first.len()))
-        {
-            messages.push(Message::Binary(first));
-            continue;
-        }
-        let mut message = BytesMut::from(first);
-        while let Some(next) = frames.next_if(|next| follows(next, message.len())) {
-            message.put(next);
-        }
-        messages.push(Message::Binary(message.freeze()));
-    }
-    messages
-}
-
-fn text_message(frame: Bytes) -> Message {
-    let text = Utf8Bytes::try_from(frame).unwrap_or_else(|_| unreachable!("JSON is UTF-8"));
-    Message::Text(text)
-}
-
 /// Whose fault it is that a WebSocket has failed. What breaks its RFC is closed with its codes.
 pub(crate) fn end_of(error: &tungstenite::Error) -> End {
     use tungstenite::Error;
@@ -300,14 +266,8 @@ pub(crate) fn end_of(error: &tungstenite::Error) -> End {
 /// Allocated for every connection; the smallest that tungstenite reads well with.
 const READ_BUFFER_BYTES: usize = 256;
 
-/// Text messages are written together up to here.
-const TEXT_BATCH_BYTES: usize = 16 * 1024;
-
 /// Far above what is handed over before a flush; full means slow.
 const WRITE_BUFFER_BYTES: usize = 1024 * 1024;
-
-/// Frames share a message up to here, so that a client does not wait for megabytes.
-const MESSAGE_BYTES: usize = 64 * 1024;
 
 /// A frame's length in front of it.
 const LENGTH_BYTES: usize = 5;
@@ -318,19 +278,6 @@ const CONTROL_FRAME_BURST: u32 = 20;
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn frames_share_messages_up_to_a_size() {
-        let frames = |sizes: &[usize]| {
-            let frames = sizes.iter().map(|size| Bytes::from(vec![0; *size])).collect::<Vec<_>>();
-            binary_messages(frames.into_iter()).iter().map(Message::len).collect::<Vec<_>>()
-        };
-        assert_eq!(frames(&[10, 20, 30]), [60]);
-        assert_eq!(frames(&[100_000]), [100_000]);
-        assert_eq!(frames(&[10, 100_000, 20, 30]), [10, 100_000, 50]);
-        assert_eq!(frames(&[4000; 40]).iter().sum::<usize>(), 160_000);
-        assert!(frames(&[4000; 40]).iter().all(|size| *size <= MESSAGE_BYTES));
-    }
 
     #[test]
     fn pings_are_capped_a_second() {
