@@ -18,6 +18,7 @@ mod hints;
 mod keep;
 pub(crate) mod members;
 mod missed;
+mod origins;
 mod pages;
 mod presence_beacon;
 mod present;

@@ -6,11 +6,10 @@
 
 use std::collections::{HashMap, VecDeque};
 
-use ahash::RandomState;
 use sterna_proto::{ChannelId, ChannelKey, ErrorCode, Offset, Position, UserId, v1};
-use sterna_storage::{
-    Append, AppendError, Duplicate, Head, MembershipChange, NewRecord, Origin, Record,
-};
+use sterna_storage::{Append, AppendError, Duplicate, Head, MembershipChange, NewRecord, Record};
+
+use crate::channel::origins::{Known, Origins};
 
 /// A publication on its way into the log. `T` gets the answer.
 #[derive(Debug)]
@@ -63,10 +62,7 @@ pub struct Sequence<T> {
     head: Option<Head>,
     pending: VecDeque<Pending<T>>,
     in_flight: Vec<Pending<T>>,
-    /// What was stored lately, by origin; the store knows the rest.
-    recent: HashMap<Origin, Duplicate, RandomState>,
-    recent_order: VecDeque<Origin>,
-    window: usize,
+    origins: Origins,
     max_pending: usize,
 }
 
@@ -85,9 +81,7 @@ impl<T> Sequence<T> {
             head,
             pending: VecDeque::new(),
             in_flight: Vec::new(),
-            recent: HashMap::default(),
-            recent_order: VecDeque::new(),
-            window,
+            origins: Origins::new(window),
             max_pending,
         }
     }
@@ -136,24 +130,27 @@ impl<T> Sequence<T> {
             && !sterna_storage::planted!(DedupForgotten)
         {
             if sterna_storage::planted!(DedupByHighest)
-                && let Some(highest) = self.recent.iter().find(|(known, _)| {
-                    known.client_id == origin.client_id && known.client_seq > origin.client_seq
-                })
+                && let Some(highest) = self.origins.later(origin)
             {
-                let answer = self.answer_duplicate(highest.1, highest.1.fingerprint);
+                let answer = self.answer_duplicate(highest, highest.fingerprint);
                 return Verdict::Answered(ticket, answer);
             }
-            if let Some(stored) = self.recent.get(origin) {
-                return Verdict::Answered(ticket, self.answer_duplicate(stored, fingerprint));
-            }
-            let twin = self.in_flight.iter_mut().chain(&mut self.pending);
-            let mut twin = twin.filter(|other| other.record.origin.as_ref() == Some(origin));
-            if let Some(other) = twin.next() {
-                if other.fingerprint != fingerprint {
-                    return Verdict::Answered(ticket, Err(conflict()));
+            match self.origins.get(origin) {
+                Some(Known::Stored(stored)) => {
+                    return Verdict::Answered(ticket, self.answer_duplicate(stored, fingerprint));
                 }
-                other.echoes.push(ticket);
-                return Verdict::Waiting;
+                Some(Known::Waiting) => {
+                    let twin = self.in_flight.iter_mut().chain(&mut self.pending);
+                    let mut twin = twin.filter(|it| it.record.origin.as_ref() == Some(origin));
+                    if let Some(other) = twin.next() {
+                        if other.fingerprint != fingerprint {
+                            return Verdict::Answered(ticket, Err(conflict()));
+                        }
+                        other.echoes.push(ticket);
+                        return Verdict::Waiting;
+                    }
+                }
+                None => {}
             }
         }
         self.queue(record, fingerprint, None, ticket)
@@ -169,6 +166,9 @@ impl<T> Sequence<T> {
         if self.pending.len() >= self.max_pending {
             return Verdict::Answered(ticket, Err(busy()));
         }
+        if let Some(origin) = &record.origin {
+            self.origins.on_waiting(origin);
+        }
         let echoes = Vec::new();
         self.pending.push_back(Pending { record, change, fingerprint, ticket, echoes });
         Verdict::Waiting
@@ -182,6 +182,8 @@ impl<T> Sequence<T> {
             one.record.sender == *sender && lost(&one.ticket, one.change.is_some())
         });
         self.pending = rest.into();
+        let given_up = withdrawn.iter().filter_map(|one| one.record.origin.as_ref());
+        given_up.for_each(|origin| self.origins.on_given_up(origin));
         withdrawn.into_iter().flat_map(Pending::tickets).collect()
     }
 
@@ -287,13 +289,23 @@ impl<T> Sequence<T> {
 
     /// Answers everything that waits with an error, for a channel that has to be dropped.
     pub fn fail_all(&mut self, error: &v1::Error) -> Vec<(T, Answer)> {
-        let waiting = self.in_flight.drain(..).chain(self.pending.drain(..));
-        waiting.flat_map(|pending| pending.tickets()).map(|t| (t, Err(error.clone()))).collect()
+        let waiting: Vec<_> = self.in_flight.drain(..).chain(self.pending.drain(..)).collect();
+        let given_up = waiting.iter().filter_map(|pending| pending.record.origin.as_ref());
+        given_up.for_each(|origin| self.origins.on_given_up(origin));
+        waiting
+            .into_iter()
+            .flat_map(|pending| pending.tickets())
+            .map(|t| (t, Err(error.clone())))
+            .collect()
     }
 
     fn on_committed(&mut self, head: Head) -> Outcome<T> {
-        let mut outcome = Outcome::wait(Next::Append);
         let count = self.in_flight.len() as u64;
+        let mut outcome = Outcome {
+            answers: Vec::with_capacity(self.in_flight.len()),
+            committed: Vec::with_capacity(self.in_flight.len()),
+            next: Next::Append,
+        };
         let epoch = head.position.epoch.0;
         let first = head.position.offset.0 + 1 - count;
         let committed: Vec<Pending<T>> = self.in_flight.drain(..).collect();
@@ -326,7 +338,7 @@ impl<T> Sequence<T> {
             };
             let answer = self.answer_duplicate(&stored, pending.fingerprint);
             if let Some(origin) = pending.record.origin.clone() {
-                self.remember_origin(origin, stored);
+                self.origins.on_stored(origin, stored);
             }
             outcome.answers.extend(pending.tickets().map(|ticket| (ticket, answer.clone())));
         }
@@ -356,10 +368,9 @@ impl<T> Sequence<T> {
         outcome: &mut Outcome<T>,
     ) {
         self.remember(record, fingerprint);
-        let published = self.published(record, false);
-        let echo = v1::Published { duplicate: true, ..published.clone() };
-        outcome.answers.push((ticket, Ok(published)));
-        outcome.answers.extend(echoes.into_iter().map(|ticket| (ticket, Ok(echo.clone()))));
+        outcome.answers.push((ticket, Ok(self.published(record, false))));
+        let echoed = echoes.into_iter().map(|ticket| (ticket, Ok(self.published(record, true))));
+        outcome.answers.extend(echoed);
     }
 
     fn remember(&mut self, record: &Record, fingerprint: u64) {
@@ -371,18 +382,7 @@ impl<T> Sequence<T> {
             server_ts_ms: record.body.server_ts_ms,
             fingerprint,
         };
-        self.remember_origin(origin, stored);
-    }
-
-    fn remember_origin(&mut self, origin: Origin, stored: Duplicate) {
-        if self.recent.insert(origin.clone(), stored).is_none() {
-            self.recent_order.push_back(origin);
-        }
-        if self.recent_order.len() > self.window
-            && let Some(oldest) = self.recent_order.pop_front()
-        {
-            self.recent.remove(&oldest);
-        }
+        self.origins.on_stored(origin, stored);
     }
 
     fn answer_duplicate(&self, stored: &Duplicate, fingerprint: u64) -> Answer {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use proptest::prelude::*;
 use sterna_proto::{ClientId, Offset, PublicationId, UserId};
 use sterna_storage::memory::MemoryStore;
-use sterna_storage::{PageLimit, PublicationLog, StorageError, StorageErrorKind};
+use sterna_storage::{Origin, PageLimit, PublicationLog, StorageError, StorageErrorKind};
 
 fn record(id: u64, client_seq: u64, payload: &str) -> NewRecord {
     NewRecord {
