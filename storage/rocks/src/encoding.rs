@@ -3,6 +3,7 @@
 
 use bytes::{Buf, Bytes};
 use prost::Message;
+use prost::encoding::{WireType, encode_key, encode_varint};
 use sterna_proto::v1::{ChannelAccess, ChannelKind, Role};
 use sterna_proto::{ChannelId, ClientId, Epoch, Offset, Position, PublicationId, UserId};
 use sterna_storage::{
@@ -16,10 +17,18 @@ pub(crate) struct Damaged(pub(crate) String);
 /// The value to be stored under `key`.
 pub(crate) fn seal(key: &[u8], content: &[u8]) -> Vec<u8> {
     let mut value = Vec::with_capacity(HEADER_BYTES + content.len());
-    value.push(VERSION);
-    value.extend_from_slice(&checksum(key, content).to_be_bytes());
-    value.extend_from_slice(content);
+    seal_into(&mut value, key, |value| value.extend_from_slice(content));
     value
+}
+
+/// The same in the room of an earlier value, with the content put there by `put`.
+pub(crate) fn seal_into(value: &mut Vec<u8>, key: &[u8], put: impl FnOnce(&mut Vec<u8>)) {
+    value.clear();
+    value.extend_from_slice(&[0; HEADER_BYTES]);
+    put(value);
+    let checksum = checksum(key, &value[HEADER_BYTES..]);
+    value[0] = VERSION;
+    value[1..HEADER_BYTES].copy_from_slice(&checksum.to_be_bytes());
 }
 
 /// The content of a value found under `key`.
@@ -39,35 +48,50 @@ pub(crate) fn unseal<'a>(key: &[u8], value: &'a [u8]) -> Result<&'a [u8], Damage
 
 /// The same as sealing an encoded record, without the copy in between.
 pub(crate) fn seal_record(key: &[u8], record: &Record, value: &mut Vec<u8>) {
-    let record = stored_record(record);
-    value.clear();
-    value.reserve(HEADER_BYTES + record.encoded_len());
-    value.extend_from_slice(&[0; HEADER_BYTES]);
-    record.encode_raw(value);
-    let checksum = checksum(key, &value[HEADER_BYTES..]);
-    value[0] = VERSION;
-    value[1..HEADER_BYTES].copy_from_slice(&checksum.to_be_bytes());
+    seal_into(value, key, |value| put_record(record, value));
 }
 
 pub(crate) fn encode_record(record: &Record) -> Vec<u8> {
-    stored_record(record).encode_to_vec()
+    let mut content = Vec::with_capacity(record.body.payload.len() + AROUND_PAYLOAD_BYTES);
+    put_record(record, &mut content);
+    content
 }
 
-fn stored_record(record: &Record) -> StoredRecord {
+/// A [`StoredRecord`] as prost would encode it, by reference: names are shared in memory, and prost's
+/// derived messages want strings of their own.
+fn put_record(record: &Record, out: &mut Vec<u8>) {
     let Record { position, body, .. } = record;
-    let origin = body.origin.as_ref();
-    StoredRecord {
-        epoch: position.epoch.0,
-        id: body.id.0,
-        sender: body.sender.as_str().to_owned(),
-        client_id: origin.map(|origin| origin.client_id.as_str().to_owned()).unwrap_or_default(),
-        client_seq: origin.map_or(0, |origin| origin.client_seq),
-        client_msg_id: body.client_msg_id.clone(),
-        server_ts_ms: body.server_ts_ms,
-        client_ts_ms: body.client_ts_ms,
-        kind: body.kind,
-        target_offset: body.target_offset.0,
-        payload: body.payload.clone(),
+    put_number(1, u64::from(position.epoch.0), out);
+    if body.id.0 != 0 {
+        encode_key(2, WireType::SixtyFourBit, out);
+        out.extend_from_slice(&body.id.0.to_le_bytes());
+    }
+    put_bytes(3, body.sender.as_str().as_bytes(), out);
+    if let Some(origin) = &body.origin {
+        put_bytes(4, origin.client_id.as_str().as_bytes(), out);
+        put_number(5, origin.client_seq, out);
+    }
+    put_bytes(6, &body.client_msg_id, out);
+    put_number(7, body.server_ts_ms, out);
+    put_number(8, body.client_ts_ms, out);
+    // As prost has it: ten bytes for a negative one.
+    put_number(9, i64::from(body.kind).cast_unsigned(), out);
+    put_number(10, body.target_offset.0, out);
+    put_bytes(11, &body.payload, out);
+}
+
+fn put_number(tag: u32, number: u64, out: &mut Vec<u8>) {
+    if number != 0 {
+        encode_key(tag, WireType::Varint, out);
+        encode_varint(number, out);
+    }
+}
+
+fn put_bytes(tag: u32, bytes: &[u8], out: &mut Vec<u8>) {
+    if !bytes.is_empty() {
+        encode_key(tag, WireType::LengthDelimited, out);
+        encode_varint(bytes.len() as u64, out);
+        out.extend_from_slice(bytes);
     }
 }
 
@@ -312,6 +336,9 @@ const VERSION: u8 = 1;
 const HEADER_BYTES: usize = 5;
 const DEDUP_BYTES: usize = 44;
 
+/// About what a record has beside its payload.
+const AROUND_PAYLOAD_BYTES: usize = 160;
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -351,6 +378,40 @@ mod tests {
             assert_eq!(value, seal(b"key", &encode_record(&record)));
             let content = Bytes::copy_from_slice(unseal(b"key", &value).unwrap());
             assert_eq!(decode_record(Offset(8), content), Ok(record));
+        }
+    }
+
+    #[test]
+    fn a_record_is_encoded_as_the_message_that_it_is_decoded_by() {
+        let origin = Origin { client_id: ClientId::new("phone").unwrap(), client_seq: 1 << 40 };
+        let full = NewRecord {
+            id: PublicationId(u64::MAX - 7),
+            sender: UserId::new("alice").unwrap(),
+            origin: Some(origin),
+            client_msg_id: Bytes::from_static(&[4; 16]),
+            server_ts_ms: 1_900_000_000_000,
+            client_ts_ms: 6,
+            kind: 3,
+            target_offset: Offset(200),
+            payload: vec![9; 300].into(),
+        };
+        let bare = NewRecord {
+            id: PublicationId(0),
+            origin: None,
+            client_msg_id: Bytes::new(),
+            server_ts_ms: 0,
+            client_ts_ms: 0,
+            kind: -1,
+            target_offset: Offset(0),
+            payload: Bytes::new(),
+            ..full.clone()
+        };
+        for (epoch, body) in [(70_000, full), (0, bare)] {
+            let record = Record::new(Position::new(epoch, 8), body);
+            let content = encode_record(&record);
+            let message: StoredRecord = decode(&content[..]).unwrap();
+            assert_eq!(message.encode_to_vec(), content);
+            assert_eq!(decode_record(Offset(8), content.into()), Ok(record));
         }
     }
 

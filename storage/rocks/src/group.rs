@@ -19,7 +19,7 @@ use sterna_storage::{
 use crate::channels::NewMembers;
 use crate::database::{Database, dedup_key, msg_key};
 use crate::encoding::{
-    Damaged, decode_dedup, decode_record, encode_dedup, encode_head, seal, seal_record,
+    Damaged, decode_dedup, decode_record, encode_dedup, encode_head, seal_into, seal_record,
 };
 use crate::heads::HeadCache;
 use crate::intents::NewIntents;
@@ -35,7 +35,7 @@ pub(crate) struct Group {
     changed: [HashMap<Vec<u8>, Option<Vec<u8>>, RandomState>; Family::ALL.len()],
     publications: usize,
     sync: Sync,
-    /// The sealed value of one record; its room is used again.
+    /// One sealed value; its room is used again.
     value: Vec<u8>,
 }
 
@@ -102,8 +102,8 @@ impl Group {
     }
 
     pub(crate) fn put(&mut self, sync: Sync, family: Family, key: Vec<u8>, content: Vec<u8>) {
-        let value = seal(&key, &content);
-        self.database.stage_put(&mut self.batch.0, family, &key, &value);
+        seal_into(&mut self.value, &key, |value| value.extend_from_slice(&content));
+        self.database.stage_put(&mut self.batch.0, family, &key, &self.value);
         self.changed[family as usize].insert(key, Some(content));
         self.require(sync);
     }
