@@ -219,18 +219,31 @@ impl Shard {
         }
     }
 
-    /// I4: the only place from which publications reach anybody, and only committed ones.
+    /// I4: the only place from which publications reach anybody, and only committed ones. Answers
+    /// come behind the pushes, so that a publisher who listens hears of both at once.
     pub(super) fn apply(&mut self, key: ChannelKey, outcome: Outcome<PublishTicket>) {
-        self.context.traces.note_committed(key, &outcome.committed);
-        let refused = self.apply_member_changes(key, &outcome.committed);
-        let resume = self.answer_all(key, refused) | self.answer_all(key, outcome.answers);
+        let Outcome { answers, committed, next } = outcome;
+        self.context.traces.note_committed(key, &committed);
+        let refused = self.apply_member_changes(key, &committed);
+        self.apply_redactions(key, &committed);
+        self.spread_committed(key, &committed);
+        let resume = self.answer_all(key, refused) | self.answer_all(key, answers);
         self.context.traces.note_answered(key);
-        self.apply_redactions(key, &outcome.committed);
+        match next {
+            Next::Append => self.want_append(key),
+            Next::CatchUp => self.start_catch_up(key, Duration::ZERO),
+        }
+        if resume {
+            self.resume_waiting(key);
+        }
+    }
+
+    fn spread_committed(&mut self, key: ChannelKey, committed: &[Record]) {
+        let Some(first) = committed.first().map(|record| record.position) else { return };
         let Some(state) = self.channels.get_mut(&key) else { return };
-        let mut pushes: Vec<SharedPush> = Vec::with_capacity(outcome.committed.len());
-        let first = outcome.committed.first().map(|record| record.position);
+        let mut pushes: Vec<SharedPush> = Vec::with_capacity(committed.len());
         let now = tokio::time::Instant::now().into_std();
-        for record in &outcome.committed {
+        for record in committed {
             let push = EncodedPush::new(v1::push::Event::Publication(publication(
                 state.name.as_str(),
                 record,
@@ -242,29 +255,17 @@ impl Shard {
             state.ring.push(record.position.offset, push.clone(), now);
             pushes.push(push);
         }
-        if let Some(first) = first {
-            self.rings.on_pushed(key, &mut state.ring);
-            self.context.tally.on_published(pushes.len());
-            let epoch = first.epoch.0;
-            let step = Step::Spread { links: state.interest.len() };
-            self.context.traces.note_delivery(key, epoch, first.offset, pushes.len(), step);
-            let pushes: Arc<[SharedPush]> = pushes.into();
-            self.spread(
-                key,
-                &LinkPush::Deliver { channel: key, epoch, first: first.offset, pushes },
-            );
-            self.want_beacon(key);
-            self.on_inbox_committed(key, outcome.committed.len());
-            self.seek_hints(key);
-            self.rings.lighten(&mut self.channels);
-        }
-        match outcome.next {
-            Next::Append => self.want_append(key),
-            Next::CatchUp => self.start_catch_up(key, Duration::ZERO),
-        }
-        if resume {
-            self.resume_waiting(key);
-        }
+        self.rings.on_pushed(key, &mut state.ring);
+        self.context.tally.on_published(pushes.len());
+        let epoch = first.epoch.0;
+        let step = Step::Spread { links: state.interest.len() };
+        self.context.traces.note_delivery(key, epoch, first.offset, pushes.len(), step);
+        let pushes: Arc<[SharedPush]> = pushes.into();
+        self.spread(key, &LinkPush::Deliver { channel: key, epoch, first: first.offset, pushes });
+        self.want_beacon(key);
+        self.on_inbox_committed(key, committed.len());
+        self.seek_hints(key);
+        self.rings.lighten(&mut self.channels);
     }
 
     /// Answers publications and changes of members. True: commands that have waited for a change

@@ -1,5 +1,6 @@
 //! A session while it has a connection.
 
+use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::rc::Rc;
@@ -103,6 +104,8 @@ impl Attachment {
         let was_ready = self.is_ready();
         loop {
             self.pump();
+            // Before frames are taken: an answer, and a push that came with it, are one write.
+            self.take_replies().await;
             let taken = self.with_session(|session| {
                 session.take_frames(out, BATCH_BYTES);
                 session.close_reason()
@@ -112,6 +115,9 @@ impl Attachment {
                 Some(_) if !out.is_empty() => return Ok(()),
                 Some(Some(reason)) => return Err(reason),
                 Some(None) => {}
+            }
+            if !was_ready && self.is_ready() {
+                return Ok(());
             }
             if self.with_session(|session| session.has_effects()).unwrap_or(false)
                 && self.waiting.is_none()
@@ -125,10 +131,18 @@ impl Attachment {
                 (token, sent) = wait(&mut self.waiting) => self.on_sent(token, sent),
                 () = self.wake.notified() => {}
             }
-            if !was_ready && self.is_ready() {
-                return Ok(());
-            }
         }
+    }
+
+    /// Hands the session the answers that are here.
+    async fn take_replies(&mut self) {
+        poll_fn(|cx| {
+            while let Poll::Ready(Some((token, reply))) = self.calls.poll_next_unpin(cx) {
+                self.on_reply(token, reply);
+            }
+            Poll::Ready(())
+        })
+        .await;
     }
 
     /// The client's address changed and the new path is validated: tells the client, counts.
