@@ -58,14 +58,10 @@ impl EncodedPush {
     }
 
     /// The frame as it goes onto a stream or into a WebSocket message.
-    pub fn encoded(&self, encoding: Encoding) -> Bytes {
+    pub fn encoded(&self, encoding: Encoding) -> &Bytes {
         match encoding {
-            Encoding::Protobuf => {
-                self.protobuf.get_or_init(|| codec::encode_to_bytes(&self.frame)).clone()
-            }
-            Encoding::Json => {
-                self.json.get_or_init(|| codec::encode_json(&self.frame).into()).clone()
-            }
+            Encoding::Protobuf => self.protobuf.get_or_init(|| codec::encode_to_bytes(&self.frame)),
+            Encoding::Json => self.json.get_or_init(|| codec::encode_json(&self.frame).into()),
         }
     }
 
@@ -92,7 +88,7 @@ mod tests {
             assert_eq!(codec::decode_datagram(push.datagram()).unwrap(), *push.frame());
             assert_eq!(
                 codec::decode_json(
-                    std::str::from_utf8(&push.encoded(Encoding::Json)).unwrap(),
+                    std::str::from_utf8(push.encoded(Encoding::Json)).unwrap(),
                     1 << 20
                 )
                 .unwrap(),

@@ -6,6 +6,7 @@
 //! Ends when the node shuts down and everything that waited has been committed and answered.
 
 use std::collections::{HashMap, HashSet, VecDeque};
+use std::pin::pin;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -173,6 +174,8 @@ impl Shard {
         let mut commands = Vec::with_capacity(COMMANDS_PER_TURN);
         let mut tick = tokio::time::interval(TICK);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        // Made once: what waits for it is listed under a lock.
+        let mut shutdown = pin!(tasks.shutdown_started());
         let mut open = true;
         while open || !self.is_idle() {
             tokio::select! {
@@ -182,7 +185,7 @@ impl Shard {
                 }
                 Some(done) = self.work.next() => self.on_done_all(done),
                 // Once: whoever has been promised room gets to use it before the mailbox is empty.
-                () = tasks.shutdown_started(), if !self.closing => {
+                () = &mut shutdown, if !self.closing => {
                     self.closing = true;
                     mailbox.close();
                     self.end_telling();

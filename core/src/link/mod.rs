@@ -33,7 +33,7 @@ use tracing::instrument::Instrumented;
 
 use crate::cluster::Incarnation;
 use crate::identity::Identity;
-use crate::push::SharedPush;
+use crate::push::{Encoding, SharedPush};
 
 /// A command on its way to a channel's owner.
 #[derive(Debug, Clone)]
@@ -249,7 +249,8 @@ impl LinkPush {
     pub(crate) fn weight(&self) -> usize {
         const FIXED: usize = 128;
         let Self::Deliver { pushes, .. } = self else { return FIXED };
-        let len = |push: &SharedPush| FIXED + sterna_proto::codec::encoded_len(push.frame());
+        // It is encoded once, and this is asked several times.
+        let len = |push: &SharedPush| FIXED + push.encoded(Encoding::Protobuf).len();
         pushes.iter().map(len).sum()
     }
 }

@@ -205,7 +205,7 @@ pub fn push(push: &LinkPush, out: &mut Vec<wire::Frame>) {
                 Audience::Receipts => Wire::Receipts(true),
                 Audience::Inbox => Wire::Inbox(true),
             };
-            let frame = push.encoded(Encoding::Protobuf);
+            let frame = push.encoded(Encoding::Protobuf).clone();
             Body::Event(wire::Event { channel, audience: Some(audience), frame, presence_shift })
         }
         LinkPush::Head { head, .. } => {
@@ -243,7 +243,7 @@ fn deliver(
             bytes = 0;
         }
         bytes += encoded.len();
-        frames.push(encoded);
+        frames.push(encoded.clone());
     }
     if !frames.is_empty() {
         cut(&mut frames, &mut first);

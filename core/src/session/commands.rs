@@ -78,14 +78,12 @@ impl Session {
     }
 
     fn publish(&mut self, id: u32, publish: v1::Publish, now: Instant) {
-        let channel = match channel_id(&publish.channel).and_then(|channel| {
-            check_len("payload", publish.payload.len(), limits::PAYLOAD_BYTES)?;
-            Ok(channel)
-        }) {
-            Ok(channel) => channel,
+        let checked = check_len("payload", publish.payload.len(), limits::PAYLOAD_BYTES);
+        let addressee = self.addressee(&publish.channel);
+        let (channel, key) = match addressee.and_then(|it| checked.map(|()| it)) {
+            Ok(addressee) => addressee,
             Err(error) => return self.reply_error(id, error),
         };
-        let key = channel.key();
         let client_seq = if publish.ordered { publish.client_seq } else { 0 };
         let settled = publish.settled_below;
         let in_turn = client_seq == 0 || self.order.admits(&key, client_seq, settled, now);
@@ -101,7 +99,8 @@ impl Session {
         match allowed {
             Ok(()) => {
                 let call = Call::Publish { id, key, client_seq };
-                self.call(call, channel, Verb::Publish(publish));
+                let command = self.command(channel, key, Verb::Publish(publish));
+                self.start_call(call, command);
             }
             Err(error) => {
                 if client_seq > 0 {

@@ -9,7 +9,7 @@ use crate::push::SharedPush;
 use crate::session::outbox::Class;
 use crate::session::session::Session;
 use crate::session::subscription::Delivery;
-use crate::session::{Encoding, Lane};
+use crate::session::{Encoding, Lane, Outgoing, OutgoingBody};
 
 impl Session {
     /// Committed publications with consecutive offsets.
@@ -23,21 +23,43 @@ impl Session {
         if self.close_reason().is_some() {
             return;
         }
-        let mut offset = first;
-        for push in pushes {
-            let Some(subscription) = self.subscriptions.get_mut(&key) else { return };
-            let delivery = subscription.handle_delivery(epoch, offset, push);
-            let lane = subscription.lane();
+        let mut offsets = (first.0..).map(Offset);
+        let mut left = pushes.iter();
+        // Mostly all of them are given at one look at the subscription.
+        while let Some((offset, delivery)) = self.give_all(key, epoch, &mut offsets, &mut left) {
             match delivery {
-                Delivery::Push => {
-                    if !self.give(push, lane, Class::Publication { channel: key, offset }) {
-                        self.lag(key, offset);
-                    }
-                }
+                // There was no room.
+                Delivery::Push => self.lag(key, offset),
                 other => self.tell(key, &other),
             }
-            offset = offset.next();
         }
+    }
+
+    /// Gives publications as long as they follow and there is room. Returns the first that was not
+    /// given, and what its subscription said to it.
+    fn give_all<'a>(
+        &mut self,
+        key: ChannelKey,
+        epoch: u32,
+        offsets: &mut impl Iterator<Item = Offset>,
+        pushes: &mut impl Iterator<Item = &'a SharedPush>,
+    ) -> Option<(Offset, Delivery)> {
+        let subscription = self.subscriptions.get_mut(&key)?;
+        let (lane, encoding) = (subscription.lane(), self.connection.encoding);
+        for (push, offset) in pushes.zip(offsets) {
+            match subscription.handle_delivery(epoch, offset, push) {
+                Delivery::Push => {
+                    let outgoing = Outgoing { lane, body: OutgoingBody::Shared(push.clone()) };
+                    let class = Class::Publication { channel: key, offset };
+                    if self.outbox.push(outgoing, class, encoding).is_err() {
+                        return Some((offset, Delivery::Push));
+                    }
+                }
+                Delivery::Nothing => {}
+                other => return Some((offset, other)),
+            }
+        }
+        None
     }
 
     /// Where the channel ends: in place of publications that were lost on the link, or a beacon.

@@ -95,7 +95,7 @@ impl Outgoing {
                 Encoding::Protobuf => sterna_proto::codec::encode_to_bytes(frame),
                 Encoding::Json => sterna_proto::codec::encode_json(frame).into(),
             },
-            OutgoingBody::Shared(push) => push.encoded(encoding),
+            OutgoingBody::Shared(push) => push.encoded(encoding).clone(),
         }
     }
 

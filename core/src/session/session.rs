@@ -107,6 +107,8 @@ pub struct Session {
     pub(super) order: OrderGate<ChannelKey>,
     /// Channels to attach to again: their owner did not answer.
     pub(super) unattached: Vec<ChannelKey>,
+    /// The channel of the last publication: mostly the next one's, whose key need not be hashed then.
+    published_to: Option<(ChannelId, ChannelKey)>,
     pub(super) publish_rate: TokenBucket,
     pub(super) command_rate: TokenBucket,
     pub(super) ephemeral_rate: TokenBucket,
@@ -149,6 +151,7 @@ impl Session {
             open_pages: 0,
             order: OrderGate::default(),
             unattached: Vec::new(),
+            published_to: None,
             publish_rate: TokenBucket::new(rates.publish, now),
             command_rate: TokenBucket::new(rates.command, now),
             ephemeral_rate: TokenBucket::new(rates.ephemeral, now),
@@ -398,6 +401,18 @@ impl Session {
 
     pub(super) fn fail(&mut self, id: u32, code: ErrorCode, message: impl Into<String>) {
         self.reply_error(id, v1::Error::new(code, message));
+    }
+
+    /// The channel that a publication names.
+    pub(super) fn addressee(&mut self, name: &str) -> Result<(ChannelId, ChannelKey), v1::Error> {
+        match &self.published_to {
+            Some(known) if known.0.as_str() == name => Ok(known.clone()),
+            _ => {
+                let channel = channel_id(name)?;
+                let key = channel.key();
+                Ok(self.published_to.insert((channel, key)).clone())
+            }
+        }
     }
 
     pub(super) fn call(&mut self, call: Call, channel: ChannelId, verb: Verb) -> CallToken {

@@ -123,6 +123,8 @@ impl Worker {
         // When the next sessions are told that the node leaves.
         let mut farewell_at = None;
         let mut later = pin!(tokio::time::sleep(TICK));
+        // Made once: what waits for it is listed under a lock.
+        let mut shutdown = pin!(self.inner.node.shutdown_started());
         loop {
             let due = set_timer(later.as_mut(), self.inner.table.borrow().next_due());
             tokio::select! {
@@ -147,7 +149,7 @@ impl Worker {
                     self.inner.table.borrow_mut().retry_background();
                     self.start_background(&mut background);
                 }
-                () = self.inner.node.shutdown_started() => break,
+                () = &mut shutdown => break,
             }
         }
     }
