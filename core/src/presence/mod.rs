@@ -146,6 +146,7 @@ impl Presence {
         self.replaced.push_back(former);
         if self.replaced.len() > REPLACED {
             self.replaced.pop_front();
+            metrics::counter!("sterna_core_presence_replaced_forgotten_total").increment(1);
         }
         let changed = self.alter(user, |entries| {
             let is_here = entries.iter().any(|it| it.session == session);

@@ -185,3 +185,24 @@ fn what_was_told_adds_up_to_the_digest_of_the_list() {
     assert_eq!(presence.absent(&user("alice")), None);
     assert_ne!(presence.absent(&user("eve")).unwrap().shift, 0);
 }
+
+#[test]
+fn i12_sessions_that_were_replaced_are_forgotten_beyond_a_bound_and_counted() {
+    let recorder = metrics_util::debugging::DebuggingRecorder::new();
+    let snapshotter = recorder.snapshotter();
+    let alice = user("alice");
+    let mut presence = Presence::default();
+    presence.set(&alice, word(0, Online, 1), 10);
+    metrics::with_local_recorder(&recorder, || {
+        for session in 0..=REPLACED as u128 {
+            presence.replace(&alice, SessionId(session), (SessionId(session + 1), HERE, Some(1)));
+        }
+    });
+    assert!(!presence.is_replaced(SessionId(0)), "the one replaced longest ago");
+    assert!((1..=REPLACED as u128).all(|session| presence.is_replaced(SessionId(session))));
+    let counted = snapshotter.snapshot().into_vec();
+    let forgotten = counted.iter().find_map(|(key, _, _, value)| {
+        (key.key().name() == "sterna_core_presence_replaced_forgotten_total").then_some(value)
+    });
+    assert_eq!(forgotten, Some(&metrics_util::debugging::DebugValue::Counter(1)));
+}
