@@ -36,9 +36,12 @@ pub struct LinkFiles {
 /// Nodes that have a connection to this one. Full: refused.
 pub const LINK_CONNECTIONS: usize = 4096;
 
-/// What may arrive unread on one lane, and on one link.
+/// What may arrive unread on one lane: the credit of whoever sends there.
 const STREAM_WINDOW: u32 = 8 * 1024 * 1024;
-const WINDOW: u32 = 32 * 1024 * 1024;
+
+/// And on one link: lanes that are not read must not hold up the one for rosters, or a busy node would
+/// be taken for dead.
+const WINDOW: u32 = (limits::LINK_LANES as u32 + 1) * STREAM_WINDOW;
 
 impl LinkConfig {
     /// The usual times.

@@ -7,6 +7,7 @@
 //! nothing depends on a push arriving: positions show what is missing, and the session half
 //! recovers it (I5).
 
+mod answers;
 pub mod asking;
 pub mod lane;
 pub mod memory;

@@ -4,12 +4,13 @@
 
 use std::sync::Arc;
 
+use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
-use futures_util::{FutureExt as _, StreamExt as _};
 use sterna_proto::link::v1::{self as wire, frame::Body};
 use sterna_proto::{NodeId, UserId};
 use tokio::sync::mpsc;
 
+use crate::link::answers::Answers;
 use crate::link::asking::{ANSWERED_AT_ONCE, ASKING_FRAMES};
 use crate::link::lane::{FrameReceiver, FrameSender, LaneError};
 use crate::link::ports::{LaneFrom, LinkId, LinkReceiver};
@@ -18,13 +19,11 @@ use crate::link::wire as frames;
 use crate::link::{Answering, Calling, LinkPush, LinkReply};
 use crate::revocations::Revocation;
 
-/// Calls of one lane that are carried out at a time. Full: the lane is not read.
-pub const LANE_ANSWERS: usize = 4096;
-
 /// Pushes written together.
 const PUSHES_PER_WRITE: usize = 64;
 
-type Answers = FuturesUnordered<futures_util::future::BoxFuture<'static, (u64, LinkReply)>>;
+/// Calls of one lane between the half that reads it and the half that answers, which are polled in turn.
+const CALLS_PER_TURN: usize = 64;
 
 /// Serves a lane until its connection ends; to be polled until then, or what the lane has registered
 /// stays.
@@ -36,10 +35,10 @@ pub async fn serve<S: FrameSender, R: FrameReceiver>(
 ) -> LaneError {
     let wide = from.wide;
     let (link, pushes) = router.open_link(from);
-    let (asked, answers) = mpsc::channel(LANE_ANSWERS);
+    let (asked, answers) = mpsc::channel(CALLS_PER_TURN);
     let ended = tokio::select! {
         Err(error) = take_calls(router, link, receiver, asked) => error,
-        Err(error) = give_answers(pushes, answers, wide, sender) => error,
+        Err(error) = give_answers(pushes, Answers::new(answers), wide, sender) => error,
     };
     router.close_link(link).await;
     ended
@@ -90,35 +89,27 @@ fn answered(reply: LinkReply) -> Answering {
 
 async fn give_answers<S: FrameSender>(
     mut pushes: LinkReceiver,
-    mut asked: mpsc::Receiver<(u64, Answering)>,
+    mut answers: Answers,
     wide: bool,
     sender: &mut S,
 ) -> Result<(), LaneError> {
-    let mut answers = Answers::new();
     let (mut taken, mut out) = (Vec::new(), Vec::new());
-    let lost = || LaneError::Lost("nobody reads calls any more".into());
     loop {
         tokio::select! {
-            Some((id, reply)) = answers.next() => {
-                out.push(frames::answer(id, reply));
-                while let Some(Some((id, reply))) = answers.next().now_or_never() {
-                    out.push(frames::answer(id, reply));
-                }
-            }
-            call = asked.recv(), if answers.len() < LANE_ANSWERS => {
-                let (id, answer) = call.ok_or_else(lost)?;
-                answers.push(answer.map(move |reply| (id, reply)).boxed());
-            }
+            more = answers.more() => more?,
             count = pushes.receive(&mut taken, PUSHES_PER_WRITE) => {
                 if count == 0 {
-                    return Err(lost());
+                    return Err(LaneError::Lost("the node takes no pushes any more".into()));
                 }
                 count_copies(&taken, wide);
                 taken.drain(..).for_each(|push| frames::push(&push, &mut out));
             }
+            // Pushes get their turn all the same.
+            () = std::future::ready(()), if !answers.is_empty() => {}
         }
+        answers.take(&mut out);
         if !out.is_empty() {
-            sender.send(&mut out).await?;
+            answers.during(sender.send(&mut out)).await?;
         }
     }
 }
