@@ -63,8 +63,9 @@ fn lines(session: &Value) -> Vec<String> {
     for leg in session["paths"].as_array().into_iter().flatten() {
         let gap =
             leg["gap_ms"].as_u64().map_or(String::new(), |ms| format!(", silent {ms} ms at most"));
+        let lost = leg["lost"].as_u64().map_or(String::new(), |lost| format!(", {lost} lost"));
         lines.push(format!(
-            "{}  {} → {}  {}{}{gap}",
+            "{}  {} → {}  {}{}{gap}{lost}",
             leg["unix_ms"],
             text(&leg["from"]),
             text(&leg["to"]),
@@ -101,7 +102,10 @@ mod tests {
             }],
             "paths": [{
                 "unix_ms": 8, "from": "10.0.0.1:6", "to": "10.0.0.2:7", "kind": "path_changed",
-                "network_from": "wifi", "network_to": "cellular", "gap_ms": 84,
+                "network_from": "wifi", "network_to": "cellular", "gap_ms": 84, "lost": 0,
+            }, {
+                "unix_ms": 9, "from": "10.0.0.2:7", "to": "10.0.0.3:8", "kind": "resumed",
+                "network_from": "cellular", "network_to": "wifi", "gap_ms": null, "lost": null,
             }],
         });
         let found = lines(&session);
@@ -112,7 +116,9 @@ mod tests {
                 "quic from 10.0.0.2:7 (cellular)",
                 "9 frames given, 1 of 256 wait",
                 "room:1  3:4 of 5  behind  active",
-                "8  10.0.0.1:6 → 10.0.0.2:7  path changed, wifi → cellular, silent 84 ms at most",
+                "8  10.0.0.1:6 → 10.0.0.2:7  path changed, wifi → cellular, silent 84 ms at most, \
+                 0 lost",
+                "9  10.0.0.2:7 → 10.0.0.3:8  resumed, cellular → wifi",
             ]
         );
     }

@@ -17,6 +17,7 @@ pub mod outbox;
 mod pages;
 mod presence;
 mod reattach;
+mod recovering;
 mod report;
 mod rights;
 #[allow(clippy::module_inception)]

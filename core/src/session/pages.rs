@@ -75,6 +75,7 @@ impl Session {
             if inherited {
                 self.leave_presence(channel);
             }
+            self.on_recovered(key);
             return self.refuse_attach(reply_to, subscribe.channel, error);
         }
         if subscribe.presence && !inherited && self.is_present_enough(key) {
@@ -83,6 +84,7 @@ impl Session {
                  without presence"
             );
             let error = v1::Error::new(ErrorCode::LimitExceeded, message);
+            self.on_recovered(key);
             return self.refuse_attach(reply_to, subscribe.channel, error);
         }
         let max_held = self.config.queues.subscription_held;
@@ -162,18 +164,26 @@ impl Session {
                     if ended.presence {
                         self.leave_presence(ended.channel);
                     }
+                    self.on_recovered(key);
                 }
                 return self.refuse_attach(reply_to, channel, error);
             }
         };
         let position: Position = page.position.unwrap_or_default().into();
         subscription.on_allowed(Position { offset: Offset(page.head_offset), ..position });
+        let is_expected = subscription.expects(token);
         let follow = match stays_at {
             Some(since) => subscription.handle_end(token, &mut page, since),
             None => subscription.handle_page(token, &mut page),
         };
         let lane = subscription.lane();
         let mut offset = stays_at.unwrap_or(position).offset;
+        if is_expected {
+            self.note_gap(key, page.gap.as_ref());
+        }
+        if page.live {
+            self.on_recovered(key);
+        }
         match reply_to {
             ReplyTo::Command(id) => self.reply(id, v1::reply::Result::Subscribed(page)),
             ReplyTo::Hello => self.push_own(v1::push::Event::Subscribed(page)),
@@ -192,6 +202,7 @@ impl Session {
             Err(error) => return self.reply_error(id, error),
         };
         let withdrawn = self.withdraw_waiting(name);
+        self.on_recovered(key);
         match self.subscriptions.remove(&key) {
             Some(subscription) => {
                 self.effects.push_back(Effect::Leave(key));

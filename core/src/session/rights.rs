@@ -50,6 +50,7 @@ impl Session {
             self.outbox.drop_channel(key);
         }
         self.effects.push_back(Effect::Leave(key));
+        self.on_recovered(key);
         if subscription.presence {
             self.leave_presence(subscription.channel.clone());
         }

@@ -22,6 +22,7 @@ use crate::session::inbox::InboxWatch;
 use crate::session::outbox::{Class, Outbox};
 use crate::session::pages::{PageCommand, ReplyTo};
 use crate::session::presence::OwnPresence;
+use crate::session::recovering::Recovering;
 use crate::session::report::KnownNetwork;
 use crate::session::subscription::Subscription;
 use crate::session::{ConnectionInfo, Lane, Outgoing, OutgoingBody, ResumeTicket};
@@ -43,6 +44,10 @@ pub enum Effect {
     /// Also when the channel is joined already: it is to be followed in this way from here on.
     Join(ChannelKey, v1::Activity),
     Leave(ChannelKey),
+    /// What a resume has interrupted goes on; so many publications could not be recovered.
+    Recovered {
+        lost: u64,
+    },
 }
 
 /// A call whose answer has not come.
@@ -121,6 +126,8 @@ pub struct Session {
     pub(super) presence: OwnPresence,
     pub(super) pace: Pace,
     pub(super) network: KnownNetwork,
+    /// Boxed: few sessions are recovering at any moment.
+    pub(super) recovering: Option<Box<Recovering>>,
 }
 
 impl Session {
@@ -163,6 +170,7 @@ impl Session {
             presence: OwnPresence::default(),
             pace: Pace::default(),
             network: KnownNetwork::default(),
+            recovering: None,
             config,
         }
     }
@@ -225,7 +233,7 @@ impl Session {
             match effect {
                 Effect::Leave(channel) => left.0.push(channel),
                 Effect::Background(command) => left.1.push(command),
-                Effect::Call { .. } | Effect::Join(..) => {}
+                Effect::Call { .. } | Effect::Join(..) | Effect::Recovered { .. } => {}
             }
         }
         self.calls = HashMap::default();

@@ -108,6 +108,11 @@ impl Subscription {
         self.held.clear();
     }
 
+    /// The page of this call is the one that is waited for: no newer one is on its way.
+    pub(super) fn expects(&self, call: u32) -> bool {
+        self.mode == Mode::Attaching { call }
+    }
+
     /// The owner has looked at the right to the channel, whose log ended here.
     pub fn on_allowed(&mut self, head: Position) {
         self.allowed_at = self.allowed_at.max(head);
@@ -186,7 +191,7 @@ impl Subscription {
         page: &mut v1::Subscribed,
         since: Position,
     ) -> Vec<SharedPush> {
-        let is_expected = self.mode == Mode::Attaching { call };
+        let is_expected = self.expects(call);
         let end: Position = page.position.unwrap_or_default().into();
         page.position = Some(since.into());
         let follow = self.handle_page(call, page);
@@ -202,8 +207,7 @@ impl Subscription {
     /// Takes the page of `call`, decides whether pushes follow it (and says so in the page), and
     /// returns those that were held.
     pub fn handle_page(&mut self, call: u32, page: &mut v1::Subscribed) -> Vec<SharedPush> {
-        let expected = self.mode == Mode::Attaching { call };
-        if !expected {
+        if !self.expects(call) {
             // An older page: a newer one is on its way, or has overtaken it on another link. Whoever
             // reads that nothing follows asks again, so nothing does.
             page.live = false;

@@ -46,6 +46,8 @@ pub struct Leg {
     /// What the client was connected through, and is, where it has said so.
     pub from_network: v1::Network,
     pub to_network: v1::Network,
+    /// Publications that went with the old way and could not be recovered. `None`: not known, or not yet.
+    pub lost: Option<u64>,
 }
 
 /// Pure.
@@ -82,6 +84,16 @@ impl Journeys {
         is_open
     }
 
+    /// What the session's last resume has lost is known.
+    fn recovered(&mut self, session: SessionId, lost: u64) {
+        let Self { young, old } = self;
+        let legs = young.get_mut(&session).or_else(|| old.get_mut(&session));
+        let mut newest = legs.into_iter().flatten().rev();
+        if let Some(leg) = newest.find(|leg| leg.way == Way::Resumed) {
+            leg.lost.get_or_insert(lost);
+        }
+    }
+
     fn of(&self, session: SessionId) -> Vec<Leg> {
         let found = self.young.get(&session).or_else(|| self.old.get(&session));
         found.into_iter().flatten().cloned().collect()
@@ -103,6 +115,12 @@ impl Node {
         kept.lock().unwrap_or_else(PoisonError::into_inner).tell(session, network, unix_ms)
     }
 
+    /// All channels that the session's last resume has interrupted go on.
+    pub(crate) fn note_recovered(&self, session: SessionId, lost: u64) {
+        let kept = &self.kept_journeys().0;
+        kept.lock().unwrap_or_else(PoisonError::into_inner).recovered(session, lost);
+    }
+
     /// Where the session has been lately, oldest first.
     pub fn journey(&self, session: SessionId) -> Vec<Leg> {
         self.kept_journeys().0.lock().unwrap_or_else(PoisonError::into_inner).of(session)
@@ -117,7 +135,17 @@ mod tests {
         let to = ([127, 0, 0, 1], 1).into();
         let (way, transport) = (Way::PathChanged, "quic");
         let (from_network, to_network) = <(v1::Network, v1::Network)>::default();
-        Leg { unix_ms, way, from: None, to, transport, silence: None, from_network, to_network }
+        Leg {
+            unix_ms,
+            way,
+            from: None,
+            to,
+            transport,
+            silence: None,
+            from_network,
+            to_network,
+            lost: None,
+        }
     }
 
     #[test]
@@ -136,6 +164,22 @@ mod tests {
             legs.iter().map(told).collect::<Vec<_>>(),
             [(Wifi, Cellular), (Unspecified, Unspecified)]
         );
+    }
+
+    #[test]
+    fn what_was_lost_belongs_to_the_last_resume_and_is_told_once() {
+        let mut journeys = Journeys::default();
+        journeys.recovered(SessionId(1), 9);
+        assert!(journeys.of(SessionId(1)).is_empty(), "it has never moved");
+        let resumed = |unix_ms| Leg { way: Way::Resumed, ..leg(unix_ms) };
+        // The first one's connection has ended before it was known.
+        for leg in [resumed(1), resumed(2), Leg { lost: Some(0), ..leg(3) }] {
+            journeys.note(SessionId(1), leg);
+        }
+        journeys.recovered(SessionId(1), 7);
+        journeys.recovered(SessionId(1), 8);
+        let lost: Vec<_> = journeys.of(SessionId(1)).iter().map(|leg| leg.lost).collect();
+        assert_eq!(lost, [None, Some(7), Some(0)]);
     }
 
     #[test]

@@ -157,7 +157,10 @@ impl Attachment {
         if let Some((from, transport, (from_network, to_network))) = moved {
             let (unix_ms, way) = (node.clock().unix_ms(), Way::PathChanged);
             let (from, to, silence) = (Some(from), remote, Some(silence));
-            let leg = Leg { unix_ms, way, from, to, transport, silence, from_network, to_network };
+            // The connection goes on: QUIC sends again what was on its way.
+            let lost = Some(0);
+            let leg =
+                Leg { unix_ms, way, from, to, transport, silence, from_network, to_network, lost };
             node.note_leg(self.id, leg);
         }
         self.worker.inner.node.tally().on_path_changed();
@@ -234,6 +237,9 @@ impl Attachment {
                     if interest == Interest::Lost {
                         self.worker.inner.link.detach(channel);
                     }
+                }
+                Effect::Recovered { lost } => {
+                    self.worker.inner.node.note_recovered(self.id, lost);
                 }
                 Effect::Background(command) => {
                     self.worker.inner.table.borrow_mut().push_background(command);

@@ -203,6 +203,7 @@ impl Worker {
             node.note_leg(session.id(), self.resumed_leg(&departed, connection, to_network));
             let leaves = session.inherit(departed, &hello.subscriptions);
             leaves.into_iter().for_each(|leave| table.push_background(leave));
+            session.start_recovering(&hello.subscriptions);
         }
         session.handle_hello(hello.subscriptions);
         node.on_session(session.id(), &session.identity().user, self.inner.index);
@@ -243,6 +244,7 @@ impl Worker {
             silence: departed.away,
             from_network: departed.network,
             to_network,
+            lost: None,
         }
     }
 

@@ -77,6 +77,8 @@ struct World {
     background: HashMap<ChannelKey, Option<u64>>,
     now: Instant,
     over: bool,
+    /// What it resumed goes on.
+    recovered: bool,
 }
 
 impl World {
@@ -97,11 +99,12 @@ impl World {
         session.welcome(client.next_id(), false, 0);
         let hello: Vec<v1::Subscribe> =
             (0..script.below(CHANNELS)).map(|n| client.subscribe_in_hello(n)).collect();
+        session.start_recovering(&hello);
         session.handle_hello(hello);
         let channels = (0..CHANNELS).map(|_| Channel::default()).collect();
         let (calls, tokens, joined) = (Vec::new(), HashSet::new(), HashSet::new());
-        let (background, over) = (HashMap::new(), false);
-        Self { session, client, channels, calls, tokens, joined, background, now, over }
+        let (background, over, recovered) = (HashMap::new(), false, false);
+        Self { session, client, channels, calls, tokens, joined, background, now, over, recovered }
     }
 
     fn step(&mut self, step: u8, script: &mut Script<'_>) {
@@ -235,6 +238,10 @@ impl World {
                 Effect::Leave(key) => {
                     self.joined.remove(&key);
                     self.background.remove(&key);
+                }
+                Effect::Recovered { .. } => {
+                    assert!(!self.recovered, "a resume is over once");
+                    self.recovered = true;
                 }
             }
         }

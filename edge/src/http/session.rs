@@ -79,7 +79,7 @@ struct PathBody {
     network_to: Option<&'static str>,
     /// At most so long nothing was heard of the client. `None`: not known.
     gap_ms: Option<u64>,
-    /// Frames that went with the old way. `None`: the client has asked for what it missed.
+    /// Publications that went with the old way and could not be recovered. `None`: not known.
     lost: Option<u64>,
 }
 
@@ -189,8 +189,7 @@ impl From<Leg> for PathBody {
             network_from: network(leg.from_network),
             network_to: network(leg.to_network),
             gap_ms: leg.silence.map(|silence| silence.as_millis() as u64),
-            // The connection went on: QUIC sends again what was on its way.
-            lost: (leg.way == Way::PathChanged).then_some(0),
+            lost: leg.lost,
         }
     }
 }

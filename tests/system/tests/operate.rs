@@ -380,6 +380,7 @@ async fn a_session_shows_from_what_to_what_network_its_client_has_moved() {
         };
         let path = &seen["paths"][0];
         assert_eq!((&path["kind"], &path["network_from"]), (&kind.into(), &"wifi".into()));
+        assert_eq!(path["lost"], 0, "no channel was interrupted: {seen:#}");
         assert_eq!(seen["network"], "cellular", "{seen:#}");
         let shown = run(node.local_verb(&["session", &connected.session_id])).await;
         assert!(
