@@ -75,7 +75,7 @@ for (const [transport, shown] of Object.entries({
       for (const person of [alice, bob]) await person.pane.getByText("here: alice, bob").waitFor();
       await bob.pane.getByRole("textbox").pressSequentially("Hel");
       await alice.pane.getByText("bob writes…").waitFor();
-      assert.equal(await alice.live("transport"), shown);
+      assert.equal(await alice.live("connection"), shown);
       assert.deepEqual(trouble, []);
       await page.close();
     });

@@ -35,7 +35,7 @@ export class Frame extends EventTarget {
   );
   readonly #banner = element("div", { className: "banner", role: "alert", hidden: true });
   readonly #lost = element("span");
-  readonly #role = element("span");
+  readonly #role = element("span", { className: "role" });
   readonly #asked = element("p", { className: "asked" });
   readonly #ending = new AbortController();
   readonly #clock: ReturnType<typeof setInterval>;
@@ -123,6 +123,7 @@ export class Frame extends EventTarget {
     const { cluster, lostAt, failure, role } = this.#app;
     const node = cluster?.node ?? "";
     this.#role.textContent = role ?? "";
+    this.#role.hidden = !role;
     this.#asked.textContent = node ? `as ${node} sees it` : "";
     document.body.classList.toggle("lost", lostAt !== undefined);
     const isRefused = failure !== undefined && failure.trouble !== "unreachable";

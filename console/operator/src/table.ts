@@ -16,6 +16,8 @@ export interface Column<Row> {
   /** What the title is short for. */
   readonly help?: string;
   readonly cell: (row: Row) => Cell | string;
+  /** Figures stand under each other, unit under unit. */
+  readonly isFigure?: boolean;
   /** Makes the column sort; figures the largest first. */
   readonly by?: (row: Row) => number | string;
 }
@@ -58,6 +60,7 @@ export class Table<Row> {
 
   #head(column: Column<Row>): HTMLTableCellElement {
     const head = element("th", { scope: "col", title: column.help ?? "" });
+    head.classList.toggle("figure", column.isFigure ?? false);
     if (!column.by) {
       head.append(column.title);
       return head;
@@ -118,6 +121,7 @@ export class Table<Row> {
     const cells = this.#columns.map((column, at) => {
       const cell = element("td");
       if (at === 0) cell.className = "name";
+      else if (column.isFigure) cell.className = "figure";
       cell.dataset.label = column.title;
       return cell;
     });

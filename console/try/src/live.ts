@@ -13,7 +13,7 @@ export class LiveLine {
 
   constructor(readonly client: Client) {
     for (const name of [
-      "transport",
+      "connection",
       "round trip",
       "moved",
       "resumed",
@@ -40,7 +40,7 @@ export class LiveLine {
     const { state } = this.client;
     const counts = this.client.statistics();
     const roundTrip = counts.roundTrip;
-    this.#set("transport", state.name === "connected" ? TRANSPORTS[state.transport] : state.name);
+    this.#set("connection", state.name === "connected" ? TRANSPORTS[state.transport] : state.name);
     this.#set("round trip", roundTrip === undefined ? "–" : `${roundTrip.toFixed(1)} ms`);
     this.#set("moved", counts.handovers);
     this.#set("resumed", counts.resumed);
@@ -56,7 +56,7 @@ export class LiveLine {
 }
 
 const MEANING: Record<string, string> = {
-  transport: "what carries the session now",
+  connection: "what carries the session now",
   "round trip": "of the last ping",
   moved: "connections made before the old one was left",
   resumed: "connections on which the server went on with the session",

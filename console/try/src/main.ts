@@ -30,16 +30,19 @@ async function start(): Promise<void> {
       (user) => new Pane(user, node.tokens[user] as string, { port: node.port, hash }, transports),
     );
   find("panes").append(...panes.map((pane) => pane.element));
+  const linkTo = (channel: string) =>
+    element("a", { href: `#${encodeURIComponent(channel)}` }, channel);
+  const links = CHANNELS.map(linkTo);
   const open = (channel: string) => {
     for (const pane of panes) pane.open(channel);
+    const isListed = links.some(({ textContent }) => textContent === channel);
+    find("channels").replaceChildren(...links, ...(isListed ? [] : [linkTo(channel)]));
     for (const link of find("channels").children) {
       link.ariaCurrent = link.textContent === channel ? "page" : null;
     }
     find("command").textContent = `sterna pub ${channel} 'Hello from a terminal'`;
   };
   const chosen = () => decodeURIComponent(location.hash.slice(1)) || (CHANNELS[0] as string);
-  const links = CHANNELS.map((channel) => element("a", { href: `#${channel}` }, channel));
-  find("channels").append(...links);
   addEventListener("hashchange", () => open(chosen()));
   open(chosen());
 }

@@ -104,7 +104,10 @@ function bubble(
   const about = element("span", { className: "about" }, `${offset} ${clock} `);
   if (state) {
     const [sign, meaning] = STATES[state];
-    about.append(element("span", { className: state, title: meaning, ariaLabel: meaning }, sign));
+    // What is not stored is said in words; of the rest the sign is enough.
+    const isSettled = state === "acked" || state === "read";
+    const shown = isSettled ? sign : `${sign} ${meaning}`;
+    about.append(element("span", { className: state, title: meaning, ariaLabel: meaning }, shown));
   }
   const who = isMine ? [] : [element("b", {}, sender)];
   return element("li", { className: isMine ? "mine" : "" }, ...who, element("p", {}, text), about);

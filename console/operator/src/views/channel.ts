@@ -46,7 +46,7 @@ function choose(): Screen {
 function one(app: App, name: string): Screen {
   const facts = new Facts();
   const tree = element("ul", { className: "tree" });
-  const about = new Panel("Positions", facts.element);
+  const about = new Panel("Channel", facts.element);
   const fanout = new Panel("Fan-out", tree);
   const panels = [about, fanout];
   about.head.append(
@@ -91,7 +91,8 @@ function one(app: App, name: string): Screen {
 }
 
 function showFacts(facts: Facts, said: Channel): void {
-  facts.set("Kind", [said.kind, said.access].filter(Boolean).join(", ") || "–");
+  facts.set("Kind", said.kind || "–");
+  facts.set("Access", said.access || undefined);
   facts.set("Owner", said.owner || "–");
   facts.set("Position", position(said.epoch, said.head_offset), "epoch and last offset");
   facts.set("Kept from", exact(said.first_offset), "the first offset that can be read");

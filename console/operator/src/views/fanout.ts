@@ -19,7 +19,7 @@ function branch(of: Branch, role: string, widest: number, depth: number): HTMLEl
   const { node = "–", region, sessions, relay, children } = of;
   const name = element("b", {}, node ?? "–");
   const where = [role, region, relay ? "spreads it in its region" : ""].filter(Boolean).join(", ");
-  const line = element("p", {}, name, ` ${where} `);
+  const line = element("p", {}, element("span", { className: "where" }, name, ` ${where} `));
   if (sessions !== null && sessions !== undefined) {
     const many = element("span", { className: "count" }, plural(sessions, "session"));
     line.append(bar(sessions / widest), many);

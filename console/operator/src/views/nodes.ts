@@ -48,6 +48,7 @@ function live(
   return {
     title,
     help,
+    isFigure: true,
     cell: (node) => (isAlive(node) ? format(of(node)) : { text: "–", tone: "faint" }),
     by: (node) => (isAlive(node) ? (of(node) ?? -1) : -1),
   };
@@ -80,6 +81,7 @@ const APPEND = live(
 const QUEUE: Column<ClusterNode> = {
   title: "Queue",
   help: "how full the fullest queue is",
+  isFigure: true,
   cell: ({ fullest_queue: queue }) => {
     const share = fullness(queue);
     if (!queue || share === 0) return "–";
@@ -115,6 +117,7 @@ const MORE: readonly Column<ClusterNode>[] = [
   {
     title: "Slots",
     help: "of 2048, those whose channels it owns",
+    isFigure: true,
     cell: ({ slots }) => count(slots),
     by: ({ slots }) => slots ?? 0,
   },
@@ -122,6 +125,7 @@ const MORE: readonly Column<ClusterNode>[] = [
   {
     title: "Database",
     help: "how long it took for the node's last beat",
+    isFigure: true,
     cell: ({ database }) => {
       if (!database) return "–";
       return database.healthy === false
@@ -142,6 +146,7 @@ const MORE: readonly Column<ClusterNode>[] = [
   {
     title: "Clock",
     help: "how far it is ahead of the clock of the node that is asked",
+    isFigure: true,
     cell: ({ clock_ahead_ms: ahead }) =>
       ahead == null ? "–" : `${ahead > 0 ? "+" : ""}${ahead} ms`,
   },

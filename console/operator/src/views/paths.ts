@@ -27,7 +27,7 @@ export function pathText(path: Path): string {
   const { gap_ms, lost, kind } = path;
   const parts = [ends(path) ?? KINDS[kind ?? ""] ?? kind ?? "–"];
   if (gap_ms !== null && gap_ms !== undefined) parts.push(milliseconds(gap_ms));
-  if (lost !== null && lost !== undefined) parts.push(`${exact(lost)} lost`);
+  if (lost !== null && lost !== undefined) parts.push(`${exact(lost)}\u00a0lost`);
   return parts.join(", ");
 }
 
@@ -64,6 +64,7 @@ export function pathList(list: HTMLElement, paths: readonly Path[]): void {
       element("time", {}, path.unix_ms ? clock(path.unix_ms) : ""),
     );
     item.dataset.kind = kind;
+    item.classList.toggle("loss", (path.lost ?? 0) > 0);
     return item;
   });
   list.replaceChildren(...items);

@@ -155,11 +155,13 @@ function subscriptionTable(): Table<Subscription> {
       },
       {
         title: "Position",
+        isFigure: true,
         help: "epoch and offset of the last publication that it was given",
         cell: ({ epoch, offset }) => position(epoch, offset),
       },
       {
         title: "To go",
+        isFigure: true,
         help: "publications between its position and the channel's head",
         cell: (it) => count(lag(it)),
         by: lag,

@@ -42,18 +42,21 @@ export function sessionTable(empty: string): Table<BusySession> {
       { title: "From", cell: ({ remote }) => remote || "–" },
       {
         title: "Frames/s",
+        isFigure: true,
         help: "that it gets",
         cell: (session) => figure(session.frames_per_second),
         by: (session) => session.frames_per_second ?? 0,
       },
       {
         title: "Channels",
+        isFigure: true,
         help: "subscriptions",
         cell: (session) => count(session.subscriptions),
         by: (session) => session.subscriptions ?? 0,
       },
       {
         title: "Waiting",
+        isFigure: true,
         help: "frames and bytes in its outbox",
         cell: ({ outbox_frames, outbox_bytes }) =>
           outbox_frames ? `${count(outbox_frames)} (${bytes(outbox_bytes)})` : "0",
@@ -84,29 +87,34 @@ function channelTable(): Table<BusyChannel> {
       },
       {
         title: "Pub/s",
+        isFigure: true,
         help: "of the last ten seconds",
         cell: (channel) => figure(channel.publications_per_second),
         by: (channel) => channel.publications_per_second ?? 0,
       },
       {
         title: "Position",
+        isFigure: true,
         help: "epoch and offset of the last publication",
         cell: ({ epoch, offset }) => position(epoch, offset),
         by: ({ offset }) => offset ?? 0,
       },
       {
         title: "Links",
+        isFigure: true,
         help: "of workers and of other nodes, to which it is spread",
         cell: ({ links }) => count(links),
         by: ({ links }) => links ?? 0,
       },
       {
         title: "Present",
+        isFigure: true,
         cell: ({ present }) => count(present),
         by: ({ present }) => present ?? 0,
       },
       {
         title: "Waiting",
+        isFigure: true,
         help: "publications that are not committed yet",
         cell: ({ pending }) => count(pending),
         by: ({ pending }) => pending ?? 0,
@@ -127,11 +135,13 @@ function queueTable(): Table<NamedQueue> {
       { title: "Queue", cell: ([name]) => name, by: ([name]) => name },
       {
         title: "Depth",
+        isFigure: true,
         cell: ([, { depth, bound }]) => `${count(depth)} of ${count(bound)}`,
         by: ([, { depth }]) => depth ?? 0,
       },
       {
         title: "Full",
+        isFigure: true,
         cell: (queue) => ({
           text: `${figure(100 * share(queue))} %`,
           tone: share(queue) >= 0.8 ? "warn" : undefined,
