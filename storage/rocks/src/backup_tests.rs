@@ -16,7 +16,8 @@ use sterna_storage::{
 use tempfile::TempDir;
 
 use crate::backup::{
-    BackupError, BackupOrder, Folder, Inventory, create, create_of_stopped, list, restore, verify,
+    BackupError, BackupOrder, Folder, INVENTORY, Inventory, Staging, create, create_of_stopped,
+    list, restore, verify,
 };
 use crate::{RocksConfig, RocksStore};
 
@@ -247,6 +248,37 @@ fn a_backup_that_fails_leaves_nothing() {
     assert_eq!(names(bed.home.path()), ["b", "store"]);
     let occupied = restore(&Folder(&from), &bed.path("store"), 0, &mut |_, _| true).unwrap_err();
     assert!(matches!(occupied, BackupError::Refused(_)), "a store is never written over");
+}
+
+#[test]
+fn no_new_store_is_made_where_a_backup_is_being_put_back() {
+    let bed = Bed::new();
+    let to = bed.path("restored");
+    let half_made = Staging::begin(&to).unwrap();
+    fs::write(half_made.path().join(INVENTORY), "{}").unwrap();
+    let refused = RocksStore::open(RocksConfig::new(&to)).unwrap_err();
+    assert_eq!(refused.kind, StorageErrorKind::Unavailable, "it may be waited for");
+    assert!(refused.message.contains("once more"), "{refused}");
+    assert!(!to.exists());
+    // Nor is it a backup, whatever lies in it.
+    assert_eq!(list(bed.home.path()).unwrap().len(), 0);
+    let refused = verify(half_made.path(), &mut |_, _| true).unwrap_err();
+    assert!(matches!(&refused, BackupError::Refused(why) if why.contains("not finished")));
+    let elsewhere = bed.path("elsewhere");
+    restore(&Folder(half_made.path()), &elsewhere, 0, &mut |_, _| true).unwrap_err();
+    assert!(!elsewhere.exists());
+    drop(half_made);
+    RocksStore::open(RocksConfig::new(&to)).unwrap();
+}
+
+#[test]
+fn a_maker_that_is_killed_at_the_very_end_has_made_a_whole_backup() {
+    let bed = Bed::new();
+    bed.backup("b");
+    fs::write(bed.path("b/sterna.making"), "").unwrap();
+    let verified = verify(&bed.path("b"), &mut |_, _| true).unwrap();
+    assert_eq!(verified.damages, Vec::<String>::new());
+    bed.restore("b", "restored").unwrap();
 }
 
 #[test]

@@ -9,7 +9,7 @@ use rocksdb::WriteBatch;
 use sterna_proto::Epoch;
 use sterna_storage::{StorageError, StorageErrorKind};
 
-use crate::backup::MARK;
+use crate::backup::{MARK, unfinished_of};
 use crate::database::{Database, DirectoryLock, access_error};
 use crate::encoding::{decode_number, seal};
 use crate::guard::{self, Guard};
@@ -34,6 +34,11 @@ pub(crate) fn open(config: &RocksConfig) -> Result<Opened, StorageError> {
     let mark = directory.join(MARK);
     let marked = mark.exists();
     let config = &RocksConfig { restored: config.restored || marked, ..config.clone() };
+    if !directory.join(CURRENT).exists()
+        && let Some(unfinished) = unfinished_of(directory)
+    {
+        return Err(half_restored(directory, &unfinished));
+    }
     make_directory(directory).map_err(|error| access_error(directory, error))?;
     if config.restored && !directory.join(CURRENT).exists() {
         return Err(nothing_restored(directory));
@@ -101,6 +106,18 @@ fn nothing_restored(directory: &Path) -> StorageError {
         "{} holds no store, although it is said to be restored; nothing was made: put the backup \
          there, or open a new store without saying so",
         directory.display()
+    );
+    StorageError::new(StorageErrorKind::Unavailable, ENGINE, message)
+}
+
+/// Whoever put it back meant this store, and a new one would hide that.
+fn half_restored(directory: &Path, unfinished: &Path) -> StorageError {
+    let message = format!(
+        "{} holds no store yet: a backup is being put back, or whoever did so was cut off, and left \
+         {}; nothing was made: put the backup back once more, or remove that folder to begin with an \
+         empty store",
+        directory.display(),
+        unfinished.display()
     );
     StorageError::new(StorageErrorKind::Unavailable, ENGINE, message)
 }

@@ -7,6 +7,7 @@ use std::path::{Component, Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
+use super::staging::is_unfinished;
 use super::{BackupError, CHUNK_BYTES, at};
 
 /// What is in a backup.
@@ -63,6 +64,10 @@ impl Inventory {
 
     /// Reads and checks it; what it says of the files is not compared with them.
     pub(crate) fn read(folder: &Path) -> Result<Self, BackupError> {
+        if is_unfinished(folder) {
+            let message = format!("{} was not finished and is no backup", folder.display());
+            return Err(BackupError::Refused(message));
+        }
         let path = folder.join(INVENTORY);
         let mut text = Vec::new();
         let file = File::open(&path).map_err(|error| match error.kind() {

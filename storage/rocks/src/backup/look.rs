@@ -5,6 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::inventory::{INVENTORY, Inventory, files_below, read_through};
+use super::staging::{LOCK, is_unfinished};
 use super::{BackupError, Told, at};
 
 /// A folder among backups.
@@ -36,7 +37,7 @@ pub fn list(folder: &Path) -> Result<Vec<Found>, BackupError> {
     let mut found = Vec::new();
     for entry in entries {
         let path = entry.map_err(at(folder))?.path();
-        if path.join(INVENTORY).exists() {
+        if path.join(INVENTORY).exists() && !is_unfinished(&path) {
             found.push(Found { inventory: Inventory::read(&path), path });
         }
     }
@@ -60,7 +61,9 @@ pub fn read(folder: &Path) -> Result<Inventory, BackupError> {
 pub fn verify(folder: &Path, told: Told<'_>) -> Result<Verified, BackupError> {
     let inventory = Inventory::read(folder)?;
     let mut present: BTreeMap<String, u64> = files_below(folder)?.into_iter().collect();
-    present.remove(INVENTORY);
+    for own in [INVENTORY, LOCK] {
+        present.remove(own);
+    }
     let (mut damages, mut done) = (Vec::new(), 0);
     for file in &inventory.files {
         let Some(path) = file.place(folder).filter(|_| present.remove(&file.path).is_some()) else {

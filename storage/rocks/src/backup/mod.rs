@@ -33,6 +33,7 @@ pub use inventory::{FileEntry, INVENTORY, Inventory};
 pub use look::{Found, Verified, list, read, verify};
 pub use restore::{Folder, Restored, restore};
 pub use staging::Staging;
+pub(crate) use staging::unfinished_of;
 
 /// Why there is no backup, or nothing was put back. Nothing is left of what was begun.
 #[derive(Debug, thiserror::Error)]

@@ -7,6 +7,7 @@ use sterna_proto::Epoch;
 
 use super::inventory::{Inventory, read_through};
 use super::room::check_room;
+use super::staging::clear_left;
 use super::{BackupError, FileEntry, STORE, Source, Staging, Told, at};
 use crate::RocksConfig;
 use crate::open::open;
@@ -34,6 +35,7 @@ pub fn restore(
     let inventory = from.inventory()?;
     let parent = Path::new(".").join(directory.parent().unwrap_or(Path::new("")));
     fs::create_dir_all(&parent).map_err(at(&parent))?;
+    clear_left(&parent)?;
     let staging = Staging::begin(directory)?;
     check_room(staging.path(), inventory.bytes, keep_free)?;
     let mut done = 0;

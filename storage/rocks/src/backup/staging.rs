@@ -3,6 +3,7 @@
 
 use std::fs::{self, File};
 use std::io;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use super::{BackupError, at};
@@ -30,7 +31,7 @@ impl Staging {
         let parent = to.parent().unwrap_or(Path::new(""));
         let parent = Path::new(".").join(parent);
         check_free(to)?;
-        let path = parent.join(format!(".{name}{SUFFIX}"));
+        let path = parent.join(unfinished(name));
         fs::create_dir_all(&path).map_err(at(&path))?;
         let lock = lock(&path)?.ok_or_else(|| {
             BackupError::Refused(format!("somebody else is making {}", to.display()))
@@ -48,14 +49,16 @@ impl Staging {
     /// # Errors
     /// [`BackupError::Io`], and then nothing is there of that name.
     pub fn finish(mut self) -> Result<(), BackupError> {
-        let lock = self.path.join(LOCK);
-        fs::remove_file(&lock).map_err(at(&lock))?;
         sync_folders(&self.path)?;
         check_free(&self.to)?;
         fs::rename(&self.path, &self.to).map_err(at(&self.to))?;
         self.done = true;
         let parent = Path::new(".").join(self.to.parent().unwrap_or(Path::new("")));
-        File::open(&parent).and_then(|parent| parent.sync_all()).map_err(at(&parent))
+        File::open(&parent).and_then(|parent| parent.sync_all()).map_err(at(&parent))?;
+        // After the name: without its lock an unfinished folder would be nobody's. Who is killed here
+        // leaves a file that says nothing any more.
+        let lock = self.to.join(LOCK);
+        fs::remove_file(&lock).map_err(at(&lock))
     }
 }
 
@@ -73,12 +76,40 @@ impl Drop for Staging {
 /// Takes away what killed processes have left beside `to`.
 pub(crate) fn clear_left(parent: &Path) -> Result<(), BackupError> {
     for path in left(parent)? {
-        if lock(&path)?.is_some() {
-            fs::remove_dir_all(&path).map_err(at(&path))?;
-            tracing::info!(path = %path.display(), "what was left of an unfinished backup is gone");
+        match clear_one(&path) {
+            Ok(true) => {
+                tracing::info!(path = %path.display(), "what somebody has not finished is gone");
+            }
+            Ok(false) => {}
+            // Another user's, perhaps: no reason to do nothing.
+            Err(error) => tracing::warn!(path = %path.display(), %error, "could not be cleared"),
         }
     }
     Ok(())
+}
+
+/// False: somebody is at it.
+fn clear_one(path: &Path) -> Result<bool, BackupError> {
+    // Held until all of it is gone: nobody begins anew in it meanwhile.
+    let Some(_held) = lock(path)? else { return Ok(false) };
+    fs::remove_dir_all(path).map_err(at(path))?;
+    Ok(true)
+}
+
+/// The folder in which somebody makes `to`, or has not finished it.
+pub(crate) fn unfinished_of(to: &Path) -> Option<PathBuf> {
+    let path = to.with_file_name(unfinished(to.file_name()?.to_str()?));
+    path.join(LOCK).exists().then_some(path)
+}
+
+/// Whether this is the name of a folder that is not finished.
+pub(crate) fn is_unfinished(folder: &Path) -> bool {
+    let name = folder.file_name().unwrap_or_default().to_string_lossy();
+    name.starts_with('.') && name.ends_with(SUFFIX)
+}
+
+fn unfinished(name: &str) -> String {
+    format!(".{name}{SUFFIX}")
 }
 
 /// Folders that are being made, or were left.
@@ -91,8 +122,7 @@ fn left(parent: &Path) -> Result<Vec<PathBuf>, BackupError> {
     let mut found = Vec::new();
     for entry in entries {
         let path = entry.map_err(at(parent))?.path();
-        let name = path.file_name().unwrap_or_default().to_string_lossy();
-        if name.starts_with('.') && name.ends_with(SUFFIX) && path.join(LOCK).exists() {
+        if is_unfinished(&path) && path.join(LOCK).exists() {
             found.push(path);
         }
     }
@@ -117,9 +147,19 @@ fn lock(path: &Path) -> Result<Option<File>, BackupError> {
     let path = path.join(LOCK);
     let file = File::create(&path).map_err(at(&path))?;
     match file.try_lock() {
-        Ok(()) => Ok(Some(file)),
+        // Whoever held it until now may have cleared or finished the folder.
+        Ok(()) => Ok(is_file_at(&file, &path).map_err(at(&path))?.then_some(file)),
         Err(fs::TryLockError::WouldBlock) => Ok(None),
         Err(fs::TryLockError::Error(error)) => Err(at(&path)(error)),
+    }
+}
+
+fn is_file_at(file: &File, path: &Path) -> io::Result<bool> {
+    let held = file.metadata()?;
+    match fs::metadata(path) {
+        Ok(found) => Ok((found.dev(), found.ino()) == (held.dev(), held.ino())),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error),
     }
 }
 
@@ -150,7 +190,8 @@ fn sync_folders(folder: &Path) -> Result<(), BackupError> {
 }
 
 const SUFFIX: &str = ".unfinished";
-const LOCK: &str = "sterna.making";
+/// In a folder that is being made, and in a whole one only if its maker was killed at the very end.
+pub(crate) const LOCK: &str = "sterna.making";
 
 #[cfg(test)]
 mod tests {
@@ -169,9 +210,22 @@ mod tests {
         assert_eq!(fs::read_dir(home.path()).unwrap().count(), 0, "given up");
         let staging = Staging::begin(&to).unwrap();
         fs::write(staging.path().join("x"), "1").unwrap();
+        assert_eq!(unfinished_of(&to).as_deref(), Some(staging.path()));
         staging.finish().unwrap();
-        assert_eq!(fs::read_dir(&to).unwrap().count(), 1);
+        assert_eq!((fs::read_dir(&to).unwrap().count(), unfinished_of(&to)), (1, None));
         assert!(matches!(Staging::begin(&to), Err(BackupError::Refused(_))), "it is there");
+    }
+
+    #[test]
+    fn a_lock_on_what_was_cleared_meanwhile_is_none() {
+        let home = tempfile::tempdir().unwrap();
+        let path = home.path().join(LOCK);
+        let file = File::create(&path).unwrap();
+        assert!(is_file_at(&file, &path).unwrap());
+        fs::remove_file(&path).unwrap();
+        assert!(!is_file_at(&file, &path).unwrap());
+        File::create(&path).unwrap();
+        assert!(!is_file_at(&file, &path).unwrap(), "another's");
     }
 
     #[test]
