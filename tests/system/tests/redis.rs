@@ -9,6 +9,7 @@ use std::time::Duration;
 use serde_json::Value;
 use sterna_relay::{Relay, RelayConfig};
 use sterna_system_tests::cluster::Cluster;
+use sterna_system_tests::process::JsonProcess;
 use sterna_system_tests::served::{Served, run, said};
 use sterna_system_tests::traffic::Traffic;
 use sterna_test_engines::MariaDb;
@@ -123,6 +124,34 @@ async fn i6_cores_are_killed_while_redis_is_flushed() {
         cluster.start(core).await;
     }
     traffic.finish().await;
+    cluster.stop().await;
+}
+
+/// Members who look at their inboxes and are not subscribed: nothing that leads to them lies in Redis.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn i6_who_looks_is_told_of_what_it_is_not_subscribed_to_while_redis_is_flushed() {
+    let (database, redis) = (MariaDb::shared(), RedisServer::start());
+    let cluster = with_redis(database, &redis).await;
+    let live = cluster.verb("e2", "zoe", &["inbox", "--live", "--json"]).await;
+    let mut live = JsonProcess::start("live", live, Vec::new());
+    let mut sent = async |text: &str, count: u64| {
+        let verb = ["pub", "dm:alice:zoe", text, "--json"];
+        let output = run(cluster.verb("e1", "alice", &verb).await).await;
+        assert!(output.status.success(), "{}", said(&output));
+        loop {
+            let before = live.count();
+            if live.objects().iter().any(|it| it["unread"] == count) {
+                return;
+            }
+            live.wait_for_count(before + 1).await;
+        }
+    };
+    sent("before", 1).await;
+    redis.command::<()>(&["FLUSHALL"]);
+    sent("flushed", 2).await;
+    redis.command::<()>(&["FLUSHALL"]);
+    sent("and again", 3).await;
+    live.kill().await;
     cluster.stop().await;
 }
 
