@@ -86,6 +86,7 @@ impl Cluster {
         keys.extend(more.iter().map(|key| (*key).to_owned()));
         let flags = keys.into_iter().flat_map(|key| ["--set".to_owned(), key]).collect();
         let mut served = Served::prepare(&self.authority, "");
+        served.install_certificate_of(&self.authority, 2100, &ip.to_string());
         served.launch_through(host.as_ref().map(Host::launcher).unwrap_or_default());
         self.members.insert(name, Member { served, flags, address });
     }

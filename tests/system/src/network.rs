@@ -10,7 +10,7 @@
 //! ```
 //!
 //! A database, a Redis or a node is a host each: whatever takes a launcher and an address can be cut
-//! off from any other.
+//! off from any other. A phone is a host with two uplinks, of which it uses one.
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::Path;
@@ -39,6 +39,31 @@ impl Host {
     /// What a program is put behind to run there.
     pub fn launcher(&self) -> Vec<String> {
         ["ip", "netns", "exec", &self.namespace].map(str::to_owned).to_vec()
+    }
+}
+
+/// One machine with two uplinks, each with an address of its own; one is in use.
+#[derive(Debug)]
+pub struct Phone {
+    host: Host,
+    uplinks: [Uplink; 2],
+    in_use: usize,
+}
+
+#[derive(Debug)]
+struct Uplink {
+    wire: String,
+    address: Ipv4Addr,
+}
+
+impl Phone {
+    /// The same command, run there.
+    pub fn run(&self, command: &tokio::process::Command) -> tokio::process::Command {
+        let (launcher, command) = (self.host.launcher(), command.as_std());
+        let mut there = tokio::process::Command::new(&launcher[0]);
+        there.args(&launcher[1..]).arg(command.get_program()).args(command.get_args());
+        there.kill_on_drop(true);
+        there
     }
 }
 
@@ -78,6 +103,35 @@ impl Network {
         host
     }
 
+    /// A machine that changes its uplinks.
+    pub fn add_phone(&mut self) -> Phone {
+        let host = self.add_host();
+        self.hosts += 1;
+        assert!(self.hosts < ROUTER, "a network has at most {ROUTER} hosts");
+        let first = Uplink { wire: WIRE.to_owned(), address: host.address };
+        let second = Uplink { wire: format!("{WIRE}2"), address: self.ipv4(self.hosts) };
+        let made = self.lay_wire(&host.namespace, &second.wire, second.address);
+        made.and_then(|()| self.connect(self.hosts)).unwrap_or_else(|error| panic!("{error}"));
+        Phone { host, uplinks: [first, second], in_use: 0 }
+    }
+
+    /// The phone's other uplink comes, and then the one in use goes, with everything that is on its way.
+    pub fn switch(&self, phone: &mut Phone) {
+        let old = phone.in_use;
+        phone.in_use = 1 - old;
+        let (new, old) = (&phone.uplinks[phone.in_use], &phone.uplinks[old]);
+        let at = |arguments: &[&str]| {
+            let done = ip(&[&["-n", phone.host.namespace.as_str()], arguments].concat());
+            done.unwrap_or_else(|error| panic!("{error}"));
+        };
+        at(&["link", "set", &new.wire, "up"]);
+        let (subnet, router) = (self.subnet(), self.ipv4(ROUTER).to_string());
+        let address = new.address.to_string();
+        let way = ["via", &router, "dev", &new.wire, "onlink", "src", &address];
+        at(&[&["route", "replace", &subnet][..], &way].concat());
+        at(&["link", "set", &old.wire, "down"]);
+    }
+
     /// From now on nothing gets from one address to the other; the way back is left alone.
     pub fn cut(&self, from: impl Into<IpAddr>, to: impl Into<IpAddr>) {
         let cut = (from.into(), to.into());
@@ -94,16 +148,23 @@ impl Network {
 
     /// Makes everything of a host: its namespace, its end of the wire, and its routes.
     fn furnish(&self, host: &Host) -> Result<(), String> {
-        let (space, wire) = (host.namespace.as_str(), format!("p{}", self.hosts));
+        let space = host.namespace.as_str();
         ip(&["netns", "add", space])?;
         let at = |arguments: &[&str]| ip(&[&["-n", space], arguments].concat());
         at(&["link", "set", "lo", "up"])?;
-        at(&["link", "add", "wire", "type", "veth", "peer", "name", &wire, "netns", &self.name])?;
-        at(&["address", "add", &host.address.to_string(), "dev", "wire"])?;
-        at(&["link", "set", "wire", "up"])?;
+        self.lay_wire(space, WIRE, host.address)?;
         let router = self.ipv4(ROUTER).to_string();
-        at(&["route", "add", &self.subnet(), "via", &router, "dev", "wire", "onlink"])?;
+        at(&["route", "add", &self.subnet(), "via", &router, "dev", WIRE, "onlink"])?;
         self.connect(self.hosts)
+    }
+
+    /// From a namespace to the router, for the host that is the newest.
+    fn lay_wire(&self, space: &str, wire: &str, address: Ipv4Addr) -> Result<(), String> {
+        let at = |arguments: &[&str]| ip(&[&["-n", space], arguments].concat());
+        let end = format!("p{}", self.hosts);
+        at(&["link", "add", wire, "type", "veth", "peer", "name", &end, "netns", &self.name])?;
+        at(&["address", "add", &address.to_string(), "dev", wire])?;
+        at(&["link", "set", wire, "up"])
     }
 
     /// The router's end of a wire.
@@ -202,6 +263,8 @@ fn ip(arguments: &[&str]) -> Result<(), String> {
 
 /// Of all names, which the kernel allows 15 octets of.
 const PREFIX: &str = "stn";
+/// A host's end of its first uplink.
+const WIRE: &str = "wire";
 /// The router's address on every wire.
 const ROUTER: u8 = 254;
 
@@ -225,6 +288,46 @@ mod tests {
             let sent = socket.send_to(b"are you there", (host.address, 7)).is_ok();
             sent && socket.recv_from(&mut buffer).is_ok()
         })
+    }
+
+    /// Whoever is asked says from where.
+    const ASK: &str = "import socket, sys\n\
+        s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)\n\
+        s.settimeout(0.2)\n\
+        for _ in range(50):\n    s.sendto(b'where am I', (sys.argv[1], int(sys.argv[2])))\n    \
+        try: print(s.recv(64).decode()); break\n    except TimeoutError: pass";
+
+    #[test]
+    fn a_phone_comes_from_another_address_after_a_switch() {
+        let mut network = match Network::make() {
+            Ok(network) => network,
+            Err(reason) => return println!("no network namespaces here: {reason}"),
+        };
+        let mut phone = network.add_phone();
+        let socket = UdpSocket::bind((network.outside(), 0)).unwrap();
+        let port = socket.local_addr().unwrap().port();
+        let answering = std::thread::spawn(move || {
+            let mut buffer = [0; 64];
+            while let Ok((len, peer)) = socket.recv_from(&mut buffer) {
+                if &buffer[..len] == b"enough" {
+                    return;
+                }
+                let _ = socket.send_to(peer.ip().to_string().as_bytes(), peer);
+            }
+        });
+        let seen_as = |phone: &Phone| {
+            let mut ask = tokio::process::Command::new("python3");
+            ask.args(["-c", ASK, &network.outside().to_string(), &port.to_string()]);
+            let output = phone.run(&ask).into_std().output().unwrap();
+            String::from_utf8_lossy(&output.stdout).trim().to_owned()
+        };
+        for _ in 0..3 {
+            assert_eq!(seen_as(&phone), phone.uplinks[phone.in_use].address.to_string());
+            network.switch(&mut phone);
+        }
+        let own = UdpSocket::bind((network.outside(), 0)).unwrap();
+        own.send_to(b"enough", (network.outside(), port)).unwrap();
+        answering.join().unwrap();
     }
 
     #[test]

@@ -53,6 +53,8 @@ pub struct Served {
     home: TempDir,
     /// What `serve` is started through: a program and its arguments.
     launcher: Vec<String>,
+    /// Of another release.
+    other_binary: Option<PathBuf>,
     child: Option<Child>,
     client: SocketAddr,
     http: SocketAddr,
@@ -63,8 +65,9 @@ impl Served {
     pub fn prepare(authority: &Authority, more: &str) -> Self {
         let home = tempfile::Builder::new().prefix("sterna-serve-").tempdir().unwrap();
         let nowhere = SocketAddr::from(([127, 0, 0, 1], 0));
-        let served =
-            Self { home, launcher: Vec::new(), child: None, client: nowhere, http: nowhere };
+        let (launcher, other_binary) = Default::default();
+        let (child, client, http) = (None, nowhere, nowhere);
+        let served = Self { home, launcher, other_binary, child, client, http };
         served.install_certificate(authority, 2100);
         served.write_secret("token.secret", TOKEN_SECRET);
         served.write_secret("api.secret", "an api key of the tests, long enough");
@@ -78,7 +81,12 @@ impl Served {
 
     /// Puts a certificate of this authority, valid until the end of a year, where the node reads.
     pub fn install_certificate(&self, authority: &Authority, until_year: i32) {
-        let names = ["localhost".to_owned(), "127.0.0.1".to_owned()];
+        self.install_certificate_of(authority, until_year, "127.0.0.1");
+    }
+
+    /// The same for a node that has this address.
+    pub fn install_certificate_of(&self, authority: &Authority, until_year: i32, address: &str) {
+        let names = ["localhost".to_owned(), address.to_owned()];
         let mut params = CertificateParams::new(names).unwrap();
         params.not_before = rcgen::date_time_ymd(2020, 1, 1);
         params.not_after = rcgen::date_time_ymd(until_year, 1, 1);
@@ -124,6 +132,11 @@ impl Served {
         self.launcher = launcher;
     }
 
+    /// From its next start on the node runs this binary; `None`: the one under test.
+    pub fn run_binary(&mut self, binary: Option<PathBuf>) {
+        self.other_binary = binary;
+    }
+
     /// A verb that reads the configuration.
     pub fn configured_verb(&self, verb: &str) -> Command {
         self.configured_verbs(&[verb])
@@ -132,7 +145,7 @@ impl Served {
     /// The same of a verb that has verbs of its own.
     pub fn configured_verbs(&self, verbs: &[&str]) -> Command {
         let mut parts = self.launcher.iter().map(OsString::from).collect::<Vec<_>>();
-        parts.push(binary().into());
+        parts.push(self.other_binary.as_deref().unwrap_or(binary()).into());
         let mut command = Command::new(&parts[0]);
         command.args(&parts[1..]).args(verbs).arg("--config").arg(self.config());
         // What the tests are told by variables would be configuration to the node.

@@ -1,8 +1,11 @@
 //! Publishers and subscribers of a cluster with edges `e1` and `e2`, through the command line, and
 //! the verdict on what they saw.
 
+use tokio::process::Command;
+
 use crate::checker::Checker;
 use crate::cluster::Cluster;
+use crate::network::Phone;
 use crate::process::{self, JsonProcess};
 use crate::text::Writer;
 
@@ -22,11 +25,25 @@ pub struct Traffic {
 impl Traffic {
     /// Two publishers of so many lines each.
     pub async fn start(cluster: &Cluster, lines: usize) -> Self {
+        Self::of(cluster, lines, ["wss", "quic", "auto"], |command| command).await
+    }
+
+    /// The same from a phone, all on QUIC.
+    pub async fn start_from(phone: &Phone, cluster: &Cluster, lines: usize) -> Self {
+        Self::of(cluster, lines, ["quic"; 3], |command| phone.run(&command)).await
+    }
+
+    async fn of(
+        cluster: &Cluster,
+        lines: usize,
+        [at_e1, at_e2, publishing]: [&str; 3],
+        place: impl Fn(Command) -> Command,
+    ) -> Self {
         let mut checker = Checker::new();
         let mut subscribers = Vec::new();
-        for (edge, transport) in [("e1", "wss"), ("e2", "quic")] {
+        for (edge, transport) in [("e1", at_e1), ("e2", at_e2)] {
             let verb = ["sub", CHANNEL, "--from", "earliest", "--json", "--transport", transport];
-            let command = cluster.verb(edge, edge, &verb).await;
+            let command = place(cluster.verb(edge, edge, &verb).await);
             subscribers.push((edge, JsonProcess::start(edge, command, Vec::new())));
         }
         let mut publishers = Vec::new();
@@ -34,8 +51,9 @@ impl Traffic {
             let mut writer = Writer::new(user, at as u64);
             let texts: Vec<String> = (0..lines).map(|_| writer.next_line()).collect();
             texts.iter().for_each(|line| checker.attempt(user, line));
-            let verb = ["pub", CHANNEL, "--stdin", "--json", "--timeout", "60s"];
-            let command = cluster.verb(edge, user, &verb).await;
+            let (verb, patience) = (["pub", CHANNEL, "--stdin", "--json"], ["--timeout", "60s"]);
+            let verb = [&verb[..], &patience, &["--transport", publishing]].concat();
+            let command = place(cluster.verb(edge, user, &verb).await);
             publishers.push((user, JsonProcess::start(user, command, texts.clone()), texts));
         }
         Self { lines, checker, publishers, subscribers, wanted: 0 }
