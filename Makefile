@@ -7,7 +7,7 @@ MAKEFLAGS += --no-print-directory
 # RocksDB is compiled once, outside target/, and every cargo call links that archive.
 ROCKSDB := eval "$$(tools/rocksdb.sh --env)"
 
-.PHONY: run cluster cluster-stop cluster-status test test-cql test-planted test-faults test-layout test-typescript test-pages simulate interop check fuzz instructions autobahn build bench clean setup help
+.PHONY: run cluster cluster-stop cluster-status test test-cql test-planted test-faults test-layout test-skew test-typescript test-pages simulate interop check fuzz instructions autobahn build bench clean setup help
 
 run: ## Install what is missing, build, and start a node on this machine (ARGS="...")
 	@tools/setup.sh build
@@ -62,6 +62,10 @@ test-layout: ## The promises of the SQL store in its largest layout, which takes
 	@tools/setup.sh cluster
 	@$(ROCKSDB); STERNA_LAYOUT=$(or $(LAYOUT),64x32) cargo test --locked -p sterna-storage-sql --test conformance -- --nocapture sharded
 
+test-skew: ## Nodes of an earlier release beside this one, also as a rolling upgrade (REF=COMMIT)
+	@tools/setup.sh cluster
+	@$(ROCKSDB); tools/test_skew.sh $(ARGS)
+
 simulate: ## Thousands of schedules of clusters in virtual time (SEEDS=3000)
 	@STERNA_SEEDS=$(or $(SEEDS),3000) cargo test --locked --profile simulate -p sterna-simulation --test clusters -- --nocapture i2
 
@@ -80,7 +84,7 @@ autobahn: ## The Autobahn suite against the wss listener; it fetches Python 2.7
 check: ## Format, lints, and licences of dependencies
 	@tools/setup.sh build
 	@cargo fmt --all --check
-	@$(ROCKSDB); cargo clippy --workspace --all-targets --features sterna-storage-scylla/cql-server,sterna-system-tests/cql-server --locked -- -D warnings
+	@$(ROCKSDB); cargo clippy --workspace --all-targets --features sterna-storage-scylla/cql-server,sterna-system-tests/cql-server,sterna-system-tests/skew --locked -- -D warnings
 	@tools/deny.sh
 
 build: ## Build the release binary, target/release/sterna
