@@ -8,6 +8,7 @@ mod config;
 mod console;
 mod dev;
 mod farewell;
+mod incarnation;
 mod jobs;
 mod keeping;
 mod keys;

@@ -78,7 +78,7 @@ pub(crate) fn run(
     let local = config.store.as_ref().filter(|engine| !matches!(engine, StoreConfig::Sql(_)));
     let opened = local.map(|engine| open_stores(engine, store)).transpose()?;
     let (stores, rocks) = opened.map_or((None, None), |(stores, rocks)| (Some(stores), rocks));
-    config.set_incarnation(SystemClock.unix_ms());
+    config.set_incarnation(SystemClock.unix_ms())?;
     let node_secret = keys::node_secret(&config.data_dir)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()

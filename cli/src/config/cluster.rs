@@ -7,7 +7,7 @@ use std::time::Duration;
 use sterna_core::CoreConfig;
 use sterna_core::cluster::balance::BalanceConfig;
 use sterna_core::cluster::placement::{MOST_WEIGHT, USUAL_WEIGHT};
-use sterna_core::cluster::{ClusterConfig, Incarnation, NodeInfo, NodeState};
+use sterna_core::cluster::{ClusterConfig, NodeInfo, NodeState};
 use sterna_link::{LinkConfig, LinkFiles, NodeIdentity};
 use sterna_storage::volatile::VolatileStores;
 use sterna_storage_redis::RedisConfig;
@@ -79,11 +79,12 @@ impl ClusterSettings {
 
 impl Config {
     /// Tells this process from every other of the same node.
-    pub(crate) fn set_incarnation(&mut self, unix_ms: u64) {
+    pub(crate) fn set_incarnation(&mut self, unix_ms: u64) -> anyhow::Result<()> {
         if let Some(cluster) = &self.cluster {
-            self.core.incarnation = Incarnation::at(unix_ms);
+            self.core.incarnation = crate::incarnation::next(&self.data_dir, unix_ms)?;
             self.core.head_watch = Some(cluster.head_watch);
         }
+        Ok(())
     }
 }
 

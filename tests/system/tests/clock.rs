@@ -6,13 +6,12 @@
 
 #![allow(clippy::unwrap_used)] // Helpers of tests; clippy exempts only the tests themselves.
 
-use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use sterna_client::{Ack, ChannelId, Client, ClientState, Error, Event, Subscribe, Transport};
+use sterna_system_tests::fake_clock::FakeClock;
 use sterna_system_tests::node::{Node, PATIENCE};
 use sterna_system_tests::sdk;
-use tempfile::TempDir;
 use tokio::time::timeout;
 
 const HOUR: Duration = Duration::from_secs(3600);
@@ -59,48 +58,15 @@ async fn i10_a_clock_that_jumps_repeats_nothing_and_disconnects_nobody() {
     assert!(node.terminate().await.success(), "{}", node.log());
 }
 
-/// The time of a process, as a file that it reads.
-struct FakeClock {
-    folder: TempDir,
-}
-
-impl FakeClock {
-    /// By so many seconds before or after the real time.
-    fn set(&self, shift: &str) {
-        let fresh = self.folder.path().join("fresh");
-        std::fs::write(&fresh, shift).unwrap();
-        // In one step: who reads half a line has no wrong time but the right one.
-        std::fs::rename(fresh, self.file()).unwrap();
-    }
-
-    fn file(&self) -> PathBuf {
-        self.folder.path().join("shift")
-    }
-}
-
 /// A node that is a minute old in the real time and lives by the fake one.
 async fn start() -> (FakeClock, Node) {
-    let clock = FakeClock { folder: tempfile::tempdir().unwrap() };
-    clock.set("+0");
-    let preload = format!("LD_PRELOAD={}", library().display());
-    let file = format!("FAKETIME_TIMESTAMP_FILE={}", clock.file().display());
+    let clock = FakeClock::new();
     let mut node = Node::start().await;
     assert!(node.terminate().await.success());
-    let settings =
-        ["FAKETIME_NO_CACHE=1", "FAKETIME_DONT_FAKE_MONOTONIC=1", "NO_FAKE_STAT=1", &file];
-    node.launch_through(&[&["env", &preload], &settings[..]].concat());
+    let launcher = clock.launcher();
+    node.launch_through(&launcher.iter().map(String::as_str).collect::<Vec<_>>());
     node.restart().await;
     (clock, node)
-}
-
-/// Where Debian and others put the library of the program faketime.
-fn library() -> PathBuf {
-    let beside = |folder: &Path| folder.join("faketime/libfaketimeMT.so.1");
-    let mut folders = vec![PathBuf::from("/usr/lib"), "/usr/lib64".into(), "/usr/local/lib".into()];
-    let triplets = std::fs::read_dir("/usr/lib").unwrap().map(|entry| entry.unwrap().path());
-    folders.extend(triplets);
-    let found = folders.iter().map(|folder| beside(folder)).find(|path| path.exists());
-    found.expect("libfaketime is missing: `tools/setup.sh test` installs the package faketime")
 }
 
 /// A client whose token is valid whatever hour the node believes it is.
