@@ -6,10 +6,13 @@ mod support;
 
 use std::time::Duration;
 
+use sterna_core::Worker;
 use sterna_proto::v1::{self, command::Verb, push::Event, reply::Result as Reply};
 use sterna_proto::{CloseReason, ErrorCode, UserId};
 use sterna_storage::memory::MemoryStore;
-use support::{TestClient, config, error, publish, subscribe, with_worker, with_workers};
+use support::{
+    TestClient, config, error, publish, subscribe, with_held_clock, with_worker, with_workers,
+};
 
 const EARLIEST: Option<v1::Position> = Some(v1::Position { epoch: 0, offset: 0 });
 
@@ -33,6 +36,65 @@ fn a_publication_reaches_everybody_who_subscribed_once_and_in_order() {
         assert_eq!((again.duplicate, again.offset), (true, 50));
         let conflict = error(alice.ask(publish("room:1", 50, "other")).await);
         assert_eq!(conflict.code, ErrorCode::Conflict.number());
+    });
+}
+
+/// A worker that many come back to at once is late with everything.
+#[test]
+fn a_session_is_resumed_from_a_worker_that_is_late() {
+    with_held_clock(config(), MemoryStore::new().stores(), 1, |node, workers| async move {
+        let late = Worker::new(&node, 1);
+        let bob = TestClient::connect(&late, "bob").await;
+        let (ticket, id) = (bob.welcome.resume_ticket.clone(), bob.welcome.session_id.clone());
+        drop(bob);
+        let resume_ticket = ticket.clone();
+        let hello =
+            v1::Hello { client_id: "bob-phone".into(), resume_ticket, ..Default::default() };
+        // The second has lost patience with the first.
+        let first = TestClient::hello(&workers[0], "bob", hello.clone());
+        let second = async {
+            tokio::time::sleep(Duration::from_secs(3)).await;
+            TestClient::hello(&workers[0], "bob", hello.clone()).await
+        };
+        let both = async {
+            let (first, second) = tokio::join!(first, second);
+            [first.unwrap(), second.unwrap()].map(|bob| bob.welcome)
+        };
+        let work = async {
+            tokio::time::sleep(Duration::from_secs(5)).await;
+            late.run().await;
+        };
+        let welcomes = tokio::select! {
+            welcomes = both => welcomes,
+            () = work => panic!("the node has ended"),
+        };
+        for welcome in welcomes {
+            assert!(welcome.resumed);
+            assert_eq!((&welcome.session_id, &welcome.resume_ticket), (&id, &ticket));
+        }
+        assert_eq!(node.session_count(), 1, "it is nowhere twice");
+    });
+}
+
+/// Who has lost patience gets a new session, and the old one is there for who comes next.
+#[test]
+fn a_session_that_nobody_waits_for_any_more_stays_where_it_is() {
+    with_held_clock(config(), MemoryStore::new().stores(), 1, |node, workers| async move {
+        let late = Worker::new(&node, 1);
+        let bob = TestClient::connect(&late, "bob").await;
+        let resume_ticket = bob.welcome.resume_ticket.clone();
+        drop(bob);
+        let hello =
+            v1::Hello { client_id: "bob-phone".into(), resume_ticket, ..Default::default() };
+        let anew = TestClient::hello(&workers[0], "bob", hello.clone()).await.unwrap();
+        assert!(!anew.welcome.resumed, "a worker that stands still keeps nobody out");
+        let work = async {
+            late.run().await;
+            panic!("the node has ended");
+        };
+        let again = TestClient::hello(&workers[0], "bob", hello);
+        let again = tokio::select! { again = again => again.unwrap(), () = work => return };
+        assert!(again.welcome.resumed);
     });
 }
 
@@ -403,7 +465,7 @@ fn two_nodes_on_one_store_agree_on_one_order() {
         let mut second = config();
         second.id_worker = 1;
         let second = support::node(second, other).await;
-        let second_worker = sterna_core::Worker::new(&second, 0);
+        let second_worker = Worker::new(&second, 0);
         let mut alice = TestClient::connect(&workers[0], "alice").await;
         let mut bob = TestClient::connect(&second_worker, "bob").await;
         for seq in 1..=100 {
@@ -434,7 +496,7 @@ fn i5_i12_a_node_that_has_missed_much_reads_only_the_newest() {
         second.queues.ring_publications = 8;
         second.queues.append_batch = 8;
         let second = support::node(second, other).await;
-        let worker = sterna_core::Worker::new(&second, 0);
+        let worker = Worker::new(&second, 0);
         let running = worker.clone();
         let running = tokio::task::spawn_local(async move { running.run().await });
         let mut bob = TestClient::connect(&worker, "bob").await;

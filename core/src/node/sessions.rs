@@ -27,6 +27,11 @@ impl Node {
         self.volatile().on_session(user, entry);
     }
 
+    /// It has given it up for a connection of another one, or of its own.
+    pub(crate) fn on_session_moves(&self, session: SessionId, worker: u16, to: u16) {
+        self.inner.directory.hand_over(session, worker, to);
+    }
+
     /// It has it no more.
     pub(crate) fn on_session_ended(&self, session: SessionId, worker: u16) {
         if self.inner.directory.remove(session, worker) {

@@ -29,6 +29,14 @@ impl SessionDirectory {
         is_its_own
     }
 
+    /// It moves to another worker, if it is still this one's.
+    pub fn hand_over(&self, session: SessionId, worker: u16, to: u16) {
+        let mut shard = self.shard(session);
+        if let Some(place) = shard.get_mut(&session).filter(|place| **place == worker) {
+            *place = to;
+        }
+    }
+
     pub fn worker(&self, session: SessionId) -> Option<u16> {
         self.shard(session).get(&session).copied()
     }

@@ -10,6 +10,7 @@ mod detached;
 mod farewell;
 mod later;
 mod table;
+mod takeover;
 mod wake;
 
 pub use attachment::Attachment;
@@ -41,12 +42,13 @@ use crate::vitals::trace::Step;
 use farewell::Farewell;
 pub use table::BACKGROUND_COMMANDS;
 use table::Table;
+pub use takeover::Given;
 
 /// What other threads ask of a worker.
 #[derive(Debug)]
 pub enum WorkerControl {
-    /// A session continues on another worker: give it up.
-    TakeOver { ticket: ResumeTicket, user: UserId, reply: oneshot::Sender<Option<Departed>> },
+    /// A session continues on worker `to`: give it up.
+    TakeOver { ticket: ResumeTicket, user: UserId, to: u16, reply: oneshot::Sender<Given> },
     /// All sessions are to move to another node.
     GoAway(v1::GoAway),
     /// The sessions end whose tokens are void.
@@ -64,9 +66,6 @@ pub enum WorkerControl {
 
 /// Requests of other threads that wait for one worker.
 pub const CONTROL_QUEUE: usize = 1024;
-
-/// How long another worker may take to give up a session before the client gets a new one.
-const TAKE_OVER_PATIENCE: Duration = Duration::from_secs(2);
 
 /// Commands without a connection that are on their way at a time.
 const BACKGROUND_AT_ONCE: usize = 64;
@@ -195,13 +194,15 @@ impl Worker {
         hello.subscriptions.truncate(limits::SUBSCRIPTIONS);
         if node.is_draining() {
             // Began while the old connection was being asked.
-            self.end_departed(departed);
+            if let Some(departed) = departed {
+                self.end_moving(ticket.session, self.inner.index, departed);
+            }
             return Err(CloseReason::Drained);
         }
         let mut table = self.inner.table.borrow_mut();
         if let Some(departed) = departed {
             node.note_leg(session.id(), self.resumed_leg(&departed, connection, to_network));
-            let leaves = session.inherit(departed, &hello.subscriptions);
+            let leaves = session.inherit(*departed, &hello.subscriptions);
             leaves.into_iter().for_each(|leave| table.push_background(leave));
             session.start_recovering(&hello.subscriptions);
         }
@@ -253,43 +254,10 @@ impl Worker {
         self.inner.table.borrow().len()
     }
 
-    /// Finds the session of a ticket on this or another worker and takes it from its connection.
-    async fn take_over(&self, ticket: ResumeTicket, user: &UserId) -> Option<Departed> {
-        let node = &self.inner.node;
-        let worker = node.directory().worker(ticket.session)?;
-        if worker == self.inner.index {
-            return self.depart(&ticket, user);
-        }
-        let (reply, answer) = oneshot::channel();
-        let control = WorkerControl::TakeOver { ticket, user: user.clone(), reply };
-        let taken = async {
-            node.control(worker)?.send(control).await.ok()?;
-            answer.await.ok()?
-        };
-        tokio::time::timeout(TAKE_OVER_PATIENCE, taken).await.ok().flatten()
-    }
-
-    fn depart(&self, ticket: &ResumeTicket, user: &UserId) -> Option<Departed> {
-        let (departed, lost) = self.inner.table.borrow_mut().depart(ticket, user)?;
-        lost.into_iter().for_each(|channel| self.inner.link.detach(channel));
-        self.inner.node.on_session_ended(ticket.session, self.inner.index);
-        Some(departed)
-    }
-
-    /// A session that was given up continues nowhere.
-    fn end_departed(&self, departed: Option<Departed>) {
-        let mut table = self.inner.table.borrow_mut();
-        let leaves = departed.into_iter().flat_map(|departed| departed.leaves);
-        leaves.for_each(|leave| table.push_background(leave));
-    }
-
     fn handle_control(&self, control: WorkerControl) {
         match control {
-            WorkerControl::TakeOver { ticket, user, reply } => {
-                if let Err(Some(departed)) = reply.send(self.depart(&ticket, &user)) {
-                    // The asker has given up, so the session has ended.
-                    self.end_departed(Some(departed));
-                }
+            WorkerControl::TakeOver { ticket, user, to, reply } => {
+                self.on_asked(ticket, &user, to, reply);
             }
             WorkerControl::GoAway(go_away) => {
                 let slots = self.inner.table.borrow().slots();

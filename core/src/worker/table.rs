@@ -154,6 +154,11 @@ impl Table {
         (lost, None)
     }
 
+    /// Whether the session is here, with a connection or without.
+    pub fn has(&self, session: SessionId) -> bool {
+        self.by_id.contains_key(&session)
+    }
+
     /// Gives a session up for another connection, if the ticket proves the right to it.
     pub fn depart(
         &mut self,
