@@ -133,7 +133,7 @@ fn listen(
     LocalSet::new().block_on(&runtime, async {
         let (access, clients) = gather(reach, channels).await?;
         // Whoever waits for it is told by the question that is not answered.
-        drop(ready.send(()));
+        let _ = ready.send(());
         while let Some(question) = asked.recv().await {
             match question {
                 Question::Counts(answer) => drop(answer.send(access.meter.counts())),

@@ -77,10 +77,12 @@ impl Scene {
         self.relay.cut_tcp();
         self.relay.unblock();
         self.crowd.wake();
-        welcome_newcomers(&self.node).await;
+        let said = welcome_newcomers(&self.node).await;
         self.all_are_well().await;
         let begun = sessions_begun(&self.node).await - before;
-        assert_eq!(begun, NEWCOMERS as f64, "no session but the newcomers' is new");
+        // On a busy machine one has no answer in time and says Hello again: the node answers both.
+        let newcomers = NEWCOMERS as f64..=said as f64;
+        assert!(newcomers.contains(&begun), "no session but newcomers' is new: {begun}, {said} Hellos");
         let reconnected = reconnects(&self.crowd) - reconnects_before;
         assert!(reconnected >= CLIENTS as u64 / 2, "TCP was cut: {reconnected} reconnects");
     }
@@ -267,8 +269,8 @@ impl Watcher {
     }
 }
 
-/// Clients that nobody has seen before are served while the crowd storms in.
-async fn welcome_newcomers(node: &Node) {
+/// Clients that nobody has seen before are served while the crowd storms in. How many Hellos they said.
+async fn welcome_newcomers(node: &Node) -> u64 {
     let mut tasks = JoinSet::new();
     for at in 0..NEWCOMERS {
         let builder = sdk::builder(node, &format!("newcomer-{at}"));
@@ -279,12 +281,16 @@ async fn welcome_newcomers(node: &Node) {
             client.ready(PATIENCE).await.unwrap();
             let lobby = ChannelId::new("room:newcomers").unwrap();
             sdk::publish(&client, &lobby, "good evening").await;
+            let said = client.statistics().hellos;
             client.close().await;
+            said
         });
     }
+    let mut said = 0;
     while let Some(ended) = tasks.join_next().await {
-        ended.unwrap();
+        said += ended.unwrap();
     }
+    said
 }
 
 async fn sessions_begun(node: &Node) -> f64 {

@@ -3,7 +3,6 @@
 
 use std::net::SocketAddr;
 use std::path::Path;
-use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
@@ -104,6 +103,6 @@ pub(crate) const KEPT: Duration = Duration::from_secs(600);
 const SILENCE: Duration = Duration::from_secs(120);
 
 /// A track that keeps what it is given.
-pub(crate) fn kept() -> Arc<track::Info> {
-    Arc::new(track::Info::default().with_max_age(KEPT))
+pub(crate) fn kept() -> track::Info {
+    track::Info::default().with_max_age(KEPT)
 }
