@@ -223,7 +223,8 @@ export class Client {
 
   /**
    * Asks the server something that has no method of its own, and gives its reply: the messages of
-   * `proto/sterna/v1/client.proto`. Asked again on another connection, so for idempotent verbs only.
+   * `proto/sterna/v1/client.proto`. Asked again on another connection, so for idempotent verbs only. Bytes in the
+   * reply may share their buffer with others: copy what is to be given away.
    */
   async call(verb: Verb, { signal }: { signal?: AbortSignal | undefined } = {}): Promise<Reply> {
     signal?.throwIfAborted();
