@@ -139,7 +139,8 @@ impl Node {
         let revocations = Arc::<Revocations>::default();
         let router = cluster.map(|cluster| {
             let shards = channels.as_ref().map(|channels| channels.shards.clone());
-            Router::new(cluster, config.queues, shards, ports.clone(), turns, revocations.clone())
+            let (ports, tally, revocations) = (ports.clone(), tally.clone(), revocations.clone());
+            Router::new(cluster, config.queues, shards, ports, turns, tally, revocations)
         });
         let inner = Inner {
             config,
@@ -405,7 +406,7 @@ impl Channels {
         membership::ids::compare_floor(&ids, volatile).await;
         let ids = Arc::new(ids);
         let context = Arc::new(ShardContext {
-            flights: Flights::new(stores.log.clone()),
+            flights: Flights::new(stores.log.clone(), tally.clone()),
             stores,
             clock: clock.clone(),
             ids,

@@ -7,7 +7,7 @@ use sterna_proto::{ChannelKey, Offset, Position};
 
 use crate::{
     Adoption, Append, AppendError, Duplicate, Head, NewRecord, Origin, PageLimit, PublicationLog,
-    ReadError, Record, StorageError, StorageErrorKind,
+    ReadError, Record, StorageError, StorageErrorKind, TierLookups,
 };
 
 /// A log that does some things in its own way and leaves the rest to the log behind it. The promises of
@@ -97,6 +97,10 @@ pub trait LogLayer: Send + Sync + Debug + 'static {
         self.behind().redact(channel, offsets)
     }
 
+    fn lookups(&self) -> Vec<TierLookups> {
+        self.behind().lookups()
+    }
+
     fn close(&self) -> BoxFuture<'_, Result<(), StorageError>> {
         self.behind().close()
     }
@@ -171,6 +175,10 @@ impl<L: LogLayer> PublicationLog for L {
         offsets: Vec<Offset>,
     ) -> BoxFuture<'_, Result<u64, StorageError>> {
         LogLayer::redact(self, channel, offsets)
+    }
+
+    fn lookups(&self) -> Vec<TierLookups> {
+        LogLayer::lookups(self)
     }
 
     fn close(&self) -> BoxFuture<'_, Result<(), StorageError>> {

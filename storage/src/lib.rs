@@ -39,6 +39,7 @@ pub mod intent;
 pub mod keeping;
 pub mod layer;
 pub mod log;
+pub mod lookups;
 pub mod manifest;
 pub mod memory;
 pub mod page;
@@ -90,6 +91,7 @@ pub use log::{
     Adoption, Append, AppendError, Duplicate, EpochStart, Head, PageLimit, PageRoom,
     PublicationLog, ReadError,
 };
+pub use lookups::{Lookups, TierLookups};
 pub use manifest::{
     ManifestChange, ManifestEntry, ManifestError, ManifestStore, SegmentKey, SegmentState,
 };

@@ -7,7 +7,9 @@ use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use sterna_proto::{ChannelKey, Epoch, Offset, Position, PublicationId};
 
-use crate::{MembershipChange, NewRecord, Origin, Record, StorageError, StorageErrorKind};
+use crate::{
+    MembershipChange, NewRecord, Origin, Record, StorageError, StorageErrorKind, TierLookups,
+};
 
 /// Where a channel's log ends, and which epochs it went through.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -257,6 +259,12 @@ pub trait PublicationLog: Send + Sync + Debug + 'static {
         channel: ChannelKey,
         offsets: Vec<Offset>,
     ) -> BoxFuture<'_, Result<u64, StorageError>>;
+
+    /// How often what stands before this log, or behind it, had what a read looked for there. For
+    /// operators; nothing is decided by it.
+    fn lookups(&self) -> Vec<TierLookups> {
+        Vec::new()
+    }
 
     /// Completes when everything appended before the call is durable and closes the engine for
     /// further appends, which are then answered with `Unavailable`. Called at shutdown; a second

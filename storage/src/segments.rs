@@ -9,7 +9,7 @@ use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use sterna_proto::{ChannelKey, Offset};
 
-use crate::{PageLimit, Record, SegmentKey, StorageError};
+use crate::{PageLimit, Record, SegmentKey, StorageError, TierLookups};
 
 /// A run and the segment that it lies in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -116,6 +116,11 @@ pub trait Segments: Send + Sync + Debug + 'static {
 
     /// Takes the object away; one that is not there is as good.
     fn remove(&self, key: SegmentKey) -> BoxFuture<'_, Result<(), StorageError>>;
+
+    /// How often what has to be known of a segment to read from it was in memory. For operators.
+    fn lookups(&self) -> Vec<TierLookups> {
+        Vec::new()
+    }
 
     /// The finished objects of a shard in key order after `after`, at most `limit`.
     fn list(

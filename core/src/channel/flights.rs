@@ -17,6 +17,8 @@ use sterna_storage::{
     BoxFuture, PageLimit, PublicationLog, ReadError, Record, StorageError, StorageErrorKind,
 };
 
+use crate::vitals::tally::Tally;
+
 /// Readers of pages that wait at a time. Full: refused as unavailable, retryable.
 pub const PAGE_READERS: usize = 16_384;
 
@@ -29,6 +31,7 @@ type Reading = Shared<BoxFuture<'static, Result<Arc<[Record]>, ReadError>>>;
 #[derive(Debug)]
 pub struct Flights {
     log: Arc<dyn PublicationLog>,
+    tally: Arc<Tally>,
     open: Arc<Mutex<Open>>,
     max_readers: usize,
     patience: Duration,
@@ -67,8 +70,9 @@ impl std::ops::Deref for Page {
 }
 
 impl Flights {
-    pub fn new(log: Arc<dyn PublicationLog>) -> Self {
-        Self { log, open: Arc::default(), max_readers: PAGE_READERS, patience: PAGE_PATIENCE }
+    pub fn new(log: Arc<dyn PublicationLog>, tally: Arc<Tally>) -> Self {
+        let (max_readers, patience) = (PAGE_READERS, PAGE_PATIENCE);
+        Self { log, tally, open: Arc::default(), max_readers, patience }
     }
 
     /// The records after an offset. The caller knows that there are as many as the limit says, or
@@ -110,8 +114,7 @@ impl Flights {
         let number = open.last;
         let flights = open.channels.entry(channel).or_default();
         let found = flights.iter_mut().find(|flight| flight.brings(after, limit));
-        let result = if found.is_some() { "shared" } else { "read" };
-        metrics::counter!("sterna_core_page_reads_total", "result" => result).increment(1);
+        self.tally.on_page_read(found.is_some());
         let flight = match found {
             Some(flight) => flight,
             None => {

@@ -33,7 +33,7 @@ async fn log() -> (Arc<FaultyLog>, Flights) {
     let log = Arc::new(FaultyLog::new(Arc::new(MemoryStore::new())));
     let append = Append::new(key(), None, (1..=100).map(record).collect());
     assert!(log.append(vec![append]).await.remove(0).is_ok());
-    (log.clone(), Flights::new(log))
+    (log.clone(), Flights::new(log, Arc::default()))
 }
 
 fn offsets(page: &Page) -> Vec<u64> {

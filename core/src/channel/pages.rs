@@ -9,11 +9,11 @@ use sterna_storage::{Head, PageLimit, ReadError, StorageError};
 use crate::channel::flights::{Flights, Page};
 use crate::channel::recover::{self, Start};
 use crate::channel::ring::{Ring, hides};
-use crate::channel::rings::note_lookup;
 use crate::channel::shard::{Call, Shard};
 use crate::channel::work::{Done, answer, publication, unavailable};
 use crate::fanout::edge_rings::HELD_BYTES;
 use crate::link::Verb;
+use crate::vitals::tally::HotRing;
 
 impl Shard {
     /// Registers the link's interest first and reads the head then, so that nothing is missed in
@@ -52,7 +52,7 @@ impl Shard {
             0 => Some(Vec::new()),
             count => {
                 let page = state.ring.page(plan.start.after, count, limits::PAGE_BYTES);
-                note_lookup("owner_ring", page.is_some());
+                self.context.tally.on_ring_lookup(HotRing::Owner, page.is_some());
                 page
             }
         };

@@ -117,13 +117,6 @@ impl Rings {
     }
 }
 
-/// Something that is asked for was looked for in a tier of what is hot.
-pub(crate) fn note_lookup(tier: &'static str, is_hit: bool) {
-    let result = if is_hit { "hit" } else { "miss" };
-    let name = "sterna_core_hot_lookups_total";
-    metrics::counter!(name, "tier" => tier, "result" => result).increment(1);
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

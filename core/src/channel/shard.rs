@@ -394,7 +394,7 @@ mod tests {
         let ids = IdGenerator::start(0, clock.clone(), stores.id_bound.clone()).await.unwrap();
         let context = ShardContext {
             config: Arc::new(config),
-            flights: Flights::new(stores.log.clone()),
+            flights: Flights::new(stores.log.clone(), Arc::default()),
             stores,
             clock,
             ids: Arc::new(ids),

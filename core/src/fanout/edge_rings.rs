@@ -16,10 +16,11 @@ use sterna_proto::v1::reply::Result as Reply;
 use sterna_proto::{ChannelKey, ErrorCode, Offset, Position, limits, v1};
 
 use crate::channel::ring::{Ring, hides, publication, published};
-use crate::channel::rings::{Rings, RingsOf, note_lookup};
+use crate::channel::rings::{Rings, RingsOf};
 use crate::config::QueueLimits;
 use crate::link::{LinkPush, LinkReply};
 use crate::push::SharedPush;
+use crate::vitals::tally::{HotRing, Tally};
 
 /// Bytes of payloads in an answer that a node holds itself; as many can follow them.
 pub const HELD_BYTES: usize = 48 * 1024;
@@ -126,7 +127,7 @@ impl EdgeRing {
 impl Held {
     /// Puts what is held in front of an answer that leaves it out. That shows: an answer without a gap
     /// and without a change of epochs begins right behind what was asked for, or it relies on the asker.
-    pub fn complete(&self, reply: LinkReply) -> LinkReply {
+    pub fn complete(&self, reply: LinkReply, tally: &Tally) -> LinkReply {
         let mut page = match reply {
             Ok(Reply::Subscribed(page)) => page,
             Err(error) if !error.retryable && sterna_storage::planted!(HeldServesRefused) => {
@@ -145,7 +146,7 @@ impl Held {
         let begins = first.map_or(position.offset.next(), |first| Offset(first.offset));
         let complete = page.gap.is_some() || page.epoch_change.is_some() || page.error.is_some();
         if complete || begins == self.after.next() {
-            note_lookup("edge_ring", false);
+            tally.on_ring_lookup(HotRing::Edge, false);
             return Ok(Reply::Subscribed(page));
         }
         if begins != self.upto.offset.next() || position.epoch != self.upto.epoch {
@@ -153,7 +154,7 @@ impl Held {
             let message = "the channel's owner has left something out; try again";
             return Err(v1::Error::new(ErrorCode::Unavailable, message).with_retry_after_ms(500));
         }
-        note_lookup("edge_ring", true);
+        tally.on_ring_lookup(HotRing::Edge, true);
         let mut publications: Vec<_> = self.pushes.iter().filter_map(publication).collect();
         publications.append(&mut page.publications);
         page.publications = publications;

@@ -144,7 +144,7 @@ fn what_a_later_publication_takes_back_is_held_no_more() {
 fn i13_an_answer_that_relies_on_what_is_held_is_completed_without_a_seam() {
     let held = Place::with(1, 5..=9).held(6).unwrap();
     let rest = |from| (from..=11).map(|offset| published_at(1, offset, 1)).collect();
-    let complete = |page| offsets(held.complete(Ok(Reply::Subscribed(page))));
+    let complete = |page| offsets(held.complete(Ok(Reply::Subscribed(page)), &Tally::default()));
     assert_eq!(complete(answer((1, 9), vec![])).unwrap(), [7, 8, 9]);
     assert_eq!(complete(answer((1, 11), rest(10))).unwrap(), [7, 8, 9, 10, 11]);
     // The owner did not rely on it: its word is all there is.
@@ -161,7 +161,9 @@ fn i13_an_answer_that_relies_on_what_is_held_is_completed_without_a_seam() {
 fn i5_an_answer_that_relies_on_something_else_is_no_answer() {
     let held = Place::with(1, 5..=9).held(6).unwrap();
     let other = |position, publications| {
-        offsets(held.complete(Ok(Reply::Subscribed(answer(position, publications)))))
+        offsets(
+            held.complete(Ok(Reply::Subscribed(answer(position, publications))), &Tally::default()),
+        )
     };
     for refused in [
         other((1, 8), vec![]),
@@ -178,6 +180,6 @@ fn i11_a_refusal_stays_one() {
     let held = Place::with(1, 5..=9).held(6).unwrap();
     for retryable in [false, true] {
         let error = v1::Error { retryable, ..v1::Error::new(ErrorCode::PermissionDenied, "no") };
-        assert_eq!(offsets(held.complete(Err(error.clone()))), Err(error));
+        assert_eq!(offsets(held.complete(Err(error.clone()), &Tally::default())), Err(error));
     }
 }

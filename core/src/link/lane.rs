@@ -12,13 +12,13 @@ use sterna_proto::{ChannelKey, ErrorCode, v1};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio::time::Instant;
 
-use crate::channel::rings::note_lookup;
 use crate::channel::shard::{Call, ShardCommand};
 use crate::fanout::edge_rings::Held;
 use crate::fanout::interests::Interests;
 use crate::link::turns::{Turns, out_of_turn};
 use crate::link::wire::{self as frames, BadFrame};
 use crate::link::{LinkCommand, LinkReply, Verb};
+use crate::vitals::tally::{HotRing, Tally};
 
 /// What calls of one lane may weigh that have no answer yet: one for each, and one more for each
 /// [`WEIGHT_BYTES`] of payload. Full: the asker waits, then hears BUSY.
@@ -69,6 +69,7 @@ pub(super) struct Asked {
     room: OwnedSemaphorePermit,
     since: Instant,
     turns: Arc<Turns>,
+    tally: Arc<Tally>,
     /// What this node has said that it holds of the answer.
     held: Option<Held>,
 }
@@ -78,9 +79,10 @@ impl Asked {
         command: LinkCommand,
         room: OwnedSemaphorePermit,
         turns: Arc<Turns>,
+        tally: Arc<Tally>,
     ) -> (Self, oneshot::Receiver<LinkReply>) {
         let (reply, answer) = oneshot::channel();
-        (Self { command, reply, room, since: Instant::now(), turns, held: None }, answer)
+        (Self { command, reply, room, since: Instant::now(), turns, tally, held: None }, answer)
     }
 
     /// Of the answer's page this node holds some itself.
@@ -131,7 +133,7 @@ impl Asked {
     pub fn answer(self, reply: LinkReply) {
         self.turns.note(&self.command, &reply);
         let reply = match &self.held {
-            Some(held) => held.complete(reply),
+            Some(held) => held.complete(reply, &self.tally),
             None => self.noting_miss(reply),
         };
         // Whoever asked may be gone.
@@ -144,7 +146,7 @@ impl Asked {
             (&self.command.verb, &reply)
             && !page.publications.is_empty()
         {
-            note_lookup("edge_ring", false);
+            self.tally.on_ring_lookup(HotRing::Edge, false);
         }
         reply
     }

@@ -34,7 +34,7 @@ fn publish(client_seq: u64) -> Verb {
 
 fn ask(lane: &Lane, command: LinkCommand) -> oneshot::Receiver<LinkReply> {
     let room = lane.try_room(&command).expect("there is room");
-    let (asked, answer) = Asked::new(command, room, Arc::default());
+    let (asked, answer) = Asked::new(command, room, Arc::default(), Arc::default());
     lane.push(asked);
     answer
 }
@@ -75,7 +75,7 @@ async fn i13_what_is_behind_a_refused_one_goes_no_other_way() {
         let publish = v1::Publish { client_seq: seq, ordered: true, ..Default::default() };
         let command = command("a", Verb::Publish(publish));
         let room = lane.try_room(&command).unwrap();
-        let (asked, answer) = Asked::new(command, room, turns.clone());
+        let (asked, answer) = Asked::new(command, room, turns.clone(), Arc::default());
         lane.push(asked);
         answer
     };
@@ -117,7 +117,7 @@ async fn i12_a_lane_has_room_by_number_and_by_bytes() {
     let large = command("a", large);
     let mut answers = Vec::new();
     while let Some(room) = lane.try_room(&large) {
-        let (asked, answer) = Asked::new(large.clone(), room, Arc::default());
+        let (asked, answer) = Asked::new(large.clone(), room, Arc::default(), Arc::default());
         lane.push(asked);
         answers.push(answer);
     }

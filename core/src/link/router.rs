@@ -29,6 +29,7 @@ use crate::link::ports::{FarEnd, LaneFrom, LinkId, LinkPorts, LinkReceiver};
 use crate::link::turns::Turns;
 use crate::revocations::Revocations;
 use crate::vitals::inspect::FanOutWay;
+use crate::vitals::tally::Tally;
 use crate::vitals::{Observed, Vitals};
 
 pub(super) use calls::Hop;
@@ -46,6 +47,7 @@ pub struct Router {
     pub(super) shards: Option<Shards>,
     ports: Arc<LinkPorts>,
     turns: Arc<Turns>,
+    tally: Arc<Tally>,
     pub(super) interests: Interests,
     revocations: Arc<Revocations>,
     roster: Mutex<Roster>,
@@ -106,6 +108,7 @@ impl Router {
         shards: Option<Shards>,
         ports: Arc<LinkPorts>,
         turns: Arc<Turns>,
+        tally: Arc<Tally>,
         revocations: Arc<Revocations>,
     ) -> Arc<Self> {
         let own = config.node.clone();
@@ -119,6 +122,7 @@ impl Router {
             shards,
             ports,
             turns,
+            tally,
             revocations,
             roster: Mutex::new(roster),
             routing: RwLock::new(Routing {

@@ -300,9 +300,9 @@ mod tests {
             let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
             runtime.block_on(async {
                 let config = ClusterConfig::new(node("core", 1));
-                let (ports, turns, revocations) = Default::default();
+                let (ports, turns, tally, revocations) = Default::default();
                 let queues = QueueLimits::default();
-                let router = Router::new(config, queues, None, ports, turns, revocations);
+                let router = Router::new(config, queues, None, ports, turns, tally, revocations);
                 let name = NodeId::new("edge").unwrap();
                 let speaker = Speaker { name, edge: true, core: false };
                 let (asked, _nobody_answers) = mpsc::channel(1);
@@ -327,10 +327,10 @@ mod tests {
         let (mailbox, mut shard) = mpsc::channel(1);
         mailbox.try_send(ShardCommand::Detach { link: 7, channel: key("room:full") }).unwrap();
         let config = ClusterConfig::new(node("core", 1));
-        let (ports, turns, revocations) = Default::default();
+        let (ports, turns, tally, revocations) = Default::default();
         let shards = Some([mailbox].into());
         let queues = QueueLimits::default();
-        let router = Router::new(config, queues, shards, ports, turns, revocations);
+        let router = Router::new(config, queues, shards, ports, turns, tally, revocations);
         let (node, incarnation) = (NodeId::new("edge").unwrap(), Incarnation(2));
         let from = LaneFrom { node, incarnation, lane: 0, wide: false };
         let (mut calls, mut answers) = (One(Some(frames::detach(key("room:left")))), Nowhere);

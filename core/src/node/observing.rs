@@ -13,7 +13,7 @@ use crate::channel::shard::ShardCommand;
 use crate::cluster::view::Route;
 use crate::vitals::inspect::{ChannelDetail, Examined, SessionDetail};
 use crate::vitals::trace::Traces;
-use crate::vitals::{history, journey};
+use crate::vitals::{TierLookups, history, journey};
 use crate::worker::WorkerControl;
 
 /// How long a worker, a shard or the store may take to answer.
@@ -33,6 +33,14 @@ impl Node {
 
     pub(crate) fn kept_journeys(&self) -> &journey::Kept {
         &self.inner.kept.journeys
+    }
+
+    /// Where it was looked for what was read here, the nearest places first.
+    pub(crate) fn lookups(&self) -> Vec<TierLookups> {
+        let mut all = self.inner.tally.lookups();
+        all.extend(self.inner.channels.iter().flat_map(|own| own.context.stores.log.lookups()));
+        all.retain(|place| place.hits + place.misses > 0);
+        all
     }
 
     /// Publications that are followed through this node.

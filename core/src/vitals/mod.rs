@@ -21,6 +21,8 @@ use sterna_proto::link::v1;
 
 use crate::cluster::NodeInfo;
 
+pub use sterna_storage::TierLookups;
+
 /// How a node fares. Rates and latencies are those of the last seconds.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Vitals {
@@ -47,7 +49,13 @@ pub struct Vitals {
     pub totals: Totals,
     /// `None`: all are empty.
     pub fullest: Option<QueueDepth>,
+    /// How often what was read was found at hand, since the node started, the nearest places first; not
+    /// of places where nothing was looked for.
+    pub lookups: Vec<TierLookups>,
 }
+
+/// Places of one node that are heard of. A node has fewer.
+const MOST_TIERS: usize = 16;
 
 /// Sessions of a node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -157,6 +165,7 @@ impl Vitals {
             fullest_depth: fullest.depth,
             fullest_bound: fullest.bound,
             shared_silent_seconds: self.shared_silent.map(begun_seconds),
+            lookups: self.lookups.iter().map(lookups_to_wire).collect(),
         }
     }
 
@@ -196,8 +205,18 @@ impl Vitals {
                 path_changes: wire.path_changes,
             },
             fullest: (!fullest.name.is_empty()).then_some(fullest),
+            lookups: wire.lookups.into_iter().take(MOST_TIERS).map(lookups_from_wire).collect(),
         }
     }
+}
+
+fn lookups_to_wire(lookups: &TierLookups) -> v1::Lookups {
+    let TierLookups { tier, hits, misses } = lookups.clone();
+    v1::Lookups { tier, hits, misses }
+}
+
+fn lookups_from_wire(v1::Lookups { tier, hits, misses }: v1::Lookups) -> TierLookups {
+    TierLookups { tier, hits, misses }
 }
 
 fn micros(duration: Duration) -> u32 {
@@ -237,10 +256,14 @@ mod tests {
             shared_silent: Some(Duration::from_secs(17)),
             totals: Totals { conflicts: 13, resumes: 14, path_changes: 15 },
             fullest: Some(QueueDepth { name: "outbox_frames".into(), depth: 16, bound: 32 }),
+            lookups: vec![TierLookups { tier: "owner_ring".into(), hits: 19, misses: 20 }],
         };
         assert_eq!(Vitals::from_wire(vitals.to_wire()), vitals);
         assert_eq!(Vitals::from_wire(v1::Vitals::default()), Vitals::default());
         assert_eq!([0, 1, 1000, 1001].map(Duration::from_millis).map(begun_seconds), [0, 1, 1, 2]);
+        let many = vec![vitals.lookups[0].clone(); 2 * MOST_TIERS];
+        let heard = Vitals::from_wire(Vitals { lookups: many, ..vitals.clone() }.to_wire());
+        assert_eq!(heard.lookups.len(), MOST_TIERS, "whatever another node says");
         assert_eq!(vitals.sessions.attached(), 24);
         assert_eq!(vitals.fullest.map(|fullest| fullest.share()), Some(0.5));
     }

@@ -38,6 +38,7 @@ pub(crate) async fn run(node: Node) {
         vitals.slots = node.owned_slots();
         vitals.shared_silent = node.volatile().silence();
         vitals.fullest = fullest(node.queue_depths());
+        vitals.lookups = node.lookups();
         node.set_vitals(vitals);
         if now >= sample_at {
             node.kept_history().look(&node.observed());

@@ -5,6 +5,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use sterna_storage::{Lookups, TierLookups};
+
 use crate::vitals::latencies::Latencies;
 use crate::vitals::{Answering, SessionCounts, Totals};
 
@@ -17,6 +19,9 @@ pub struct Tally {
     resumes: AtomicU64,
     path_changes: AtomicU64,
     appends: Latencies,
+    edge_rings: Lookups,
+    owner_rings: Lookups,
+    page_reads: Lookups,
     gauges: Mutex<Gauges>,
 }
 
@@ -28,6 +33,13 @@ struct Gauges {
     /// Channels, by shard.
     shards: Vec<u32>,
     database: Option<Answering>,
+}
+
+/// Where what is hot is kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HotRing {
+    Edge,
+    Owner,
 }
 
 /// What a worker says of its sessions.
@@ -74,6 +86,25 @@ impl Tally {
     pub fn on_path_changed(&self) {
         metrics::counter!("sterna_core_path_changes_total").increment(1);
         add(&self.path_changes, 1);
+    }
+
+    /// Something that is asked for was looked for in a ring.
+    pub fn on_ring_lookup(&self, ring: HotRing, is_hit: bool) {
+        let (tier, lookups) = match ring {
+            HotRing::Edge => ("edge_ring", &self.edge_rings),
+            HotRing::Owner => ("owner_ring", &self.owner_rings),
+        };
+        let result = if is_hit { "hit" } else { "miss" };
+        let name = "sterna_core_hot_lookups_total";
+        metrics::counter!(name, "tier" => tier, "result" => result).increment(1);
+        lookups.note(usize::from(is_hit), usize::from(!is_hit));
+    }
+
+    /// A page of the log was asked for; `is_shared`: somebody else was reading it.
+    pub fn on_page_read(&self, is_shared: bool) {
+        let result = if is_shared { "shared" } else { "read" };
+        metrics::counter!("sterna_core_page_reads_total", "result" => result).increment(1);
+        self.page_reads.note(usize::from(is_shared), usize::from(!is_shared));
     }
 
     /// The database that the cores share has answered, or has not.
@@ -134,6 +165,15 @@ impl Tally {
         }
     }
 
+    /// What was looked for in what is hot, the nearest first.
+    pub fn lookups(&self) -> Vec<TierLookups> {
+        vec![
+            self.edge_rings.told("edge_ring"),
+            self.owner_rings.told("owner_ring"),
+            self.page_reads.told("shared_reads"),
+        ]
+    }
+
     fn gauges(&self) -> MutexGuard<'_, Gauges> {
         self.gauges.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -153,6 +193,19 @@ fn put<T: Clone + Default>(values: &mut Vec<T>, index: usize, value: T) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn lookups_are_told_from_the_nearest_place_on() {
+        let tally = Tally::default();
+        tally.on_ring_lookup(HotRing::Owner, true);
+        tally.on_ring_lookup(HotRing::Owner, false);
+        tally.on_ring_lookup(HotRing::Edge, true);
+        [true, false, true].into_iter().for_each(|is_shared| tally.on_page_read(is_shared));
+        let told = |tier: &str, hits, misses| TierLookups { tier: tier.into(), hits, misses };
+        let wanted =
+            [told("edge_ring", 1, 0), told("owner_ring", 1, 1), told("shared_reads", 2, 1)];
+        assert_eq!(tally.lookups(), wanted);
+    }
 
     #[test]
     fn a_node_is_the_sum_of_its_workers_and_shards() {

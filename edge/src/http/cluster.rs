@@ -8,7 +8,7 @@ use axum::extract::State;
 use axum::extract::rejection::QueryRejection;
 use serde::{Deserialize, Serialize};
 use sterna_core::vitals::inspect::{ChannelReport, INSPECTED, SessionReport};
-use sterna_core::vitals::{Answering, Observed, QueueDepth, SessionCounts};
+use sterna_core::vitals::{Answering, Observed, QueueDepth, SessionCounts, TierLookups};
 use sterna_proto::NodeId;
 
 use super::Shared;
@@ -59,6 +59,14 @@ struct NodeBody {
     path_changes: u64,
     /// `None`: all are empty.
     fullest_queue: Option<QueueBody>,
+    /// By where it was looked for what somebody read, since the node started.
+    lookups: BTreeMap<String, LookupsBody>,
+}
+
+#[derive(Debug, Serialize)]
+struct LookupsBody {
+    hits: u64,
+    misses: u64,
 }
 
 #[derive(Debug, Serialize)]
@@ -146,7 +154,14 @@ impl NodeBody {
             resumes: vitals.totals.resumes,
             path_changes: vitals.totals.path_changes,
             fullest_queue: vitals.fullest.map(Into::into),
+            lookups: vitals.lookups.into_iter().map(LookupsBody::of).collect(),
         }
+    }
+}
+
+impl LookupsBody {
+    fn of(TierLookups { tier, hits, misses }: TierLookups) -> (String, Self) {
+        (tier, Self { hits, misses })
     }
 }
 

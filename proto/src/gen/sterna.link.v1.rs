@@ -482,6 +482,20 @@ pub struct Vitals {
     /// As `sessions_websocket`, of those over plain HTTP.
     #[prost(uint32, tag = "23")]
     pub sessions_http: u32,
+    /// How often what was read was found at hand, the nearest places first.
+    #[prost(message, repeated, tag = "24")]
+    pub lookups: ::prost::alloc::vec::Vec<Lookups>,
+}
+/// How often a place had what was looked for in it, since the node started.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Lookups {
+    /// As in owner_ring.
+    #[prost(string, tag = "1")]
+    pub tier: ::prost::alloc::string::String,
+    #[prost(uint64, tag = "2")]
+    pub hits: u64,
+    #[prost(uint64, tag = "3")]
+    pub misses: u64,
 }
 /// Whether a server that the node needs answers.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]

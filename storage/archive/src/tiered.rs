@@ -6,7 +6,7 @@ use futures_util::FutureExt as _;
 use sterna_proto::{ChannelKey, Offset, Position};
 use sterna_storage::{
     Append, AppendError, BoxFuture, Head, LogLayer, NewRecord, PageLimit, PageRoom, PublicationLog,
-    ReadError, Record, StorageError, StorageErrorKind,
+    ReadError, Record, StorageError, StorageErrorKind, TierLookups,
 };
 
 use tokio::time::Instant;
@@ -265,5 +265,11 @@ impl LogLayer for TieredLog {
             self.widen_verdict(channel, raised)
         }
         .boxed()
+    }
+
+    fn lookups(&self) -> Vec<TierLookups> {
+        let mut all = self.tiers.log.lookups();
+        all.extend(self.tiers.segments.lookups());
+        all
     }
 }

@@ -15,7 +15,7 @@ use sterna_proto::{ChannelKey, Offset, UserId};
 use sterna_storage::keeping::{Author, Kept, Order, WrappedKey};
 use sterna_storage::{
     Behind, BoxFuture, KeepingError, KeepingStore as _, Links, PageLimit, Piece, Record, Run,
-    Sealed, SegmentKey, SegmentWriter, Segments, StorageError, StorageErrorKind,
+    Sealed, SegmentKey, SegmentWriter, Segments, StorageError, StorageErrorKind, TierLookups,
 };
 
 use crate::ENGINE;
@@ -321,6 +321,10 @@ impl Segments for SealedSegments {
 
     fn remove(&self, key: SegmentKey) -> BoxFuture<'_, Result<(), StorageError>> {
         self.segments.remove(key)
+    }
+
+    fn lookups(&self) -> Vec<TierLookups> {
+        self.segments.lookups()
     }
 
     fn list(

@@ -23,6 +23,7 @@ impl Inner {
         key: SegmentKey,
         channel: ChannelKey,
     ) -> Result<Option<Run>, StorageError> {
+        self.note_lookup(key, channel);
         let tail = self.tail(key).await?;
         Ok(self.entry(&tail, channel).await?.map(|entry| entry.run))
     }
@@ -55,6 +56,7 @@ impl Inner {
         after: Offset,
         limit: PageLimit,
     ) -> Result<Vec<Record>, StorageError> {
+        self.note_lookup(key, channel);
         let tail = self.tail(key).await?;
         let mut page = Vec::new();
         let Some(entry) = self.entry(&tail, channel).await? else { return Ok(page) };
@@ -80,6 +82,16 @@ impl Inner {
                 return Ok(page);
             }
         }
+    }
+
+    /// A channel's run is looked for: with what is in memory, or not.
+    fn note_lookup(&self, key: SegmentKey, channel: ChannelKey) {
+        let page = |tail: Arc<Tail>| match tail.page_of(channel) {
+            Some(page) => self.kept.page(key, page).is_some(),
+            None => true,
+        };
+        let is_hit = self.kept.tail(key).is_some_and(page);
+        self.lookups.note(usize::from(is_hit), usize::from(!is_hit));
     }
 
     /// Reads the whole object anew, the tail too.

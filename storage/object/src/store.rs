@@ -9,8 +9,8 @@ use futures_util::FutureExt as _;
 use opendal::Operator;
 use sterna_proto::{ChannelKey, Offset};
 use sterna_storage::{
-    Behind, BoxFuture, PageLimit, Piece, Record, Run, Sealed, SegmentKey, SegmentWriter, Segments,
-    StorageError, StorageErrorKind,
+    Behind, BoxFuture, Lookups, PageLimit, Piece, Record, Run, Sealed, SegmentKey, SegmentWriter,
+    Segments, StorageError, StorageErrorKind, TierLookups,
 };
 use tokio::sync::Semaphore;
 
@@ -35,6 +35,8 @@ pub(crate) struct Inner {
     /// Where segments are local files: what writes them.
     pub(crate) files: Option<LocalFiles>,
     pub(crate) kept: Kept,
+    /// Whether what the index says of a channel's run was in memory.
+    pub(crate) lookups: Lookups,
     pub(crate) config: ObjectConfig,
     calls: Semaphore,
     writers: Arc<Semaphore>,
@@ -66,6 +68,7 @@ impl ObjectSegments {
             objects: Objects::new(&bare, &config),
             files,
             kept: Kept::new(config.index_bytes),
+            lookups: Lookups::default(),
             calls: Semaphore::new(config.calls_in_flight),
             writers: Arc::new(Semaphore::new(config.writers)),
             config,
@@ -196,6 +199,10 @@ impl Segments for ObjectSegments {
     fn remove(&self, key: SegmentKey) -> BoxFuture<'_, Result<(), StorageError>> {
         let work = self.inner.remove(key);
         self.inner.call("remove", self.inner.config.call_deadline, work).boxed()
+    }
+
+    fn lookups(&self) -> Vec<TierLookups> {
+        vec![self.inner.lookups.told("archive_index")]
     }
 
     fn list(

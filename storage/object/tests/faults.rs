@@ -10,7 +10,9 @@ use common::faults::{Fault, Request};
 use common::{KEY, NAME, WIDE, config, faulty, in_memory, noise, objects};
 use sterna_proto::Offset;
 use sterna_storage::conformance::segments::{SampleRun, many_runs, put, sample, try_put};
-use sterna_storage::{PageLimit, SegmentKey, Segments, StorageError, StorageErrorKind};
+use sterna_storage::{
+    PageLimit, SegmentKey, Segments, StorageError, StorageErrorKind, TierLookups,
+};
 use sterna_storage_object::{ObjectConfig, ObjectSegments, Place};
 
 fn key(segment: u64) -> SegmentKey {
@@ -275,6 +277,22 @@ async fn what_happens_is_counted() {
     ] {
         assert!(moved.iter().any(|it| it == name), "{name} is not among {moved:?}");
     }
+}
+
+#[tokio::test]
+async fn whether_the_index_was_in_memory_is_told() {
+    let (segments, faults, bare) = faulty(1);
+    let runs = many_runs(2, 2);
+    put(&segments, KEY, &runs).await;
+    let cold = reopened(&bare, &faults);
+    for run in [&runs[0], &runs[0], &runs[1]] {
+        assert_reads(&cold, KEY, std::slice::from_ref(run)).await;
+    }
+    let index = |hits, misses| [TierLookups { tier: "archive_index".into(), hits, misses }];
+    assert_eq!(cold.lookups(), index(2, 1), "the first has brought what the others need");
+    // Reading all of it again is none of a reader's lookups.
+    cold.verify(KEY).await.unwrap();
+    assert_eq!(cold.lookups(), index(2, 1));
 }
 
 #[tokio::test]

@@ -20,8 +20,8 @@ use futures_util::future::BoxFuture;
 use sterna_proto::{ChannelKey, Epoch, Offset, Position};
 use sterna_storage::page::{PAGE_BYTES, PAGE_RECORDS, PageCache, PageName};
 use sterna_storage::{
-    Adoption, AppendError, Head, LogLayer, PageLimit, PageRoom, PublicationLog, ReadError, Record,
-    StorageError,
+    Adoption, AppendError, Head, LogLayer, Lookups, PageLimit, PageRoom, PublicationLog, ReadError,
+    Record, StorageError, TierLookups,
 };
 
 /// Pages that one read asks caches for. What lies beyond is read from the log.
@@ -47,6 +47,7 @@ struct Tier {
     name: &'static str,
     cache: Arc<dyn PageCache>,
     silent_until: Mutex<Option<Instant>>,
+    lookups: Lookups,
 }
 
 /// What a read is about.
@@ -76,7 +77,9 @@ impl CachedLog {
         log: Arc<dyn PublicationLog>,
         caches: Vec<(&'static str, Arc<dyn PageCache>)>,
     ) -> Self {
-        let tier = |(name, cache)| Tier { name, cache, silent_until: Mutex::default() };
+        let (silent_until, lookups) = (Mutex::default, Lookups::default);
+        let tier =
+            |(name, cache)| Tier { name, cache, silent_until: silent_until(), lookups: lookups() };
         Self { log, tiers: caches.into_iter().map(tier).collect() }
     }
 
@@ -311,7 +314,10 @@ impl Tier {
         self.silent_until.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Whatever is no hit has to be looked for elsewhere.
     fn note(&self, result: &'static str, pages: usize) {
+        let hits = if result == "hit" { pages } else { 0 };
+        self.lookups.note(hits, pages - hits);
         let name = "sterna_storage_page_lookups_total";
         metrics::counter!(name, "tier" => self.name, "result" => result).increment(pages as u64);
     }
@@ -355,5 +361,10 @@ impl LogLayer for CachedLog {
             Ok(redacted)
         }
         .boxed()
+    }
+
+    fn lookups(&self) -> Vec<TierLookups> {
+        let of = |tier: &Tier| tier.lookups.told(format!("{}_pages", tier.name));
+        self.tiers.iter().map(of).chain(self.log.lookups()).collect()
     }
 }

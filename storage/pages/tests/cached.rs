@@ -15,7 +15,7 @@ use sterna_storage::fault::FaultyLog;
 use sterna_storage::page::{MemoryPages, PageCache, PageName};
 use sterna_storage::{
     Append, Head, MemoryStore, NewRecord, PageLimit, PublicationLog, ReadError, Record,
-    StorageError, StorageErrorKind, Stores,
+    StorageError, StorageErrorKind, Stores, TierLookups,
 };
 use sterna_storage_pages::CachedLog;
 
@@ -318,6 +318,9 @@ fn lookups_are_counted() {
             let place = Place::with(128).await;
             place.reads(0, 128, 128).await;
             place.reads(0, 128, 128).await;
+            let told = |tier: &str, hits, misses| TierLookups { tier: tier.into(), hits, misses };
+            let wanted = [told("local_pages", 2, 2), told("shared_pages", 0, 2)];
+            assert_eq!(place.log.lookups(), wanted, "as an operator is told");
         });
     });
     let counted = |tier: &str, result: &str| {

@@ -82,7 +82,10 @@ impl Scene {
         let begun = sessions_begun(&self.node).await - before;
         // On a busy machine one has no answer in time and says Hello again: the node answers both.
         let newcomers = NEWCOMERS as f64..=said as f64;
-        assert!(newcomers.contains(&begun), "no session but newcomers' is new: {begun}, {said} Hellos");
+        assert!(
+            newcomers.contains(&begun),
+            "no session but newcomers' is new: {begun}, {said} Hellos"
+        );
         let reconnected = reconnects(&self.crowd) - reconnects_before;
         assert!(reconnected >= CLIENTS as u64 / 2, "TCP was cut: {reconnected} reconnects");
     }

@@ -39,6 +39,15 @@ pub(super) struct Node {
     pub(super) resumes: u64,
     pub(super) path_changes: u64,
     pub(super) fullest_queue: Option<Queue>,
+    /// By where it was looked for what was read.
+    pub(super) lookups: BTreeMap<String, Lookups>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Lookups {
+    pub(super) hits: u64,
+    pub(super) misses: u64,
 }
 
 #[derive(Debug, Clone, Copy, Default, Deserialize)]
@@ -145,9 +154,27 @@ impl Cluster {
         self.nodes.iter().filter(|node| node.state == state).count()
     }
 
+    /// What all nodes that are alive have looked for in one kind of place.
+    pub(super) fn lookups(&self, place: &str) -> Lookups {
+        let of_place = |node: &Node| node.lookups.get(place).copied().unwrap_or_default();
+        let alive = self.nodes.iter().filter(|node| node.is_alive()).map(of_place);
+        alive.fold(Lookups::default(), |sum, one| Lookups {
+            hits: sum.hits.saturating_add(one.hits),
+            misses: sum.misses.saturating_add(one.misses),
+        })
+    }
+
     /// A figure of all nodes that are alive.
     pub(super) fn sum(&self, of: impl Fn(&Node) -> f64) -> f64 {
         self.nodes.iter().filter(|node| node.is_alive()).map(of).sum()
+    }
+}
+
+impl Lookups {
+    /// `None`: nothing was looked for.
+    pub(super) fn share(&self) -> Option<f64> {
+        let all = self.hits.saturating_add(self.misses);
+        (all > 0).then(|| self.hits as f64 / all as f64)
     }
 }
 

@@ -16,6 +16,7 @@ const DATABASE_MS: f64 = 100.0;
 /// What is shown, from top to bottom.
 pub(super) fn lines(cluster: &Cluster, inspection: &Inspection, width: usize) -> Vec<Line> {
     let mut lines = vec![headline(cluster), totals(cluster)];
+    lines.extend(at_hand(cluster));
     lines.push(Line::new());
     lines.extend(nodes(cluster).lines(width));
     section(&mut lines, &format!("sessions of {}", cluster.node), sessions(inspection), width);
@@ -45,7 +46,13 @@ fn headline(cluster: &Cluster) -> Line {
         piece("sterna top", Tone::Title),
         piece(format!("  as {} sees it", cluster.node), Tone::Plain),
         piece(format!("  {hours:02}:{minutes:02}:{:02} UTC  ", seconds % 60), Tone::Faint),
-        piece(format!("{} nodes", cluster.nodes.len()), Tone::Plain),
+        piece(
+            match cluster.nodes.len() {
+                1 => "1 node".to_owned(),
+                nodes => format!("{nodes} nodes"),
+            },
+            Tone::Plain,
+        ),
     ];
     for state in ["serving", "draining", "silent", "gone"] {
         let count = cluster.count(state);
@@ -94,6 +101,28 @@ fn totals(cluster: &Cluster) -> Line {
             Tone::Plain,
         ),
     ]
+}
+
+/// Places from the nearest to the farthest, as `lookups` names them and as they are shown.
+const PLACES: &[(&str, &str)] = &[
+    ("edge_ring", "edge rings"),
+    ("owner_ring", "owner rings"),
+    ("shared_reads", "shared reads"),
+    ("local_pages", "pages on disk"),
+    ("redis_pages", "pages in Redis"),
+    ("archive_index", "archive index"),
+];
+
+/// How much of what was read was found where it was looked for; nothing where nothing was read.
+fn at_hand(cluster: &Cluster) -> Option<Line> {
+    let found = PLACES.iter().filter_map(|(place, shown)| {
+        let lookups = cluster.lookups(place);
+        let all = lookups.hits.saturating_add(lookups.misses);
+        let text = format!("  {shown} {:.0}% of {}", lookups.share()? * 100.0, count(all));
+        Some(piece(text, Tone::Plain))
+    });
+    let line: Line = std::iter::once(piece("found in", Tone::Plain)).chain(found).collect();
+    (line.len() > 1).then_some(line)
 }
 
 const NODES: &[Column] = &[

@@ -17,6 +17,11 @@ fn cluster() -> Cluster {
                 "database": { "healthy": true, "answer_ms": 1.5 }, "conflicts": 3,
                 "clock_ahead_ms": 0, "redis": { "healthy": true, "silent_s": 0 },
                 "fullest_queue": { "name": "shard_mailbox", "depth": 768, "bound": 1024 },
+                "lookups": {
+                    "owner_ring": { "hits": 900, "misses": 100 },
+                    "redis_pages": { "hits": 0, "misses": 7 },
+                    "of a later release": { "hits": 1, "misses": 0 },
+                },
             },
             {
                 "name": "e1", "state": "draining", "roles": ["edge"], "region": "eu", "zone": "b",
@@ -24,10 +29,12 @@ fn cluster() -> Cluster {
                 "sessions": { "quic": 1200, "webtransport": 12, "wss": 34, "http": 2, "detached": 5, "behind": 2 },
                 "resumes": 4, "path_changes": 9, "clock_ahead_ms": -812,
                 "redis": { "healthy": false, "silent_s": 120 },
+                "lookups": { "edge_ring": { "hits": 2, "misses": 1 } },
             },
             {
                 "name": "e2", "state": "silent", "roles": ["edge"], "region": "us",
                 "heard_ms_ago": 65_000, "sessions": { "quic": 7 },
+                "lookups": { "edge_ring": { "hits": 1000, "misses": 0 } },
             },
         ],
     }))
@@ -63,6 +70,7 @@ fn a_wide_terminal_shows_everything() {
     let expected = "\
 sterna top  as c1 sees it  08:00:00 UTC  3 nodes  1 serving  1 draining  1 silent
 1,248 sessions (1,200 quic, 12 webtransport, 34 wss, 2 http), 5 detached, 2 behind  1234 publications/s  98.8k deliveries/s  3 conflicts  4 resumes  9 path changes
+found in  edge rings 67% of 3  owner rings 90% of 1,000  pages in Redis 0% of 7
 
 NODE  STATE      ROLES  REGION  ZONE  RELEASE     UP   QUIC  WT  WSS  HTTP  DETACHED  BEHIND  PUB/S  DELIV/S  SLOTS  P50 MS  P99 MS  DB MS  REDIS      QUEUE    CLOCK
 c1    serving    core   eu      a     0.1.0    1d01h      0   0    0     0         0       0   1234        0  1,024     0.8      12    1.5  ok           75%    +0 ms
@@ -115,6 +123,14 @@ fn what_is_wrong_stands_out() {
     let lines = super::lines(&cluster, &inspection(), 200);
     let said = lines.iter().flatten().find(|piece| piece.text.contains("no answer")).unwrap();
     assert_eq!(said.tone, Tone::Bad);
+}
+
+#[test]
+fn where_nothing_was_read_nothing_is_said_of_it() {
+    let mut cluster = cluster();
+    cluster.nodes.iter_mut().for_each(|node| node.lookups.clear());
+    let lines = lines(&cluster, &inspection(), 200);
+    assert!(!lines.iter().flatten().any(|piece| piece.text.contains("found in")));
 }
 
 #[test]

@@ -148,7 +148,7 @@ impl Router {
             }
             _ => None,
         };
-        let (asked, answer) = Asked::new(command, room, self.turns.clone());
+        let (asked, answer) = Asked::new(command, room, self.turns.clone(), self.tally.clone());
         let asked = asked.holding(held);
         match in_turn {
             true => lane.push(asked),
