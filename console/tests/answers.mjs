@@ -45,6 +45,9 @@ function node(name, roles, at) {
     resumes: 120 + at,
     path_changes: 900 + at,
     fullest_queue: isEdge ? { name: "outbox", depth: 12, bound: 256 } : null,
+    lookups: isEdge
+      ? { edge_ring: { hits: 900 + at, misses: 100 } }
+      : { owner_ring: { hits: 1200, misses: 400 + at }, redis_pages: { hits: 30, misses: 10 } },
   };
 }
 

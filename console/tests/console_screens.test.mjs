@@ -77,6 +77,10 @@ test("the figures of the cluster, its past, and what needs somebody", async () =
   await page.getByText("▲ 2 sessions of e3 cannot keep up.").waitFor();
   await page.getByText("▲ e4 is leaving.").waitFor();
   await page.getByText("7 nodes · 52.5k sessions").waitFor();
+  // Of all nodes together, and nothing of where nobody looks.
+  const found =
+    "Found in edge rings 90% of 4,018 · owner rings 75% of 4,803 · pages in Redis 75% of 120";
+  await page.getByText(found, { exact: true }).waitFor();
   // From the first answer on: 15 minutes, with a hole where a node was not heard of.
   const line = page.locator(".chart").first().locator("path.line0");
   await line.waitFor();

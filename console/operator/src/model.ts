@@ -36,7 +36,11 @@ export type ClusterNode = Said<{
   resumes: number;
   path_changes: number;
   fullest_queue: Queue & Said<{ name: string }>;
+  /** By where it was looked for what was read, since the node started. */
+  lookups: Readonly<Record<string, Lookups>>;
 }>;
+
+export type Lookups = Said<{ hits: number; misses: number }>;
 
 export type SessionCounts = Said<{
   quic: number;

@@ -63,6 +63,7 @@ const CHARTS: readonly (ChartOptions & { readonly of: Lines })[] = [
 export function overview(app: App): Screen {
   const health = element("div", { className: "health" });
   const totals = element("p", { className: "totals" });
+  const found = element("p", { className: "totals" });
   const since = element("p", { className: "faint note" });
   since.hidden = true;
   const cursor = new Cursor();
@@ -79,6 +80,8 @@ export function overview(app: App): Screen {
   const unheard = app.onCluster((cluster) => {
     showHealth(health, app);
     totals.textContent = summary(cluster);
+    found.textContent = foundIn(cluster);
+    found.hidden = found.textContent === "";
     nodes.show(cluster.nodes ?? []);
     if (!isKept) draw(app.recorder.samples());
   });
@@ -104,7 +107,16 @@ export function overview(app: App): Screen {
   );
   return {
     title: "Overview",
-    element: element("div", { className: "screen" }, health, totals, grid, since, panel.element),
+    element: element(
+      "div",
+      { className: "screen" },
+      health,
+      totals,
+      found,
+      grid,
+      since,
+      panel.element,
+    ),
     end: () => {
       poll.stop();
       unheard();
@@ -129,6 +141,29 @@ function summary({ nodes = [] }: Cluster): string {
     ),
     `${count(sum((node) => node.slots))} of 2,048 slots owned`,
   ].join(" · ");
+}
+
+/** Where it is looked for what is read, the nearest first. */
+const PLACES: readonly (readonly [string, string])[] = [
+  ["edge_ring", "edge rings"],
+  ["owner_ring", "owner rings"],
+  ["shared_reads", "shared reads"],
+  ["local_pages", "pages on disk"],
+  ["redis_pages", "pages in Redis"],
+  ["archive_index", "archive index"],
+];
+
+/** How much of what was read since the nodes started was found there; nothing of what nobody reads. */
+export function foundIn({ nodes }: Cluster): string {
+  const alive = (nodes ?? []).filter(isAlive);
+  const sum = (place: string, of: "hits" | "misses") =>
+    alive.reduce((total, node) => total + (node.lookups?.[place]?.[of] ?? 0), 0);
+  const parts = PLACES.flatMap(([place, shown]) => {
+    const hits = sum(place, "hits");
+    const all = hits + sum(place, "misses");
+    return all > 0 ? [`${shown} ${Math.round((100 * hits) / all)}% of ${count(all)}`] : [];
+  });
+  return parts.length > 0 ? `Found in ${parts.join(" · ")}` : "";
 }
 
 /** One line when all is well; else one for each thing to look at. */
