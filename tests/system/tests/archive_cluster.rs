@@ -8,14 +8,18 @@ use sterna_system_tests::node::PATIENCE;
 use sterna_system_tests::process::{JsonProcess, seen};
 use sterna_system_tests::served::{run, said};
 use sterna_system_tests::traffic::{CHANNEL, Traffic};
-use sterna_test_engines::MariaDb;
+use sterna_test_engines::{MariaDb, S3Server};
 use tokio::time::Instant;
+
+/// Segments that are put together at least.
+const LEAST: u64 = 8;
 
 /// Of each of two publishers.
 const LINES: usize = 400;
 
 const ARCHIVED: &str = "sterna_archive_records_total";
 const TRIMMED: &str = "sterna_archive_trimmed_total";
+const COMPACTIONS: &str = "sterna_archive_compactions_total";
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn i7_a_core_is_killed_while_it_archives_and_the_other_goes_on() {
@@ -57,11 +61,7 @@ async fn i7_a_core_is_killed_while_it_archives_and_the_other_goes_on() {
     cluster.start(owner).await;
     traffic.finish().await;
     // So that history is read from both tiers.
-    let deadline = Instant::now() + PATIENCE;
-    while cluster.metric_of(TRIMMED, "").await == 0.0 {
-        assert!(Instant::now() < deadline, "nobody trims: {}", cluster.node(other).log());
-        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
-    }
+    until_trimmed(&cluster).await;
 
     let total = 2 * LINES;
     let mut reader = reader(&cluster).await;
@@ -125,6 +125,126 @@ async fn i5_a_database_that_is_lost_is_rebuilt_from_the_archive() {
     }
     assert!(epochs[1] > epochs[0], "clients notice: {epochs:?}");
     cluster.stop().await;
+}
+
+/// Each core in turn is killed while segments are being put together, on an S3 server: whichever of them
+/// did it, the other one does it, no offset is missing meanwhile, and nothing is left over.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn i7_cores_are_killed_while_segments_are_put_together_and_the_other_goes_on() {
+    let (database, server) = (MariaDb::shared(), S3Server::start());
+    let mut cluster = Cluster::new().await;
+    let id = cluster.secret("archive.id", S3Server::ACCESS_KEY);
+    let secret = cluster.secret("archive.secret", S3Server::SECRET_KEY);
+    let keys = [
+        "store.engine=sql".to_owned(),
+        format!("store.urls={}", database.fresh_url()),
+        format!("archive.url=s3://{}/cluster", S3Server::BUCKET),
+        format!("archive.endpoint={}", server.endpoint()),
+        "archive.region=eu".to_owned(),
+        format!("archive.key_id_file={id}"),
+        format!("archive.secret_file={secret}"),
+    ];
+    let eager = [
+        "archive.after=1s",
+        "archive.every=1s",
+        "archive.keep_newest=0",
+        // What is being written is left alone for that long, whoever has died meanwhile.
+        "archive.grace=5s",
+        // So that putting together takes a while, and somebody can die in the middle of it.
+        "archive.records_per_second=40",
+        "cluster.lease=2s",
+    ];
+    let keys: Vec<&str> = keys.iter().map(String::as_str).chain(eager).collect();
+    for core in ["c1", "c2"] {
+        cluster.add(core, "core", &keys).await;
+    }
+    cluster.add("e1", "edge", &["cluster.lease=2s"]).await;
+    cluster.ready().await;
+    let mut published = 0;
+    for (core, other) in [("c1", "c2"), ("c2", "c1")] {
+        published = until_put_together(&cluster, published).await;
+        cluster.node_mut(core).kill().await;
+        let before = cluster.node(other).metric(COMPACTIONS, "").await.unwrap_or(0.0);
+        assert_offsets(&cluster, published).await;
+        // By the other one, whose turn it was or is now.
+        let late = Instant::now() + PATIENCE;
+        while cluster.node(other).metric(COMPACTIONS, "").await.unwrap_or(0.0) <= before {
+            assert!(Instant::now() < late, "{other} does not: {}", cluster.node(other).log());
+            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        }
+        assert_offsets(&cluster, published).await;
+        cluster.start(core).await;
+        cluster.ready().await;
+    }
+    until_trimmed(&cluster).await;
+    assert_offsets(&cluster, published).await;
+    // What was replaced, and what was left half-way, goes when its time is over.
+    let late = Instant::now() + PATIENCE;
+    let left = loop {
+        let status = status(&cluster, "c1").await;
+        if status["prepared"] == 0 && status["replaced"] == 0 {
+            break status;
+        }
+        assert!(Instant::now() < late, "{status}");
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    };
+    assert_eq!(left["records"], published, "each once: {left}");
+    assert!(left["saved_segments"].as_u64().unwrap() >= 7, "{left}");
+    let mut verify = cluster.configured_verbs("c2", &["archive", "verify"]);
+    verify.arg("--json");
+    let verified = run(verify).await;
+    assert!(verified.status.success(), "{}", said(&verified));
+    let verified: Value = serde_json::from_slice(&verified.stdout).unwrap();
+    assert_eq!(verified["damages"], Value::from([0; 0]), "{verified}");
+    cluster.stop().await;
+}
+
+async fn until_trimmed(cluster: &Cluster) {
+    let late = Instant::now() + PATIENCE;
+    while cluster.metric_of(TRIMMED, "").await == 0.0 {
+        assert!(Instant::now() < late, "nobody trims: {}", cluster.node("c1").log());
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
+}
+
+/// Publishes, a segment's worth at a time, until segments are just being put together; how many there
+/// are then.
+async fn until_put_together(cluster: &Cluster, mut published: usize) -> usize {
+    const ROUNDS: usize = 40;
+    for _ in 0..ROUNDS {
+        let lines: Vec<String> = (published..published + 6).map(|n| format!("line {n}")).collect();
+        published += lines.len();
+        let verb = cluster.verb("e1", "ana", &["pub", CHANNEL, "--stdin", "--json"]).await;
+        let mut publisher = JsonProcess::start("publisher", verb, lines);
+        assert!(publisher.finish().await.success(), "{}", publisher.errors());
+        wait_archived(cluster, "c1", published as u64).await;
+        // Everything is archived, so what is announced now is made of other segments, where there are
+        // enough of them.
+        let soon = Instant::now() + std::time::Duration::from_secs(3);
+        let mut now = status(cluster, "c1").await;
+        while now["segments"].as_u64().unwrap() >= LEAST && Instant::now() < soon {
+            if now["prepared"] != 0 {
+                return published;
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+            now = status(cluster, "c1").await;
+        }
+    }
+    panic!("{ROUNDS} segments stay as they are: {}", cluster.node("c1").log());
+}
+
+async fn assert_offsets(cluster: &Cluster, count: usize) {
+    let mut reader = reader(cluster).await;
+    reader.wait_for_count(count).await;
+    let offsets: Vec<u64> = reader.kill().await.iter().map(|it| seen(it).offset).collect();
+    assert_eq!(offsets, (1..=count as u64).collect::<Vec<_>>(), "each once, from the first on");
+}
+
+/// What lies in the archive, as a core tells.
+async fn status(cluster: &Cluster, core: &str) -> Value {
+    let (code, answer) = cluster.node(core).operator_get("/api/v1/operate/archive").await;
+    assert_eq!(code, 200, "{answer}");
+    answer["result"].clone()
 }
 
 async fn wait_archived(cluster: &Cluster, core: &str, wanted: u64) {
