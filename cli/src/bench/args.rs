@@ -148,6 +148,9 @@ pub(crate) struct ArchiveBenchArgs {
     /// Where stores and segments are made, on the disk that is meant; default: where temporary files go
     #[arg(long, value_name = "DIR")]
     pub(crate) directory: Option<PathBuf>,
+    /// A Redis to have pages in as well, as in redis://127.0.0.1:6379; without it that is left out
+    #[arg(long, value_name = "URL")]
+    pub(crate) redis: Option<String>,
     /// One JSON object
     #[arg(long)]
     pub(crate) json: bool,
