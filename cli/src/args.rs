@@ -179,12 +179,22 @@ pub(crate) struct TokenArgs {
     /// Directory of the dev node
     #[arg(long, default_value = ".sterna", value_name = "DIR")]
     pub(crate) data_dir: PathBuf,
+    /// Configuration of the node that is to believe it: its first HS256 key, with what the node wants
+    /// tokens to say (`auth.audience`, `auth.issuer`)
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["secret_file", "kid", "audience", "issuer"])]
+    pub(crate) config: Option<PathBuf>,
     /// File with the HS256 secret to sign with, in place of the dev node's
     #[arg(long, value_name = "FILE")]
     pub(crate) secret_file: Option<PathBuf>,
     /// Key id to name in the token's header
     #[arg(long)]
     pub(crate) kid: Option<String>,
+    /// Whom it is for, where the node has an `auth.audience`
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) audience: Option<String>,
+    /// Who issues it, where the node has an `auth.issuer`
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) issuer: Option<String>,
 }
 
 #[derive(Debug, ClapArgs)]

@@ -23,7 +23,7 @@ use crate::keys::{self, DevKeys};
 use crate::output;
 use crate::serve::{self, Addresses};
 use crate::try_it;
-use crate::verbs::token::{self, Grant};
+use crate::verbs::token::{self, Grant, Signing};
 
 /// How long the printed token is valid.
 const TOKEN_LIFE: Duration = Duration::from_secs(24 * 3600);
@@ -138,7 +138,7 @@ fn announce(args: &DevArgs, keys: &DevKeys, addresses: Addresses) -> Result<()> 
     };
     keys::replace(&DevNode::path(&args.data_dir), &serde_json::to_string_pretty(&node)?, 0o644)?;
     let secret = keys::read_secret(&keys.token_secret).map_err(anyhow::Error::msg)?;
-    let token = token::sign(&Grant::everything("dev", TOKEN_LIFE), secret.as_bytes(), None)?;
+    let token = token::sign(&Grant::everything("dev", TOKEN_LIFE), &Signing::new(&secret))?;
     for line in banner(&args.data_dir, &node, &token) {
         output::line(&line)?;
     }

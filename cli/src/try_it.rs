@@ -12,7 +12,7 @@ use serde_json::{Map, json};
 use sterna_edge::http::{Audience, Content, HttpConfig, Page, Trust};
 
 use crate::keys::{self, DevKeys};
-use crate::verbs::token::{self, Grant};
+use crate::verbs::token::{self, Grant, Signing};
 
 /// Where the page is.
 pub(crate) const PATH: &str = "/try/";
@@ -45,7 +45,7 @@ pub(crate) fn add_to(http: &mut HttpConfig, keys: &DevKeys) -> Result<()> {
             .into_iter()
             .filter_map(|user| {
                 let grant = Grant::everything(user, TOKEN_LIFE);
-                Some((user.to_owned(), token::sign(&grant, secret.as_bytes(), None).ok()?.into()))
+                Some((user.to_owned(), token::sign(&grant, &Signing::new(&secret)).ok()?.into()))
             })
             .collect();
         let port = client.map(|client| client.port());

@@ -18,7 +18,7 @@ use super::args::{FieldArgs, TargetName};
 use super::cluster::{Files, NodeFiles, Shape, client_lines};
 use super::databases::Databases;
 use crate::keys::{self, DevKeys};
-use crate::verbs::token::{self, Grant};
+use crate::verbs::token::{self, Grant, Signing};
 
 /// How a node under measurement stores.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -175,7 +175,7 @@ fn serve(config: &Path) -> Vec<String> {
 /// Allows a user everything.
 pub(super) fn token_of(user: &str, keys: &DevKeys) -> Result<String> {
     let secret = keys::read_secret(&keys.token_secret).map_err(anyhow::Error::msg)?;
-    token::sign(&Grant::everything(user, TOKEN_LIFE), secret.as_bytes(), None)
+    token::sign(&Grant::everything(user, TOKEN_LIFE), &Signing::new(&secret))
 }
 
 fn raw_server(transport: Transport) -> Result<Prepared> {

@@ -4,10 +4,11 @@ use std::future::Future;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result};
-use sterna_client::{Client, ClientBuilder, ClientState, TokenError, Transport};
+use anyhow::{Context as _, Result, anyhow};
+use sterna_client::{Client, ClientBuilder, ClientState, Error, TokenError, Transport};
+use sterna_proto::ErrorCode;
 
-use super::token::{self, Grant};
+use super::token::{self, Grant, Signing};
 use crate::args::{ConnectArgs, TransportArg};
 use crate::dev::DevNode;
 use crate::keys::{self, DevKeys};
@@ -69,13 +70,15 @@ fn with_token(builder: ClientBuilder, args: &ConnectArgs) -> Result<ClientBuilde
         return Ok(builder.token(token));
     }
     let path = DevKeys::locate(&args.data_dir).token_secret;
-    let secret = keys::read_secret(&path)
-        .map_err(anyhow::Error::msg)
-        .context("no secret to make a token with; give one with --token")?;
+    let secret = keys::read_secret(&path).map_err(anyhow::Error::msg).context(
+        "no secret to make a token with; give one with --token, as `sterna token --config FILE` \
+             makes it for a configured node",
+    )?;
     let grant = Grant::everything(args.user.as_str(), TOKEN_LIFE);
+    let signing = Signing::new(&secret);
     // Asked again before a token expires, so that `sub` can run for ever.
     Ok(builder.token_provider(move |_| {
-        let token = token::sign(&grant, secret.as_bytes(), None);
+        let token = token::sign(&grant, &signing);
         std::future::ready(token.map_err(|error| TokenError::Unavailable(error.to_string())))
     }))
 }
@@ -90,20 +93,40 @@ pub(crate) async fn with_client<T>(
     let ready = client.ready(args.timeout).await;
     let outcome = match ready {
         Ok(()) => verb(&client).await,
-        Err(error) => Err(unreachable_node(error)),
+        Err(error) => Err(not_let_in(error)),
     };
     close(&client).await;
     outcome
 }
 
-fn unreachable_node(error: sterna_client::Error) -> anyhow::Error {
+/// Why there is no session, and what to do about it.
+pub(crate) fn not_let_in(error: Error) -> anyhow::Error {
     let what = match &error {
-        sterna_client::Error::Untrusted(_) => {
-            "the node is not trusted; name its certificate authority with --ca FILE"
+        Error::Untrusted(reason) => {
+            return anyhow!(
+                "the node is not trusted; name its certificate authority with --ca FILE: {reason}"
+            );
+        }
+        Error::Unauthorized(_) => {
+            "the node was reached and does not accept the token: it has to be signed with a key of the \
+             node's `auth.keys` and to say its `auth.audience` and `auth.issuer`, as one of `sterna \
+             token --config FILE --user NAME` does; with `log.filter = \"info,sterna_edge::auth=debug\"` \
+             the node's log says what is wrong with one"
         }
         _ => "the node cannot be reached",
     };
     anyhow::Error::from(error).context(what)
+}
+
+/// A refusal of a node that is reached, with what can be done about it from here.
+pub(crate) fn explained(error: Error) -> anyhow::Error {
+    match error.code() {
+        Some(ErrorCode::UnknownChannel) => anyhow!(
+            "{error} (`POST /api/v1/channels/create`), or let first use create channels \
+             (`channels.create_on_first_use = true`)"
+        ),
+        _ => error.into(),
+    }
 }
 
 /// Completes when the client has given up for good, with the reason: its token is void, or the node

@@ -24,7 +24,8 @@ async fn print(args: &HistoryArgs, client: &Client) -> Result<()> {
     let mut left = args.limit.unwrap_or(u64::MAX);
     while left > 0 {
         let limit = left.min(limits::PAGE_PUBLICATIONS as u64) as u32;
-        let page = client.history(&args.channel, History::since(since).with_limit(limit)).await?;
+        let history = History::since(since).with_limit(limit);
+        let page = client.history(&args.channel, history).await.map_err(connect::explained)?;
         for publication in &page.publications {
             output::line(&output::publication(Format::of(args.json), publication))?;
             since = publication.position;

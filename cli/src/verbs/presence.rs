@@ -11,7 +11,8 @@ use crate::args::PresenceArgs;
 use crate::output::{self, printable, state_name};
 
 pub(crate) fn run(args: &PresenceArgs) -> Result<ExitCode> {
-    let ask = async |client: &Client| Ok(client.presence(&args.channel).await?);
+    let ask =
+        async |client: &Client| client.presence(&args.channel).await.map_err(connect::explained);
     let list = connect::block_on(connect::with_client(&args.connect, ask))?;
     if args.json {
         output::line(&list_json(&list).to_string())?;

@@ -100,7 +100,7 @@ impl Publisher<'_> {
     async fn settle(&mut self) -> Result<()> {
         let Some((line, send)) = self.sent.pop_front() else { return Ok(()) };
         let outcome = match tokio::time::timeout(PATIENCE, send.into_future()).await {
-            Ok(outcome) => outcome.map_err(anyhow::Error::from),
+            Ok(outcome) => outcome.map_err(connect::explained),
             Err(_) => {
                 Err(anyhow!("no answer within {} s; it may be stored or not", PATIENCE.as_secs()))
             }

@@ -38,7 +38,7 @@ async fn receive(args: &SubArgs, client: &Client) -> Result<()> {
     client.connect();
     if let Err(error) = client.ready(args.connect.timeout).await {
         if !error.is_retryable() {
-            return Err(error.into());
+            return Err(connect::not_let_in(error));
         }
         output::complain(&anyhow::Error::from(error).context("not connected yet, trying on"));
     }
@@ -61,7 +61,7 @@ async fn receive(args: &SubArgs, client: &Client) -> Result<()> {
                 let text = format!("{} to {} are not kept any more", after.next().0, upto.0);
                 output::complain(&anyhow::anyhow!("publications {text}"));
             }
-            Some(Event::Error(error)) => return Err(error.into()),
+            Some(Event::Error(error)) => return Err(connect::explained(error)),
             Some(_) => {}
             None => bail!("the subscription has ended"),
         }

@@ -20,6 +20,41 @@ const CHANNEL: &str = "room:serve";
 const PUBLISH: &str = "5s";
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whoever_is_not_let_in_is_told_what_to_do() {
+    let authority = Authority::new("authority");
+    let wanted = "[auth]\naudience = \"tests\"\nissuer = \"https://login.test\"\n";
+    let mut node = Served::prepare(&authority, wanted);
+    node.start(&[], &["--set", "channels.create_on_first_use=false"]).await;
+    // Signed as it should be, and meant for nobody.
+    let bare = run(node.verb(&authority, "ana", &["pub", "room:1", "x"]).await).await;
+    assert!(!bare.status.success());
+    for advice in ["does not accept the token", "auth.audience", "sterna token --config"] {
+        assert!(said(&bare).contains(advice), "{}", said(&bare));
+    }
+    let mut making = node.configured_verb("token");
+    making.args(["--user", "ana"]);
+    let made = run(making).await;
+    assert!(made.status.success(), "{}", said(&made));
+    let token = String::from_utf8(made.stdout).unwrap();
+    // It is let in, and the channel is not there.
+    for verb in [&["pub", "room:1", "x"][..], &["history", "room:1"], &["sub", "room:1"]] {
+        let refused = run(node.verb_with(&authority, token.trim(), verb)).await;
+        assert!(!refused.status.success());
+        for advice in ["UNKNOWN_CHANNEL", "/api/v1/channels/create", "create_on_first_use"] {
+            assert!(said(&refused).contains(advice), "{}", said(&refused));
+        }
+    }
+    let created = r#"{"channel":"room:1","kind":"group","access":"open"}"#;
+    let (status, _, answer) =
+        node.post("/api/v1/channels/create", token.trim(), "k1", created).await;
+    assert_eq!(status, 200, "{answer}");
+    let stored = run(node.verb_with(&authority, token.trim(), &["pub", "room:1", "x"])).await;
+    assert!(stored.status.success(), "{}", said(&stored));
+    node.signal(libc::SIGTERM);
+    assert_eq!(node.ended().await.code(), Some(0), "{}", node.log());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_certificate_is_exchanged_under_living_connections() {
     let [first, second] = ["first", "second"].map(Authority::new);
     let mut node = Served::prepare(&first, "");
