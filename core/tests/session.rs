@@ -98,6 +98,34 @@ fn a_session_that_nobody_waits_for_any_more_stays_where_it_is() {
     });
 }
 
+/// One write of its connection instead of two.
+#[test]
+fn a_publisher_who_listens_gets_its_acknowledgement_with_its_publication() {
+    with_worker(|_, worker| async move {
+        // A task like that of a connection, which is woken in its turn.
+        let alone = tokio::task::spawn_local(async move {
+            let mut alice = TestClient::connect(&worker, "alice").await;
+            alice.subscribe("room:1", None).await;
+            for seq in 1..=3 {
+                let id = alice.send(publish("room:1", seq, "x"));
+                alice.receive().await.unwrap();
+                let (mut acknowledged, mut offsets) = (Vec::new(), Vec::new());
+                for frame in alice.take_received() {
+                    match frame.body {
+                        Some(v1::frame::Body::Reply(reply)) => acknowledged.push(reply.id),
+                        Some(v1::frame::Body::Push(v1::Push {
+                            event: Some(Event::Publication(publication)),
+                        })) => offsets.push(publication.offset),
+                        other => panic!("{other:?}"),
+                    }
+                }
+                assert_eq!((acknowledged, offsets), (vec![id], vec![seq]));
+            }
+        });
+        alone.await.unwrap();
+    });
+}
+
 #[test]
 fn i5_recovery_returns_exactly_what_is_missing() {
     with_worker(|_, worker| async move {

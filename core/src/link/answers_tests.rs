@@ -138,11 +138,11 @@ async fn answer_all(shard: &mut mpsc::Receiver<ShardCommand>, kept: &Arc<()>) ->
 /// call has one answer, and what was done is told as done.
 async fn one_lane_that_is_not_read() {
     let (mailbox, mut shard) = mpsc::channel(64);
-    let (ports, turns, revocations) = Default::default();
+    let (ports, turns, tally, revocations) = Default::default();
     let config = ClusterConfig::new(node("core", 1));
     let queues = QueueLimits::default();
     let (ports, shards): (Arc<LinkPorts>, _) = (ports, Some([mailbox].into()));
-    let router = Router::new(config, queues, shards, ports.clone(), turns, revocations);
+    let router = Router::new(config, queues, shards, ports.clone(), turns, tally, revocations);
     let (name, incarnation) = (NodeId::new("edge").unwrap(), Incarnation(2));
     let from = LaneFrom { node: name.clone(), incarnation, lane: 0, wide: false };
     let (may, written) = (Arc::new(Semaphore::new(0)), Arc::<Mutex<Vec<_>>>::default());

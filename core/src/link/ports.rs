@@ -145,6 +145,11 @@ impl LinkPorts {
 }
 
 impl LinkReceiver {
+    /// Nothing waits at this moment.
+    pub fn is_empty(&self) -> bool {
+        self.pushes.is_empty()
+    }
+
     /// The next pushes, at most `max`; none when the node is gone. Cancel-safe.
     pub async fn receive(&mut self, out: &mut Vec<LinkPush>, max: usize) -> usize {
         let count = self.pushes.recv_many(out, max).await;

@@ -115,7 +115,7 @@ impl Worker {
     /// run as one local task of the worker.
     pub async fn run(&self) {
         let Some(mut inputs) = self.inner.inputs.borrow_mut().take() else { return };
-        let mut pushes = Vec::new();
+        let (mut pushes, mut burst) = (Vec::new(), 0);
         let mut background = FuturesUnordered::new();
         let background_added = self.inner.table.borrow().background_added();
         let mut tick = tokio::time::interval(TICK);
@@ -131,7 +131,12 @@ impl Worker {
                     if count == 0 {
                         break;
                     }
-                    self.deliver_all(&mut pushes).await;
+                    self.deliver_all(&mut pushes, &mut burst).await;
+                    // With nothing behind it the loop waits instead: what comes next is given before
+                    // connections that are woken after it, and they write it with their answers.
+                    if !inputs.pushes.is_empty() {
+                        let_write(&mut burst).await;
+                    }
                 }
                 Some(control) = inputs.control.recv() => {
                     self.handle_control(control);
@@ -300,17 +305,15 @@ impl Worker {
     }
 
     /// Connections write once for what waits here together, but before it would fill an outbox.
-    async fn deliver_all(&self, pushes: &mut Vec<LinkPush>) {
-        let mut burst = 0;
+    /// `burst`: what they were given since they had a turn at the latest.
+    async fn deliver_all(&self, pushes: &mut Vec<LinkPush>, burst: &mut usize) {
         for push in pushes.drain(..) {
             self.deliver(&push);
-            burst += push.weight();
-            if burst >= BURST_BYTES {
-                tokio::task::yield_now().await;
-                burst = 0;
+            *burst += push.weight();
+            if *burst >= BURST_BYTES {
+                let_write(burst).await;
             }
         }
-        tokio::task::yield_now().await;
     }
 
     fn deliver(&self, push: &LinkPush) {
@@ -371,6 +374,12 @@ impl Worker {
         });
         node.tally().set_worker(self.inner.index, table.count(TICK));
     }
+}
+
+/// Gives connections a turn.
+async fn let_write(burst: &mut usize) {
+    tokio::task::yield_now().await;
+    *burst = 0;
 }
 
 /// Sets the timer to what is due next; false: nothing is.
