@@ -60,7 +60,9 @@ test-planted: ## Prove that the simulation finds planted bugs of a node and of c
 
 test-layout: ## The promises of the SQL store in its largest layout, which takes a while (LAYOUT=64x32)
 	@tools/setup.sh cluster
-	@$(ROCKSDB); STERNA_LAYOUT=$(or $(LAYOUT),64x32) cargo test --locked -p sterna-storage-sql --test conformance -- --nocapture sharded
+	@$(ROCKSDB); cargo test --locked -p sterna-storage-sql --test conformance --no-run; \
+	here=$$(mktemp -d); trap 'sleep 1; rm -rf "$$here"' EXIT; \
+	TMPDIR=$$here STERNA_LAYOUT=$(or $(LAYOUT),64x32) cargo test --locked -p sterna-storage-sql --test conformance -- --nocapture sharded
 
 test-skew: ## Nodes of an earlier release beside this one, also as a rolling upgrade (REF=COMMIT)
 	@tools/setup.sh cluster

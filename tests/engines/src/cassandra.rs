@@ -10,8 +10,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
-use tempfile::TempDir;
-
+use crate::place::Place;
 use crate::process::Process;
 
 /// Some nodes that make one cluster, with one token each.
@@ -30,7 +29,7 @@ pub struct CassandraNode {
     root: PathBuf,
     process: Mutex<Option<Process>>,
     // Behind the process, so that it goes after it.
-    directory: TempDir,
+    directory: Place,
 }
 
 impl Cassandra {
@@ -83,8 +82,7 @@ impl Cassandra {
 
 impl CassandraNode {
     fn prepare(root: &Path, number: u8, port: u16, storage: u16, more: &str) -> Self {
-        let directory = tempfile::Builder::new().prefix("sterna-cassandra").tempdir();
-        let directory = directory.expect("there is a place for temporary files");
+        let directory = Place::new("cassandra");
         let address = Ipv4Addr::new(127, 0, 0, number);
         let settings = settings(directory.path(), address, number, port, storage);
         write(directory.path(), "cassandra.yaml", &format!("{settings}{more}"));

@@ -6,6 +6,7 @@ pub mod batches;
 pub mod cassandra;
 pub mod commits;
 pub mod mariadb;
+mod place;
 pub mod process;
 pub mod redis;
 pub mod s3;

@@ -8,8 +8,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
-use tempfile::TempDir;
-
+use crate::place::Place;
 use crate::process::Process;
 use crate::tidb;
 
@@ -23,7 +22,7 @@ pub struct MariaDb {
     options: Vec<String>,
     process: Mutex<Option<Process>>,
     // Behind the process, so that it goes after it.
-    directory: TempDir,
+    directory: Place,
 }
 
 /// Where a server runs: its address, and the program and arguments that its own are put behind, as in
@@ -47,8 +46,7 @@ impl MariaDb {
 
     /// The same elsewhere than on loopback, or with further options of MariaDB's program.
     pub fn start_at(site: Site, options: &[String]) -> Self {
-        let directory = tempfile::Builder::new().prefix("sterna-mariadb").tempdir();
-        let directory = directory.expect("there is a place for temporary files");
+        let directory = Place::new("mariadb");
         if tidb::program().is_none() {
             install(directory.path());
         }
