@@ -4,6 +4,7 @@
 
 mod delivery;
 mod log;
+mod publication;
 mod wire;
 
 use std::process::ExitCode;
@@ -24,6 +25,8 @@ const PATHS: &[(&str, Path)] = &[
     ("record_decode", log::record_decode),
     ("handle_delivery", delivery::handle_delivery),
     ("hub_delivery", delivery::hub_delivery),
+    ("publication_round", publication::publication_round),
+    ("store_commit", publication::store_commit),
 ];
 
 fn main() -> ExitCode {
