@@ -7,6 +7,7 @@
 
 use std::collections::HashSet;
 use std::future::IntoFuture as _;
+use std::time::{Duration, Instant};
 
 use sterna_client::{
     Ack, ChannelId, Client, Event, Position, Subscribe, Subscription, Transport, v1,
@@ -26,6 +27,8 @@ const ROOMS: usize = 20;
 const WATCHED: usize = CLIENTS / ROOMS;
 const SPEAKER: &str = "speaker";
 const NEWCOMERS: usize = 4;
+/// Of a node that is told nothing else.
+const RESUME_WINDOW: Duration = Duration::from_secs(120);
 
 const MIB: u64 = 1024 * 1024;
 const MEASURED_PEAK_RESIDENT_BYTES: u64 = 150 * MIB;
@@ -72,6 +75,7 @@ impl Scene {
         self.relay.block();
         let before = sessions_begun(&self.node).await;
         let reconnects_before = reconnects(&self.crowd);
+        let broken = Instant::now();
         self.speaker.say(10).await;
         self.relay.rebind().await.unwrap();
         self.relay.cut_tcp();
@@ -80,11 +84,13 @@ impl Scene {
         let said = welcome_newcomers(&self.node).await;
         self.all_are_well().await;
         let begun = sessions_begun(&self.node).await - before;
-        // On a busy machine one has no answer in time and says Hello again: the node answers both.
+        // On a busy machine one has no answer in time and says Hello again: the node answers both. Who
+        // needs longer there than a session waits for its client finds none any more.
         let newcomers = NEWCOMERS as f64..=said as f64;
+        let is_late = broken.elapsed() > RESUME_WINDOW;
         assert!(
-            newcomers.contains(&begun),
-            "no session but newcomers' is new: {begun}, {said} Hellos"
+            newcomers.contains(&begun) || is_late,
+            "no session but newcomers' is new: {begun} are, {said} Hellos of newcomers"
         );
         let reconnected = reconnects(&self.crowd) - reconnects_before;
         assert!(reconnected >= CLIENTS as u64 / 2, "TCP was cut: {reconnected} reconnects");
@@ -267,7 +273,7 @@ impl Watcher {
                 assert_eq!(list.members.len(), users, "nobody is there twice: {list:?}");
                 return;
             }
-            tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+            tokio::time::sleep(Duration::from_millis(100)).await;
         }
     }
 }
