@@ -82,11 +82,7 @@ impl Whole {
             "--innodb-log-file-size=256M",
             "--innodb-flush-method=nosync",
             "--innodb-doublewrite=OFF",
-<<<<<<< HEAD
             "--debug-no-sync=ON",
-=======
-            "--sync-frm=OFF",
->>>>>>> 459e7bc9 (make test-layout makes its tables without syncs and takes its folder away; folders of servers that tests leave behind go with the next one)
         ];
         let server = MariaDb::start_at(Site::HERE, &options.map(str::to_owned));
         let url = server.fresh_url();
