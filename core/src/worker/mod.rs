@@ -200,7 +200,7 @@ impl Worker {
         if node.is_draining() {
             // Began while the old connection was being asked.
             if let Some(departed) = departed {
-                self.end_moving(ticket.session, self.inner.index, departed);
+                self.end_moving(ticket.session, self.inner.index, *departed);
             }
             return Err(CloseReason::Drained);
         }

@@ -107,12 +107,12 @@ impl Worker {
             return;
         }
         if let Err(Given::Departed(departed)) = reply.send(self.give_up(&ticket, user, to)) {
-            self.end_moving(ticket.session, to, departed);
+            self.end_moving(ticket.session, to, *departed);
         }
     }
 
     /// A session that was given up continues nowhere.
-    pub(super) fn end_moving(&self, session: SessionId, to: u16, departed: Box<Departed>) {
+    pub(super) fn end_moving(&self, session: SessionId, to: u16, departed: Departed) {
         self.inner.node.on_session_ended(session, to);
         let mut table = self.inner.table.borrow_mut();
         departed.leaves.into_iter().for_each(|leave| table.push_background(leave));
@@ -138,7 +138,7 @@ impl Drop for Asked<'_> {
     fn drop(&mut self) {
         // The connection has ended while it waited.
         if let Some(Given::Departed(departed)) = self.last_word() {
-            self.worker.end_moving(self.session, self.worker.inner.index, departed);
+            self.worker.end_moving(self.session, self.worker.inner.index, *departed);
         }
     }
 }
