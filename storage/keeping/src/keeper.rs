@@ -13,8 +13,8 @@ use crate::cache::{Cache, REDACTIONS_HELD, Redacted, View};
 /// Stands before a [`KeepingStore`]: what is ordered through it, it knows at once.
 ///
 /// Where nobody else writes to the store that is all. In a cluster others do: the owner of a channel
-/// gives its orders, and who was or becomes the owner meanwhile knows of them after `most_age`, at
-/// the latest.
+/// gives its orders. Who becomes the owner asks for the channel's head first, and with it for these;
+/// who was the owner and believes to be it still knows of them after `most_age`, at the latest.
 #[derive(Debug)]
 pub struct Keeper {
     store: Arc<dyn KeepingStore>,
@@ -54,6 +54,15 @@ impl Keeper {
             cache.insert(channel, view.clone());
         }
         Ok(view)
+    }
+
+    /// The same, asked for anew where others give orders, too: whoever takes a channel over begins with
+    /// its head, and must not believe what it knew when another one owned it.
+    pub(crate) async fn look_anew(&self, channel: ChannelKey) -> Result<View, StorageError> {
+        if self.most_age.is_some() {
+            self.cache().forget(&channel);
+        }
+        self.look(channel).await
     }
 
     /// The same without asking anybody, however old.

@@ -29,7 +29,7 @@ impl KeptLog {
     }
 
     async fn raise(&self, channel: ChannelKey, head: Head) -> Result<Head, StorageError> {
-        Ok(raised(head, &self.keeper.look(channel).await?))
+        Ok(raised(head, &self.keeper.look_anew(channel).await?))
     }
 
     fn raise_known(&self, channel: &ChannelKey, head: Head) -> Head {
