@@ -134,6 +134,17 @@ async fn what_another_node_has_ordered_is_known_after_a_bounded_time() {
     assert_eq!(emptied(&two.log.read(key("room"), Offset(0), WIDE).await.unwrap()), [2]);
 }
 
+#[tokio::test(start_paused = true)]
+async fn who_takes_a_channel_over_knows_at_once_what_was_ordered_before() {
+    let stores = MemoryStore::new().stores();
+    let (one, two) = (over(stores.clone(), true), over(stores, true));
+    fill(&one.log, key("room"), 5).await;
+    assert_eq!(emptied(&two.log.read(key("room"), Offset(0), WIDE).await.unwrap()), NONE);
+    order(&*one.keeper, Order::Redact(vec![Offset(2)])).await;
+    two.log.head(key("room")).await.unwrap();
+    assert_eq!(emptied(&two.log.read(key("room"), Offset(0), WIDE).await.unwrap()), [2]);
+}
+
 #[tokio::test]
 async fn who_cannot_ask_what_was_ordered_shows_nothing() {
     let mut stores = MemoryStore::new().stores();
