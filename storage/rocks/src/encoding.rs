@@ -48,6 +48,7 @@ pub(crate) fn unseal<'a>(key: &[u8], value: &'a [u8]) -> Result<&'a [u8], Damage
 
 /// The same as sealing an encoded record, without the copy in between.
 pub(crate) fn seal_record(key: &[u8], record: &Record, value: &mut Vec<u8>) {
+    value.reserve(HEADER_BYTES + record.body.payload.len() + AROUND_PAYLOAD_BYTES);
     seal_into(value, key, |value| put_record(record, value));
 }
 
