@@ -170,12 +170,19 @@ impl Balancer {
         Some(next)
     }
 
+    /// Of those within the bound. Not of all: the least loaded may be above it, where a small edge has
+    /// room for a whole session and its share is a part of one.
     fn least<'a>(&self, loads: &[Load<'a>], own: &Load<'a>) -> Option<&'a NodeInfo> {
-        if own.has_room(Bound::of(loads, self.config.slack_percent)) {
+        let bound = Bound::of(loads, self.config.slack_percent);
+        if own.has_room(bound) {
             return None;
         }
-        let free = loads.iter().filter(|load| !load.is_full());
-        free.min_by(|a, b| a.compare(b)).map(|load| load.edge)
+        let least_of = |wanted: &dyn Fn(&Load<'a>) -> bool| {
+            let wanted = loads.iter().filter(|load| wanted(load));
+            wanted.min_by(|a, b| a.compare(b)).map(|load| load.edge)
+        };
+        // Nobody is within it when those that are have all that they can take.
+        least_of(&|load| load.has_room(bound)).or_else(|| least_of(&|load| !load.is_full()))
     }
 
     fn drawn_to<'a>(&self, loads: &[Load<'a>], key: AffinityKey) -> Option<&'a NodeInfo> {
