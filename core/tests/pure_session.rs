@@ -233,6 +233,47 @@ async fn answers_that_wait() {
     }
 }
 
+/// A subscription that is not answered yet says nothing of a right: it may be refused.
+#[test]
+fn i11_an_answer_that_waited_long_is_asked_for_again_also_while_a_subscription_begins() {
+    for is_let_in in [false, true] {
+        let mut runtime = tokio::runtime::Builder::new_current_thread();
+        let runtime = runtime.start_paused(true).enable_time().build().unwrap();
+        runtime.block_on(async {
+            let (mut session, now) = session();
+            let channel = || "club:1".to_owned();
+            let call = |session: &mut Session| {
+                let effects = std::iter::from_fn(|| session.poll_effect());
+                let mut calls = effects.filter_map(|effect| match effect {
+                    Effect::Call { token, .. } => Some(token),
+                    _ => None,
+                });
+                calls.next()
+            };
+            let ask = |session: &mut Session, id, verb| {
+                session.handle_command(v1::Command { id, verb: Some(verb) }, now, 0).unwrap();
+                call(session).unwrap()
+            };
+            let history = v1::History { channel: channel(), ..Default::default() };
+            let token = ask(&mut session, 7, Verb::History(history));
+            let page = v1::HistoryPage { channel: channel(), ..Default::default() };
+            session.handle_reply(token, Ok(Reply::History(page)));
+            tokio::time::advance(std::time::Duration::from_millis(1100)).await;
+            let subscribe = v1::Subscribe { channel: channel(), ..Default::default() };
+            let token = ask(&mut session, 8, Verb::Subscribe(subscribe));
+            if is_let_in {
+                let page = v1::Subscribed { channel: channel(), live: true, ..Default::default() };
+                session.handle_reply(token, Ok(Reply::Subscribed(page)));
+                assert_eq!(answers(&mut session), [(7, false), (8, false)]);
+                assert!(call(&mut session).is_none(), "its end will be heard of");
+            } else {
+                assert_eq!(answers(&mut session), []);
+                assert!(call(&mut session).is_some(), "asked again");
+            }
+        });
+    }
+}
+
 /// Found by the simulation: a subscription was allowed and its page slow to come; the member was removed,
 /// and subscribed again, in vain. The page of the first one went out in between.
 #[test]

@@ -1,4 +1,4 @@
-//! Answers that wait for a slow reader (I11). Whoever is subscribed to a channel hears when the right to
+//! Answers that wait for a slow reader (I11). Whoever was let into a channel hears when the right to
 //! it ends, and what waits is refused then. Of a channel that it has only asked about a session hears
 //! nothing: what has waited for long is asked for again when the reader is there at last, and goes out as it is
 //! answered then.
@@ -13,6 +13,7 @@ use crate::link::{LinkReply, Verb};
 use crate::session::Lane;
 use crate::session::outbox::Class;
 use crate::session::session::{Call, Session};
+use crate::session::subscription::Subscription;
 use crate::session::{Outgoing, OutgoingBody};
 
 /// How long an answer may wait and still go out.
@@ -33,8 +34,7 @@ impl Question {
     }
 }
 
-/// The questions whose answers wait in the outbox, in the same order. As many as a session may have
-/// commands open (I12).
+/// The questions whose answers wait in the outbox, in the same order: bounded as answers there are (I12).
 #[derive(Debug, Default)]
 pub(super) struct Answers {
     waiting: VecDeque<Waiting>,
@@ -107,7 +107,8 @@ impl Session {
     /// Moves frames to the connection, up to an answer that has waited for too long.
     pub(super) fn take_good(&mut self, out: &mut Vec<Outgoing>, max_bytes: usize) {
         let (answers, subscriptions) = (&mut self.answers, &self.subscriptions);
-        let hears_of = |channel: &ChannelKey| subscriptions.contains_key(channel);
+        let hears_of =
+            |channel: &ChannelKey| subscriptions.get(channel).is_some_and(Subscription::is_let_in);
         let leaves = |number| answers.may_leave(number, hears_of);
         let Some(number) = self.outbox.take_while(out, max_bytes, leaves) else { return };
         let Some(waiting) = self.answers.find(number) else { return };

@@ -113,6 +113,12 @@ impl Subscription {
         self.mode == Mode::Attaching { call }
     }
 
+    /// The owner has looked at the right to the channel, and will say when it ends. Not so while a page
+    /// is on its way: that may become a refusal.
+    pub(super) fn is_let_in(&self) -> bool {
+        !matches!(self.mode, Mode::Attaching { .. })
+    }
+
     /// The owner has looked at the right to the channel, whose log ended here.
     pub fn on_allowed(&mut self, head: Position) {
         self.allowed_at = self.allowed_at.max(head);
