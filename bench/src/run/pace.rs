@@ -1,9 +1,8 @@
-//! Turns at a steady rate. Finer than a timer's millisecond: turns that are due come at once, up to a
-//! bound.
+//! Turns at a steady rate.
 
 use std::time::Duration;
 
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::time::{Instant, sleep_until};
 
 /// Turns, counted from 0, until its time is over.
 #[derive(Debug)]
@@ -12,24 +11,40 @@ pub(crate) struct Pace {
     until: Instant,
     per_second: f64,
     taken: u64,
-    /// Turns that may come without a pause.
-    burst: u32,
-    /// Turns since the last pause.
-    at_once: u32,
+    /// Between two turns at least.
+    gap: Duration,
+    /// Before this no turn comes, whether it is due or not.
+    not_before: Instant,
+    precise: bool,
 }
 
 impl Pace {
+    /// A timer is as coarse as a millisecond: turns of the same one come at once.
     pub(crate) fn begin(per_second: f64, duration: Duration) -> Self {
         let began = Instant::now();
-        let per_second = per_second.max(MIN_PER_SECOND);
-        Self { began, until: began + duration, per_second, taken: 0, burst: u32::MAX, at_once: 0 }
+        Self {
+            began,
+            until: began + duration,
+            per_second: per_second.max(MIN_PER_SECOND),
+            taken: 0,
+            gap: Duration::ZERO,
+            not_before: began,
+            precise: false,
+        }
     }
 
-    /// The same, with pauses in what comes at once: whoever was held up must not make up for it in one
-    /// go, which would be a load of another kind. What a millisecond is for comes at once in any case.
-    pub(crate) fn in_bursts_of(mut self, burst: u32) -> Self {
-        let in_a_pause = (self.per_second * PAUSE.as_secs_f64() * CATCH_UP).ceil() as u32;
-        self.burst = burst.max(in_a_pause);
+    /// The same, and whoever was held up makes up for it at most so many times as fast as the rate:
+    /// all at once, it would be a load of another kind.
+    pub(crate) fn catching_up(mut self, times: f64) -> Self {
+        self.gap = Duration::from_secs_f64(1.0 / self.per_second / times);
+        self
+    }
+
+    /// The same, and turns come when they are due and not in the bursts of a timer. What is left of a
+    /// wait when a timer could end too late is spent asking for the time, in turn with the other tasks
+    /// of the thread and the other threads of its core.
+    pub(crate) fn precisely(mut self) -> Self {
+        self.precise = true;
         self
     }
 
@@ -40,14 +55,13 @@ impl Pace {
             sleep_until(self.until).await;
             return None;
         }
-        if due > Instant::now() {
-            sleep_until(due).await;
-            self.at_once = 0;
-        } else if self.at_once >= self.burst {
-            sleep(PAUSE).await;
-            self.at_once = 0;
+        let at = due.max(self.not_before);
+        if self.precise {
+            sleep_precisely(at).await;
+        } else if at > Instant::now() {
+            sleep_until(at).await;
         }
-        self.at_once += 1;
+        self.not_before = Instant::now() + self.gap;
         self.taken += 1;
         Some(self.taken - 1)
     }
@@ -58,10 +72,18 @@ impl Pace {
     }
 }
 
-const PAUSE: Duration = Duration::from_millis(1);
+async fn sleep_precisely(until: Instant) {
+    if until > Instant::now() + TIMER_PRECISION {
+        sleep_until(until - TIMER_PRECISION).await;
+    }
+    while until > Instant::now() {
+        tokio::task::yield_now().await;
+        std::thread::yield_now();
+    }
+}
 
-/// So many times faster than the rate may be what was held up.
-const CATCH_UP: f64 = 4.0;
+/// By how much a timer can be late on an idle machine.
+const TIMER_PRECISION: Duration = Duration::from_millis(2);
 
 const MIN_PER_SECOND: f64 = 0.001;
 
@@ -83,24 +105,33 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn whoever_was_held_up_makes_up_for_it_in_pieces() {
-        let mut pace = Pace::begin(1000.0, Duration::from_secs(1)).in_bursts_of(8);
+    async fn whoever_was_held_up_makes_up_for_it_little_by_little() {
+        let mut pace = Pace::begin(10.0, Duration::from_secs(100)).catching_up(2.0);
         assert_eq!(pace.next().await, Some(0));
-        tokio::time::advance(Duration::from_millis(100)).await;
+        tokio::time::advance(Duration::from_secs(10)).await;
         let held_up = Instant::now();
-        let (mut at_once, mut seen) = (vec![0], 1);
-        let mut last = held_up;
+        let mut turns = Vec::new();
         while pace.next().await.is_some() {
             assert!(pace.due() <= Instant::now());
-            seen += 1;
-            if Instant::now() > last {
-                last = Instant::now();
-                at_once.push(0);
-            }
-            *at_once.last_mut().unwrap() += 1;
+            turns.push(Instant::now());
         }
-        assert_eq!(seen, 1000, "none is left out");
-        assert_eq!(at_once.iter().max(), Some(&8), "{at_once:?}");
-        assert!(at_once.iter().filter(|count| **count == 8).count() > 10, "{at_once:?}");
+        assert_eq!(turns.len(), 999, "none is left out");
+        let least = turns.windows(2).map(|pair| pair[1] - pair[0]).min();
+        assert!(least >= Some(Duration::from_millis(50)), "{least:?}");
+        // 100 turns were missed, and each second brings 10 more and 20 of all.
+        let in_time = turns.iter().filter(|turn| **turn < held_up + Duration::from_secs(9)).count();
+        assert!((170..=185).contains(&in_time), "{in_time}");
+        assert!(pace.due() + Duration::from_millis(110) > Instant::now(), "caught up in the end");
+    }
+
+    #[tokio::test]
+    async fn a_precise_pace_has_all_its_turns_and_none_before_it_is_due() {
+        let mut pace = Pace::begin(10_000.0, Duration::from_millis(200)).precisely();
+        let mut turns = 0;
+        while pace.next().await.is_some() {
+            assert!(pace.due() <= Instant::now());
+            turns += 1;
+        }
+        assert_eq!(turns, 2000);
     }
 }

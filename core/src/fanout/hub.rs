@@ -15,6 +15,8 @@ pub type Slot = u32;
 #[derive(Debug, Default)]
 pub struct Hub {
     channels: HashMap<ChannelKey, Listeners, RandomState>,
+    /// Times that a session has joined, left, or changed its class.
+    changes: u64,
 }
 
 /// The sessions that want a channel, by class of activity.
@@ -27,6 +29,8 @@ struct Listeners {
     news: Option<Position>,
     /// A beacon of `news` is due.
     is_owed: bool,
+    /// The newest of the hub's changes that was one of this channel.
+    changed_at: u64,
 }
 
 /// Whether the hub still wants a channel.
@@ -75,6 +79,8 @@ impl Hub {
         let others = [Activity::Active, Activity::Foreground, Activity::Background];
         let before = others.into_iter().find(|class| listeners.take(*class, session));
         listeners.class(activity).push(session);
+        self.changes += 1;
+        listeners.changed_at = self.changes;
         listeners.news.filter(|_| before == Some(Activity::Background))
     }
 
@@ -83,6 +89,8 @@ impl Hub {
         for activity in [Activity::Active, Activity::Foreground, Activity::Background] {
             listeners.take(activity, session);
         }
+        self.changes += 1;
+        listeners.changed_at = self.changes;
         if listeners.all().next().is_some() {
             return Interest::Kept;
         }
@@ -102,6 +110,11 @@ impl Hub {
             return &sessions[..sessions.len() - 1];
         }
         sessions
+    }
+
+    /// A number that is another one once others listen to the channel; 0: nobody does.
+    pub fn changed_at(&self, channel: &ChannelKey) -> u64 {
+        self.channels.get(channel).map_or(0, |listeners| listeners.changed_at)
     }
 
     /// The sessions of all classes.

@@ -260,7 +260,7 @@ mod tests {
     async fn received(receiver: &mut LinkReceiver, wanted: usize) -> Vec<LinkPush> {
         let mut pushes = Vec::new();
         while pushes.len() < wanted {
-            receiver.receive(&mut pushes, wanted).await;
+            receiver.receive_many(&mut pushes, wanted).await;
         }
         pushes
     }

@@ -150,8 +150,24 @@ impl LinkReceiver {
         self.pushes.is_empty()
     }
 
+    /// The next push; `None`: the node is gone. Cancel-safe.
+    pub async fn receive(&mut self) -> Option<LinkPush> {
+        let push = self.pushes.recv().await;
+        push.inspect(|push| self.on_taken(push))
+    }
+
+    /// The next push, if one is here.
+    pub fn try_receive(&mut self) -> Option<LinkPush> {
+        let push = self.pushes.try_recv().ok();
+        push.inspect(|push| self.on_taken(push))
+    }
+
+    fn on_taken(&self, push: &LinkPush) {
+        self.bytes.fetch_sub(push.weight(), Ordering::Relaxed);
+    }
+
     /// The next pushes, at most `max`; none when the node is gone. Cancel-safe.
-    pub async fn receive(&mut self, out: &mut Vec<LinkPush>, max: usize) -> usize {
+    pub async fn receive_many(&mut self, out: &mut Vec<LinkPush>, max: usize) -> usize {
         let count = self.pushes.recv_many(out, max).await;
         let len: usize = out[out.len() - count..].iter().map(LinkPush::weight).sum();
         self.bytes.fetch_sub(len, Ordering::Relaxed);

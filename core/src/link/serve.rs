@@ -97,7 +97,7 @@ async fn give_answers<S: FrameSender>(
     loop {
         tokio::select! {
             more = answers.more() => more?,
-            count = pushes.receive(&mut taken, PUSHES_PER_WRITE) => {
+            count = pushes.receive_many(&mut taken, PUSHES_PER_WRITE) => {
                 if count == 0 {
                     return Err(LaneError::Lost("the node takes no pushes any more".into()));
                 }

@@ -13,6 +13,22 @@ use crate::fanout::hub::Slot;
 use crate::session::Session;
 use crate::worker::table::{Entry, Table};
 
+/// A session that is given what is published.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Follower {
+    slot: Slot,
+    /// Active or foreground.
+    activity: Activity,
+}
+
+/// The active and foreground sessions of a channel at some moment.
+#[derive(Debug, Clone, Default)]
+pub struct Followers {
+    pub sessions: Vec<Follower>,
+    /// Which moment; another number means that others may follow.
+    as_of: u64,
+}
+
 impl Table {
     /// A session follows a channel in a class from here on.
     pub fn join(&mut self, channel: ChannelKey, slot: Slot, activity: Activity) {
@@ -45,26 +61,47 @@ impl Table {
         self.hub.count(channel)
     }
 
+    /// Whether others follow the channel now than are known; then these are known.
+    pub fn look_at_followers(&self, channel: &ChannelKey, known: &mut Followers) -> bool {
+        let as_of = self.hub.changed_at(channel);
+        if known.as_of == as_of {
+            return false;
+        }
+        known.as_of = as_of;
+        known.sessions.clear();
+        for activity in [Activity::Active, Activity::Foreground] {
+            let slots = self.hub.sessions(channel, activity).iter();
+            known.sessions.extend(slots.map(|slot| Follower { slot: *slot, activity }));
+        }
+        true
+    }
+
     /// Gives a push to every active and foreground session of the channel; how many there are.
     pub fn for_following(
         &mut self,
         channel: &ChannelKey,
         linger: Duration,
-        mut give: impl FnMut(&mut Session),
+        give: impl FnMut(&mut Session),
     ) -> usize {
-        let active = self.hub.sessions(channel, Activity::Active);
-        for slot in active {
-            if let Some(Some(entry)) = self.sessions.get_mut(*slot as usize) {
-                give(&mut entry.session);
-                wake(entry);
-            }
-        }
-        let foreground = self.hub.sessions(channel, Activity::Foreground);
+        let mut followers = Followers::default();
+        self.look_at_followers(channel, &mut followers);
+        self.give(&followers.sessions, linger, give);
+        followers.sessions.len()
+    }
+
+    /// Gives a push to these sessions, those of them that still have a connection.
+    pub fn give(
+        &mut self,
+        followers: &[Follower],
+        linger: Duration,
+        mut give: impl FnMut(&mut Session),
+    ) {
         let mut merged = 0;
-        for slot in foreground {
-            let Some(Some(entry)) = self.sessions.get_mut(*slot as usize) else { continue };
+        for Follower { slot, activity } in followers {
+            let entry = self.sessions.get_mut(*slot as usize).and_then(Option::as_mut);
+            let Some(entry) = entry.filter(|entry| entry.attached) else { continue };
             give(&mut entry.session);
-            if entry.session.has_much_to_say() {
+            if *activity == Activity::Active || entry.session.has_much_to_say() {
                 wake(entry);
             } else if entry.is_merging {
                 merged += 1;
@@ -76,7 +113,6 @@ impl Table {
         if merged > 0 {
             metrics::counter!("sterna_core_merged_total").increment(merged);
         }
-        active.len() + foreground.len()
     }
 
     /// `pushes` publications up to `head` are not given to those in the background; how many those
@@ -122,6 +158,25 @@ impl Table {
             wake(entry);
         }
         metrics::counter!("sterna_core_background_heads_total").increment(told);
+    }
+}
+
+#[cfg(test)]
+impl Followers {
+    pub fn active(slots: &[Slot], as_of: u64) -> Self {
+        let active = |slot: &Slot| Follower { slot: *slot, activity: Activity::Active };
+        Self { sessions: slots.iter().map(active).collect(), as_of }
+    }
+
+    pub fn as_of(&self) -> u64 {
+        self.as_of
+    }
+}
+
+#[cfg(test)]
+impl Follower {
+    pub fn slot(&self) -> Slot {
+        self.slot
     }
 }
 

@@ -6,9 +6,12 @@
 
 mod attachment;
 mod classes;
+mod delivering;
 mod detached;
 mod farewell;
+mod incoming;
 mod later;
+mod pass;
 mod table;
 mod takeover;
 mod wake;
@@ -25,21 +28,20 @@ use std::time::Duration;
 use futures_util::StreamExt as _;
 use futures_util::future::LocalBoxFuture;
 use futures_util::stream::FuturesUnordered;
-use sterna_proto::{ChannelKey, ClientId, CloseReason, Position, SessionId, UserId, limits, v1};
+use sterna_proto::{ChannelKey, ClientId, CloseReason, SessionId, UserId, limits, v1};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, Sleep};
 
-use crate::config::Activities;
 use crate::identity::Identity;
-use crate::link::ports::LinkReceiver;
-use crate::link::{Link, LinkPush};
+use crate::link::Link;
 use crate::node::Node;
 use crate::revocations::Revocation;
 use crate::session::{ConnectionInfo, Departed, ResumeTicket, Session};
 use crate::vitals::inspect::{SessionDetail, SessionReport};
 use crate::vitals::journey::{Leg, Way};
-use crate::vitals::trace::Step;
+use delivering::let_write;
 use farewell::Farewell;
+use incoming::Incoming;
 pub use table::BACKGROUND_COMMANDS;
 use table::Table;
 pub use takeover::Given;
@@ -70,10 +72,6 @@ pub const CONTROL_QUEUE: usize = 1024;
 /// Commands without a connection that are on their way at a time.
 const BACKGROUND_AT_ONCE: usize = 64;
 
-/// What is given to sessions before their connections get to write: a fraction of an outbox, of
-/// its bytes and of its frames, since every push weighs something.
-const BURST_BYTES: usize = 32 * 1024;
-
 /// Beat at which detached sessions and expired tokens are looked at.
 const TICK: Duration = Duration::from_millis(500);
 
@@ -97,7 +95,7 @@ struct Inner {
 
 #[derive(Debug)]
 struct Inputs {
-    pushes: LinkReceiver,
+    pushes: Incoming,
     control: mpsc::Receiver<WorkerControl>,
 }
 
@@ -106,7 +104,7 @@ impl Worker {
     pub fn new(node: &Node, index: u16) -> Self {
         let (link, pushes, control) = node.open_worker(index);
         let table = RefCell::new(Table::new());
-        let inputs = RefCell::new(Some(Inputs { pushes, control }));
+        let inputs = RefCell::new(Some(Inputs { pushes: Incoming::new(pushes), control }));
         let farewell = RefCell::default();
         Self { inner: Rc::new(Inner { node: node.clone(), index, link, table, farewell, inputs }) }
     }
@@ -115,7 +113,7 @@ impl Worker {
     /// run as one local task of the worker.
     pub async fn run(&self) {
         let Some(mut inputs) = self.inner.inputs.borrow_mut().take() else { return };
-        let (mut pushes, mut burst) = (Vec::new(), 0);
+        let mut burst = 0;
         let mut background = FuturesUnordered::new();
         let background_added = self.inner.table.borrow().background_added();
         let mut tick = tokio::time::interval(TICK);
@@ -127,11 +125,11 @@ impl Worker {
         loop {
             let due = set_timer(later.as_mut(), self.inner.table.borrow().next_due());
             tokio::select! {
-                count = inputs.pushes.receive(&mut pushes, 64) => {
-                    if count == 0 {
+                more = inputs.pushes.ready() => {
+                    if !more {
                         break;
                     }
-                    self.deliver_all(&mut pushes, &mut burst).await;
+                    self.deliver_all(&mut inputs.pushes, &mut burst).await;
                     // With nothing behind it the loop waits instead: what comes next is given before
                     // connections that are woken after it, and they write it with their answers.
                     if !inputs.pushes.is_empty() {
@@ -304,62 +302,6 @@ impl Worker {
         farewell.next_at(now)
     }
 
-    /// Connections write once for what waits here together, but before it would fill an outbox.
-    /// `burst`: what they were given since they had a turn at the latest.
-    async fn deliver_all(&self, pushes: &mut Vec<LinkPush>, burst: &mut usize) {
-        for push in pushes.drain(..) {
-            self.deliver(&push);
-            *burst += push.weight();
-            if *burst >= BURST_BYTES {
-                let_write(burst).await;
-            }
-        }
-    }
-
-    fn deliver(&self, push: &LinkPush) {
-        let mut table = self.inner.table.borrow_mut();
-        let Activities { foreground_linger: linger, background_heads: period } =
-            self.inner.node.config().activities;
-        let reached = match push {
-            LinkPush::Deliver { channel, epoch, first, pushes } => {
-                let given = table.for_following(channel, linger, |session| {
-                    session.handle_delivery(*channel, *epoch, *first, pushes);
-                });
-                self.inner.node.tally().on_delivered(given * pushes.len());
-                let step = Step::Given { sessions: given };
-                let traces = self.inner.node.traces();
-                traces.note_delivery(*channel, *epoch, *first, pushes.len(), step);
-                let last = first.0 + (pushes.len() as u64).saturating_sub(1);
-                let head = Position::new(*epoch, last);
-                given + table.withhold(channel, head, pushes.len(), period)
-            }
-            // Nobody looks in the background: what has no position is dropped by its meaning.
-            LinkPush::Event { channel, audience, push } => {
-                table.for_following(channel, linger, |session| {
-                    session.handle_event(*channel, audience, push);
-                });
-                table.listening(channel)
-            }
-            LinkPush::Head { channel, head } => {
-                let given = table.for_following(channel, linger, |session| {
-                    session.handle_head(*channel, *head);
-                });
-                given + table.withhold(channel, *head, 0, period)
-            }
-            LinkPush::Evict { channel, user, at, error } => {
-                table.for_subscribed(channel, |session| {
-                    session.handle_evict(*channel, user, *at, error);
-                })
-            }
-            LinkPush::Moved { channel } => {
-                table.for_subscribed(channel, |session| session.handle_moved(*channel))
-            }
-        };
-        if reached == 0 {
-            self.inner.link.detach(push.channel());
-        }
-    }
-
     /// Ends what has been detached for too long, lets others know of it, closes what has expired.
     fn sweep(&self) {
         let (node, now) = (&self.inner.node, Instant::now());
@@ -374,12 +316,6 @@ impl Worker {
         });
         node.tally().set_worker(self.inner.index, table.count(TICK));
     }
-}
-
-/// Gives connections a turn.
-async fn let_write(burst: &mut usize) {
-    tokio::task::yield_now().await;
-    *burst = 0;
 }
 
 /// Sets the timer to what is due next; false: nothing is.

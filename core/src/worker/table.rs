@@ -55,7 +55,7 @@ pub(super) struct Entry {
     pub(super) session: Session,
     /// Distinguishes this use of the slot from every other.
     pub(super) generation: u64,
-    attached: bool,
+    pub(super) attached: bool,
     /// Since when it has no connection.
     detached_at: Option<Instant>,
     /// What it was given waits for more.
