@@ -1,7 +1,8 @@
-//! The publication log in memory: one vector of records per channel, an index of origins beside
-//! it. Duplicates are recognised for as long as the store lives, so beyond the horizon.
+//! The publication log in memory: the records of each channel, an index of origins beside them, both
+//! in trees, which grow by a node at a time: what doubles its room and moves everything there keeps a
+//! whole node waiting. Duplicates are recognised for as long as the store lives, so beyond the horizon.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
 
 use futures_util::FutureExt as _;
@@ -164,18 +165,18 @@ impl Content {
     }
 }
 
-/// One channel: the record of offset n is at index n - head.first.
+/// One channel.
 #[derive(Debug)]
 pub(super) struct ChannelLog {
     head: Head,
-    records: VecDeque<Record>,
+    records: BTreeMap<Offset, Record>,
     /// They outlive what is trimmed.
-    origins: HashMap<Origin, Duplicate, ahash::RandomState>,
+    origins: BTreeMap<Origin, Duplicate>,
 }
 
 impl ChannelLog {
     fn new(head: Head) -> Self {
-        Self { head, records: VecDeque::new(), origins: HashMap::default() }
+        Self { head, records: BTreeMap::new(), origins: BTreeMap::new() }
     }
 
     fn push(&mut self, record: Record) {
@@ -190,9 +191,9 @@ impl ChannelLog {
             self.origins.insert(origin.clone(), stored);
         }
         if crate::planted!(StaleOwnerAccepted) {
-            self.records.retain(|other| other.position.offset < record.position.offset);
+            self.records.split_off(&record.position.offset);
         }
-        self.records.push_back(record);
+        self.records.insert(record.position.offset, record);
     }
 
     fn find(&self, origin: &Origin) -> Option<Duplicate> {
@@ -201,19 +202,18 @@ impl ChannelLog {
 
     fn page(&self, after: Offset, limit: PageLimit) -> Result<Vec<Record>, ReadError> {
         let first = self.head.first;
-        let Some(skipped) = after.next().0.checked_sub(first.0) else {
+        if after.next() < first {
             return Err(ReadError::Trimmed { first });
-        };
-        let skipped = usize::try_from(skipped).unwrap_or(usize::MAX);
+        }
         let mut room = limit.start();
-        let following = self.records.iter().skip(skipped);
+        let following = self.records.range(after.next()..).map(|(_, record)| record);
         Ok(following.take_while(|record| room.take(record.body.payload.len())).cloned().collect())
     }
 
     fn redact(&mut self, offsets: &[Offset]) -> u64 {
         let mut found = 0;
-        for record in &mut self.records {
-            if offsets.contains(&record.position.offset) {
+        for offset in offsets {
+            if let Some(record) = self.records.get_mut(offset) {
                 record.body.payload = bytes::Bytes::new();
                 found += 1;
             }
@@ -224,7 +224,7 @@ impl ChannelLog {
     fn trim(&mut self, first: Offset) -> Head {
         if let Some(head) = sequence::trim(&self.head, first) {
             self.head = head;
-            self.records.retain(|record| record.position.offset >= self.head.first);
+            self.records = self.records.split_off(&self.head.first);
         }
         self.head.clone()
     }
