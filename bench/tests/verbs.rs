@@ -19,11 +19,12 @@ const TARGETS: [&str; 4] = ["raw quinn", "sterna, QUIC", "raw rustls + tungsteni
 fn publish_counts_acknowledgements_and_commits() {
     let durability = durability();
     let report = bench(&format!(
-        "publish --only sterna-quic,sterna-wss --clients 4 --in-flight 2 --channels 2 --seconds 1 --rounds 1 \
-         --durability {durability} --directory {}",
+        "publish --clients 4 --in-flight 2 --channels 2 --seconds 1 --rounds 1 \
+         --only raw-quic,sterna-quic,raw-wss,sterna-wss --durability {durability} --directory {}",
         disk().display()
     ));
-    let rows = rows(&report, &["raw RocksDB commits", "sterna, QUIC", "sterna, wss"]);
+    let names = [&["raw RocksDB commits"], &TARGETS[..]].concat();
+    let rows = rows(&report, &names);
     assert_eq!(rows[0]["transport"], Value::Null);
     assert_eq!(number(rows[0], "publications_per_commit"), 8.0, "clients times in-flight");
     for row in &rows {
@@ -32,8 +33,12 @@ fn publish_counts_acknowledgements_and_commits() {
         assert!(number(row, "cpu_us_per_publication") > 0.0, "{row}");
         let ratio = number(row, "acks_per_second") / number(rows[0], "acks_per_second");
         assert!((number(row, "of_raw") - ratio).abs() < 1e-9, "{row}");
-        let in_a_commit = number(row, "publications_per_commit");
-        assert!((1.0..=8.0).contains(&in_a_commit), "{row}");
+    }
+    for (node, bare) in [(rows[2], rows[1]), (rows[4], rows[3])] {
+        let in_a_commit = number(node, "publications_per_commit");
+        assert!((1.0..=8.0).contains(&in_a_commit), "{node}");
+        let ratio = number(node, "acks_per_second") / number(bare, "acks_per_second");
+        assert!((number(node, "percent_of_bare_server") - 100.0 * ratio).abs() < 1e-6, "{node}");
     }
     assert!(report["method"].as_str().unwrap().contains(&machine::file_system(disk())));
 }

@@ -1,6 +1,7 @@
 //! How many records a second RocksDB can take with every one of them synced: one thread, one batch
 //! a sync. A batch holds one record of each client, which is what an ideal group commit gathers from
-//! clients that wait for their acknowledgement.
+//! clients that wait for their acknowledgement. The same log commits what the [`hub`](crate::hub) of a
+//! raw server is given.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -46,26 +47,46 @@ impl Committed {
 
 /// Commits batches for at least the time of `load`, in a new database in `directory`.
 pub fn run(directory: &Path, load: &Load) -> Result<Committed> {
-    let mut options = Options::default();
-    options.create_if_missing(true);
-    let database = DB::open(&options, directory)?;
-    let mut write_options = WriteOptions::default();
-    write_options.set_sync(load.synced);
+    let mut log = Log::open(directory, load.synced)?;
     let value = vec![0x5a_u8; load.bytes];
-    let (began, mut batches, mut record) = (Instant::now(), Vec::new(), 0_u64);
+    let (began, mut batches) = (Instant::now(), Vec::new());
     while began.elapsed() < load.duration {
-        let mut writes = WriteBatch::default();
         let batch = Instant::now();
-        for _ in 0..load.batch {
-            writes.put(record.to_be_bytes(), &value);
-            record += 1;
-        }
-        database.write_opt(writes, &write_options)?;
+        log.commit(std::iter::repeat_n(&value[..], load.batch))?;
         batches.push(batch.elapsed());
     }
     let took = began.elapsed();
     batches.sort_unstable();
-    Ok(Committed { records: record, took, batches })
+    Ok(Committed { records: log.records, took, batches })
+}
+
+/// Records under ascending numbers.
+pub(crate) struct Log {
+    database: DB,
+    options: WriteOptions,
+    records: u64,
+}
+
+impl Log {
+    /// A new one in this directory.
+    pub(crate) fn open(directory: &Path, synced: bool) -> Result<Self> {
+        let mut options = Options::default();
+        options.create_if_missing(true);
+        let database = DB::open(&options, directory)?;
+        let mut options = WriteOptions::default();
+        options.set_sync(synced);
+        Ok(Self { database, options, records: 0 })
+    }
+
+    /// All together, and on the disk when this returns if it is a synced one.
+    pub(crate) fn commit<'a>(&mut self, records: impl Iterator<Item = &'a [u8]>) -> Result<()> {
+        let mut writes = WriteBatch::default();
+        for record in records {
+            writes.put(self.records.to_be_bytes(), record);
+            self.records += 1;
+        }
+        Ok(self.database.write_opt(writes, &self.options)?)
+    }
 }
 
 #[cfg(test)]

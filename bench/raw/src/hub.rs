@@ -1,12 +1,13 @@
 //! One loop that writes everything: no task, no queue and no wake-up for each subscriber.
 
-use std::collections::HashMap;
-use std::future::Future;
+use std::collections::{HashMap, VecDeque};
+use std::future::{Future, pending};
 use std::rc::Rc;
 
 use bytes::Bytes;
 use tokio::sync::mpsc;
 
+use crate::committer::Committer;
 use crate::protocol;
 
 /// Publications that wait for the loop; a publisher then waits too.
@@ -28,14 +29,28 @@ pub(crate) enum Order<S> {
 }
 
 /// Runs until all senders of orders are gone. `frame` turns a message into what the sinks write,
-/// once for all of them.
-pub(crate) async fn run<S: Sink>(mut orders: mpsc::Receiver<Order<S>>, frame: fn(&[u8]) -> Bytes) {
+/// once for all of them. What is published is acknowledged after it was committed, if there is somebody
+/// who commits.
+pub(crate) async fn run<S: Sink>(
+    mut orders: mpsc::Receiver<Order<S>>,
+    frame: fn(&[u8]) -> Bytes,
+    mut committer: Option<Committer>,
+) {
     let subscribed = frame(&[protocol::SUBSCRIBED]);
     let published = frame(&[protocol::PUBLISHED]);
     let mut channels: HashMap<u32, Vec<Rc<S>>> = HashMap::new();
     let mut batch = Vec::with_capacity(BATCH);
     let mut waiting: HashMap<u32, Vec<Bytes>> = HashMap::new();
-    while orders.recv_many(&mut batch, BATCH).await > 0 {
+    let mut uncommitted: VecDeque<Rc<S>> = VecDeque::new();
+    loop {
+        tokio::select! {
+            count = orders.recv_many(&mut batch, BATCH) => if count == 0 { return },
+            count = committed(committer.as_mut()) => {
+                for sink in uncommitted.drain(..count) {
+                    sink.write(std::slice::from_ref(&published)).await;
+                }
+            }
+        }
         for order in batch.drain(..) {
             match order {
                 Order::Subscribe(channel, sink) => {
@@ -45,7 +60,15 @@ pub(crate) async fn run<S: Sink>(mut orders: mpsc::Receiver<Order<S>>, frame: fn
                 Order::Publish(channel, payload, sink) => {
                     let message = frame(&protocol::delivery(&payload));
                     waiting.entry(channel).or_default().push(message);
-                    sink.write(std::slice::from_ref(&published)).await;
+                    match &committer {
+                        Some(committer) => {
+                            if !committer.commit(payload) {
+                                return;
+                            }
+                            uncommitted.push_back(sink);
+                        }
+                        None => sink.write(std::slice::from_ref(&published)).await,
+                    }
                 }
                 Order::Echo(payload, sink) => {
                     sink.write(&[frame(&protocol::delivery(&payload))]).await;
@@ -57,5 +80,17 @@ pub(crate) async fn run<S: Sink>(mut orders: mpsc::Receiver<Order<S>>, frame: fn
                 sink.write(&messages).await;
             }
         }
+    }
+}
+
+/// How many more are committed.
+async fn committed(committer: Option<&mut Committer>) -> usize {
+    match committer {
+        // Its thread has ended: nobody is acknowledged any more.
+        Some(committer) => match committer.committed.recv().await {
+            Some(count) => count,
+            None => pending().await,
+        },
+        None => pending().await,
     }
 }

@@ -1,5 +1,5 @@
 //! The raw limits that a gateway is held against: the least code that does the same work over the
-//! same libraries. No sessions, no limits, no storage, no recovery; a server here trusts its only
+//! same libraries. No sessions, no limits, no recovery, no storage unless it is asked for; a server here trusts its only
 //! client, the load generator, and panics or stops at the first thing that is wrong.
 //!
 //! * [`quic`]: streams of bare quinn, written by one hub loop
@@ -11,6 +11,7 @@
 //! One protocol over both transports: [`protocol`].
 
 pub mod commit;
+mod committer;
 mod hub;
 pub mod pack;
 pub mod protocol;
@@ -23,6 +24,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
+use committer::Committer;
+pub use committer::Storage;
 use rustls::crypto::aws_lc_rs;
 use rustls_pki_types::pem::PemObject as _;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
@@ -34,6 +37,14 @@ pub struct ServerOptions {
     /// PEM.
     pub certificate: PathBuf,
     pub private_key: PathBuf,
+    /// What is published is acknowledged once it is stored there; `None`: at once.
+    pub storage: Option<Storage>,
+}
+
+impl ServerOptions {
+    fn committer(&self) -> Result<Option<Committer>> {
+        self.storage.as_ref().map(Committer::start).transpose()
+    }
 }
 
 /// TLS 1.3 as a node has it.

@@ -26,7 +26,7 @@ pub async fn serve(options: &ServerOptions) -> Result<()> {
     let endpoint = Endpoint::server(config, options.address)?;
     let (orders, inbox) = mpsc::channel(hub::QUEUE);
     let mut connections = JoinSet::new();
-    connections.spawn_local(hub::run::<Stream>(inbox, framed));
+    connections.spawn_local(hub::run::<Stream>(inbox, framed, options.committer()?));
     while let Some(incoming) = endpoint.accept().await {
         let orders = orders.clone();
         connections.spawn_local(async move {

@@ -28,7 +28,11 @@ pub async fn serve(options: &ServerOptions) -> Result<()> {
     let listener = TcpListener::bind(options.address).await?;
     let (orders, inbox) = mpsc::channel(hub::QUEUE);
     let mut connections = JoinSet::new();
-    connections.spawn_local(hub::run::<Writer>(inbox, Bytes::copy_from_slice));
+    connections.spawn_local(hub::run::<Writer>(
+        inbox,
+        Bytes::copy_from_slice,
+        options.committer()?,
+    ));
     loop {
         let (tcp, _) = listener.accept().await?;
         let (acceptor, orders) = (acceptor.clone(), orders.clone());

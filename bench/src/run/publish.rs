@@ -1,5 +1,7 @@
 //! What an acknowledged publication costs: many clients, each with a few publications that are not
-//! acknowledged yet. The raw limit is a loop that commits as many records at a time as clients wait.
+//! acknowledged yet. The raw limit is a loop that commits as many records at a time as clients wait. It
+//! has no clients: what they cost alone, to be read from and answered, bare servers show, which do that
+//! and commit as the loop does.
 
 use std::time::Duration;
 
@@ -14,7 +16,7 @@ use super::{Window, peers_may_fail};
 use crate::client::Client;
 use crate::meter::Percentiles;
 use crate::progress::Progress;
-use crate::report::{Column, Report, Row};
+use crate::report::{ABSENT, Column, Report, Row};
 use crate::target::{Part, Running, Target};
 
 #[derive(Debug, Clone)]
@@ -99,9 +101,18 @@ fn report(
             of_raw: Some(1.0),
         });
     }
+    let bare = |transport| {
+        let mut rounds = targets.iter().zip(best);
+        let server = rounds.find(|(it, _)| it.part == Part::Raw && it.transport == transport);
+        server.and_then(|(_, round)| Some(round.as_ref()?.per_second))
+    };
     for (target, round) in targets.iter().zip(best) {
         let Some(round) = round else { continue };
-        let mut row = Row::new(target, &values(round));
+        let mut values = values(round);
+        if let Some(bare) = bare(target.transport).filter(|_| target.part != Part::Raw) {
+            values[OF_SERVER] = 100.0 * round.per_second / bare;
+        }
+        let mut row = Row::new(target, &values);
         row.of_raw = limit.map(|limit| round.per_second / limit.per_second);
         report.rows.push(row);
     }
@@ -110,7 +121,7 @@ fn report(
 
 fn values(round: &Round) -> Vec<f64> {
     let [p50, p99, p999] = round.ack;
-    vec![round.per_second, p50, p99, p999, round.cpu_us, round.batch]
+    vec![round.per_second, p50, p99, p999, round.cpu_us, round.batch, ABSENT]
 }
 
 const COLUMNS: &[Column] = &[
@@ -120,7 +131,11 @@ const COLUMNS: &[Column] = &[
     Column::new("ack_ms_p999", "p99.9 ms", 2),
     Column::new("cpu_us_per_publication", "CPU µs", 2),
     Column::new("publications_per_commit", "in a commit", 1),
+    Column::new("percent_of_bare_server", "% of bare server", 0),
 ];
+
+/// The last column.
+const OF_SERVER: usize = COLUMNS.len() - 1;
 
 fn method(options: &Options) -> String {
     let durability = match options.durability {
@@ -186,7 +201,12 @@ async fn measure(options: &Options, target: &Target, progress: &Progress) -> Res
         per_second: window.per_second(counts.acked),
         cpu_us: window.cpu_us(counts.acked),
         ack: in_ms(&ack),
-        batch: if commits > 0.0 { counts.acked as f64 / commits } else { 0.0 },
+        batch: match target.part {
+            // Nobody counts them.
+            Part::Raw => ABSENT,
+            _ if commits > 0.0 => counts.acked as f64 / commits,
+            _ => 0.0,
+        },
     })
 }
 

@@ -261,6 +261,11 @@ pub(crate) struct RawServerArgs {
     pub(crate) certificate: PathBuf,
     #[arg(long)]
     pub(crate) private_key: PathBuf,
+    /// A new directory for what is published; without, it is acknowledged at once
+    #[arg(long)]
+    pub(crate) directory: Option<PathBuf>,
+    #[arg(long)]
+    pub(crate) unsynced: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]

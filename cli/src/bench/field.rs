@@ -67,8 +67,21 @@ pub(super) fn sql_lines(url: &str) -> String {
     format!("engine = \"sql\"\nurls = [{url:?}]")
 }
 
+/// What a raw server does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum RawWork {
+    /// It passes on what it is sent.
+    Carry,
+    /// It commits that as a node would, too, and acknowledges it then.
+    Store,
+}
+
 /// Our nodes and the raw servers, as far as they were asked for.
-pub(super) fn targets(args: &FieldArgs, setup: impl Into<NodeSetup>) -> Vec<Target> {
+pub(super) fn targets(
+    args: &FieldArgs,
+    raw_work: RawWork,
+    setup: impl Into<NodeSetup>,
+) -> Vec<Target> {
     let setup = setup.into();
     OURS.into_iter()
         .filter(|(name, ..)| args.only.contains(name) || args.only.is_empty() && !is_cluster(*name))
@@ -76,7 +89,7 @@ pub(super) fn targets(args: &FieldArgs, setup: impl Into<NodeSetup>) -> Vec<Targ
             let prepare: PrepareNode = match part {
                 Part::Sterna if is_cluster(target) => cluster,
                 Part::Sterna => node,
-                Part::Raw | Part::Peer => return raw(name, transport),
+                Part::Raw | Part::Peer => return raw(name, transport, raw_work, &setup),
             };
             ours(name, transport, prepare, &setup)
         })
@@ -114,8 +127,9 @@ fn ours(name: &str, transport: Transport, prepare: PrepareNode, setup: &NodeSetu
     Target { name: name.to_owned(), part: Part::Sterna, transport, prepare }
 }
 
-fn raw(name: &str, transport: Transport) -> Target {
-    let prepare = Prepare::Ours(Box::new(move || raw_server(transport)));
+fn raw(name: &str, transport: Transport, work: RawWork, setup: &NodeSetup) -> Target {
+    let setup = (work == RawWork::Store).then(|| setup.clone());
+    let prepare = Prepare::Ours(Box::new(move || raw_server(transport, setup.as_ref())));
     Target { name: name.to_owned(), part: Part::Raw, transport, prepare }
 }
 
@@ -178,8 +192,9 @@ pub(super) fn token_of(user: &str, keys: &DevKeys) -> Result<String> {
     token::sign(&Grant::everything(user, TOKEN_LIFE), &Signing::new(&secret))
 }
 
-fn raw_server(transport: Transport) -> Result<Prepared> {
-    let home = home(None)?;
+/// `storing`: it stores what a node of this kind would.
+fn raw_server(transport: Transport, storing: Option<&NodeSetup>) -> Result<Prepared> {
+    let home = home(storing.and_then(|setup| setup.directory.as_deref()))?;
     let keys = DevKeys::ensure(home.path())?;
     let address = free_address()?;
     let is_quic = transport == Transport::Quic;
@@ -188,6 +203,10 @@ fn raw_server(transport: Transport) -> Result<Prepared> {
     arguments.push(format!("--address={address}"));
     arguments.push(format!("--certificate={}", keys.tls.certificate_chain.display()));
     arguments.push(format!("--private-key={}", keys.tls.private_key.display()));
+    if let Some(setup) = storing.filter(|setup| setup.store != Store::Memory) {
+        arguments.push(format!("--directory={}", home.path().join("log").display()));
+        arguments.extend((setup.store == Store::Os).then(|| "--unsynced".to_owned()));
+    }
     let dialect = Arc::new(Raw { framed: is_quic });
     prepared(home, &keys, dialect, Launch { program: program()?, arguments, address })
 }

@@ -12,7 +12,7 @@ use sterna_bench::run::commit::{self, CommitLoop};
 use sterna_bench::run::{fanout, handshake, idle, latency, load, publish, scale, storm};
 use sterna_bench::target::{Part, Target};
 use sterna_bench_raw::commit::Load;
-use sterna_bench_raw::{ServerOptions, quic, wss};
+use sterna_bench_raw::{ServerOptions, Storage, quic, wss};
 use sterna_storage_sql::{SqlConfig, SqlStore};
 use tokio::task::LocalSet;
 
@@ -22,7 +22,7 @@ use super::args::{
     StormArgs,
 };
 use super::databases::Databases;
-use super::field::{self, NodeSetup, Store};
+use super::field::{self, NodeSetup, RawWork, Store};
 use super::peers::{self, Work};
 use crate::output;
 
@@ -85,7 +85,13 @@ pub(super) async fn publish(args: &PublishArgs) -> Result<ExitCode> {
             peers::targets(&args.field, work, setup.directory.as_deref())?
         }
     };
-    targets.splice(..0, only(&[Part::Sterna], &args.field, setup));
+    // Without a disk there is nothing that a bare server would have to do before it answers.
+    let stores = options.durability == publish::Durability::Os
+        || options.durability == publish::Durability::Fsync;
+    let ours: &[Part] = if stores { &[Part::Raw, Part::Sterna] } else { &[Part::Sterna] };
+    let mut nodes = field::targets(&args.field, RawWork::Store, setup);
+    nodes.retain(|target| ours.contains(&target.part));
+    targets.splice(..0, nodes);
     let progress = Progress::new("durable publications", 0);
     show(
         &args.field.shown,
@@ -230,7 +236,7 @@ fn ours(args: &FieldArgs, setup: NodeSetup) -> Result<Vec<Target>> {
 
 /// The targets that a measurement is about, of those that were asked for.
 fn only(parts: &[Part], args: &FieldArgs, setup: NodeSetup) -> Vec<Target> {
-    let mut targets = field::targets(args, setup);
+    let mut targets = field::targets(args, RawWork::Carry, setup);
     targets.retain(|target| parts.contains(&target.part));
     targets
 }
@@ -287,7 +293,7 @@ pub(super) async fn raw_commit(args: &RawCommitArgs) -> Result<ExitCode> {
 
 /// Our own, and peers, which store nothing.
 fn everybody(args: &FieldArgs, work: Work, setup: NodeSetup) -> Result<Vec<Target>> {
-    let mut targets = field::targets(args, setup);
+    let mut targets = field::targets(args, RawWork::Carry, setup);
     targets.extend(peers::targets(args, work, None)?);
     Ok(targets)
 }
@@ -298,6 +304,10 @@ pub(super) async fn raw_server(args: &RawServerArgs) -> Result<ExitCode> {
         address: args.address,
         certificate: args.certificate.clone(),
         private_key: args.private_key.clone(),
+        storage: args
+            .directory
+            .clone()
+            .map(|directory| Storage { directory, synced: !args.unsynced }),
     };
     on_one_thread(async {
         match args.transport {
