@@ -2,100 +2,109 @@
 
 use std::future::poll_fn;
 use std::task::Poll;
+use std::time::Duration;
 
-use sterna_proto::{ChannelKey, Position};
+use sterna_proto::Position;
+use tokio::time::Instant;
 
 use crate::config::Activities;
 use crate::link::LinkPush;
 use crate::vitals::trace::Step;
 use crate::worker::Worker;
 use crate::worker::incoming::Incoming;
-use crate::worker::pass::Pass;
+use crate::worker::pass::{BURST_BYTES, Pass, Passes};
 
-/// What is given to sessions before their connections get to write: a fraction of an outbox, of
-/// its bytes and of its frames, since every push weighs something.
-const BURST_BYTES: usize = 32 * 1024;
-
-/// Pushes that are dealt with before the worker looks at its other duties.
+/// Pushes that are taken before the worker looks at its other duties, and for how long they are.
 const PUSHES_A_TURN: usize = 64;
+const TURN: Duration = Duration::from_millis(100);
 
 impl Worker {
-    /// Connections write once for what waits here together, but before it would fill an outbox.
-    /// `burst`: what they were given since they had a turn at the latest.
+    /// Connections write once for what waits here together, but before it would fill an outbox. What
+    /// many sessions follow goes round among them in [passes](Pass), between whose turns the rest is
+    /// given at once. `burst`: what was given since connections had a turn at the latest.
     pub(super) async fn deliver_all(&self, incoming: &mut Incoming, burst: &mut usize) {
-        let (mut pass, mut taken) = (Pass::default(), 0);
-        while taken < PUSHES_A_TURN
-            && let Some(push) = incoming.next()
-        {
-            let channel = push.channel();
-            let reached = if matches!(push, LinkPush::Deliver { .. }) {
-                pass.begin(push);
-                let reached = self.deliver(channel, &mut pass, incoming, *burst).await;
-                *burst += pass.weight();
-                taken += pass.taken();
-                reached
-            } else {
-                *burst += push.weight();
+        let (mut passes, mut taken, began) = (Passes::default(), 0, Instant::now());
+        loop {
+            while taken < PUSHES_A_TURN
+                && began.elapsed() < TURN
+                && let Some(push) = incoming.next()
+            {
                 taken += 1;
-                self.tell(&push)
-            };
-            if reached == 0 {
-                self.inner.link.detach(channel);
+                *burst += push.weight();
+                self.take(push, &mut passes);
+                if *burst >= BURST_BYTES {
+                    let_write(burst).await;
+                }
             }
-            if *burst >= BURST_BYTES {
-                let_write(burst).await;
+            let Some(mut pass) = passes.next() else { return };
+            self.give_turn(&mut pass);
+            for push in passes.put_back(pass) {
+                self.take(push, &mut passes);
+            }
+            if !passes.is_empty() {
+                let_woken_run().await;
             }
         }
     }
 
-    /// Takes a [pass](Pass) over all that follow a channel; how many sessions are subscribed to it.
+    /// Gives a push to those whom it concerns, or, where those are many, lets it go round.
+    fn take(&self, push: LinkPush, passes: &mut Passes) {
+        let channel = push.channel();
+        if let Some(pass) = passes.of(channel) {
+            return pass.follow(push);
+        }
+        let reached = if matches!(push, LinkPush::Deliver { .. }) {
+            let mut pass = Pass::begin(push);
+            let reached = self.note(&mut pass);
+            if pass.is_long() {
+                passes.add(pass);
+            } else {
+                self.give_turn(&mut pass);
+            }
+            reached
+        } else {
+            self.tell(&push)
+        };
+        if reached == 0 {
+            self.inner.link.detach(channel);
+        }
+    }
+
+    /// Looks at who follows a channel if something has joined its pass; how many are subscribed.
     ///
-    /// Sessions come and go meanwhile. Who comes was let in behind what is on its way, since it joins
-    /// before its owner is asked to let it in. Who comes out of the background is told then where the
-    /// channel ends, which is noted before anybody is given anything (I5).
-    async fn deliver(
-        &self,
-        channel: ChannelKey,
-        pass: &mut Pass,
-        incoming: &mut Incoming,
-        burst: usize,
-    ) -> usize {
-        let node = &self.inner.node;
-        let Activities { foreground_linger: linger, background_heads: period } =
-            node.config().activities;
-        let mut in_background = 0;
-        loop {
-            while pass.has_room(BURST_BYTES.saturating_sub(burst), PUSHES_A_TURN)
-                && let Some(push) = incoming.next_of(channel)
-            {
-                pass.join(push);
-            }
-            {
-                let mut table = self.inner.table.borrow_mut();
-                for (head, count) in pass.newcomers().filter_map(end_of) {
-                    in_background = table.withhold(&channel, head, count, period);
+    /// Sessions come and go between turns. Who comes was let in behind what is on its way, since it
+    /// joins before its owner is asked to let it in. Who comes out of the background is told then where
+    /// the channel ends, which is noted before anybody is given anything (I5).
+    fn note(&self, pass: &mut Pass) -> usize {
+        let period = self.inner.node.config().activities.background_heads;
+        let (channel, mut in_background) = (pass.channel, 0);
+        let mut table = self.inner.table.borrow_mut();
+        for (head, count) in pass.newcomers().filter_map(end_of) {
+            in_background = table.withhold(&channel, head, count, period);
+        }
+        pass.look_at_followers(|followers| table.look_at_followers(&channel, followers));
+        pass.followers() + in_background
+    }
+
+    /// One turn of a pass.
+    fn give_turn(&self, pass: &mut Pass) {
+        self.note(pass);
+        let (node, channel) = (&self.inner.node, pass.channel);
+        let linger = node.config().activities.foreground_linger;
+        let (turn, run) = pass.turn();
+        self.inner.table.borrow_mut().give(turn, linger, |session| {
+            for on_its_way in run {
+                if let LinkPush::Deliver { epoch, first, pushes, .. } = &on_its_way.push {
+                    session.handle_delivery(channel, *epoch, *first, pushes);
                 }
-                pass.look_at_followers(|followers| table.look_at_followers(&channel, followers));
-                let (turn, run) = pass.turn();
-                table.give(turn, linger, |session| {
-                    for push in run.clone() {
-                        if let LinkPush::Deliver { epoch, first, pushes, .. } = push {
-                            session.handle_delivery(channel, *epoch, *first, pushes);
-                        }
-                    }
-                });
             }
-            let given = pass.followers();
-            for push in pass.advance() {
-                let LinkPush::Deliver { epoch, first, pushes, .. } = push else { continue };
-                node.tally().on_delivered(given * pushes.len());
-                let step = Step::Given { sessions: given };
-                node.traces().note_delivery(channel, epoch, first, pushes.len(), step);
-            }
-            if pass.is_over() {
-                return given + in_background;
-            }
-            let_woken_run().await;
+        });
+        let given = pass.followers();
+        for push in pass.advance() {
+            let LinkPush::Deliver { epoch, first, pushes, .. } = push else { continue };
+            node.tally().on_delivered(given * pushes.len());
+            let step = Step::Given { sessions: given };
+            node.traces().note_delivery(channel, epoch, first, pushes.len(), step);
         }
     }
 

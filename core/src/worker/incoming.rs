@@ -1,7 +1,4 @@
-//! What has come down the link and was not yet given to sessions: looked at one by one, since what
-//! follows decides whether it goes with what went before.
-
-use sterna_proto::ChannelKey;
+//! What has come down the link and was not yet given to sessions, one by one.
 
 use crate::link::LinkPush;
 use crate::link::ports::LinkReceiver;
@@ -29,13 +26,6 @@ impl Incoming {
     /// The next one, if it is here.
     pub(super) fn next(&mut self) -> Option<LinkPush> {
         self.first.take().or_else(|| self.link.try_receive())
-    }
-
-    /// The next one, if it is here and is a publication of this channel.
-    pub(super) fn next_of(&mut self, of: ChannelKey) -> Option<LinkPush> {
-        self.first = self.next();
-        self.first
-            .take_if(|push| matches!(push, LinkPush::Deliver { channel, .. } if *channel == of))
     }
 
     pub(super) fn is_empty(&self) -> bool {

@@ -6,17 +6,28 @@
 //!
 //! What is published while a pass is under way joins it: it is given to the sessions that are left
 //! together with what went before, which they write at once, and the pass goes round until those have
-//! had it, too, to whom it was not given then.
+//! had it, too, to whom it was not given then. What may not join, or is no publication, waits behind the
+//! pass.
+
+use std::collections::VecDeque;
+
+use sterna_proto::ChannelKey;
 
 use crate::link::LinkPush;
 use crate::worker::classes::{Follower, Followers};
+
+/// What is given to a session at a time: a fraction of an outbox, of its bytes and of its frames, since
+/// every push weighs something.
+pub(super) const BURST_BYTES: usize = 32 * 1024;
 
 /// Sessions that are given publications before their connections get to write. A delivery touches
 /// some 12 KB on its way through a session and the kernel, and a core's own cache has about 1 MiB.
 const SLICE_SESSIONS: usize = 32;
 
-#[derive(Debug, Default)]
+/// Of one channel.
+#[derive(Debug)]
 pub(super) struct Pass {
+    pub(super) channel: ChannelKey,
     followers: Followers,
     /// The session that has its turn next.
     at: usize,
@@ -24,43 +35,52 @@ pub(super) struct Pass {
     run: Vec<OnItsWay>,
     /// Of these, those that joined since the followers were last looked at.
     newcomers: usize,
-    /// How many there were.
-    taken: usize,
-    /// Of all that there were, and of those in `run`.
+    /// Of all in `run`.
     weight: usize,
-    run_weight: usize,
+    /// What comes when it is over.
+    behind: Vec<LinkPush>,
 }
 
 /// A publication, or several with consecutive offsets.
 #[derive(Debug)]
-struct OnItsWay {
-    push: LinkPush,
+pub(super) struct OnItsWay {
+    pub(super) push: LinkPush,
     weight: usize,
     /// Sessions that have not had it.
     left: usize,
 }
 
 impl Pass {
-    /// The next pass begins with this.
-    pub(super) fn begin(&mut self, push: LinkPush) {
-        *self = Self::default();
-        self.join(push);
+    /// A pass that begins with this.
+    pub(super) fn begin(push: LinkPush) -> Self {
+        let mut pass = Self {
+            channel: push.channel(),
+            followers: Followers::default(),
+            at: 0,
+            run: Vec::with_capacity(1),
+            newcomers: 0,
+            weight: 0,
+            behind: Vec::new(),
+        };
+        pass.join(push);
+        pass
     }
 
-    /// Everybody is given this, too, behind what went before.
-    pub(super) fn join(&mut self, push: LinkPush) {
+    /// This comes behind what went before: to each session in the same turn, or when the pass is over.
+    pub(super) fn follow(&mut self, push: LinkPush) {
+        let joins = matches!(push, LinkPush::Deliver { .. });
+        if joins && self.behind.is_empty() && self.weight < BURST_BYTES {
+            self.join(push);
+        } else {
+            self.behind.push(push);
+        }
+    }
+
+    fn join(&mut self, push: LinkPush) {
         let weight = push.weight();
-        self.taken += 1;
         self.weight += weight;
-        self.run_weight += weight;
         self.newcomers += 1;
         self.run.push(OnItsWay { push, weight, left: self.followers.sessions.len() });
-    }
-
-    /// Whether more may join: a session is given at most `bytes` or a little more at a time, and a pass
-    /// ends after `pushes`.
-    pub(super) fn has_room(&self, bytes: usize, pushes: usize) -> bool {
-        self.run_weight < bytes && self.taken < pushes
     }
 
     /// What has joined since the followers were last looked at.
@@ -78,9 +98,9 @@ impl Pass {
     }
 
     /// Whose turn it is, and what they are given.
-    pub(super) fn turn(&self) -> (&[Follower], impl Iterator<Item = &LinkPush> + Clone) {
+    pub(super) fn turn(&self) -> (&[Follower], &[OnItsWay]) {
         let turn = &self.followers.sessions[self.at..self.at + self.turn_len()];
-        (turn, self.run.iter().map(|it| &it.push))
+        (turn, &self.run)
     }
 
     /// Their turn is over. Returns what everybody has had now.
@@ -93,7 +113,7 @@ impl Pass {
         self.run.iter_mut().for_each(|it| it.left -= len);
         let done = self.run.iter().take_while(|it| it.left == 0).count();
         let done = self.run.drain(..done);
-        self.run_weight -= done.as_slice().iter().map(|it| it.weight).sum::<usize>();
+        self.weight -= done.as_slice().iter().map(|it| it.weight).sum::<usize>();
         done.map(|it| it.push)
     }
 
@@ -107,19 +127,46 @@ impl Pass {
         self.run.is_empty()
     }
 
+    /// Whether there is more than one turn of sessions.
+    pub(super) fn is_long(&self) -> bool {
+        self.followers() > SLICE_SESSIONS
+    }
+
     /// Sessions that follow the channel.
     pub(super) fn followers(&self) -> usize {
         self.followers.sessions.len()
     }
+}
 
-    /// How many pushes it had.
-    pub(super) fn taken(&self) -> usize {
-        self.taken
+/// The passes that are under way, each of a channel of its own, in turn.
+#[derive(Debug, Default)]
+pub(super) struct Passes(VecDeque<Pass>);
+
+impl Passes {
+    pub(super) fn of(&mut self, channel: ChannelKey) -> Option<&mut Pass> {
+        self.0.iter_mut().find(|pass| pass.channel == channel)
     }
 
-    /// What each session was given.
-    pub(super) fn weight(&self) -> usize {
-        self.weight
+    pub(super) fn add(&mut self, pass: Pass) {
+        self.0.push_back(pass);
+    }
+
+    /// The one that has its turn, to be [put back](Self::put_back) then.
+    pub(super) fn next(&mut self) -> Option<Pass> {
+        self.0.pop_front()
+    }
+
+    /// Its turn is over. Returns what waited behind it if that was the last.
+    pub(super) fn put_back(&mut self, pass: Pass) -> Vec<LinkPush> {
+        if pass.is_over() {
+            return pass.behind;
+        }
+        self.0.push_back(pass);
+        Vec::new()
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
     }
 }
 
