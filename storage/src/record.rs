@@ -4,7 +4,7 @@ use bytes::Bytes;
 use sterna_proto::{ClientId, Offset, Position, PublicationId, UserId};
 
 /// The key under which a retransmission is recognised, together with the channel (I3).
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Origin {
     pub client_id: ClientId,
     /// Counts the client's publications from 1.

@@ -2,12 +2,12 @@
 //! in trees, which grow by a node at a time: what doubles its room and moves everything there keeps a
 //! whole node waiting. Duplicates are recognised for as long as the store lives, so beyond the horizon.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::Ordering;
 
 use futures_util::FutureExt as _;
 use futures_util::future::{BoxFuture, ready};
-use sterna_proto::{ChannelKey, Epoch, Offset, Position};
+use sterna_proto::{ChannelKey, ClientId, Epoch, Offset, Position};
 
 use super::{Content, MemoryStore};
 use crate::sequence::{self, Sequenced, sequence, sequence_epoch};
@@ -171,12 +171,12 @@ pub(super) struct ChannelLog {
     head: Head,
     records: BTreeMap<Offset, Record>,
     /// They outlive what is trimmed.
-    origins: BTreeMap<Origin, Duplicate>,
+    origins: HashMap<ClientId, BTreeMap<u64, Duplicate>, ahash::RandomState>,
 }
 
 impl ChannelLog {
     fn new(head: Head) -> Self {
-        Self { head, records: BTreeMap::new(), origins: BTreeMap::new() }
+        Self { head, records: BTreeMap::new(), origins: HashMap::default() }
     }
 
     fn push(&mut self, record: Record) {
@@ -188,7 +188,13 @@ impl ChannelLog {
                 server_ts_ms: record.body.server_ts_ms,
                 fingerprint: record.body.fingerprint(),
             };
-            self.origins.insert(origin.clone(), stored);
+            match self.origins.get_mut(&origin.client_id) {
+                Some(of_client) => drop(of_client.insert(origin.client_seq, stored)),
+                None => {
+                    let of_client = BTreeMap::from([(origin.client_seq, stored)]);
+                    self.origins.insert(origin.client_id.clone(), of_client);
+                }
+            }
         }
         if crate::planted!(StaleOwnerAccepted) {
             self.records.split_off(&record.position.offset);
@@ -197,7 +203,7 @@ impl ChannelLog {
     }
 
     fn find(&self, origin: &Origin) -> Option<Duplicate> {
-        self.origins.get(origin).cloned()
+        self.origins.get(&origin.client_id)?.get(&origin.client_seq).cloned()
     }
 
     fn page(&self, after: Offset, limit: PageLimit) -> Result<Vec<Record>, ReadError> {
