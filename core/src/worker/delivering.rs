@@ -5,29 +5,37 @@ use std::task::Poll;
 use std::time::Duration;
 
 use sterna_proto::Position;
+use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use crate::config::Activities;
 use crate::link::LinkPush;
 use crate::vitals::trace::Step;
-use crate::worker::Worker;
-use crate::worker::incoming::Incoming;
 use crate::worker::pass::{BURST_BYTES, Pass, Passes};
+use crate::worker::{Inputs, Worker, WorkerControl};
 
 /// Pushes that are taken before the worker looks at its other duties, and for how long they are.
 const PUSHES_A_TURN: usize = 64;
 const TURN: Duration = Duration::from_millis(100);
 
+/// Turns of passes until those are looked at, too, that other threads have woken, and sockets.
+const TURNS_AT_ONCE: u32 = 4;
+
+/// Of what others ask of the worker, between two turns.
+const CONTROLS_A_TURN: usize = 16;
+
 impl Worker {
     /// Connections write once for what waits here together, but before it would fill an outbox. What
     /// many sessions follow goes round among them in [passes](Pass), between whose turns the rest is
-    /// given at once. `burst`: what was given since connections had a turn at the latest.
-    pub(super) async fn deliver_all(&self, incoming: &mut Incoming, burst: &mut usize) {
+    /// given at once, and what others ask of the worker is done (I11): whether anything was asked.
+    /// `burst`: what was given since connections had a turn at the latest.
+    pub(super) async fn deliver_all(&self, inputs: &mut Inputs, burst: &mut usize) -> bool {
         let (mut passes, mut taken, began) = (Passes::default(), 0, Instant::now());
+        let (mut turns, mut asked) = (0_u32, false);
         loop {
             while taken < PUSHES_A_TURN
                 && began.elapsed() < TURN
-                && let Some(push) = incoming.next()
+                && let Some(push) = inputs.pushes.next()
             {
                 taken += 1;
                 *burst += push.weight();
@@ -36,15 +44,31 @@ impl Worker {
                     let_write(burst).await;
                 }
             }
-            let Some(mut pass) = passes.next() else { return };
+            let Some(mut pass) = passes.next() else { return asked };
             self.give_turn(&mut pass);
-            for push in passes.put_back(pass) {
-                self.take(push, &mut passes);
+            inputs.pushes.again(passes.put_back(pass));
+            if passes.is_empty() {
+                continue;
             }
-            if !passes.is_empty() {
+            turns += 1;
+            if turns.is_multiple_of(TURNS_AT_ONCE) {
+                tokio::task::yield_now().await;
+            } else {
                 let_woken_run().await;
             }
+            asked |= self.obey(&mut inputs.control);
         }
+    }
+
+    /// Does what was asked of this worker meanwhile; whether it was anything.
+    fn obey(&self, control: &mut mpsc::Receiver<WorkerControl>) -> bool {
+        let mut asked = false;
+        for _ in 0..CONTROLS_A_TURN {
+            let Ok(control) = control.try_recv() else { break };
+            self.handle_control(control);
+            asked = true;
+        }
+        asked
     }
 
     /// Gives a push to those whom it concerns, or, where those are many, lets it go round.

@@ -129,7 +129,9 @@ impl Worker {
                     if !more {
                         break;
                     }
-                    self.deliver_all(&mut inputs.pushes, &mut burst).await;
+                    if self.deliver_all(&mut inputs, &mut burst).await {
+                        farewell_at = self.say_farewell();
+                    }
                     // With nothing behind it the loop waits instead: what comes next is given before
                     // connections that are woken after it, and they write it with their answers.
                     if !inputs.pushes.is_empty() {

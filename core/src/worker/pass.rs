@@ -88,12 +88,14 @@ impl Pass {
         self.run[self.run.len() - self.newcomers..].iter().map(|it| &it.push)
     }
 
-    /// Those who follow the channel now. If they are others than before, all that is on its way begins
-    /// anew with the first of them: who has had it already ignores it, and nobody is left out.
+    /// Those who follow the channel now. If they are others than before, all that is on its way goes
+    /// once round them all: who has had it already ignores it, and nobody is left out.
     pub(super) fn look_at_followers(&mut self, now: impl FnOnce(&mut Followers) -> bool) {
         if std::mem::take(&mut self.newcomers) > 0 && now(&mut self.followers) {
-            self.at = 0;
-            self.run.iter_mut().for_each(|it| it.left = self.followers.sessions.len());
+            let followers = self.followers.sessions.len();
+            // Goes on about where it was, or those in the back would wait for as long as others come.
+            self.at = if self.at < followers { self.at } else { 0 };
+            self.run.iter_mut().for_each(|it| it.left = followers);
         }
     }
 

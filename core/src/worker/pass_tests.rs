@@ -123,6 +123,17 @@ fn what_joins_costs_no_pass_of_its_own() {
     assert_eq!(turns, 15, "and not 20");
 }
 
+#[test]
+fn those_in_the_back_do_not_wait_for_as_long_as_others_come() {
+    let (mut pass, mut sessions) = (begun(1), Sessions::of(320));
+    for newcomer in 0..10 {
+        sessions.change(|following| following.push(1000 + newcomer));
+        pass.follow(push(2 + u64::from(newcomer)));
+        sessions.turn(&mut pass);
+    }
+    assert!(sessions.had.contains_key(&319), "ten turns are a way round");
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(300))]
 

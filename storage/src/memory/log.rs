@@ -2,7 +2,7 @@
 //! in trees, which grow by a node at a time: what doubles its room and moves everything there keeps a
 //! whole node waiting. Duplicates are recognised for as long as the store lives, so beyond the horizon.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::atomic::Ordering;
 
 use futures_util::FutureExt as _;
@@ -218,7 +218,7 @@ impl ChannelLog {
 
     fn redact(&mut self, offsets: &[Offset]) -> u64 {
         let mut found = 0;
-        for offset in offsets {
+        for offset in offsets.iter().collect::<BTreeSet<_>>() {
             if let Some(record) = self.records.get_mut(offset) {
                 record.body.payload = bytes::Bytes::new();
                 found += 1;
