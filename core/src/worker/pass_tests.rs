@@ -1,3 +1,5 @@
+//! Passes over sessions that come and go, without a worker.
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
