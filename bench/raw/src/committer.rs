@@ -34,10 +34,12 @@ impl Committer {
             while let Ok(first) = queue.recv() {
                 batch.push(first);
                 batch.extend(queue.try_iter());
-                // The load generator misses the acknowledgements.
-                if log.commit(batch.iter().map(|payload| &payload[..])).is_err()
-                    || done.blocking_send(batch.len()).is_err()
-                {
+                if let Err(error) = log.commit(batch.iter().map(|payload| &payload[..])) {
+                    // Whoever waits for acknowledgements would wait for ever; so its connections end.
+                    eprintln!("the raw server cannot store what is published: {error:#}");
+                    std::process::exit(1);
+                }
+                if done.blocking_send(batch.len()).is_err() {
                     return;
                 }
                 batch.clear();

@@ -1,6 +1,6 @@
 //! The raw limits that a gateway is held against: the least code that does the same work over the
-//! same libraries. No sessions, no limits, no recovery, no storage unless it is asked for; a server here trusts its only
-//! client, the load generator, and panics or stops at the first thing that is wrong.
+//! same libraries. No sessions, no limits, no recovery, no storage unless it is asked for; a server here
+//! trusts its only client, the load generator, and panics or stops at the first thing that is wrong.
 //!
 //! * [`quic`]: streams of bare quinn, written by one hub loop
 //! * [`wss`]: rustls and tungstenite, written by one hub loop

@@ -1,6 +1,7 @@
-//! The publication log in memory: the records of each channel, an index of origins beside them, both
-//! in trees, which grow by a node at a time: what doubles its room and moves everything there keeps a
-//! whole node waiting. Duplicates are recognised for as long as the store lives, so beyond the horizon.
+//! The publication log in memory: the records of each channel, and beside them an index of origins by
+//! client. What grows with every publication is in trees, which grow by a node at a time: what doubles
+//! its room and moves everything there keeps a whole process waiting. Duplicates are recognised for as
+//! long as the store lives, so beyond the horizon.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::atomic::Ordering;
