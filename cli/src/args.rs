@@ -124,9 +124,9 @@ pub(crate) struct DevArgs {
     /// TCP port of the HTTP API; 0 picks a free one
     #[arg(long, default_value_t = 4480, value_name = "PORT")]
     pub(crate) http_port: u16,
-    /// Threads that serve clients
-    #[arg(long, default_value_t = 2, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=32))]
-    pub(crate) workers: u8,
+    /// Threads that serve clients and channels; default: one for each processor
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=32))]
+    pub(crate) workers: Option<u8>,
     #[command(flatten)]
     pub(crate) store: StoreArgs,
     /// What to log, as in `info` or `sterna_edge=debug`

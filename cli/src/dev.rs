@@ -17,7 +17,9 @@ use sterna_proto::{NodeId, v1};
 use sterna_storage_rocks::Durability;
 
 use crate::args::DevArgs;
-use crate::config::{BackupSettings, ClientsConfig, Config, LogConfig, LogFormat, StoreConfig};
+use crate::config::{
+    BackupSettings, ClientsConfig, Config, LogConfig, LogFormat, StoreConfig, processors,
+};
 use crate::console;
 use crate::keys::{self, DevKeys};
 use crate::output;
@@ -101,7 +103,7 @@ pub(crate) fn config(args: &DevArgs, keys: &DevKeys) -> Result<Config> {
         clients: Some(ClientsConfig {
             address: SocketAddr::new(args.client_ip, args.client_port),
             advertise: String::new(),
-            workers: args.workers.into(),
+            workers: args.workers.unwrap_or_else(processors).into(),
             tls: keys.tls.clone(),
             allowed_origins: vec!["*".into()],
             early_data: false,

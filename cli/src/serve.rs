@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 use metrics_exporter_prometheus::PrometheusHandle;
-use sterna_core::{Clock as _, Node, SystemClock, Tasks};
+use sterna_core::{Clock as _, Node, SystemClock, Tasks, Threads};
 use sterna_edge::auth::Authenticator;
 use sterna_edge::http::{DrainOrder, HttpParts, HttpSurface, Jobs, ReadyProbe};
 use sterna_edge::{Edge, EdgeConfig};
@@ -180,7 +180,7 @@ pub(crate) struct Running {
 
 impl Running {
     pub(crate) async fn start(
-        config: Config,
+        mut config: Config,
         stores: Option<Stores>,
         worked_on: WorkedOn,
         node_secret: [u8; 32],
@@ -191,6 +191,9 @@ impl Running {
         auth.read_published_keys().await;
         let clock = Arc::new(SystemClock);
         let connections = config.clients.as_ref().map_or(0, |clients| clients.limits.connections);
+        let threads = config.clients.as_ref().map(|clients| Threads::start(clients.workers));
+        let threads = threads.transpose().context("cannot start the threads of workers")?;
+        config.core.threads = threads.clone();
         let node = match (&config.cluster, stores) {
             (None, Some(stores)) => Node::start(config.core, stores, clock).await?,
             (None, None) => bail!("a node that is alone needs a store"),
@@ -333,7 +336,7 @@ impl Running {
             Some(links) => links.shutdown(SHUTDOWN).await,
             None => true,
         };
-        let node = self.node.shutdown(SHUTDOWN).await;
+        let node = end_node(&self.node).await;
         if !(edge && http && tasks && links && node) {
             tracing::warn!(edge, http, tasks, links, node, "not everything ended in time");
         }
@@ -364,10 +367,10 @@ impl Parts {
             }
             self.links = Some(links);
         }
-        let Some(clients) = clients else { return Ok(()) };
+        let threads = self.node.config().threads.clone();
+        let (Some(clients), Some(threads)) = (clients, threads) else { return Ok(()) };
         let config = EdgeConfig {
             client_address: clients.address,
-            workers: clients.workers,
             tls: clients.tls,
             allowed_origins: clients.allowed_origins,
             early_data: clients.early_data,
@@ -377,7 +380,7 @@ impl Parts {
             node_number,
             limits: clients.limits,
         };
-        let edge = Edge::start(config, self.node.clone(), Arc::clone(auth)).await?;
+        let edge = Edge::start(config, &threads, self.node.clone(), Arc::clone(auth)).await?;
         if let Some(router) = self.node.router() {
             router.set_client_address(reached_at(&edge, clients.advertise));
         }
@@ -392,7 +395,16 @@ impl Parts {
         if let Some(links) = self.links {
             links.shutdown(SHUTDOWN).await;
         }
-        self.node.shutdown(SHUTDOWN).await;
+        end_node(&self.node).await;
+    }
+}
+
+/// The node, and then the threads that it ran on. False: something was late.
+async fn end_node(node: &Node) -> bool {
+    let ended = node.shutdown(SHUTDOWN).await;
+    match &node.config().threads {
+        Some(threads) => threads.end(SHUTDOWN).await && ended,
+        None => ended,
     }
 }
 

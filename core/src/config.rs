@@ -6,6 +6,7 @@ use sterna_proto::{NodeId, v1};
 
 use crate::cluster::Incarnation;
 use crate::inbox::InboxRules;
+use crate::threads::Threads;
 
 /// Settings of the channel half and of the sessions.
 #[derive(Debug, Clone)]
@@ -17,6 +18,8 @@ pub struct CoreConfig {
     pub id_worker: u16,
     /// Tasks that own channels; a channel belongs to one of them by its key.
     pub shards: usize,
+    /// Where they run, beside the sessions of edge workers; `None`: on the runtime that starts the node.
+    pub threads: Option<Threads>,
     /// What an acknowledged publication has survived, as the log store provides it.
     pub durability: v1::Durability,
     /// Whether a channel comes into being when somebody who may publish there does so first.
@@ -207,6 +210,7 @@ impl CoreConfig {
             incarnation: Incarnation::default(),
             id_worker: 0,
             shards: 4,
+            threads: None,
             durability,
             create_on_first_use: true,
             resume_window: Duration::from_secs(120),

@@ -81,7 +81,7 @@ struct Channels {
 }
 
 impl Node {
-    /// Starts a node that is alone, on the current (multi-thread) runtime.
+    /// Starts a node that is alone, on the current runtime and its shards on the configured threads.
     pub async fn start(
         config: CoreConfig,
         stores: Stores,
@@ -422,7 +422,11 @@ impl Channels {
         let start_shard = |index| {
             let (sender, mailbox) = mpsc::channel(config.queues.shard_mailbox);
             let shard = Shard::new(index, context.clone()).run(mailbox, tasks.clone());
-            tasks.spawn("shard", vital(broken.clone(), shard));
+            let shard = vital(broken.clone(), shard);
+            match config.threads.as_ref().and_then(|threads| threads.runtime(index)) {
+                Some(runtime) => tasks.spawn_on("shard", shard, runtime),
+                None => tasks.spawn("shard", shard),
+            }
             sender
         };
         let shards = (0..config.shards).map(start_shard).collect();

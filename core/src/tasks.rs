@@ -6,6 +6,7 @@ use std::panic::AssertUnwindSafe;
 use std::time::Duration;
 
 use futures_util::FutureExt as _;
+use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::Instrument as _;
@@ -30,6 +31,14 @@ impl Tasks {
         F: Future<Output = ()> + Send + 'static,
     {
         self.tracker.spawn(guarded(name, task));
+    }
+
+    /// Starts a task on another runtime.
+    pub fn spawn_on<F>(&self, name: &'static str, task: F, runtime: &Handle)
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        self.tracker.spawn_on(guarded(name, task), runtime);
     }
 
     /// Starts a task that stays on this thread; the caller runs inside a `LocalSet`.

@@ -11,8 +11,6 @@ use crate::steer::IdFormat;
 pub struct EdgeConfig {
     /// UDP and TCP, the same number on both. Port 0 picks a free one.
     pub client_address: SocketAddr,
-    /// Threads that serve clients, 1–32.
-    pub workers: usize,
     pub tls: TlsFiles,
     /// Origins of web pages that may connect by wss, WebTransport or plain HTTP, as in `https://app.example.com`; `*` allows all.
     /// Connections without an Origin header (not browsers) are not concerned.

@@ -1,7 +1,7 @@
 //! Where bytes enter and leave: terminates client connections, checks access tokens, and carries
 //! frames between transports and the core's sessions. Makes no decision about a publication.
 //!
-//! [`Edge`] starts workers, one thread each. In a worker, the listeners accept and bound
+//! [`Edge`] starts workers, one on each thread. In a worker, the listeners accept and bound
 //! connections, `connection` is the story of one of them, `transport` moves its frames (`http3` is
 //! what browsers want around them), and `steer` lets a client that changes its address find its worker
 //! again.
@@ -37,12 +37,13 @@ pub use error::EdgeError;
 pub use listen::Connections;
 pub use steer::{IdFormat, MAX_WORKERS};
 
+use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use sterna_core::Node;
+use sterna_core::{Node, Threads};
+use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
 use keys::EdgeKeys;
@@ -61,20 +62,23 @@ pub struct Edge {
     admission: Admission,
     over_http: Directory,
     certificate: Arc<Certificate>,
-    workers: Vec<JoinHandle<bool>>,
+    threads: Threads,
+    /// Whether all connections of each had ended when it did.
+    workers: Vec<oneshot::Receiver<bool>>,
     draining: CancellationToken,
     closing: CancellationToken,
     broken: CancellationToken,
 }
 
 impl Edge {
-    /// Binds the UDP and TCP sockets of all workers and starts them.
+    /// Binds the UDP and TCP sockets of all workers and starts them, one on each thread, 1–32.
     pub async fn start(
         config: EdgeConfig,
+        threads: &Threads,
         node: Node,
         auth: Arc<Authenticator>,
     ) -> Result<Self, EdgeError> {
-        let plan = Plan::check(&config)?;
+        let plan = Plan::check(&config, threads.len())?;
         let certificate = Certificate::load(config.tls.clone())?;
         let shared = plan.keys.tickets.clone();
         let tickets = shared.map(|keys| SharedTickets::new(keys, node.clock().clone()));
@@ -86,6 +90,7 @@ impl Edge {
             admission: Admission::new(config.limits.clone(), Instant::now()),
             over_http: Directory::default(),
             certificate,
+            threads: threads.clone(),
             workers: Vec::new(),
             draining: CancellationToken::new(),
             closing: CancellationToken::new(),
@@ -95,9 +100,12 @@ impl Edge {
         for (index, sockets) in (0..).zip(sockets) {
             let quic = plan.quic(index, &tls, &config.limits)?;
             let parts = edge.parts(index, &config, &auth, sockets, quic, &tls);
-            let started = worker::start(parts).await;
+            let (started, serving) = oneshot::channel();
+            let serve = || worker::serve(parts, started);
+            edge.workers.push(edge.threads.begin(index.into(), "worker", serve).await);
+            let gone = |_| Err(io::Error::other("the worker ended while it started"));
             let source = |source| EdgeError::Bind { address: edge.address, source };
-            edge.workers.push(started.map_err(source)?);
+            serving.await.unwrap_or_else(gone).map_err(source)?;
         }
         let workers = plan.steering.workers();
         tracing::info!(address = %edge.address, workers, "serving clients");
@@ -135,7 +143,7 @@ impl Edge {
     }
 
     /// Refuses new connections, tells clients to move (GoAway), waits until they have left or the
-    /// deadline has passed, closes the rest, joins the workers. False: something did not end.
+    /// deadline has passed, closes the rest, waits for the workers. False: something did not end.
     pub async fn drain(mut self, deadline: Duration, successor: String) -> bool {
         self.draining.cancel();
         self.node.start_drain(deadline, successor).await;
@@ -144,22 +152,15 @@ impl Edge {
             tracing::info!(connections, "closing connections that have not moved in time");
         }
         self.closing.cancel();
-        let workers = std::mem::take(&mut self.workers);
-        // A worker's own deadlines bound this.
-        let join = tokio::task::spawn_blocking(move || {
-            workers.into_iter().map(JoinHandle::join).filter(|end| !matches!(end, Ok(true))).count()
-        });
-        match join.await {
-            Ok(0) => true,
-            Ok(workers) => {
-                tracing::error!(workers, "workers ended with connections still open");
-                false
-            }
-            Err(error) => {
-                tracing::error!(%error, "cannot join the workers");
-                false
-            }
+        let mut late = 0;
+        for worker in std::mem::take(&mut self.workers) {
+            // A worker's own deadlines bound this; one that has panicked has not ended well either.
+            late += usize::from(!worker.await.unwrap_or(false));
         }
+        if late > 0 {
+            tracing::error!(workers = late, "workers ended with connections still open");
+        }
+        late == 0
     }
 
     fn parts(
@@ -211,14 +212,11 @@ struct Plan {
 }
 
 impl Plan {
-    fn check(config: &EdgeConfig) -> Result<Self, EdgeError> {
-        let workers = u8::try_from(config.workers).ok();
+    fn check(config: &EdgeConfig, threads: usize) -> Result<Self, EdgeError> {
+        let workers = u8::try_from(threads).ok();
         let workers = workers.filter(|count| (1..=MAX_WORKERS).contains(&usize::from(*count)));
         let workers = workers.ok_or_else(|| {
-            EdgeError::Config(format!(
-                "workers is {}; it has to be 1–{MAX_WORKERS}",
-                config.workers
-            ))
+            EdgeError::Config(format!("workers is {threads}; it has to be 1–{MAX_WORKERS}"))
         })?;
         let number = config.node_number;
         if number >= 1 << 24 {

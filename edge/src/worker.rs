@@ -1,11 +1,10 @@
-//! One worker: a thread with its own runtime, sockets, QUIC endpoint and share of the sessions.
-//! Nothing of a connection ever leaves its worker. Started by [`Edge`](crate::Edge); ends after the
-//! edge has told it to close, when its connections have ended or the deadline has passed.
+//! One worker: sockets, a QUIC endpoint and a share of the sessions, on one thread. Nothing of a
+//! connection ever leaves its worker. Started by [`Edge`](crate::Edge); ends after the edge has told it
+//! to close, when its connections have ended or the deadline has passed.
 
 use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::thread::JoinHandle;
 use std::time::Duration;
 
 use sterna_core::{Identity, Node, Tasks, TransportKind, vital};
@@ -85,31 +84,9 @@ impl WorkerContext {
     }
 }
 
-/// Starts a worker and waits until it serves. The thread says whether all its connections ended.
-pub(crate) async fn start(parts: WorkerParts) -> io::Result<JoinHandle<bool>> {
-    let (started, serving) = oneshot::channel();
-    let thread = std::thread::Builder::new()
-        .name(format!("edge-{}", parts.index))
-        .spawn(move || run(parts, started))?;
-    match serving.await {
-        Ok(Ok(())) => Ok(thread),
-        Ok(Err(error)) => Err(error),
-        Err(_) => Err(io::Error::other("the worker's thread ended while it started")),
-    }
-}
-
-fn run(parts: WorkerParts, started: oneshot::Sender<io::Result<()>>) -> bool {
-    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
-        Ok(runtime) => runtime,
-        Err(error) => {
-            let _ = started.send(Err(error));
-            return false;
-        }
-    };
-    tokio::task::LocalSet::new().block_on(&runtime, serve(parts, started))
-}
-
-async fn serve(parts: WorkerParts, started: oneshot::Sender<io::Result<()>>) -> bool {
+/// The worker's work, until the edge closes and its connections have ended or the deadline has passed;
+/// says whether they had. To be run on the worker's thread.
+pub(crate) async fn serve(parts: WorkerParts, started: oneshot::Sender<io::Result<()>>) -> bool {
     let (endpoint, listener) = match open(parts.quic, parts.sockets) {
         Ok(opened) => opened,
         Err(error) => {

@@ -80,7 +80,9 @@ async fn i11_a_revocation_reaches_a_client_that_does_not_read() {
 async fn i11_a_revocation_while_the_session_opens_is_not_missed() {
     let clock = Arc::new(RevokingClock::default());
     let edge = TestEdge::start_with(|settings| {
-        settings.edge.workers = 1;
+        settings.workers = 1;
+        // A shard looks at the clock as well.
+        settings.shards_on_workers = false;
         settings.clock = clock.clone();
     })
     .await;
@@ -118,7 +120,7 @@ impl RevokingClock {
 impl Clock for RevokingClock {
     fn unix_ms(&self) -> u64 {
         let on_a_worker =
-            std::thread::current().name().is_some_and(|name| name.starts_with("edge"));
+            std::thread::current().name().is_some_and(|name| name.starts_with("worker"));
         if on_a_worker {
             let look = self.looks.fetch_add(1, Ordering::SeqCst) + 1;
             if self.armed.get().is_some_and(|armed| look == armed + 2) {

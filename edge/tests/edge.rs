@@ -80,7 +80,7 @@ async fn a_second_edge_on_the_same_port_is_refused() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn settings_that_cannot_work_are_named() {
     for workers in [0, 33] {
-        let edge = TestEdge::try_start_with(|settings| settings.edge.workers = workers).await;
+        let edge = TestEdge::try_start_with(|settings| settings.workers = workers).await;
         assert!(edge.err().unwrap().to_string().contains("workers"));
     }
     let edge = TestEdge::try_start_with(|settings| settings.edge.node_number = 1 << 24).await;

@@ -196,7 +196,7 @@ const HANDSHAKES: usize = 1024;
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn handshakes_that_stop_half_way_keep_newcomers_out_for_a_moment_only() {
     let edge = TestEdge::start_with(|settings| {
-        settings.edge.workers = 1;
+        settings.workers = 1;
         settings.edge.limits.address_connection_burst = 10_000;
         // Far beyond the patience of this test.
         settings.edge.limits.handshake_deadline = Duration::from_secs(600);
@@ -233,7 +233,7 @@ async fn an_edge_has_so_many_connections_and_no_more() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn rebinding_on_ipv6_with_4_workers_never_breaks_a_connection() {
     let edge = TestEdge::start_with(|settings| {
-        settings.edge.workers = 4;
+        settings.workers = 4;
         settings.edge.client_address = "[::1]:0".parse().unwrap();
     })
     .await;

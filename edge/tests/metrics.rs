@@ -48,7 +48,7 @@ async fn proofs_of_address_and_refusals_are_counted() {
 async fn far_too_many_handshakes_are_met_with_silence() {
     let mut counts = Counts::begin().await;
     let edge = TestEdge::start_with(|settings| {
-        settings.edge.workers = 1;
+        settings.workers = 1;
         settings.edge.limits.handshakes_before_retry = 5;
         settings.edge.limits.handshake_deadline = Duration::from_secs(600);
     })
@@ -124,7 +124,7 @@ async fn a_wss_reader_that_stops_is_closed_as_slow_while_another_is_served() {
     let mut counts = Counts::begin().await;
     let edge = TestEdge::start_with(|settings| {
         settings.core.slow_after = Duration::from_millis(400);
-        settings.edge.workers = 1;
+        settings.workers = 1;
     })
     .await;
     let mut slow = WssClient::start(&edge, "slow").await;

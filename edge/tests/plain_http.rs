@@ -372,7 +372,7 @@ async fn requests_wait_for_a_session_that_is_busy_and_more_than_two_are_refused(
 async fn a_reader_that_stops_is_closed_as_slow_while_another_is_served() {
     let edge = TestEdge::start_with(|settings| {
         settings.core.slow_after = Duration::from_millis(400);
-        settings.edge.workers = 1;
+        settings.workers = 1;
     })
     .await;
     let mut slow = HttpClient::start(&edge, "slow").await;

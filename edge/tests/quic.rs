@@ -17,7 +17,7 @@ use sterna_proto::{CloseReason, FrameDecoder, codec, limits, v1, version};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn rebinding_the_clients_port_100_times_with_4_workers_never_breaks_a_connection() {
-    let edge = TestEdge::start_with(|settings| settings.edge.workers = 4).await;
+    let edge = TestEdge::start_with(|settings| settings.workers = 4).await;
     let mut client = QuicClient::start(&edge, "alice").await;
     for id in 2..102 {
         client.endpoint.rebind(UdpSocket::bind("127.0.0.1:0").unwrap()).unwrap();
@@ -283,7 +283,7 @@ async fn another_alpn_is_refused() {
 async fn a_reader_that_stops_is_closed_as_slow_while_another_is_served() {
     let edge = TestEdge::start_with(|settings| {
         settings.core.slow_after = Duration::from_millis(400);
-        settings.edge.workers = 1;
+        settings.workers = 1;
     })
     .await;
     let mut narrow = TransportConfig::default();

@@ -28,7 +28,7 @@ fn a_client_that_acknowledges_nothing_costs_its_send_window() {
     let sent = recorder.snapshotter();
     recorder.install().unwrap();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
-    let edge = runtime.block_on(TestEdge::start_with(|settings| settings.edge.workers = 1));
+    let edge = runtime.block_on(TestEdge::start_with(|settings| settings.workers = 1));
     // This runtime runs only while somebody blocks on it; between that, its client is dead to the
     // network although its socket is open.
     let sleeping = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();

@@ -122,7 +122,7 @@ async fn a_session_is_resumed_over_webtransport() {
 /// The path changes below a browser's session, and it is told so.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_session_outlives_the_path_that_a_relay_takes_away() {
-    let edge = TestEdge::start_with(|settings| settings.edge.workers = 4).await;
+    let edge = TestEdge::start_with(|settings| settings.workers = 4).await;
     let relay = Relay::start(RelayConfig::new(edge.edge.local_address())).await.unwrap();
     let http3 = Http3::start_with(&edge, relay.address(), TransportConfig::default()).await;
     let mut browser = WebTransportClient::start_on(http3, "browser").await;

@@ -36,7 +36,7 @@ impl PrivateNode {
             client_ip: Ipv4Addr::LOCALHOST.into(),
             client_port: 0,
             http_port: 0,
-            workers: 2,
+            workers: Some(2),
             store: StoreArgs::default(),
             log: "off".into(),
         };

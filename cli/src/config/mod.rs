@@ -26,7 +26,7 @@ use sterna_core::CoreConfig;
 use sterna_core::config::{Activities, Rate, Rates};
 use sterna_edge::auth::AuthConfig;
 use sterna_edge::http::HttpConfig;
-use sterna_edge::{EdgeLimits, IdFormat, TlsFiles};
+use sterna_edge::{EdgeLimits, IdFormat, MAX_WORKERS, TlsFiles};
 use sterna_proto::{NodeId, v1};
 use sterna_storage_keeping::RetentionConfig;
 
@@ -97,6 +97,13 @@ pub(crate) struct LogConfig {
     pub(crate) otlp_endpoint: Option<String>,
 }
 
+/// Processors of this process, as far as they can be used by workers: 1–32.
+pub(crate) fn processors() -> u8 {
+    let most = u8::try_from(MAX_WORKERS).unwrap_or(u8::MAX);
+    let here = std::thread::available_parallelism().map_or(1, usize::from);
+    u8::try_from(here).unwrap_or(most).min(most)
+}
+
 impl Config {
     /// Everything that is wrong, or a configuration that can be served.
     pub(crate) fn from_raw(raw: RawConfig) -> Result<Self, Vec<Complaint>> {
@@ -164,7 +171,7 @@ impl Reader {
 
     fn clients(&mut self) -> Option<ClientsConfig> {
         let address = self.address("client.address", CLIENT_ADDRESS);
-        let workers = self.integer("client.workers", 2, 1..=32);
+        let workers = self.integer("client.workers", processors().into(), 1..=32);
         let early_data = self.bool("client.early_data", false);
         let tls = self.tls();
         let limits = self.limits();
@@ -186,7 +193,7 @@ impl Reader {
     fn core(&mut self, durability: Option<v1::Durability>) -> Option<CoreConfig> {
         let name: Option<NodeId> = self.parsed("node.name", "node-1");
         let create_on_first_use = self.bool("channels.create_on_first_use", false);
-        let shards = self.integer("channels.shards", 4, 1..=256);
+        let shards = self.integer("channels.shards", processors().max(4).into(), 1..=256);
         let resume_window = self.duration("sessions.resume_window", "120s", "1s", "1d");
         let roaming_after = self.duration("sessions.roaming_after", "3s", "0s", "1h");
         let beacon_period = self.duration("channels.beacon_period", "5s", "1s", "1h");

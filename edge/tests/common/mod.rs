@@ -16,7 +16,7 @@ use std::time::Duration;
 use jsonwebtoken::{EncodingKey, Header};
 use rustls_pki_types::CertificateDer;
 use serde_json::json;
-use sterna_core::{Clock, CoreConfig, Node, SystemClock};
+use sterna_core::{Clock, CoreConfig, Node, SystemClock, Threads};
 use sterna_edge::auth::{AuthConfig, AuthKey, KeyAlgorithm};
 use sterna_edge::{Authenticator, Edge, EdgeConfig, EdgeError, EdgeLimits, TlsFiles};
 use sterna_proto::{NodeId, v1};
@@ -27,6 +27,9 @@ const TOKEN_SECRET: &[u8] = b"0123456789abcdef0123456789abcdef";
 
 /// What a test can change before the edge starts.
 pub struct Settings {
+    pub workers: usize,
+    /// Whether shards share the workers' threads, as they do in a node.
+    pub shards_on_workers: bool,
     pub edge: EdgeConfig,
     pub core: CoreConfig,
     pub clock: Arc<dyn Clock>,
@@ -56,9 +59,12 @@ impl TestEdge {
         let mut settings = settings(&files);
         change(&mut settings);
         let stores = MemoryStore::new().stores();
-        let node = Node::start(settings.core, stores, settings.clock).await.unwrap();
+        let threads = Threads::start(settings.workers).unwrap();
+        let shared = settings.shards_on_workers.then(|| threads.clone());
+        let core = CoreConfig { threads: shared, ..settings.core };
+        let node = Node::start(core, stores, settings.clock).await.unwrap();
         let auth = Arc::new(authenticator().sharing(node.revocations().clone()));
-        let edge = Edge::start(settings.edge.clone(), node.clone(), auth.clone()).await?;
+        let edge = Edge::start(settings.edge.clone(), &threads, node.clone(), auth.clone()).await?;
         Ok(Self { edge, node, auth, certificate, config: settings.edge, files })
     }
 
@@ -72,7 +78,6 @@ fn settings(files: &TempDir) -> Settings {
     let core = CoreConfig::embedded(NodeId::new("test").unwrap(), v1::Durability::Memory);
     let edge = EdgeConfig {
         client_address: "127.0.0.1:0".parse().unwrap(),
-        workers: 2,
         tls: tls_files(files),
         allowed_origins: vec!["https://app.example.com".into()],
         early_data: false,
@@ -87,7 +92,7 @@ fn settings(files: &TempDir) -> Settings {
             ..EdgeLimits::default()
         },
     };
-    Settings { edge, core, clock: Arc::new(SystemClock) }
+    Settings { workers: 2, shards_on_workers: true, edge, core, clock: Arc::new(SystemClock) }
 }
 
 fn tls_files(files: &TempDir) -> TlsFiles {
