@@ -29,6 +29,7 @@ mod steer;
 mod testing;
 mod tls;
 mod transport;
+mod turnstile;
 mod worker;
 
 pub use auth::Authenticator;

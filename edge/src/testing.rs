@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 
 use metrics_util::debugging::{DebugValue, DebuggingRecorder, Snapshotter};
 
-/// Counters and gauges that `act` moves on this thread, by name and labels.
+/// Counters and gauges that `act` moves on this thread, and how many values histograms got, by name and
+/// labels.
 pub(crate) fn moved_by(act: impl FnOnce()) -> BTreeMap<String, f64> {
     let recorder = DebuggingRecorder::new();
     let snapshotter = recorder.snapshotter();
@@ -24,7 +25,8 @@ pub(crate) fn moved_since(snapshotter: &Snapshotter) -> BTreeMap<String, f64> {
         match value {
             DebugValue::Counter(count) => moved.insert(name, count as f64),
             DebugValue::Gauge(level) => moved.insert(name, level.into_inner()),
-            DebugValue::Histogram(_) => None,
+            DebugValue::Histogram(values) if values.is_empty() => None,
+            DebugValue::Histogram(values) => moved.insert(name, values.len() as f64),
         };
     }
     moved

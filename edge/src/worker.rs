@@ -17,6 +17,7 @@ use crate::listen::{self, Admission, QuicConfigs, WorkerSockets};
 use crate::metrics::Meter;
 use crate::quic::Endpoint;
 use crate::transport::http::Directory;
+use crate::turnstile::Turnstile;
 
 /// What a worker is made of; moves onto its thread.
 #[derive(Debug)]
@@ -45,6 +46,7 @@ pub(crate) struct WorkerContext {
     pub(crate) node: Node,
     pub(crate) sessions: sterna_core::Worker,
     pub(crate) admission: Admission,
+    pub(crate) turnstile: Turnstile,
     pub(crate) draining: CancellationToken,
     pub(crate) tasks: Tasks,
     pub(crate) quic: Meter,
@@ -99,6 +101,7 @@ pub(crate) async fn serve(parts: WorkerParts, started: oneshot::Sender<io::Resul
         config: parts.config,
         node: parts.node,
         admission: parts.admission,
+        turnstile: Turnstile::new(),
         draining: parts.draining,
         tasks: Tasks::new(),
         quic: Meter::new(TransportKind::Quic),
@@ -111,25 +114,17 @@ pub(crate) async fn serve(parts: WorkerParts, started: oneshot::Sender<io::Resul
     // The listeners and the core's loop end with this function at the latest, not before the
     // connections do.
     let duties = Tasks::new();
-    let (sessions, end) = (context.sessions.clone(), duties.clone());
-    let sessions = async move {
-        tokio::select! {
-            () = sessions.run() => {}
-            () = end.shutdown_started() => {}
-        }
-    };
-    let (packets, end) = (endpoint.clone(), duties.clone());
-    let packets = async move {
-        tokio::select! {
-            () = packets.run() => {}
-            () = end.shutdown_started() => {}
-        }
-    };
+    let (sessions, packets) = (context.sessions.clone(), endpoint.clone());
+    let newcomers = context.clone();
+    let sessions = until_end(duties.clone(), async move { sessions.run().await });
+    let packets = until_end(duties.clone(), async move { packets.run().await });
+    let newcomers = until_end(duties.clone(), async move { newcomers.turnstile.run().await });
     let quic = listen::accept_quic(context.clone(), endpoint.clone());
     let wss = listen::accept_wss(context.clone(), listener, parts.tls);
     let broken = parts.broken;
     duties.spawn_local("sessions", vital(broken.clone(), sessions));
     duties.spawn_local("quic packets", vital(broken.clone(), packets));
+    duties.spawn_local("turnstile", vital(broken.clone(), newcomers));
     duties.spawn_local("quic listener", vital(broken.clone(), quic));
     duties.spawn_local("wss listener", vital(broken, wss));
     let _ = started.send(Ok(()));
@@ -138,6 +133,14 @@ pub(crate) async fn serve(parts: WorkerParts, started: oneshot::Sender<io::Resul
     endpoint.close(0, b"");
     let _ = tokio::time::timeout(CLOSE_DEADLINE, endpoint.wait_idle()).await;
     duties.shutdown(CLOSE_DEADLINE).await && all_ended
+}
+
+/// A duty that ends when `tasks` are asked to.
+async fn until_end(tasks: Tasks, duty: impl Future<Output = ()>) {
+    tokio::select! {
+        () = duty => {}
+        () = tasks.shutdown_started() => {}
+    }
 }
 
 fn open(

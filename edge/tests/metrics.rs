@@ -67,6 +67,18 @@ async fn far_too_many_handshakes_are_met_with_silence() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_handshake_passes_the_turnstile_once() {
+    let mut counts = Counts::begin().await;
+    let edge = TestEdge::start().await;
+    let _on_quic = QuicClient::start(&edge, "alice").await;
+    assert_eq!(counts.of("sterna_edge_turnstile_seconds"), 1.0);
+    let _on_wss = WssClient::start(&edge, "bob").await;
+    assert_eq!(counts.of("sterna_edge_turnstile_seconds"), 2.0);
+    let _in_a_browser = WebTransportClient::start(&edge, "carol").await;
+    assert_eq!(counts.of("sterna_edge_turnstile_seconds"), 3.0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_datagram_that_is_no_frame_is_counted() {
     let mut counts = Counts::begin().await;
     let edge = TestEdge::start().await;

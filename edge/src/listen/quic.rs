@@ -219,6 +219,8 @@ async fn open_session(
 
 async fn shake_hands(context: &WorkerContext, incoming: Incoming) -> Option<Connection> {
     let connected = async {
+        // What is costly of a handshake is the answer to the first packet.
+        context.turnstile.pass().await;
         let connection = incoming.accept()?;
         if connection.connected().await? == Arrival::Early {
             // Whoever does not go on is gone after the idle timeout, and gets no more than thrice

@@ -121,7 +121,13 @@ async fn open(
         return None;
     }
     let deadline = context.config.limits.handshake_deadline;
-    let secured = in_time(deadline, &mut place, TlsStream::accept(tls, stream)).await;
+    let securing = async {
+        // What is costly of a handshake is the answer to the client's first bytes.
+        stream.readable().await?;
+        context.turnstile.pass().await;
+        TlsStream::accept(tls, stream).await
+    };
+    let secured = in_time(deadline, &mut place, securing).await;
     let (result, stream) = match secured {
         Some(Ok(stream)) => ("ok", Some(stream)),
         Some(Err(error)) => {

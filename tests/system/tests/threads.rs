@@ -1,0 +1,70 @@
+//! What of a node runs where: one thread for each worker, by default one for each processor, and on
+//! them the sessions and the channels. On one processor that is one thread, which serves all of it.
+
+#![allow(clippy::unwrap_used)] // Helpers of tests; clippy exempts only the tests themselves.
+
+use sterna_client::{ChannelId, Event, Subscribe, Transport};
+use sterna_system_tests::node::{Node, PATIENCE};
+use sterna_system_tests::sdk;
+use tokio::time::timeout;
+
+#[tokio::test]
+async fn there_is_a_thread_for_each_worker() {
+    let mut node = Node::start_with(&["--workers", "3"]).await;
+    assert_eq!(workers(&node), ["worker-0", "worker-1", "worker-2"]);
+    assert!(node.terminate().await.success(), "{}", node.log());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn on_one_processor_one_thread_serves_sessions_and_channels() {
+    let mut node = Node::start().await;
+    assert!(node.terminate().await.success(), "{}", node.log());
+    node.launch_through(&["taskset", "-c", &a_processor()]);
+    node.restart().await;
+    assert_eq!(workers(&node), ["worker-0"]);
+
+    let channel = ChannelId::new("room:one").unwrap();
+    let mut clients = Vec::new();
+    for transport in [Transport::Quic, Transport::WebSocket] {
+        clients.push(sdk::connect(&node, "ana", transport).await);
+    }
+    let mut subscriptions: Vec<_> = clients
+        .iter()
+        .map(|client| client.subscribe(&channel, Subscribe::earliest()).unwrap())
+        .collect();
+    let texts: Vec<String> = (0..20).map(|n| format!("line {n}")).collect();
+    for (n, text) in texts.iter().enumerate() {
+        sdk::publish(&clients[n % clients.len()], &channel, text).await;
+    }
+    for subscription in &mut subscriptions {
+        let mut seen = Vec::new();
+        while seen.len() < texts.len() {
+            let event = timeout(PATIENCE, subscription.next()).await.expect("an event");
+            if let Event::Publication(publication) = event.unwrap() {
+                seen.push(String::from_utf8_lossy(&publication.payload).into_owned());
+            }
+        }
+        assert_eq!(seen, texts);
+    }
+    // The order to leave, clients that say goodbye and the last commit are all on that thread.
+    assert!(node.terminate().await.success(), "{}", node.log());
+}
+
+/// Names of the threads that serve, in order.
+fn workers(node: &Node) -> Vec<String> {
+    let tasks = std::fs::read_dir(format!("/proc/{}/task", node.id())).unwrap();
+    let names = tasks.map(|task| std::fs::read_to_string(task.unwrap().path().join("comm")));
+    let mut workers: Vec<String> = names
+        .map(|name| name.unwrap().trim().to_owned())
+        .filter(|name| name.starts_with("worker-"))
+        .collect();
+    workers.sort();
+    workers
+}
+
+/// One that this process may use.
+fn a_processor() -> String {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let allowed = status.lines().find_map(|line| line.strip_prefix("Cpus_allowed_list:")).unwrap();
+    allowed.trim().split([',', '-']).next().unwrap().to_owned()
+}
