@@ -232,6 +232,7 @@ fn load_accounts_for_every_acknowledged_publication() {
         let predicted = number(row, "arrivals_per_second") * 0.2 * 1.2;
         assert!((number(row, "sessions_predicted") - predicted).abs() < 1e-9, "{row}");
         assert_ascending(row, &["connect_ms_p50", "connect_ms_p95", "connect_ms_p99"]);
+        assert!(number(row, "generator_percent") > 0.0, "{row}");
         let stage = format!("{}: ", row["target"].as_str().unwrap());
         let notes = report["notes"].as_array().unwrap();
         let explained = notes.iter().any(|note| note.as_str().unwrap().starts_with(&stage));

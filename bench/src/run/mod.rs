@@ -21,6 +21,7 @@ use std::time::Duration;
 use anyhow::Result;
 use tokio::time::Instant;
 
+use crate::machine;
 use crate::meter::Counts;
 use crate::target::{Part, Running, Target};
 
@@ -30,6 +31,8 @@ pub(crate) struct Window {
     pub(crate) took: Duration,
     /// Processor time of the server, with all its processes.
     pub(crate) cpu: Duration,
+    /// Of this process, which is the load generator.
+    pub(crate) own_cpu: Duration,
     pub(crate) counts: Counts,
 }
 
@@ -39,12 +42,15 @@ impl Window {
         running: &mut Running,
         work: impl AsyncFnOnce(&Running) -> Result<T>,
     ) -> Result<(Self, T)> {
+        let own = || machine::usage(std::process::id()).map(|usage| usage.cpu);
         let (before, counts, began) = (running.usage()?, running.meter().counts(), Instant::now());
+        let own_before = own()?;
         let outcome = work(running).await?;
         let (after, now) = (running.usage()?, running.meter().counts());
         let window = Self {
             took: began.elapsed(),
             cpu: after.cpu.saturating_sub(before.cpu),
+            own_cpu: own()?.saturating_sub(own_before),
             counts: Counts {
                 published: now.published - counts.published,
                 acked: now.acked - counts.acked,
@@ -59,6 +65,11 @@ impl Window {
     /// Microseconds of the server's processor time for each of `count`.
     pub(crate) fn cpu_us(&self, count: u64) -> f64 {
         self.cpu.as_secs_f64() * 1e6 / count.max(1) as f64
+    }
+
+    /// Of one processor.
+    pub(crate) fn percent(&self, cpu: Duration) -> f64 {
+        cpu.as_secs_f64() / self.took.as_secs_f64() * 100.0
     }
 
     pub(crate) fn per_second(&self, count: u64) -> f64 {

@@ -30,6 +30,7 @@ pub(super) const COLUMNS: &[Column] = &[
     Column::new("ring_percent", "pages from the ring, % (node)", 1),
     Column::new("resident_mib", "memory MiB", 1),
     Column::new("cpu_percent", "processor %", 0),
+    Column::new("generator_percent", "generator, processor %", 0),
     Column::new("late_ms", "generator late ms", 0),
 ];
 
@@ -54,7 +55,8 @@ fn values(done: &Done) -> Vec<f64> {
     values.extend(done.said.as_ref().map_or([ABSENT; 5], said));
     values.extend([
         done.resident as f64 / MIB,
-        window.cpu.as_secs_f64() / window.took.as_secs_f64() * 100.0,
+        window.percent(window.cpu),
+        window.percent(window.own_cpu),
         tally.late.as_secs_f64() * 1e3,
     ]);
     values
