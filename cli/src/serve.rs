@@ -167,6 +167,8 @@ enum Ending {
 /// A node with everything around it.
 pub(crate) struct Running {
     node: Node,
+    /// Of workers and shards; `None` on a node without clients.
+    threads: Option<Threads>,
     /// `None` on a node without clients.
     edge: Option<Edge>,
     /// `None` on a node that is alone.
@@ -204,7 +206,7 @@ impl Running {
             }
         };
         let auth = Arc::new(auth.sharing(node.revocations().clone()));
-        let mut parts = Parts { node, edge: None, links: None };
+        let mut parts = Parts { node, threads, edge: None, links: None };
         match parts
             .open(config.cluster, config.clients, node_secret, config.node_number, &auth)
             .await
@@ -215,7 +217,7 @@ impl Running {
                 return Err(error);
             }
         }
-        let Parts { node, edge, links } = parts;
+        let Parts { node, threads, edge, links } = parts;
         let (drain, orders) = watch::channel(None);
         let ready = ReadyProbe { client_address: edge.as_ref().map(Edge::local_address) };
         let tasks = Tasks::new();
@@ -233,11 +235,11 @@ impl Running {
         match HttpSurface::start(config.http, http_parts).await {
             Ok(http) => {
                 let drain_deadline = config.drain_deadline;
-                Ok(Self { node, edge, links, http, orders, tasks, drain_deadline })
+                Ok(Self { node, threads, edge, links, http, orders, tasks, drain_deadline })
             }
             Err(error) => {
                 tasks.shutdown(SHUTDOWN).await;
-                Parts { node, edge, links }.close().await;
+                Parts { node, threads, edge, links }.close().await;
                 Err(error.into())
             }
         }
@@ -336,7 +338,7 @@ impl Running {
             Some(links) => links.shutdown(SHUTDOWN).await,
             None => true,
         };
-        let node = end_node(&self.node).await;
+        let node = end_node(&self.node, self.threads.as_ref()).await;
         if !(edge && http && tasks && links && node) {
             tracing::warn!(edge, http, tasks, links, node, "not everything ended in time");
         }
@@ -347,6 +349,7 @@ impl Running {
 /// What has been opened while a node starts.
 struct Parts {
     node: Node,
+    threads: Option<Threads>,
     edge: Option<Edge>,
     links: Option<Links>,
 }
@@ -367,8 +370,7 @@ impl Parts {
             }
             self.links = Some(links);
         }
-        let threads = self.node.config().threads.clone();
-        let (Some(clients), Some(threads)) = (clients, threads) else { return Ok(()) };
+        let (Some(clients), Some(threads)) = (clients, &self.threads) else { return Ok(()) };
         let config = EdgeConfig {
             client_address: clients.address,
             tls: clients.tls,
@@ -380,7 +382,7 @@ impl Parts {
             node_number,
             limits: clients.limits,
         };
-        let edge = Edge::start(config, &threads, self.node.clone(), Arc::clone(auth)).await?;
+        let edge = Edge::start(config, threads, self.node.clone(), Arc::clone(auth)).await?;
         if let Some(router) = self.node.router() {
             router.set_client_address(reached_at(&edge, clients.advertise));
         }
@@ -395,14 +397,14 @@ impl Parts {
         if let Some(links) = self.links {
             links.shutdown(SHUTDOWN).await;
         }
-        end_node(&self.node).await;
+        end_node(&self.node, self.threads.as_ref()).await;
     }
 }
 
 /// The node, and then the threads that it ran on. False: something was late.
-async fn end_node(node: &Node) -> bool {
+async fn end_node(node: &Node, threads: Option<&Threads>) -> bool {
     let ended = node.shutdown(SHUTDOWN).await;
-    match &node.config().threads {
+    match threads {
         Some(threads) => threads.end(SHUTDOWN).await && ended,
         None => ended,
     }

@@ -19,6 +19,7 @@ pub struct CoreConfig {
     /// Tasks that own channels; a channel belongs to one of them by its key.
     pub shards: usize,
     /// Where they run, beside the sessions of edge workers; `None`: on the runtime that starts the node.
+    /// The node does not keep them: whoever has made them ends them after it.
     pub threads: Option<Threads>,
     /// What an acknowledged publication has survived, as the log store provides it.
     pub durability: v1::Durability,

@@ -26,6 +26,7 @@ use crate::membership::{self, ids::IdLease};
 use crate::revocations::Revocations;
 use crate::session::directory::SessionDirectory;
 use crate::tasks::{Tasks, vital};
+use crate::threads::Threads;
 use crate::vitals::tally::Tally;
 use crate::vitals::trace::Traces;
 use crate::vitals::{Observed, Vitals, sampler};
@@ -120,7 +121,8 @@ impl Node {
             _ => None,
         };
         let id_worker = lease.as_ref().map_or(config.id_worker, |lease| lease.worker);
-        let config = CoreConfig { id_worker, ..config };
+        let threads = config.threads;
+        let config = CoreConfig { id_worker, threads: None, ..config };
         let (config, ports) = (Arc::new(config), Arc::new(LinkPorts::default()));
         let shared = cluster.as_ref().and_then(|cluster| cluster.volatile.clone());
         let volatile = Arc::new(Volatile::new(shared, config.rates.user_publish));
@@ -130,7 +132,7 @@ impl Node {
             Some(stores) => {
                 let (clock, ports, volatile) = (&clock, &ports, &volatile);
                 let (turns, tally, traces) = (&turns, &tally, &traces);
-                let shared = Shared { clock, ports, turns, tally, traces, volatile };
+                let shared = Shared { clock, ports, turns, tally, traces, volatile, threads };
                 let own = Channels::start(&config, stores, shared, &tasks, &broken);
                 Some(own.await?)
             }
@@ -391,13 +393,14 @@ struct Shared<'a> {
     tally: &'a Arc<Tally>,
     traces: &'a Arc<Traces>,
     volatile: &'a Arc<Volatile>,
+    threads: Option<Threads>,
 }
 
 impl Channels {
     async fn start(
         config: &Arc<CoreConfig>,
         stores: Stores,
-        Shared { clock, ports, turns, tally, traces, volatile }: Shared<'_>,
+        Shared { clock, ports, turns, tally, traces, volatile, threads }: Shared<'_>,
         tasks: &Tasks,
         broken: &CancellationToken,
     ) -> Result<Self, CoreError> {
@@ -423,7 +426,7 @@ impl Channels {
             let (sender, mailbox) = mpsc::channel(config.queues.shard_mailbox);
             let shard = Shard::new(index, context.clone()).run(mailbox, tasks.clone());
             let shard = vital(broken.clone(), shard);
-            match config.threads.as_ref().and_then(|threads| threads.runtime(index)) {
+            match threads.as_ref().and_then(|threads| threads.runtime(index)) {
                 Some(runtime) => tasks.spawn_on("shard", shard, runtime),
                 None => tasks.spawn("shard", shard),
             }

@@ -16,8 +16,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::tasks::Tasks;
 
-/// A fixed number of threads. Cheap to clone; they end with [`end`](Self::end), or when nobody has
-/// them any more.
+/// A fixed number of threads. Cheap to clone. They end with [`end`](Self::end), or when nobody has them
+/// any more; so what runs on them must not.
 #[derive(Debug, Clone)]
 pub struct Threads {
     inner: Arc<Inner>,
@@ -42,6 +42,9 @@ type Begin = Box<dyn FnOnce(&Tasks) + Send>;
 
 /// Tasks that wait for a thread to begin them.
 const BEGINNINGS: usize = 16;
+
+/// What was begun on a thread that ends has so long to come to its own end.
+const LINGER: Duration = Duration::from_secs(10);
 
 impl Threads {
     /// `count`: at least one, or nothing can run on them.
@@ -95,7 +98,8 @@ impl Threads {
         threads.get(index.checked_rem(threads.len())?).map(|thread| &thread.runtime)
     }
 
-    /// Ends all that is still on them and joins them. False: one had not ended at the deadline.
+    /// Waits a while for what was begun there, then ends what is still on them, and joins them. False:
+    /// one had not ended at the deadline.
     pub async fn end(&self, deadline: Duration) -> bool {
         self.inner.ending.cancel();
         let taken =
@@ -127,6 +131,8 @@ impl Thread {
                     () = ending.cancelled() => break,
                 }
             }
+            // What has not ended then is dropped with the runtime.
+            tasks.shutdown(LINGER).await;
         };
         let join = std::thread::Builder::new()
             .name(format!("worker-{index}"))
@@ -197,10 +203,19 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn threads_that_nobody_has_any_more_end_by_themselves() {
+    async fn threads_that_nobody_has_any_more_end_what_was_begun_and_then_themselves() {
         let threads = Threads::start(1).unwrap();
-        let outcome = threads.begin(0, "waits for ever", std::future::pending::<()>).await;
+        let (go_on, word) = oneshot::channel::<()>();
+        let begun = threads.begin(0, "ends in its own time", || word).await;
+        let (held, thread_ended) = oneshot::channel::<()>();
+        let shard = async move {
+            let _held = held;
+            std::future::pending::<()>().await;
+        };
+        Tasks::new().spawn_on("never ends", shard, threads.runtime(0).unwrap());
         drop(threads);
-        assert!(tokio::time::timeout(DEADLINE, outcome).await.unwrap().is_err());
+        go_on.send(()).unwrap();
+        assert_eq!(begun.await, Ok(Ok(())));
+        assert!(tokio::time::timeout(DEADLINE, thread_ended).await.unwrap().is_err());
     }
 }
