@@ -85,6 +85,7 @@ pub(crate) fn run(
         .thread_name("sterna-core")
         .build()
         .context("cannot start the runtime")?;
+    let threads = start_threads(&config)?;
     let code = runtime.block_on(async {
         let mut signals = Signals::listen()?;
         let upkeep = Tasks::new();
@@ -99,24 +100,16 @@ pub(crate) fn run(
             },
             _ => stores,
         };
-        let mut shared = None;
-        if let Some(cluster) = &mut config.cluster
-            && let Some(redis) = cluster.redis.take()
-        {
-            let redis = open_redis(redis)?;
-            cluster.volatile = Some(redis.stores());
-            shared = config.pages_in_redis.then(|| redis.clone());
-            upkeep.spawn("redis", watch_redis(upkeep.clone(), redis));
-        }
+        let shared = connect_redis(&mut config, &upkeep)?;
         let kept = match &mut stores {
             Some(stores) => Some(put_in_front(&mut config, stores, shared)?),
             None => None,
         };
         let archive = kept.as_ref().and_then(|kept| kept.archive.clone());
         let worked_on = WorkedOn { archive, rocks };
-        let running =
-            Running::start(config, stores, worked_on, node_secret, telemetry.metrics.clone())
-                .await?;
+        let metrics = telemetry.metrics.clone();
+        let parts = (config, stores, worked_on);
+        let running = Running::start(parts, threads.as_ref(), node_secret, metrics).await?;
         if let Some(kept) = kept {
             running.keep(kept);
         }
@@ -134,9 +127,32 @@ pub(crate) fn run(
         upkeep.shutdown(Duration::from_secs(1)).await;
         Ok(code)
     });
+    // In order they have nothing left to do; otherwise this is the end of it.
+    if let Some(threads) = threads
+        && !runtime.block_on(threads.end(SHUTDOWN))
+    {
+        tracing::warn!("a thread of workers has not ended in time");
+    }
     runtime.shutdown_timeout(Duration::from_secs(1));
     drop(telemetry);
     code
+}
+
+/// Those of workers and shards; `None` for a node without clients, whose shards need none.
+pub(crate) fn start_threads(config: &Config) -> Result<Option<Threads>> {
+    let threads = config.clients.as_ref().map(|clients| Threads::start(clients.workers));
+    threads.transpose().context("cannot start the threads of workers")
+}
+
+/// Redis, if there is one, which is looked after from now on; given to whoever keeps pages there.
+fn connect_redis(config: &mut Config, upkeep: &Tasks) -> Result<Option<RedisStore>> {
+    let Some(cluster) = &mut config.cluster else { return Ok(None) };
+    let Some(redis) = cluster.redis.take() else { return Ok(None) };
+    let redis = open_redis(redis)?;
+    cluster.volatile = Some(redis.stores());
+    let shared = config.pages_in_redis.then(|| redis.clone());
+    upkeep.spawn("redis", watch_redis(upkeep.clone(), redis));
+    Ok(shared)
 }
 
 /// Puts before the stores what the core knows nothing of: an archive, caches of pages, what channels
@@ -167,8 +183,6 @@ enum Ending {
 /// A node with everything around it.
 pub(crate) struct Running {
     node: Node,
-    /// Of workers and shards; `None` on a node without clients.
-    threads: Option<Threads>,
     /// `None` on a node without clients.
     edge: Option<Edge>,
     /// `None` on a node that is alone.
@@ -182,9 +196,8 @@ pub(crate) struct Running {
 
 impl Running {
     pub(crate) async fn start(
-        mut config: Config,
-        stores: Option<Stores>,
-        worked_on: WorkedOn,
+        (mut config, stores, worked_on): (Config, Option<Stores>, WorkedOn),
+        threads: Option<&Threads>,
         node_secret: [u8; 32],
         metrics: PrometheusHandle,
     ) -> Result<Self> {
@@ -193,9 +206,7 @@ impl Running {
         auth.read_published_keys().await;
         let clock = Arc::new(SystemClock);
         let connections = config.clients.as_ref().map_or(0, |clients| clients.limits.connections);
-        let threads = config.clients.as_ref().map(|clients| Threads::start(clients.workers));
-        let threads = threads.transpose().context("cannot start the threads of workers")?;
-        config.core.threads = threads.clone();
+        config.core.threads = threads.cloned();
         let node = match (&config.cluster, stores) {
             (None, Some(stores)) => Node::start(config.core, stores, clock).await?,
             (None, None) => bail!("a node that is alone needs a store"),
@@ -206,9 +217,9 @@ impl Running {
             }
         };
         let auth = Arc::new(auth.sharing(node.revocations().clone()));
-        let mut parts = Parts { node, threads, edge: None, links: None };
+        let mut parts = Parts { node, edge: None, links: None };
         match parts
-            .open(config.cluster, config.clients, node_secret, config.node_number, &auth)
+            .open(config.cluster, config.clients, threads, node_secret, config.node_number, &auth)
             .await
         {
             Ok(()) => {}
@@ -217,7 +228,7 @@ impl Running {
                 return Err(error);
             }
         }
-        let Parts { node, threads, edge, links } = parts;
+        let Parts { node, edge, links } = parts;
         let (drain, orders) = watch::channel(None);
         let ready = ReadyProbe { client_address: edge.as_ref().map(Edge::local_address) };
         let tasks = Tasks::new();
@@ -235,11 +246,11 @@ impl Running {
         match HttpSurface::start(config.http, http_parts).await {
             Ok(http) => {
                 let drain_deadline = config.drain_deadline;
-                Ok(Self { node, threads, edge, links, http, orders, tasks, drain_deadline })
+                Ok(Self { node, edge, links, http, orders, tasks, drain_deadline })
             }
             Err(error) => {
                 tasks.shutdown(SHUTDOWN).await;
-                Parts { node, threads, edge, links }.close().await;
+                Parts { node, edge, links }.close().await;
                 Err(error.into())
             }
         }
@@ -338,7 +349,7 @@ impl Running {
             Some(links) => links.shutdown(SHUTDOWN).await,
             None => true,
         };
-        let node = end_node(&self.node, self.threads.as_ref()).await;
+        let node = self.node.shutdown(SHUTDOWN).await;
         if !(edge && http && tasks && links && node) {
             tracing::warn!(edge, http, tasks, links, node, "not everything ended in time");
         }
@@ -349,7 +360,6 @@ impl Running {
 /// What has been opened while a node starts.
 struct Parts {
     node: Node,
-    threads: Option<Threads>,
     edge: Option<Edge>,
     links: Option<Links>,
 }
@@ -359,6 +369,7 @@ impl Parts {
         &mut self,
         cluster: Option<ClusterSettings>,
         clients: Option<ClientsConfig>,
+        threads: Option<&Threads>,
         node_secret: [u8; 32],
         node_number: u32,
         auth: &Arc<Authenticator>,
@@ -370,7 +381,7 @@ impl Parts {
             }
             self.links = Some(links);
         }
-        let (Some(clients), Some(threads)) = (clients, &self.threads) else { return Ok(()) };
+        let (Some(clients), Some(threads)) = (clients, threads) else { return Ok(()) };
         let config = EdgeConfig {
             client_address: clients.address,
             tls: clients.tls,
@@ -397,16 +408,7 @@ impl Parts {
         if let Some(links) = self.links {
             links.shutdown(SHUTDOWN).await;
         }
-        end_node(&self.node, self.threads.as_ref()).await;
-    }
-}
-
-/// The node, and then the threads that it ran on. False: something was late.
-async fn end_node(node: &Node, threads: Option<&Threads>) -> bool {
-    let ended = node.shutdown(SHUTDOWN).await;
-    match threads {
-        Some(threads) => threads.end(SHUTDOWN).await && ended,
-        None => ended,
+        self.node.shutdown(SHUTDOWN).await;
     }
 }
 

@@ -1,7 +1,8 @@
 //! Threads that serve: each has a runtime of its own, and on it the sessions of one edge worker beside
 //! some of the node's shards. A publication between two of one thread never waits for another one, and
 //! what is ready on it takes turns of one poll, where threads on one processor take turns of milliseconds.
-//! What may keep a thread for long (HTTP, the archive, upkeep) stays on the runtime of the process.
+//! What has nothing to do with these (HTTP, links, passes over the archive, upkeep) stays on the runtime
+//! of the process.
 
 use std::future::Future;
 use std::io;
@@ -43,8 +44,9 @@ type Begin = Box<dyn FnOnce(&Tasks) + Send>;
 /// Tasks that wait for a thread to begin them.
 const BEGINNINGS: usize = 16;
 
-/// What was begun on a thread that ends has so long to come to its own end.
-const LINGER: Duration = Duration::from_secs(10);
+/// What was begun on a thread that ends has so long to come to its own end, and so has what the thread
+/// has others do for it, such as reading a file.
+const LINGER: Duration = Duration::from_secs(1);
 
 impl Threads {
     /// `count`: at least one, or nothing can run on them.
@@ -79,10 +81,9 @@ impl Threads {
     {
         let (done, outcome) = oneshot::channel();
         let begin: Begin = Box::new(move |tasks| {
-            let work = make();
             tasks.spawn_local(name, async move {
                 // Whoever has asked may have gone.
-                let _ = done.send(work.await);
+                let _ = done.send(make().await);
             });
         });
         if let Some(thread) = self.inner.threads.get(index) {
@@ -106,7 +107,7 @@ impl Threads {
             |thread: &Thread| thread.join.lock().unwrap_or_else(PoisonError::into_inner).take();
         let threads: Vec<_> = self.inner.threads.iter().filter_map(taken).collect();
         let joined = tokio::task::spawn_blocking(move || {
-            threads.into_iter().map(JoinHandle::join).all(|ended| ended.is_ok())
+            threads.into_iter().map(JoinHandle::join).filter(Result::is_err).count() == 0
         });
         matches!(tokio::time::timeout(deadline, joined).await, Ok(Ok(true)))
     }
@@ -120,25 +121,35 @@ impl Drop for Inner {
 
 impl Thread {
     fn start(index: usize, ending: CancellationToken) -> io::Result<Self> {
-        let runtime = Builder::new_current_thread().enable_all().build()?;
-        let (work, mut beginnings) = mpsc::channel::<Begin>(BEGINNINGS);
-        let handle = runtime.handle().clone();
-        let serve = async move {
-            let tasks = Tasks::new();
-            loop {
-                tokio::select! {
-                    Some(begin) = beginnings.recv() => begin(&tasks),
-                    () = ending.cancelled() => break,
+        let (work, beginnings) = mpsc::channel(BEGINNINGS);
+        // The runtime is made where it ends: it must not end where the caller is, in another runtime.
+        let (started, start) = std::sync::mpsc::sync_channel(1);
+        let join =
+            std::thread::Builder::new().name(format!("worker-{index}")).spawn(move || {
+                let made = Builder::new_current_thread().enable_all().build();
+                let handle = made.as_ref().map(|runtime| runtime.handle().clone());
+                let told = started
+                    .send(handle.map_err(|error| io::Error::new(error.kind(), error.to_string())));
+                if let (Ok(runtime), Ok(())) = (made, told) {
+                    LocalSet::new().block_on(&runtime, serve(beginnings, ending));
+                    runtime.shutdown_timeout(LINGER);
                 }
-            }
-            // What has not ended then is dropped with the runtime.
-            tasks.shutdown(LINGER).await;
-        };
-        let join = std::thread::Builder::new()
-            .name(format!("worker-{index}"))
-            .spawn(move || LocalSet::new().block_on(&runtime, serve))?;
-        Ok(Self { runtime: handle, work, join: Mutex::new(Some(join)) })
+            })?;
+        let runtime = start.recv().map_err(|_| io::Error::other("the thread ended at once"))??;
+        Ok(Self { runtime, work, join: Mutex::new(Some(join)) })
     }
+}
+
+async fn serve(mut beginnings: mpsc::Receiver<Begin>, ending: CancellationToken) {
+    let tasks = Tasks::new();
+    loop {
+        tokio::select! {
+            Some(begin) = beginnings.recv() => begin(&tasks),
+            () = ending.cancelled() => break,
+        }
+    }
+    // What has not ended then is dropped.
+    tasks.shutdown(LINGER).await;
 }
 
 #[cfg(test)]

@@ -32,6 +32,7 @@ pub(crate) struct Turnstile {
     state: RefCell<State>,
     /// Somebody has passed, so that the next one has to wait for a turn of the others.
     passed: Notify,
+    /// Of those, too, who gave up.
     waits: Histogram,
 }
 
@@ -54,9 +55,7 @@ impl Turnstile {
 
     /// Completes when the caller may go on. It may give up at any time.
     pub(crate) async fn pass(&self) {
-        let since = Instant::now();
-        Passing { turnstile: self, place: None }.await;
-        self.waits.record(since.elapsed());
+        Passing { turnstile: self, since: Instant::now(), place: None }.await;
     }
 
     /// Lets those through who wait. To be run as one local task of the worker, which it never ends.
@@ -99,7 +98,8 @@ impl State {
 /// One who wants through.
 struct Passing<'a> {
     turnstile: &'a Turnstile,
-    /// Since it has to wait.
+    since: Instant,
+    /// If it has to wait.
     place: Option<Place>,
 }
 
@@ -110,7 +110,7 @@ impl Future for Passing<'_> {
         let mut state = self.turnstile.state.borrow_mut();
         match self.place {
             None if state.closed => {
-                let place = (Instant::now(), state.arrivals);
+                let place = (self.since, state.arrivals);
                 state.arrivals += 1;
                 state.waiting.insert(place, cx.waker().clone());
                 drop(state);
@@ -135,6 +135,7 @@ impl Future for Passing<'_> {
 
 impl Drop for Passing<'_> {
     fn drop(&mut self) {
+        self.turnstile.waits.record(self.since.elapsed());
         if let Some(place) = self.place {
             self.turnstile.state.borrow_mut().waiting.remove(&place);
         }
@@ -250,20 +251,30 @@ mod tests {
         on_a_worker(async {
             let turnstile = started();
             turnstile.pass().await;
-            let mut stays = pin!(turnstile.pass());
+            let mut stays = Box::pin(turnstile.pass());
             assert!(stays.as_mut().now_or_never().is_none());
             for _ in 0..1000 {
                 assert!(turnstile.pass().now_or_never().is_none());
             }
             assert_eq!(turnstile.state.borrow().waiting.len(), 1);
-            // One who gives up between having been let through and going takes nobody's turn for long.
+            // Let through, and gone before it went: nobody else waits for longer than a turn.
             {
-                let mut let_through = pin!(turnstile.pass());
-                assert!(let_through.as_mut().now_or_never().is_none());
+                let mut goes = pin!(turnstile.pass());
+                assert!(goes.as_mut().now_or_never().is_none());
+                assert!(stays.as_mut().now_or_never().is_none());
+                let first = *turnstile.state.borrow().waiting.first_key_value().unwrap().0;
                 assert!(turnstile.let_one_through());
-                assert_eq!(turnstile.state.borrow().waiting.len(), 1);
+                assert!(
+                    !turnstile.state.borrow().waiting.contains_key(&first),
+                    "the one who stays"
+                );
             }
-            stays.await;
+            assert_eq!(turnstile.state.borrow().waiting.len(), 0);
+            drop(stays);
+            while turnstile.state.borrow().closed {
+                yield_now().await;
+            }
+            assert!(turnstile.pass().now_or_never().is_some());
         })
         .await;
     }

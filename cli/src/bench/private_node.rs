@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use metrics_exporter_prometheus::PrometheusBuilder;
+use sterna_core::Threads;
 use sterna_proto::v1;
 use tempfile::TempDir;
 
@@ -14,7 +15,7 @@ use crate::config::StoreConfig;
 use crate::dev;
 use crate::jobs::WorkedOn;
 use crate::keys::{self, DevKeys};
-use crate::serve::Running;
+use crate::serve::{self, Running};
 use crate::stores;
 
 /// Nobody is left who would have to move.
@@ -23,8 +24,12 @@ const NO_DRAIN: Duration = Duration::ZERO;
 /// Far above what a bench does in a minute.
 const PATH_CHANGES_PER_MINUTE: u32 = 100_000;
 
+/// How long its threads may take to end, with nothing left to do.
+const THREADS_END: Duration = Duration::from_secs(10);
+
 pub(super) struct PrivateNode {
     running: Running,
+    threads: Option<Threads>,
     home: TempDir,
 }
 
@@ -50,11 +55,12 @@ impl PrivateNode {
         config.store = Some(store);
         let node_secret = keys::node_secret(home.path())?;
         let metrics = PrometheusBuilder::new().build_recorder().handle();
-        let running =
-            Running::start(config, Some(stores), WorkedOn::default(), node_secret, metrics)
-                .await
-                .context("the private node does not start")?;
-        Ok(Self { running, home })
+        let threads = serve::start_threads(&config)?;
+        let parts = (config, Some(stores), WorkedOn::default());
+        let running = Running::start(parts, threads.as_ref(), node_secret, metrics)
+            .await
+            .context("the private node does not start")?;
+        Ok(Self { running, threads, home })
     }
 
     /// How a client verb finds it.
@@ -66,5 +72,8 @@ impl PrivateNode {
 
     pub(super) async fn stop(self) {
         self.running.stop(NO_DRAIN, String::new()).await;
+        if let Some(threads) = self.threads {
+            threads.end(THREADS_END).await;
+        }
     }
 }

@@ -367,7 +367,10 @@ impl Shard {
         let idle = self.channels.iter().filter(|(_, state)| state.is_idle());
         let mut idle: Vec<(tokio::time::Instant, ChannelKey)> =
             idle.map(|(key, state)| (state.used_at, *key)).collect();
-        idle.sort_unstable_by_key(|(used_at, _)| *used_at);
+        if surplus < idle.len() {
+            // Those not used for longest, in no order.
+            idle.select_nth_unstable_by_key(surplus, |(used_at, _)| *used_at);
+        }
         for (_, key) in idle.into_iter().take(surplus) {
             self.channels.remove(&key);
         }

@@ -50,7 +50,7 @@ async fn serve_echo(listener: TcpListener, acceptor: Arc<ServerConfig>) {
 
 async fn serve_one(stream: TcpStream, acceptor: Arc<ServerConfig>) -> Option<()> {
     set_options(&stream).ok()?;
-    let mut stream = TlsStream::accept(acceptor, stream).await.ok()?;
+    let mut stream = TlsStream::accept(acceptor, stream, async || {}).await.ok()?;
     let Asked::Upgrade(request, read_ahead) = read_request(&mut stream).await? else {
         return None;
     };

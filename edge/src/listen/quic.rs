@@ -219,8 +219,12 @@ async fn open_session(
 
 async fn shake_hands(context: &WorkerContext, incoming: Incoming) -> Option<Connection> {
     let connected = async {
-        // What is costly of a handshake is the answer to the first packet.
+        // What is costly of a handshake is the answer to the first flight, of which what has come so far
+        // is read at once.
         context.turnstile.pass().await;
+        if context.draining.is_cancelled() {
+            return Err(ConnectionError::LocallyClosed);
+        }
         let connection = incoming.accept()?;
         if connection.connected().await? == Arrival::Early {
             // Whoever does not go on is gone after the idle timeout, and gets no more than thrice

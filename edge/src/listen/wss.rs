@@ -121,12 +121,8 @@ async fn open(
         return None;
     }
     let deadline = context.config.limits.handshake_deadline;
-    let securing = async {
-        // What is costly of a handshake is the answer to the client's first bytes.
-        stream.readable().await?;
-        context.turnstile.pass().await;
-        TlsStream::accept(tls, stream).await
-    };
+    let turn = async || context.turnstile.pass().await;
+    let securing = TlsStream::accept(tls, stream, turn);
     let secured = in_time(deadline, &mut place, securing).await;
     let (result, stream) = match secured {
         Some(Ok(stream)) => ("ok", Some(stream)),

@@ -13,6 +13,7 @@ use rustls::unbuffered::{
 
 pub(super) struct Machine {
     tls: UnbufferedServerConnection,
+    answered: bool,
     /// The client has said that it sends no more.
     peer_closed: bool,
     /// We have said so.
@@ -39,7 +40,12 @@ enum Step {
 impl Machine {
     pub(super) fn new(config: Arc<ServerConfig>) -> io::Result<Self> {
         let tls = UnbufferedServerConnection::new(config).map_err(io::Error::other)?;
-        Ok(Self { tls, peer_closed: false, closed: false, failed: false })
+        Ok(Self { tls, answered: false, peer_closed: false, closed: false, failed: false })
+    }
+
+    /// Whether the client's first flight has had its answer.
+    pub(super) fn has_answered(&self) -> bool {
+        self.answered
     }
 
     pub(super) fn peer_has_closed(&self) -> bool {
@@ -98,7 +104,10 @@ impl Machine {
                 }
             },
             Ok(ConnectionState::EncodeTlsData(data)) => match encode(data, outgoing) {
-                Ok(()) => Step::Again,
+                Ok(()) => {
+                    self.answered = true;
+                    Step::Again
+                }
                 Err(error) => Step::Failed(rustls::Error::General(error.to_string())),
             },
             Ok(ConnectionState::TransmitTlsData(sent)) => {
@@ -183,8 +192,9 @@ impl Machine {
 
 impl fmt::Debug for Machine {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { tls: _, peer_closed, closed, failed } = self;
+        let Self { tls: _, answered, peer_closed, closed, failed } = self;
         f.debug_struct("Machine")
+            .field("answered", answered)
             .field("peer_closed", peer_closed)
             .field("closed", closed)
             .field("failed", failed)

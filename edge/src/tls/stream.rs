@@ -68,12 +68,17 @@ thread_local! {
 }
 
 impl TlsStream {
-    /// The handshake.
+    /// The handshake. What is costly of it is the answer to the client's first flight: `turn` is waited
+    /// for before anything of that is read.
     ///
     /// # Errors
     /// The client has gone, or what it sent is not TLS or not what both speak. It was told so by an
     /// alert.
-    pub(crate) async fn accept(config: Arc<ServerConfig>, socket: TcpStream) -> io::Result<Self> {
+    pub(crate) async fn accept(
+        config: Arc<ServerConfig>,
+        socket: TcpStream,
+        turn: impl AsyncFn(),
+    ) -> io::Result<Self> {
         let mut stream = Self {
             socket,
             machine: Machine::new(config)?,
@@ -83,6 +88,11 @@ impl TlsStream {
             error: None,
         };
         loop {
+            if !stream.machine.has_answered() {
+                // Looks, since the runtime's word that there is something to read may be wrong.
+                stream.socket.peek(&mut [0]).await?;
+                turn().await;
+            }
             let stage = poll_fn(|cx| stream.poll_receive(cx, None)).await?;
             poll_fn(|cx| stream.poll_send(cx)).await?;
             if let Some(error) = &stream.error {

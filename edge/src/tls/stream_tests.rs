@@ -1,5 +1,6 @@
 //! The stream against rustls' own client, over a real socket.
 
+use std::cell::Cell;
 use std::time::Duration;
 
 use rustls_pki_types::ServerName;
@@ -37,7 +38,7 @@ impl Configs {
         let name = ServerName::try_from("localhost").unwrap();
         let connecting = TlsConnector::from(self.client.clone()).connect(name, theirs);
         let (accepted, connected) =
-            tokio::join!(TlsStream::accept(self.server.clone(), ours), connecting);
+            tokio::join!(TlsStream::accept(self.server.clone(), ours, async || {}), connecting);
         (accepted.unwrap(), connected.unwrap())
     }
 }
@@ -100,8 +101,10 @@ async fn records_that_arrive_byte_by_byte_are_put_together() {
         let name = ServerName::try_from("localhost").unwrap();
         let talk = async {
             let connecting = TlsConnector::from(configs.client.clone()).connect(name, theirs);
-            let (accepted, connected) =
-                tokio::join!(TlsStream::accept(configs.server.clone(), ours), connecting);
+            let (accepted, connected) = tokio::join!(
+                TlsStream::accept(configs.server.clone(), ours, async || {}),
+                connecting
+            );
             let (mut ours, mut theirs) = (accepted.unwrap(), connected.unwrap());
             let bytes = noise(3_000);
             tokio::join!(send(&mut theirs, &bytes), expect(&mut ours, &bytes));
@@ -179,7 +182,7 @@ async fn what_is_not_tls_is_told_so_and_harms_nobody() {
         let configs = Configs::new();
         let (ours, mut theirs) = Configs::sockets().await;
         theirs.write_all(b"GET / HTTP/1.1\r\n\r\n").await.unwrap();
-        let error = TlsStream::accept(configs.server.clone(), ours).await.unwrap_err();
+        let error = TlsStream::accept(configs.server.clone(), ours, async || {}).await.unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::InvalidData, "{error}");
         let mut answer = Vec::new();
         // Unread bytes may make the kernel reset what was answered; most often they do not.
@@ -198,9 +201,48 @@ async fn what_is_not_tls_is_told_so_and_harms_nobody() {
                 record.splice(5..9, [0; 4]);
             }
         };
-        let accepting = TlsStream::accept(configs.server.clone(), ours);
+        let accepting = TlsStream::accept(configs.server.clone(), ours, async || {});
         let error = tokio::join!(accepting, endless).0.unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::InvalidData, "{error}");
+    })
+    .await;
+}
+
+/// So one byte does not take the place of a whole flight.
+#[tokio::test]
+async fn each_part_of_the_first_flight_has_a_turn_and_nothing_else_has() {
+    limited(async {
+        let configs = Configs::new();
+        let (ours, theirs) = Configs::sockets().await;
+        let turns = Cell::new(0);
+        let turn = async || turns.set(turns.get() + 1);
+        let accepting = TlsStream::accept(configs.server.clone(), ours, turn);
+        // Relayed in two parts: the kernel would put them together.
+        let (near, mut far) = tokio::io::duplex(64 * 1024);
+        let relay = async {
+            let (mut reading, mut writing) = theirs.into_split();
+            let mut first = [0];
+            far.read_exact(&mut first).await.unwrap();
+            writing.write_all(&first).await.unwrap();
+            while turns.get() == 0 {
+                tokio::task::yield_now().await;
+            }
+            let (mut from_client, mut to_client) = tokio::io::split(far);
+            tokio::join!(
+                tokio::io::copy(&mut from_client, &mut writing),
+                tokio::io::copy(&mut reading, &mut to_client),
+            )
+        };
+        let name = ServerName::try_from("localhost").unwrap();
+        let connecting = TlsConnector::from(configs.client.clone()).connect(name, near);
+        tokio::select! {
+            (accepted, connected) = async { tokio::join!(accepting, connecting) } => {
+                connected.unwrap();
+                accepted.unwrap();
+            }
+            _ = relay => unreachable!("it goes on while its ends are there"),
+        }
+        assert_eq!(turns.get(), 2);
     })
     .await;
 }
@@ -218,7 +260,8 @@ async fn an_error_while_a_message_is_on_its_way_ends_that_connection_alone() {
         for first in [begun, two, fragment_and_alert] {
             let (ours, mut theirs) = Configs::sockets().await;
             theirs.write_all(&[first, &GARBAGE].concat()).await.unwrap();
-            let error = TlsStream::accept(configs.server.clone(), ours).await.unwrap_err();
+            let error =
+                TlsStream::accept(configs.server.clone(), ours, async || {}).await.unwrap_err();
             assert_eq!(error.kind(), io::ErrorKind::InvalidData, "{error}");
         }
         let (mut ours, mut theirs) = configs.connect().await;

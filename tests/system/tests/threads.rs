@@ -3,15 +3,34 @@
 
 #![allow(clippy::unwrap_used)] // Helpers of tests; clippy exempts only the tests themselves.
 
+use std::collections::BTreeMap;
+
 use sterna_client::{ChannelId, Event, Subscribe, Transport};
-use sterna_system_tests::node::{Node, PATIENCE};
+use sterna_system_tests::node::{Node, PATIENCE, wait_for};
 use sterna_system_tests::sdk;
 use tokio::time::timeout;
+
+/// Of a thread, so many that there is no doubt.
+const WAKES: u64 = 50;
 
 #[tokio::test]
 async fn there_is_a_thread_for_each_worker() {
     let mut node = Node::start_with(&["--workers", "3"]).await;
-    assert_eq!(workers(&node), ["worker-0", "worker-1", "worker-2"]);
+    let (mut workers, mut others) = (wakes(&node, "worker-"), wakes(&node, "sterna-core"));
+    assert_eq!(workers.keys().collect::<Vec<_>>(), ["worker-0", "worker-1", "worker-2"]);
+
+    // Each has some of the shards, which look after what they owe many times in a second. Of all else
+    // that goes on in a node at rest, little does.
+    wait_for("a stretch in which the workers work and all else rests", || {
+        let now = wakes(&node, "worker-");
+        if now.iter().any(|(name, count)| count - workers[name] < WAKES) {
+            return None;
+        }
+        workers = now;
+        let before = std::mem::replace(&mut others, wakes(&node, "sterna-core"));
+        (sum(&others) - sum(&before) < WAKES).then_some(())
+    })
+    .await;
     assert!(node.terminate().await.success(), "{}", node.log());
 }
 
@@ -21,7 +40,7 @@ async fn on_one_processor_one_thread_serves_sessions_and_channels() {
     assert!(node.terminate().await.success(), "{}", node.log());
     node.launch_through(&["taskset", "-c", &a_processor()]);
     node.restart().await;
-    assert_eq!(workers(&node), ["worker-0"]);
+    assert_eq!(wakes(&node, "worker-").keys().collect::<Vec<_>>(), ["worker-0"]);
 
     let channel = ChannelId::new("room:one").unwrap();
     let mut clients = Vec::new();
@@ -50,16 +69,29 @@ async fn on_one_processor_one_thread_serves_sessions_and_channels() {
     assert!(node.terminate().await.success(), "{}", node.log());
 }
 
-/// Names of the threads that serve, in order.
-fn workers(node: &Node) -> Vec<String> {
+/// How often the threads of these names have gone to sleep, by name.
+fn wakes(node: &Node, prefix: &str) -> BTreeMap<String, u64> {
     let tasks = std::fs::read_dir(format!("/proc/{}/task", node.id())).unwrap();
-    let names = tasks.map(|task| std::fs::read_to_string(task.unwrap().path().join("comm")));
-    let mut workers: Vec<String> = names
-        .map(|name| name.unwrap().trim().to_owned())
-        .filter(|name| name.starts_with("worker-"))
-        .collect();
-    workers.sort();
-    workers
+    let mut wakes = BTreeMap::new();
+    for task in tasks {
+        // A thread may end between the two looks.
+        let Ok(status) = std::fs::read_to_string(task.unwrap().path().join("status")) else {
+            continue;
+        };
+        let field = |name: &str| {
+            status.lines().find_map(|line| line.strip_prefix(name)).map(str::trim).unwrap()
+        };
+        let name = field("Name:");
+        if name.starts_with(prefix) {
+            let count: u64 = field("voluntary_ctxt_switches:").parse().unwrap();
+            *wakes.entry(name.to_owned()).or_default() += count;
+        }
+    }
+    wakes
+}
+
+fn sum(wakes: &BTreeMap<String, u64>) -> u64 {
+    wakes.values().sum()
 }
 
 /// One that this process may use.
