@@ -23,7 +23,8 @@ use crate::config::{
 use crate::console;
 use crate::keys::{self, DevKeys};
 use crate::output;
-use crate::serve::{self, Addresses};
+use crate::running::Addresses;
+use crate::serve;
 use crate::try_it;
 use crate::verbs::token::{self, Grant, Signing};
 

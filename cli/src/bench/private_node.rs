@@ -15,7 +15,8 @@ use crate::config::StoreConfig;
 use crate::dev;
 use crate::jobs::WorkedOn;
 use crate::keys::{self, DevKeys};
-use crate::serve::{self, Running};
+use crate::running::Running;
+use crate::serve;
 use crate::stores;
 
 /// Nobody is left who would have to move.
