@@ -165,6 +165,8 @@ impl MariaDb {
             format!("--user={}", user_name()),
             format!("--datadir={at}/data"),
             format!("--socket={at}/socket"),
+            // A server that starts removes what it finds of temporary tables, whose ever they are.
+            format!("--tmpdir={at}"),
             format!("--pid-file={at}/pid"),
             format!("--port={}", self.port),
             format!("--bind-address={}", self.site.address),
@@ -181,6 +183,7 @@ fn install(directory: &Path) {
         .args(["--no-defaults", "--auth-root-authentication-method=normal", "--skip-test-db"])
         .arg(format!("--user={}", user_name()))
         .arg(format!("--datadir={}", directory.join("data").display()))
+        .env("TMPDIR", directory)
         .output()
         .expect("the package mariadb-server is installed");
     let said = String::from_utf8_lossy(&installed.stderr);
