@@ -1,6 +1,6 @@
 //! QUIC connections of the load generator, all from one endpoint.
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,6 +9,7 @@ use anyhow::{Context as _, Result};
 use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use quinn::crypto::rustls::QuicClientConfig;
 use quinn::{Endpoint, RecvStream, SendStream};
+use socket2::{Domain, Protocol, Socket, Type};
 use tokio::task::JoinHandle;
 
 use super::{Access, Seen};
@@ -25,10 +26,24 @@ pub fn endpoint(tls: &rustls::ClientConfig, alpn: &[u8]) -> Result<Endpoint> {
         .max_concurrent_bidi_streams(0u32.into())
         .keep_alive_interval(Some(KEEP_ALIVE));
     config.transport_config(Arc::new(transport));
-    let mut endpoint = Endpoint::client(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)))?;
+    let runtime = quinn::default_runtime().context("no runtime for a QUIC endpoint")?;
+    let mut endpoint = Endpoint::new(quinn::EndpointConfig::default(), None, socket()?, runtime)?;
     endpoint.set_default_client_config(config);
     Ok(endpoint)
 }
+
+/// With room for what comes to all clients at a time: the usual buffer loses the answers to a crowd.
+fn socket() -> Result<UdpSocket> {
+    let socket = Socket::new(Domain::IPV4, Type::DGRAM, Some(Protocol::UDP))?;
+    // The kernel grants what its own limits allow.
+    socket.set_recv_buffer_size(BUFFER_BYTES)?;
+    socket.set_send_buffer_size(BUFFER_BYTES)?;
+    socket.bind(&SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into())?;
+    Ok(socket.into())
+}
+
+/// As the edge has.
+const BUFFER_BYTES: usize = 4 * 1024 * 1024;
 
 pub(super) async fn connect(
     access: &Access,
