@@ -1,6 +1,6 @@
 //! Where newcomers wait while a worker is busy. The costly step of a handshake begins for one of them
-//! at a time, and between two everything else that is ready on the worker has its turn: who is in does
-//! not feel who comes, and newcomers have all the time that is left. With nobody in front they pass
+//! at a time, and between two everything else that is ready on the worker has its turn: who is in
+//! hardly feels who comes, and newcomers have all the time that is left. With nobody in front they pass
 //! without waiting.
 //!
 //! They go in their order while that is a matter of [`IN_ORDER`]. When more come than there is time for,
