@@ -53,6 +53,17 @@ pub fn socket_bytes() -> u64 {
 
 const PAGE_BYTES: u64 = 4096;
 
+/// UDP packets that the whole machine has lost since it began, as the socket that they were for had no
+/// room for them. With QUIC whoever sent them sends them again, and pays for that.
+#[must_use]
+pub fn packets_lost() -> u64 {
+    let text = fs::read_to_string("/proc/net/snmp").unwrap_or_default();
+    let mut lines = text.lines().filter(|line| line.starts_with("Udp:"));
+    let (names, counts) = (lines.next().unwrap_or_default(), lines.next().unwrap_or_default());
+    let mut both = names.split(' ').zip(counts.split(' '));
+    both.find(|(name, _)| *name == "RcvbufErrors").and_then(|it| it.1.parse().ok()).unwrap_or(0)
+}
+
 /// What the figures were measured on.
 #[derive(Debug, Clone, Serialize)]
 pub struct Machine {

@@ -118,7 +118,7 @@ impl Target {
         let behind = behind.iter().map(start).collect::<Result<Vec<_>>>()?;
         let mut server = start(&launch)?;
         let quic = match self.transport {
-            Transport::Quic => Some(quic::endpoint(&tls, dialect.alpn())?),
+            Transport::Quic => Some(quic::Endpoints::new(&tls, dialect.alpn())?),
             Transport::Wss | Transport::Ws => None,
         };
         let access = Access {

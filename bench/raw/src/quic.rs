@@ -1,13 +1,15 @@
 //! Bare quinn: a bidirectional stream opened by the client, everything on it.
 
+use std::net::{SocketAddr, UdpSocket};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use bytes::Bytes;
 use quinn::crypto::rustls::QuicServerConfig;
-use quinn::{Endpoint, RecvStream, SendStream, ServerConfig, TransportConfig};
+use quinn::{Endpoint, EndpointConfig, RecvStream, SendStream, ServerConfig, TransportConfig};
+use socket2::{Domain, Protocol, Socket, Type};
 use tokio::sync::{Mutex, mpsc};
 use tokio::task::JoinSet;
 
@@ -23,7 +25,9 @@ pub async fn serve(options: &ServerOptions) -> Result<()> {
     let crypto = QuicServerConfig::try_from(crate::tls(options, ALPN)?)?;
     let mut config = ServerConfig::with_crypto(Arc::new(crypto));
     config.transport_config(Arc::new(transport()));
-    let endpoint = Endpoint::server(config, options.address)?;
+    let runtime = quinn::default_runtime().context("no runtime for a QUIC endpoint")?;
+    let (common, socket) = (EndpointConfig::default(), udp_socket(options.address)?);
+    let endpoint = Endpoint::new(common, Some(config), socket, runtime)?;
     let (orders, inbox) = mpsc::channel(hub::QUEUE);
     let mut connections = JoinSet::new();
     connections.spawn_local(hub::run::<Stream>(inbox, framed, options.committer()?));
@@ -39,6 +43,17 @@ pub async fn serve(options: &ServerOptions) -> Result<()> {
         while connections.try_join_next().is_some() {}
     }
     Ok(())
+}
+
+/// With as much room as a node's has: with the usual buffer a server loses acknowledgements of a crowd,
+/// and what is lost costs it nothing.
+pub fn udp_socket(address: SocketAddr) -> Result<UdpSocket> {
+    let socket = Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;
+    // The kernel grants what its own limits allow.
+    socket.set_recv_buffer_size(UDP_BUFFER_BYTES)?;
+    socket.set_send_buffer_size(UDP_BUFFER_BYTES)?;
+    socket.bind(&address.into())?;
+    Ok(socket.into())
 }
 
 struct Stream(Mutex<SendStream>);
@@ -91,4 +106,5 @@ fn transport() -> TransportConfig {
     config
 }
 
+const UDP_BUFFER_BYTES: usize = 4 * 1024 * 1024;
 const IDLE_TIMEOUT: Duration = Duration::from_secs(120);

@@ -38,7 +38,7 @@ pub struct Access {
     pub dialect: Arc<dyn Dialect>,
     /// Trusts the server's certificate.
     pub tls: Arc<rustls::ClientConfig>,
-    pub quic: Option<quinn::Endpoint>,
+    pub quic: Option<quic::Endpoints>,
     pub meter: Rc<Meter>,
 }
 

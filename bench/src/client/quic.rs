@@ -1,6 +1,7 @@
-//! QUIC connections of the load generator, all from one endpoint.
+//! QUIC connections of the load generator, over a few sockets for all of them.
 
-use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
+use std::cell::Cell;
+use std::net::Ipv4Addr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,14 +10,40 @@ use anyhow::{Context as _, Result};
 use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use quinn::crypto::rustls::QuicClientConfig;
 use quinn::{Endpoint, RecvStream, SendStream};
-use socket2::{Domain, Protocol, Socket, Type};
+use sterna_bench_raw::quic::udp_socket;
 use tokio::task::JoinHandle;
 
 use super::{Access, Seen};
 use crate::dialect::Reader;
 
-/// The endpoint that connections to one server leave from.
-pub fn endpoint(tls: &rustls::ClientConfig, alpn: &[u8]) -> Result<Endpoint> {
+/// What connections to one server leave from, in turn.
+///
+/// With one socket for ten thousand clients what comes to all of them at a time does not fit into its
+/// buffer, whose size the kernel bounds. A server then pays for packets that it sends again.
+#[derive(Debug, Clone)]
+pub struct Endpoints(Rc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    all: Vec<Endpoint>,
+    next: Cell<usize>,
+}
+
+impl Endpoints {
+    pub fn new(tls: &rustls::ClientConfig, alpn: &[u8]) -> Result<Self> {
+        let all = (0..SOCKETS).map(|_| endpoint(tls, alpn)).collect::<Result<_>>()?;
+        Ok(Self(Rc::new(Inner { all, next: Cell::new(0) })))
+    }
+
+    fn next(&self) -> &Endpoint {
+        let Inner { all, next } = &*self.0;
+        let at = next.get();
+        next.set((at + 1) % all.len());
+        &all[at]
+    }
+}
+
+fn endpoint(tls: &rustls::ClientConfig, alpn: &[u8]) -> Result<Endpoint> {
     let mut tls = tls.clone();
     tls.alpn_protocols = vec![alpn.to_vec()];
     let mut config = quinn::ClientConfig::new(Arc::new(QuicClientConfig::try_from(tls)?));
@@ -27,30 +54,18 @@ pub fn endpoint(tls: &rustls::ClientConfig, alpn: &[u8]) -> Result<Endpoint> {
         .keep_alive_interval(Some(KEEP_ALIVE));
     config.transport_config(Arc::new(transport));
     let runtime = quinn::default_runtime().context("no runtime for a QUIC endpoint")?;
-    let mut endpoint = Endpoint::new(quinn::EndpointConfig::default(), None, socket()?, runtime)?;
+    let socket = udp_socket((Ipv4Addr::LOCALHOST, 0).into())?;
+    let mut endpoint = Endpoint::new(quinn::EndpointConfig::default(), None, socket, runtime)?;
     endpoint.set_default_client_config(config);
     Ok(endpoint)
 }
-
-/// With room for what comes to all clients at a time: the usual buffer loses the answers to a crowd.
-fn socket() -> Result<UdpSocket> {
-    let socket = Socket::new(Domain::IPV4, Type::DGRAM, Some(Protocol::UDP))?;
-    // The kernel grants what its own limits allow.
-    socket.set_recv_buffer_size(BUFFER_BYTES)?;
-    socket.set_send_buffer_size(BUFFER_BYTES)?;
-    socket.bind(&SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into())?;
-    Ok(socket.into())
-}
-
-/// As the edge has.
-const BUFFER_BYTES: usize = 4 * 1024 * 1024;
 
 pub(super) async fn connect(
     access: &Access,
     seen: Rc<Seen>,
 ) -> Result<(SendStream, JoinHandle<()>)> {
-    let endpoint = access.quic.as_ref().context("no QUIC endpoint for this server")?;
-    let connection = endpoint.connect(access.address, SERVER_NAME)?.await?;
+    let endpoints = access.quic.as_ref().context("no QUIC endpoint for this server")?;
+    let connection = endpoints.next().connect(access.address, SERVER_NAME)?.await?;
     let (send, control) = connection.open_bi().await?;
     let dialect = access.dialect.clone();
     let reading = tokio::task::spawn_local(async move {
@@ -81,5 +96,6 @@ async fn read(mut stream: RecvStream, mut reader: Box<dyn Reader>, seen: Rc<Seen
 pub(super) const SERVER_NAME: &str = "localhost";
 
 const LANES: u32 = 8;
+const SOCKETS: usize = 16;
 const KEEP_ALIVE: Duration = Duration::from_secs(25);
 const CHUNK_BYTES: usize = 16 * 1024;

@@ -6,9 +6,10 @@ use std::time::Duration;
 use anyhow::{Result, ensure};
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 
-use super::{Window, peers_may_fail};
+use super::{PACKETS_LOST, Window, peers_may_fail};
 use crate::client::Client;
 use crate::foreign::{Foreign, ORDER_MARGIN};
+use crate::machine;
 use crate::meter::Percentiles;
 use crate::progress::Progress;
 use crate::report::{Column, Report, Row};
@@ -40,6 +41,7 @@ struct Round {
     cpu_us: f64,
     per_second: f64,
     delivery: Percentiles,
+    packets_lost: u64,
     /// Deliveries that a peer has given up, and how many were due; with us that fails.
     lost: (f64, f64),
 }
@@ -74,6 +76,7 @@ pub async fn run(options: &Options, targets: &[Target], progress: &Progress) -> 
                 round.delivery.p50 / 1e3,
                 round.delivery.p99 / 1e3,
                 round.delivery.p999 / 1e3,
+                round.packets_lost as f64,
             ],
         ));
     }
@@ -95,6 +98,7 @@ const COLUMNS: &[Column] = &[
     Column::new("delivery_ms_p50", "p50 ms", 2),
     Column::new("delivery_ms_p99", "p99 ms", 2),
     Column::new("delivery_ms_p999", "p99.9 ms", 2),
+    PACKETS_LOST,
 ];
 
 fn method(options: &Options) -> String {
@@ -146,6 +150,7 @@ async fn measure(options: &Options, target: &Target, progress: &Progress) -> Res
         cpu_us: window.cpu_us(counts.delivered),
         per_second: window.per_second(counts.delivered),
         delivery,
+        packets_lost: window.packets_lost,
         lost: (0.0, 0.0),
     })
 }
@@ -168,6 +173,7 @@ async fn measure_foreign(options: &Options, mut foreign: Foreign) -> Result<Roun
         foreign.order(duration.as_millis() as u64, duration + ORDER_MARGIN).await
     };
     publish(WARM_UP).await?;
+    let before = machine::packets_lost();
     let done = publish(options.duration).await?;
     let (delivered, lost) = (done.number(&["delivered"])?, done.number(&["lost"])?);
     let time = |name| done.number(&["delivery_us", name]);
@@ -180,6 +186,7 @@ async fn measure_foreign(options: &Options, mut foreign: Foreign) -> Result<Roun
             p999: time("p999")?,
             ..Percentiles::default()
         },
+        packets_lost: machine::packets_lost().saturating_sub(before),
         lost: (lost, done.number(&["published"])? * f64::from(options.subscribers)),
     })
 }

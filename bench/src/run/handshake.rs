@@ -150,7 +150,7 @@ async fn measure_foreign(options: &Options, mut foreign: Foreign) -> Result<[Hal
 fn access(running: &Running, tls: Arc<rustls::ClientConfig>) -> Result<Access> {
     let access = running.access.clone();
     let quic = match access.quic {
-        Some(_) => Some(quic::endpoint(&tls, access.dialect.alpn())?),
+        Some(_) => Some(quic::Endpoints::new(&tls, access.dialect.alpn())?),
         None => None,
     };
     Ok(Access { tls, quic, ..access })

@@ -14,7 +14,7 @@ use tokio::time::Instant;
 use super::commit::CommitLoop;
 use super::listeners::{Heard, Listeners};
 use super::pace::Pace;
-use super::{Window, peers_may_fail};
+use super::{PACKETS_LOST, Window, peers_may_fail};
 use crate::client::{Client, Transport};
 use crate::machine;
 use crate::meter::{self, Percentiles};
@@ -46,6 +46,7 @@ struct Round {
     late: Percentiles,
     /// How long the subscribers' thread had work without a pause.
     busy: Percentiles,
+    packets_lost: u64,
 }
 
 pub async fn run(options: &Options, targets: &[Target], progress: &Progress) -> Result<Report> {
@@ -142,7 +143,21 @@ fn values(round: &Round, sync_ms: f64) -> Vec<f64> {
     let [p50, p90, p99, p999] = [p50, p90, p99, p999].map(|us| us / 1e3);
     let [ack, late] = [&round.ack, &round.late].map(|it| it.p99 / 1e3);
     let [busy, busiest] = [round.busy.p99, round.busy.max].map(|us| us / 1e3);
-    vec![round.asked, round.per_second, p50, p90, p99, p999, ack, sync_ms, late, busy, busiest]
+    let lost = round.packets_lost as f64;
+    vec![
+        round.asked,
+        round.per_second,
+        p50,
+        p90,
+        p99,
+        p999,
+        ack,
+        sync_ms,
+        late,
+        busy,
+        busiest,
+        lost,
+    ]
 }
 
 fn points(times: &Percentiles) -> Vec<(f64, f64)> {
@@ -164,6 +179,7 @@ const COLUMNS: &[Column] = &[
     Column::new("sent_late_ms_p99", "sent late p99 ms", 3),
     Column::new("reader_ms_p99", "reader p99 ms", 3),
     Column::new("reader_ms_max", "reader max ms", 3),
+    PACKETS_LOST,
 ];
 
 fn method(options: &Options) -> String {
@@ -249,7 +265,9 @@ async fn measure(
         counts.ended + heard.ended,
         running.meter().last_refusal(),
     );
-    Ok(Round { asked: rate, per_second: window.per_second(delivered), delivery, ack, late, busy })
+    let per_second = window.per_second(delivered);
+    let packets_lost = window.packets_lost;
+    Ok(Round { asked: rate, per_second, delivery, ack, late, busy, packets_lost })
 }
 
 struct Driver<'a> {

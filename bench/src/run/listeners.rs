@@ -155,7 +155,7 @@ async fn gather(reach: &Reach, channels: u32) -> Result<(Access, Vec<Client>)> {
         transport: reach.transport,
         dialect: reach.dialect.clone(),
         quic: match reach.transport {
-            Transport::Quic => Some(quic::endpoint(&reach.tls, reach.dialect.alpn())?),
+            Transport::Quic => Some(quic::Endpoints::new(&reach.tls, reach.dialect.alpn())?),
             Transport::Wss | Transport::Ws => None,
         },
         tls: reach.tls.clone(),

@@ -23,6 +23,7 @@ use tokio::time::Instant;
 
 use crate::machine;
 use crate::meter::Counts;
+use crate::report::Column;
 use crate::target::{Part, Running, Target};
 
 /// What happened in a stretch of time.
@@ -33,6 +34,8 @@ pub(crate) struct Window {
     pub(crate) cpu: Duration,
     /// Of this process, which is the load generator.
     pub(crate) own_cpu: Duration,
+    /// UDP packets that sockets had no room for, here or at the server.
+    pub(crate) packets_lost: u64,
     pub(crate) counts: Counts,
 }
 
@@ -44,13 +47,14 @@ impl Window {
     ) -> Result<(Self, T)> {
         let own = || machine::usage(std::process::id()).map(|usage| usage.cpu);
         let (before, counts, began) = (running.usage()?, running.meter().counts(), Instant::now());
-        let own_before = own()?;
+        let (own_before, lost) = (own()?, machine::packets_lost());
         let outcome = work(running).await?;
         let (after, now) = (running.usage()?, running.meter().counts());
         let window = Self {
             took: began.elapsed(),
             cpu: after.cpu.saturating_sub(before.cpu),
             own_cpu: own()?.saturating_sub(own_before),
+            packets_lost: machine::packets_lost().saturating_sub(lost),
             counts: Counts {
                 published: now.published - counts.published,
                 acked: now.acked - counts.acked,
@@ -76,6 +80,10 @@ impl Window {
         count as f64 / self.took.as_secs_f64()
     }
 }
+
+/// Beside what is measured on QUIC: packets that are lost are sent again, which the server's figures
+/// contain, and which says more of the load generator than of them.
+pub(crate) const PACKETS_LOST: Column = Column::new("packets_lost", "packets lost", 0);
 
 /// A peer that fails is left out, and the report says why; anybody else's failure ends the
 /// measurement.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, ensure};
 
 use super::pace::Pace;
-use super::{Window, peers_may_fail};
+use super::{PACKETS_LOST, Window, peers_may_fail};
 use crate::client::Client;
 use crate::meter::Percentiles;
 use crate::progress::Progress;
@@ -34,6 +34,7 @@ struct Step {
     cpu_us: f64,
     per_second: f64,
     delivery: Percentiles,
+    packets_lost: u64,
 }
 
 pub async fn run(options: &Options, targets: &[Target], progress: &Progress) -> Result<Report> {
@@ -73,6 +74,7 @@ fn values(step: &Step, first: f64) -> Vec<f64> {
         step.per_second,
         step.delivery.p50 / 1e3,
         step.delivery.p99 / 1e3,
+        step.packets_lost as f64,
     ]
 }
 
@@ -83,6 +85,7 @@ const COLUMNS: &[Column] = &[
     Column::new("deliveries_per_second", "deliveries / s", 0),
     Column::new("delivery_ms_p50", "p50 ms", 2),
     Column::new("delivery_ms_p99", "p99 ms", 2),
+    PACKETS_LOST,
 ];
 
 fn method(options: &Options) -> String {
@@ -145,7 +148,13 @@ async fn watch(
     );
     let (delivery, _) = running.meter().take_times();
     let per_second = window.per_second(counts.delivered);
-    Ok(Step { sessions: 0, cpu_us: window.cpu_us(counts.delivered), per_second, delivery })
+    Ok(Step {
+        sessions: 0,
+        cpu_us: window.cpu_us(counts.delivered),
+        per_second,
+        delivery,
+        packets_lost: window.packets_lost,
+    })
 }
 
 async fn drive(

@@ -108,7 +108,7 @@ async fn measure(options: &Options, target: &Target, progress: &Progress) -> Res
 fn reach(running: &Running, transport: Transport) -> Result<Access> {
     let access = running.access.clone();
     let quic = match transport {
-        Transport::Quic => Some(quic::endpoint(&access.tls, access.dialect.alpn())?),
+        Transport::Quic => Some(quic::Endpoints::new(&access.tls, access.dialect.alpn())?),
         Transport::Wss | Transport::Ws => None,
     };
     Ok(Access { transport, quic, ..access })
