@@ -144,6 +144,8 @@ async fn serve(mut beginnings: mpsc::Receiver<Begin>, ending: CancellationToken)
     let tasks = Tasks::new();
     loop {
         tokio::select! {
+            // What was handed over before the end is begun, and has its time to end.
+            biased;
             Some(begin) = beginnings.recv() => begin(&tasks),
             () = ending.cancelled() => break,
         }

@@ -9,7 +9,8 @@ use std::rc::Rc;
 
 use sterna_core::Worker;
 use sterna_proto::v1::{self, Activity, command::Verb, push::Event};
-use support::{TestClient, publish, subscribe, with_worker};
+use sterna_storage::memory::MemoryStore;
+use support::{TestClient, config, publish, subscribe, with_worker, with_workers};
 use tokio::task::{JoinSet, yield_now};
 
 const NEWS: &str = "news";
@@ -96,5 +97,58 @@ fn i3_i5_who_stays_has_everything_in_order_while_others_come_and_go() {
         }
         reading.join_all().await;
         churning.shutdown().await;
+    });
+}
+
+/// What is asked of an owner again is answered before all have had what is on its way: that is no gap.
+#[test]
+fn i5_who_attaches_again_while_publications_go_round_is_told_of_no_gap() {
+    const PUBLICATIONS: u64 = 100;
+    let mut config = config();
+    // Every removal of a member is a word to everybody to attach again.
+    config.queues.owed_evicts = 0;
+    with_workers(config, MemoryStore::new().stores(), 1, |_, workers| async move {
+        let mut owner = TestClient::connect(&workers[0], "owner").await;
+        let member = |user: &str| v1::Member { user: user.into(), role: v1::Role::Member.into() };
+        let create = v1::CreateChannel {
+            channel: NEWS.into(),
+            access: v1::ChannelAccess::Members.into(),
+            members: [member("reader"), member("writer")].into(),
+            ..Default::default()
+        };
+        owner.ask(Verb::CreateChannel(create)).await;
+        let mut writer = TestClient::connect(&workers[0], "writer").await;
+        let mut reading = JoinSet::new();
+        for _ in 0..FOLLOWERS {
+            let mut client = TestClient::connect(&workers[0], "reader").await;
+            let start = client.subscribe(NEWS, None).await.position.unwrap().offset;
+            reading.spawn_local(async move {
+                let (mut had, mut offset) = (0, 0);
+                while had < PUBLICATIONS {
+                    match client.push().await {
+                        Event::Publication(it) => {
+                            offset += 1;
+                            assert_eq!(it.offset, start + offset);
+                            had += u64::from(it.sender == "writer");
+                        }
+                        other => panic!("{other:?} after {offset} publications"),
+                    }
+                }
+            });
+        }
+        let mut changing = JoinSet::new();
+        changing.spawn_local(async move {
+            let set = v1::SetMember { channel: NEWS.into(), member: Some(member("guest")) };
+            let remove = v1::RemoveMember { channel: NEWS.into(), user: "guest".into() };
+            loop {
+                owner.ask(Verb::SetMember(set.clone())).await;
+                owner.ask(Verb::RemoveMember(remove.clone())).await;
+            }
+        });
+        for seq in 1..=PUBLICATIONS {
+            writer.publish(NEWS, seq, "news").await;
+        }
+        reading.join_all().await;
+        changing.shutdown().await;
     });
 }

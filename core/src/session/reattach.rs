@@ -42,6 +42,20 @@ impl Session {
         }
     }
 
+    /// Whether an owner has said where its channel ends, and nothing was concluded from that.
+    pub fn has_ends(&self) -> bool {
+        !self.ends.is_empty()
+    }
+
+    /// Names as a gap what channels have, as far as an owner has said, and the session was not given.
+    /// Not to be called while publications go round that it has not had its turn of: those are on
+    /// their way, and a whole room would ask for them.
+    pub fn conclude_from_ends(&mut self) {
+        for (key, head) in std::mem::take(&mut self.ends) {
+            self.handle_head(key, head);
+        }
+    }
+
     pub(super) fn handle_reattached(&mut self, channel: &ChannelId, reply: LinkReply) {
         let key = channel.key();
         match reply {
@@ -51,7 +65,9 @@ impl Session {
                 if let Some(subscription) = self.subscriptions.get_mut(&key) {
                     subscription.on_allowed(head);
                 }
-                self.handle_head(key, head);
+                // One for each subscription at most.
+                self.ends.retain(|(of, _)| *of != key);
+                self.ends.push((key, head));
             }
             Ok(other) => tracing::error!(?other, "an attach was answered by something else"),
             Err(error) if error.retryable => {

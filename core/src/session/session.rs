@@ -112,6 +112,8 @@ pub struct Session {
     pub(super) order: OrderGate<ChannelKey>,
     /// Channels to attach to again: their owner did not answer.
     pub(super) unattached: Vec<ChannelKey>,
+    /// Where channels end that were attached to again, not yet held against what has come of them.
+    pub(super) ends: Vec<(ChannelKey, Position)>,
     /// The channel of the last publication: mostly the next one's, whose key need not be hashed then.
     published_to: Option<(ChannelId, ChannelKey)>,
     pub(super) publish_rate: TokenBucket,
@@ -158,6 +160,7 @@ impl Session {
             open_pages: 0,
             order: OrderGate::default(),
             unattached: Vec::new(),
+            ends: Vec::new(),
             published_to: None,
             publish_rate: TokenBucket::new(rates.publish, now),
             command_rate: TokenBucket::new(rates.command, now),

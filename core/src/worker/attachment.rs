@@ -269,7 +269,14 @@ impl Attachment {
     }
 
     fn on_reply(&mut self, token: CallToken, reply: LinkReply) {
-        self.with_session(|session| session.handle_reply(token, reply));
+        let has_ends = self.with_session(|session| {
+            session.handle_reply(token, reply);
+            session.has_ends()
+        });
+        if has_ends == Some(true) {
+            let mut table = self.worker.inner.table.borrow_mut();
+            table.conclude_from_ends(self.slot, self.generation);
+        }
     }
 
     /// `None` when the session has been taken over by another connection.

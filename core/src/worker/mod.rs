@@ -129,7 +129,10 @@ impl Worker {
                     if !more {
                         break;
                     }
-                    if self.deliver_all(&mut inputs, &mut burst).await {
+                    self.inner.table.borrow_mut().gives = true;
+                    let asked = self.deliver_all(&mut inputs, &mut burst).await;
+                    self.inner.table.borrow_mut().gives = !inputs.pushes.is_empty();
+                    if asked {
                         farewell_at = self.say_farewell();
                     }
                     // With nothing behind it the loop waits instead: what comes next is given before
@@ -314,6 +317,7 @@ impl Worker {
         let unix_ms = node.clock().unix_ms();
         table.for_attached(|session| {
             session.check_expiry(unix_ms);
+            session.conclude_from_ends();
             session.retry_reattach();
         });
         node.tally().set_worker(self.inner.index, table.count(TICK));
