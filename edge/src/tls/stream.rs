@@ -13,7 +13,8 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use rustls::ServerConfig;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use socket2::SockRef;
+use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::TcpStream;
 
 use super::machine::{Machine, RECEIVE_BYTES, Stage};
@@ -30,6 +31,8 @@ pub(crate) struct TlsStream {
     plain: Chunk,
     /// For the socket.
     outgoing: Chunk,
+    /// It can wait for what is written next.
+    can_wait: bool,
     /// What the client did wrong; boxed, as most do nothing.
     error: Option<Box<rustls::Error>>,
 }
@@ -85,6 +88,7 @@ impl TlsStream {
             incoming: Vec::new(),
             plain: Chunk::default(),
             outgoing: Chunk::default(),
+            can_wait: false,
             error: None,
         };
         loop {
@@ -94,7 +98,9 @@ impl TlsStream {
                 turn().await;
             }
             let stage = poll_fn(|cx| stream.poll_receive(cx, None)).await?;
-            poll_fn(|cx| stream.poll_send(cx)).await?;
+            if !stream.can_wait {
+                poll_fn(|cx| stream.poll_send(cx)).await?;
+            }
             if let Some(error) = &stream.error {
                 return Err(invalid(error.clone()));
             }
@@ -128,7 +134,13 @@ impl TlsStream {
             let (done, advanced) = self.machine.advance(received, plain, outgoing);
             let goes_on = advanced.is_ok() && !self.machine.peer_has_closed();
             keep(&mut self.incoming, if goes_on { &received[done..] } else { &[] });
+            let is_handshake = buffer.is_none();
             self.plain.put(buffer, plain);
+            if is_handshake && matches!(advanced, Ok(Stage::Traffic)) && !self.plain.is_empty() {
+                // A request came with the last flight: the tickets go with its answer.
+                self.can_wait = true;
+                self.outgoing.bytes.append(outgoing);
+            }
             // A socket that fails does so again, and nothing that was read is lost meanwhile.
             let _ = self.send_shared(cx, outgoing);
             let stage = advanced.map_err(|error| self.error = Some(Box::new(error))).ok();
@@ -158,6 +170,7 @@ impl TlsStream {
 
     /// Hands what was kept to the socket.
     fn poll_send(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.can_wait = false;
         while !self.outgoing.is_empty() {
             let count = ready!(write(&mut self.socket, cx, self.outgoing.rest()))?;
             self.outgoing.consume(count);
@@ -203,9 +216,15 @@ impl AsyncWrite for TlsStream {
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
-        ready!(this.poll_send(cx))?;
+        let with_tickets = std::mem::take(&mut this.can_wait);
+        if !with_tickets {
+            ready!(this.poll_send(cx))?;
+        }
         let taken = &bytes[..bytes.len().min(WRITE_BYTES)];
         Shared::with(|shared| {
+            if with_tickets {
+                shared.outgoing.append(&mut std::mem::take(&mut this.outgoing).bytes);
+            }
             this.machine.encrypt(taken, &mut this.incoming, &mut shared.outgoing)?;
             this.send_shared(cx, &mut shared.outgoing)?;
             Poll::Ready(Ok(taken.len()))
@@ -220,7 +239,10 @@ impl AsyncWrite for TlsStream {
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         this.machine.close(&mut this.incoming, &mut this.outgoing.bytes);
-        ready!(this.poll_send(cx))?;
+        while !this.outgoing.is_empty() {
+            let count = ready!(poll_send_last(&this.socket, cx, this.outgoing.rest()))?;
+            this.outgoing.consume(count);
+        }
         Pin::new(&mut this.socket).poll_shutdown(cx)
     }
 }
@@ -265,6 +287,24 @@ fn write(socket: &mut TcpStream, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io:
     match ready!(Pin::new(socket).poll_write(cx, bytes)) {
         Ok(0) => Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
         written => Poll::Ready(written),
+    }
+}
+
+/// Hands over the last bytes before the end, which leaves with them: one segment for both. The kernel
+/// does not wait for the end for long.
+fn poll_send_last(
+    socket: &TcpStream,
+    cx: &mut Context<'_>,
+    bytes: &[u8],
+) -> Poll<io::Result<usize>> {
+    loop {
+        ready!(socket.poll_write_ready(cx))?;
+        let flags = libc::MSG_MORE | libc::MSG_NOSIGNAL;
+        let send = || SockRef::from(socket).send_with_flags(bytes, flags);
+        match socket.try_io(Interest::WRITABLE, send) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            sent => return Poll::Ready(sent),
+        }
     }
 }
 

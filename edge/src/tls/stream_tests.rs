@@ -3,6 +3,7 @@
 use std::cell::Cell;
 use std::time::Duration;
 
+use rustls::ClientConnection;
 use rustls_pki_types::ServerName;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
@@ -204,6 +205,67 @@ async fn what_is_not_tls_is_told_so_and_harms_nobody() {
         let accepting = TlsStream::accept(configs.server.clone(), ours, async || {});
         let error = tokio::join!(accepting, endless).0.unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::InvalidData, "{error}");
+    })
+    .await;
+}
+
+/// The client's own bytes up to the end of the handshake, with a request in its last flight.
+async fn finish_with(request: &[u8], client: &mut ClientConnection, tcp: &mut TcpStream) {
+    let mut buffer = [0; 4096];
+    while client.is_handshaking() {
+        let sent = flight(client);
+        tcp.write_all(&sent).await.unwrap();
+        let count = tcp.read(&mut buffer).await.unwrap();
+        client.read_tls(&mut &buffer[..count]).unwrap();
+        client.process_new_packets().unwrap();
+    }
+    io::Write::write_all(&mut client.writer(), request).unwrap();
+    tcp.write_all(&flight(client)).await.unwrap();
+}
+
+/// What the client has to say now.
+fn flight(client: &mut ClientConnection) -> Vec<u8> {
+    let mut sent = Vec::new();
+    while client.wants_write() {
+        client.write_tls(&mut sent).unwrap();
+    }
+    sent
+}
+
+#[tokio::test]
+async fn tickets_go_with_the_answer_to_a_request_that_came_with_the_last_flight() {
+    limited(async {
+        let configs = Configs::new();
+        for answers in [true, false] {
+            let (ours, mut tcp) = Configs::sockets().await;
+            let name = ServerName::try_from("localhost").unwrap();
+            let mut client = ClientConnection::new(configs.client.clone(), name).unwrap();
+            let accepting = TlsStream::accept(configs.server.clone(), ours, async || {});
+            let (accepted, ()) =
+                tokio::join!(accepting, finish_with(b"request", &mut client, &mut tcp));
+            let mut ours = accepted.unwrap();
+            let mut buffer = [0; 4096];
+            let early = tcp.try_read(&mut buffer).unwrap_err();
+            assert_eq!(early.kind(), io::ErrorKind::WouldBlock, "they wait");
+            assert!(held(&ours) > 0);
+            expect(&mut ours, b"request").await;
+            if answers {
+                send(&mut ours, b"answer").await;
+            } else {
+                // Nor do they wait for somebody who goes on reading.
+                let read = ours.read_u8();
+                assert!(timeout(Duration::from_millis(1), read).await.is_err());
+            }
+            let count = tcp.read(&mut buffer).await.unwrap();
+            client.read_tls(&mut &buffer[..count]).unwrap();
+            client.process_new_packets().unwrap();
+            assert!(client.tls13_tickets_received() > 0);
+            let mut answer = Vec::new();
+            let _ = io::Read::read_to_end(&mut client.reader(), &mut answer);
+            let expected: &[u8] = if answers { b"answer" } else { b"" };
+            assert_eq!(answer, expected, "in the same segment");
+            assert_eq!(held(&ours), 0);
+        }
     })
     .await;
 }
