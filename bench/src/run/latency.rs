@@ -9,11 +9,13 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use futures_util::future::try_join_all;
+use serde_json::json;
 use tokio::time::Instant;
 
 use super::commit::CommitLoop;
 use super::listeners::{Heard, Listeners};
 use super::pace::Pace;
+use super::stalls::{StallLoop, Stalls};
 use super::{PACKETS_LOST, Window, peers_may_fail};
 use crate::client::{Client, Transport};
 use crate::machine;
@@ -31,6 +33,8 @@ pub struct Options {
     pub rate: Option<f64>,
     /// How long a sync takes is part of the limit; `None` where nothing is synced.
     pub syncs: Option<CommitLoop>,
+    /// What the machine itself takes is part of every latency.
+    pub stalls: StallLoop,
     pub duration: Duration,
     pub rounds: u32,
 }
@@ -54,8 +58,10 @@ pub async fn run(options: &Options, targets: &[Target], progress: &Progress) -> 
     let mut best: Vec<Option<Round>> = vec![None; targets.len()];
     let mut sync_ms = f64::INFINITY;
     let mut rates = Rates(Vec::new());
-    let mut notes = Vec::new();
+    let (mut notes, mut stalls) = (Vec::new(), Stalls::default());
     for round in 1..=options.rounds {
+        progress.next(format!("the machine (round {round} of {})", options.rounds), 0);
+        stalls.add(&options.stalls.run().await?);
         for (target, best) in targets.iter().zip(&mut best) {
             let rate = rates.of(target.transport, options, targets, progress).await?;
             let what = format!("{} (round {round} of {})", target.name, options.rounds);
@@ -76,6 +82,8 @@ pub async fn run(options: &Options, targets: &[Target], progress: &Progress) -> 
     }
     let rounds = targets.iter().zip(best).filter_map(|(target, best)| Some((target, best?)));
     let mut report = report(options, &rounds.collect::<Vec<_>>(), sync_ms);
+    report.notes.push(stalls.text());
+    report.facts.insert("stalls".to_owned(), json!(stalls));
     report.notes.extend(notes);
     Ok(report)
 }

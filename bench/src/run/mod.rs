@@ -14,6 +14,7 @@ pub mod node_metrics;
 mod pace;
 pub mod publish;
 pub mod scale;
+pub mod stalls;
 pub mod storm;
 
 use std::time::Duration;

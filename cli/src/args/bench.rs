@@ -9,7 +9,7 @@ use sterna_proto::ChannelId;
 use super::TransportArg;
 use crate::bench::args::{
     ArchiveBenchArgs, FanoutArgs, HandshakeArgs, IdleArgs, LatencyArgs, LoadArgs, PublishArgs,
-    RawCommitArgs, RawServerArgs, ScaleArgs, StormArgs,
+    RawCommitArgs, RawServerArgs, RawStallsArgs, ScaleArgs, StormArgs,
 };
 use crate::bench::cluster_args::{FailoverArgs, RestartArgs};
 
@@ -84,6 +84,9 @@ pub(crate) enum BenchSubject {
     /// The least code over the same libraries
     #[command(hide = true)]
     RawServer(RawServerArgs),
+    /// The loop over the clock that `latency` is read beside
+    #[command(hide = true)]
+    RawStalls(RawStallsArgs),
     /// A subscriber of `handover --netns`, inside its network
     #[command(hide = true)]
     Traveller(TravellerArgs),

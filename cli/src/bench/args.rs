@@ -250,6 +250,13 @@ pub(crate) struct RawCommitArgs {
     pub(crate) unsynced: bool,
 }
 
+/// The loop over the clock, in a process of its own.
+#[derive(Debug, ClapArgs)]
+pub(crate) struct RawStallsArgs {
+    #[arg(long)]
+    pub(crate) milliseconds: u64,
+}
+
 /// A raw server, in a process of its own.
 #[derive(Debug, ClapArgs)]
 pub(crate) struct RawServerArgs {

@@ -9,6 +9,7 @@ use sterna_bench::client::Transport;
 use sterna_bench::progress::Progress;
 use sterna_bench::report::Report;
 use sterna_bench::run::commit::{self, CommitLoop};
+use sterna_bench::run::stalls::{self, StallLoop};
 use sterna_bench::run::{fanout, handshake, idle, latency, load, publish, scale, storm};
 use sterna_bench::target::{Part, Target};
 use sterna_bench_raw::commit::Load;
@@ -18,8 +19,8 @@ use tokio::task::LocalSet;
 
 use super::args::{
     DiskArgs, DurabilityArg, FanoutArgs, FieldArgs, HandshakeArgs, IdleArgs, LatencyArgs, LoadArgs,
-    LoadTransport, PublishArgs, RawCommitArgs, RawServerArgs, RawTransport, ScaleArgs, ShownArgs,
-    StormArgs,
+    LoadTransport, PublishArgs, RawCommitArgs, RawServerArgs, RawStallsArgs, RawTransport,
+    ScaleArgs, ShownArgs, StormArgs,
 };
 use super::databases::Databases;
 use super::field::{self, NodeSetup, RawWork, Store};
@@ -106,6 +107,10 @@ pub(super) async fn latency(args: &LatencyArgs) -> Result<ExitCode> {
         clients: args.clients,
         payload_bytes: args.payload as usize,
         rate: args.rate.map(f64::from),
+        stalls: StallLoop {
+            program: field::program()?,
+            arguments: ["bench", "raw-stalls"].map(str::to_owned).to_vec(),
+        },
         syncs: syncs.then(|| commit_loop(&args.disk)).transpose()?,
         duration: Duration::from_secs(args.seconds),
         rounds: args.rounds,
@@ -288,6 +293,13 @@ pub(super) async fn raw_commit(args: &RawCommitArgs) -> Result<ExitCode> {
         (None, None) => bail!("--directory or --database"),
     };
     output::line(&serde_json::to_string(&outcome)?)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Watches the clock for a while and prints what came of it.
+pub(super) fn raw_stalls(args: &RawStallsArgs) -> Result<ExitCode> {
+    let stalls = stalls::watch(Duration::from_millis(args.milliseconds));
+    output::line(&serde_json::to_string(&stalls)?)?;
     Ok(ExitCode::SUCCESS)
 }
 

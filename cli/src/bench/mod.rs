@@ -66,6 +66,7 @@ pub(crate) fn run(args: &BenchArgs) -> Result<ExitCode> {
                 BenchSubject::Failover(args) => failover::run(args).await,
                 BenchSubject::RawCommit(args) => measure::raw_commit(args).await,
                 BenchSubject::RawServer(args) => measure::raw_server(args).await,
+                BenchSubject::RawStalls(args) => measure::raw_stalls(args),
                 BenchSubject::Handover(args) => handover::run(args).await,
                 BenchSubject::Traveller(args) => traveller::run(args).await,
             }
