@@ -53,15 +53,15 @@ pub fn socket_bytes() -> u64 {
 
 const PAGE_BYTES: u64 = 4096;
 
-/// UDP packets that the whole machine has lost since it began, as the socket that they were for had no
-/// room for them. With QUIC whoever sent them sends them again, and pays for that.
+/// UDP packets over IPv4 that this network namespace has lost since it began, as the socket that they
+/// were for had no room for them; `None`: the kernel does not say.
 #[must_use]
-pub fn packets_lost() -> u64 {
-    let text = fs::read_to_string("/proc/net/snmp").unwrap_or_default();
+pub fn packets_lost() -> Option<u64> {
+    let text = fs::read_to_string("/proc/net/snmp").ok()?;
     let mut lines = text.lines().filter(|line| line.starts_with("Udp:"));
-    let (names, counts) = (lines.next().unwrap_or_default(), lines.next().unwrap_or_default());
+    let (names, counts) = (lines.next()?, lines.next()?);
     let mut both = names.split(' ').zip(counts.split(' '));
-    both.find(|(name, _)| *name == "RcvbufErrors").and_then(|it| it.1.parse().ok()).unwrap_or(0)
+    both.find(|(name, _)| *name == "RcvbufErrors")?.1.parse().ok()
 }
 
 /// What the figures were measured on.

@@ -147,8 +147,7 @@ fn latency_is_held_against_the_raw_limit_twice_and_a_sync() {
     let plots = report["plots"].as_array().unwrap();
     assert_eq!(plots[0]["series"].as_array().unwrap().len(), TARGETS.len());
     let stalls = &report["facts"]["stalls"];
-    assert!(number(stalls, "watched_ms") > 0.0, "{stalls}");
-    assert!(number(stalls, "sum_ms") >= number(stalls, "longest_ms"), "{stalls}");
+    assert!(number(stalls, "watched_ms") >= 2_000.0, "two seconds a round: {stalls}");
 }
 
 #[test]

@@ -10,7 +10,9 @@ use std::rc::Rc;
 use sterna_core::Worker;
 use sterna_proto::v1::{self, Activity, command::Verb, push::Event};
 use sterna_storage::memory::MemoryStore;
-use support::{TestClient, config, publish, subscribe, with_worker, with_workers};
+use support::{
+    TestClient, config, counted, counts, publish, subscribe, with_held_clock, with_worker,
+};
 use tokio::task::{JoinSet, yield_now};
 
 const NEWS: &str = "news";
@@ -107,7 +109,7 @@ fn i5_who_attaches_again_while_publications_go_round_is_told_of_no_gap() {
     let mut config = config();
     // Every removal of a member is a word to everybody to attach again.
     config.queues.owed_evicts = 0;
-    with_workers(config, MemoryStore::new().stores(), 1, |_, workers| async move {
+    let test = |_, workers: Vec<Worker>| async move {
         let mut owner = TestClient::connect(&workers[0], "owner").await;
         let member = |user: &str| v1::Member { user: user.into(), role: v1::Role::Member.into() };
         let create = v1::CreateChannel {
@@ -150,5 +152,10 @@ fn i5_who_attaches_again_while_publications_go_round_is_told_of_no_gap() {
         }
         reading.join_all().await;
         changing.shutdown().await;
+    };
+    counted(|snapshotter| {
+        with_held_clock(config, MemoryStore::new().stores(), 1, test);
+        let replaced = counts(snapshotter, &["sterna_core_evicts_replaced_total"])[0];
+        assert!(replaced > 0, "nobody was told to attach again");
     });
 }

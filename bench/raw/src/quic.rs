@@ -45,8 +45,9 @@ pub async fn serve(options: &ServerOptions) -> Result<()> {
     Ok(())
 }
 
-/// With as much room as a node's has: with the usual buffer a server loses acknowledgements of a crowd,
-/// and what is lost costs it nothing.
+/// With as much room as a node's has, for the raw server and for the clients of the load generator. With
+/// the usual buffer a server loses many of the acknowledgements of a crowd, which it then need not look
+/// at, and seems cheaper than it is.
 pub fn udp_socket(address: SocketAddr) -> Result<UdpSocket> {
     let socket = Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;
     // The kernel grants what its own limits allow.

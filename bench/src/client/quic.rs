@@ -9,7 +9,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use quinn::crypto::rustls::QuicClientConfig;
-use quinn::{Endpoint, RecvStream, SendStream};
+use quinn::{ClientConfig, Endpoint, RecvStream, SendStream};
 use sterna_bench_raw::quic::udp_socket;
 use tokio::task::JoinHandle;
 
@@ -31,7 +31,8 @@ struct Inner {
 
 impl Endpoints {
     pub fn new(tls: &rustls::ClientConfig, alpn: &[u8]) -> Result<Self> {
-        let all = (0..SOCKETS).map(|_| endpoint(tls, alpn)).collect::<Result<_>>()?;
+        let config = config(tls, alpn)?;
+        let all = (0..SOCKETS).map(|_| endpoint(&config)).collect::<Result<_>>()?;
         Ok(Self(Rc::new(Inner { all, next: Cell::new(0) })))
     }
 
@@ -43,20 +44,25 @@ impl Endpoints {
     }
 }
 
-fn endpoint(tls: &rustls::ClientConfig, alpn: &[u8]) -> Result<Endpoint> {
+/// One for all sockets: what a server has given to a client, the next one has, whatever it leaves from.
+fn config(tls: &rustls::ClientConfig, alpn: &[u8]) -> Result<ClientConfig> {
     let mut tls = tls.clone();
     tls.alpn_protocols = vec![alpn.to_vec()];
-    let mut config = quinn::ClientConfig::new(Arc::new(QuicClientConfig::try_from(tls)?));
+    let mut config = ClientConfig::new(Arc::new(QuicClientConfig::try_from(tls)?));
     let mut transport = quinn::TransportConfig::default();
     transport
         .max_concurrent_uni_streams(LANES.into())
         .max_concurrent_bidi_streams(0u32.into())
         .keep_alive_interval(Some(KEEP_ALIVE));
     config.transport_config(Arc::new(transport));
+    Ok(config)
+}
+
+fn endpoint(config: &ClientConfig) -> Result<Endpoint> {
     let runtime = quinn::default_runtime().context("no runtime for a QUIC endpoint")?;
     let socket = udp_socket((Ipv4Addr::LOCALHOST, 0).into())?;
     let mut endpoint = Endpoint::new(quinn::EndpointConfig::default(), None, socket, runtime)?;
-    endpoint.set_default_client_config(config);
+    endpoint.set_default_client_config(config.clone());
     Ok(endpoint)
 }
 

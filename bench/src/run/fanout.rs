@@ -12,7 +12,7 @@ use crate::foreign::{Foreign, ORDER_MARGIN};
 use crate::machine;
 use crate::meter::Percentiles;
 use crate::progress::Progress;
-use crate::report::{Column, Report, Row};
+use crate::report::{ABSENT, Column, Report, Row};
 use crate::target::{Running, Target};
 
 #[derive(Debug, Clone, Copy)]
@@ -41,7 +41,7 @@ struct Round {
     cpu_us: f64,
     per_second: f64,
     delivery: Percentiles,
-    packets_lost: u64,
+    packets_lost: f64,
     /// Deliveries that a peer has given up, and how many were due; with us that fails.
     lost: (f64, f64),
 }
@@ -76,7 +76,7 @@ pub async fn run(options: &Options, targets: &[Target], progress: &Progress) -> 
                 round.delivery.p50 / 1e3,
                 round.delivery.p99 / 1e3,
                 round.delivery.p999 / 1e3,
-                round.packets_lost as f64,
+                round.packets_lost,
             ],
         ));
     }
@@ -150,7 +150,7 @@ async fn measure(options: &Options, target: &Target, progress: &Progress) -> Res
         cpu_us: window.cpu_us(counts.delivered),
         per_second: window.per_second(counts.delivered),
         delivery,
-        packets_lost: window.packets_lost,
+        packets_lost: window.packets_lost(target.transport),
         lost: (0.0, 0.0),
     })
 }
@@ -175,6 +175,8 @@ async fn measure_foreign(options: &Options, mut foreign: Foreign) -> Result<Roun
     publish(WARM_UP).await?;
     let before = machine::packets_lost();
     let done = publish(options.duration).await?;
+    let lost_packets =
+        machine::packets_lost().zip(before).map(|(now, then)| now.saturating_sub(then) as f64);
     let (delivered, lost) = (done.number(&["delivered"])?, done.number(&["lost"])?);
     let time = |name| done.number(&["delivery_us", name]);
     Ok(Round {
@@ -186,7 +188,7 @@ async fn measure_foreign(options: &Options, mut foreign: Foreign) -> Result<Roun
             p999: time("p999")?,
             ..Percentiles::default()
         },
-        packets_lost: machine::packets_lost().saturating_sub(before),
+        packets_lost: lost_packets.unwrap_or(ABSENT),
         lost: (lost, done.number(&["published"])? * f64::from(options.subscribers)),
     })
 }

@@ -50,7 +50,7 @@ struct Round {
     late: Percentiles,
     /// How long the subscribers' thread had work without a pause.
     busy: Percentiles,
-    packets_lost: u64,
+    packets_lost: f64,
 }
 
 pub async fn run(options: &Options, targets: &[Target], progress: &Progress) -> Result<Report> {
@@ -151,7 +151,7 @@ fn values(round: &Round, sync_ms: f64) -> Vec<f64> {
     let [p50, p90, p99, p999] = [p50, p90, p99, p999].map(|us| us / 1e3);
     let [ack, late] = [&round.ack, &round.late].map(|it| it.p99 / 1e3);
     let [busy, busiest] = [round.busy.p99, round.busy.max].map(|us| us / 1e3);
-    let lost = round.packets_lost as f64;
+    let lost = round.packets_lost;
     vec![
         round.asked,
         round.per_second,
@@ -274,7 +274,7 @@ async fn measure(
         running.meter().last_refusal(),
     );
     let per_second = window.per_second(delivered);
-    let packets_lost = window.packets_lost;
+    let packets_lost = window.packets_lost(target.transport);
     Ok(Round { asked: rate, per_second, delivery, ack, late, busy, packets_lost })
 }
 

@@ -22,9 +22,10 @@ use std::time::Duration;
 use anyhow::Result;
 use tokio::time::Instant;
 
+use crate::client::Transport;
 use crate::machine;
 use crate::meter::Counts;
-use crate::report::Column;
+use crate::report::{ABSENT, Column};
 use crate::target::{Part, Running, Target};
 
 /// What happened in a stretch of time.
@@ -36,7 +37,7 @@ pub(crate) struct Window {
     /// Of this process, which is the load generator.
     pub(crate) own_cpu: Duration,
     /// UDP packets that sockets had no room for, here or at the server.
-    pub(crate) packets_lost: u64,
+    packets_lost: Option<u64>,
     pub(crate) counts: Counts,
 }
 
@@ -55,7 +56,9 @@ impl Window {
             took: began.elapsed(),
             cpu: after.cpu.saturating_sub(before.cpu),
             own_cpu: own()?.saturating_sub(own_before),
-            packets_lost: machine::packets_lost().saturating_sub(lost),
+            packets_lost: machine::packets_lost()
+                .zip(lost)
+                .map(|(now, then)| now.saturating_sub(then)),
             counts: Counts {
                 published: now.published - counts.published,
                 acked: now.acked - counts.acked,
@@ -72,6 +75,12 @@ impl Window {
         self.cpu.as_secs_f64() * 1e6 / count.max(1) as f64
     }
 
+    /// A figure of those on QUIC.
+    pub(crate) fn packets_lost(&self, transport: Transport) -> f64 {
+        let lost = self.packets_lost.filter(|_| transport == Transport::Quic);
+        lost.map_or(ABSENT, |count| count as f64)
+    }
+
     /// Of one processor.
     pub(crate) fn percent(&self, cpu: Duration) -> f64 {
         cpu.as_secs_f64() / self.took.as_secs_f64() * 100.0
@@ -82,8 +91,8 @@ impl Window {
     }
 }
 
-/// Beside what is measured on QUIC: packets that are lost are sent again, which the server's figures
-/// contain, and which says more of the load generator than of them.
+/// With QUIC whoever sent a packet that is lost sends it again and pays for that, and whoever loses an
+/// acknowledgement saves what it would have cost: with either, figures say little of the server.
 pub(crate) const PACKETS_LOST: Column = Column::new("packets_lost", "packets lost", 0);
 
 /// A peer that fails is left out, and the report says why; anybody else's failure ends the

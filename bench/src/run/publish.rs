@@ -210,7 +210,7 @@ async fn measure(options: &Options, target: &Target, progress: &Progress) -> Res
             _ if commits > 0.0 => counts.acked as f64 / commits,
             _ => 0.0,
         },
-        packets_lost: window.packets_lost as f64,
+        packets_lost: window.packets_lost(target.transport),
     })
 }
 

@@ -34,7 +34,7 @@ struct Step {
     cpu_us: f64,
     per_second: f64,
     delivery: Percentiles,
-    packets_lost: u64,
+    packets_lost: f64,
 }
 
 pub async fn run(options: &Options, targets: &[Target], progress: &Progress) -> Result<Report> {
@@ -74,7 +74,7 @@ fn values(step: &Step, first: f64) -> Vec<f64> {
         step.per_second,
         step.delivery.p50 / 1e3,
         step.delivery.p99 / 1e3,
-        step.packets_lost as f64,
+        step.packets_lost,
     ]
 }
 
@@ -153,7 +153,7 @@ async fn watch(
         cpu_us: window.cpu_us(counts.delivered),
         per_second,
         delivery,
-        packets_lost: window.packets_lost,
+        packets_lost: window.packets_lost(running.access.transport),
     })
 }
 

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, ensure};
 use serde::{Deserialize, Serialize};
 
+use crate::machine;
 use crate::server::on_the_core;
 
 /// How to start a process that runs the loop. It is given `--milliseconds`, calls [`watch`] and prints
@@ -80,9 +81,10 @@ impl Stalls {
     pub(crate) fn text(&self) -> String {
         let Self { watched_ms, count, sum_ms, longest_ms } = self;
         format!(
-            "a loop that only looks at the clock, alone on the servers' core, was held up {count} times \
-             in {:.0} s for {:.1} ms or more: {sum_ms:.1} ms in all, {longest_ms:.1} ms at most; the \
-             servers are, too",
+            "a loop that only looks at the clock, alone on {}, was held up {count} times in {:.0} s for \
+             {:.1} ms or more: {sum_ms:.1} ms in all, {longest_ms:.1} ms at most; what does that to it \
+             does it to servers",
+            if machine::can_pin() { "the servers' core" } else { "this machine" },
             watched_ms / 1e3,
             in_ms(STALL),
         )

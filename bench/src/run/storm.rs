@@ -67,8 +67,8 @@ const COLUMNS: &[Column] = &[
 fn method(options: &Options) -> String {
     format!(
         "{} clients connect at the same moment, each trying for {:?}, to a node that takes {} and to \
-         others that take all; afterwards all leave, and how long it takes until a newcomer \
-         gets in is the last column",
+         others that take all; afterwards all leave, and `again after ms` is how long it takes \
+         until a newcomer gets in",
         options.clients, options.patience, options.room
     )
 }
@@ -114,7 +114,7 @@ async fn measure(
         count / window.cpu.as_secs_f64().max(f64::EPSILON),
         grown as f64 / MIB,
         again.as_secs_f64() * 1e3,
-        window.packets_lost as f64,
+        window.packets_lost(target.transport),
     ];
     Ok((values, note))
 }

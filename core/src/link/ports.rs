@@ -144,7 +144,22 @@ impl LinkPorts {
     }
 }
 
+/// How much waits in a link, for those who do not receive from it.
+#[derive(Debug, Clone)]
+pub struct LinkLoad(Arc<AtomicUsize>);
+
+impl LinkLoad {
+    /// Nothing waits at this moment: every push weighs something.
+    pub fn is_empty(&self) -> bool {
+        self.0.load(Ordering::Relaxed) == 0
+    }
+}
+
 impl LinkReceiver {
+    pub fn load(&self) -> LinkLoad {
+        LinkLoad(self.bytes.clone())
+    }
+
     /// Nothing waits at this moment.
     pub fn is_empty(&self) -> bool {
         self.pushes.is_empty()

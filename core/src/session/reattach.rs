@@ -5,6 +5,16 @@ use sterna_proto::{ChannelId, ChannelKey, v1};
 
 use crate::link::{LinkReply, Verb};
 use crate::session::session::{Call, Session};
+use crate::session::subscription::Subscription;
+
+/// Channels whose owners have said where they end, when that is still to be held against what has come
+/// of them.
+#[derive(Debug, Default)]
+pub(super) struct Ends {
+    channels: Vec<ChannelKey>,
+    /// Of these, from the front, those that a sweep has left.
+    old: usize,
+}
 
 impl Session {
     /// The owner that knew of the subscription is not asked any more: tell the one that is. It looks
@@ -42,17 +52,39 @@ impl Session {
         }
     }
 
-    /// Whether an owner has said where its channel ends, and nothing was concluded from that.
+    /// Whether owners have said where channels end, and nothing was concluded from that.
     pub fn has_ends(&self) -> bool {
-        !self.ends.is_empty()
+        !self.ends.channels.is_empty()
     }
 
-    /// Names as a gap what channels have, as far as an owner has said, and the session was not given.
-    /// Not to be called while publications go round that it has not had its turn of: those are on
-    /// their way, and a whole room would ask for them.
+    /// Names as a gap what channels have, as their owners have said, and the session was not given.
+    /// For when nothing is on its way to it: a whole room would ask for what it is about to be given.
     pub fn conclude_from_ends(&mut self) {
-        for (key, head) in std::mem::take(&mut self.ends) {
-            self.handle_head(key, head);
+        self.conclude_from(self.ends.channels.len());
+    }
+
+    /// For a sweep while there is always something on its way: what the sweep before has found already
+    /// has had the time to come.
+    pub fn conclude_from_old_ends(&mut self) {
+        self.conclude_from(self.ends.old);
+        self.ends.old = self.ends.channels.len();
+    }
+
+    fn conclude_from(&mut self, count: usize) {
+        let due: Vec<_> = self.ends.channels.drain(..count).collect();
+        self.ends.old = self.ends.old.saturating_sub(count);
+        for key in due {
+            let subscription = self.subscriptions.get_mut(&key);
+            if let Some(head) = subscription.and_then(Subscription::take_end) {
+                self.handle_head(key, head);
+            }
+        }
+    }
+
+    /// The connection is gone: whoever resumes asks from where the client is.
+    pub(super) fn forget_ends(&mut self) {
+        for key in std::mem::take(&mut self.ends).channels {
+            self.subscriptions.get_mut(&key).and_then(Subscription::take_end);
         }
     }
 
@@ -62,12 +94,11 @@ impl Session {
             Ok(_) if sterna_storage::planted!(ReattachSeesNoHead) => {}
             Ok(v1::reply::Result::Subscribed(page)) => {
                 let head = page.position.unwrap_or_default().into();
-                if let Some(subscription) = self.subscriptions.get_mut(&key) {
-                    subscription.on_allowed(head);
+                let Some(subscription) = self.subscriptions.get_mut(&key) else { return };
+                subscription.on_allowed(head);
+                if subscription.expect_end() {
+                    self.ends.channels.push(key);
                 }
-                // One for each subscription at most.
-                self.ends.retain(|(of, _)| *of != key);
-                self.ends.push((key, head));
             }
             Ok(other) => tracing::error!(?other, "an attach was answered by something else"),
             Err(error) if error.retryable => {

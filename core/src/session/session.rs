@@ -22,6 +22,7 @@ use crate::session::inbox::InboxWatch;
 use crate::session::outbox::{Class, Outbox};
 use crate::session::pages::{PageCommand, ReplyTo};
 use crate::session::presence::OwnPresence;
+use crate::session::reattach::Ends;
 use crate::session::recovering::Recovering;
 use crate::session::report::KnownNetwork;
 use crate::session::subscription::Subscription;
@@ -112,8 +113,7 @@ pub struct Session {
     pub(super) order: OrderGate<ChannelKey>,
     /// Channels to attach to again: their owner did not answer.
     pub(super) unattached: Vec<ChannelKey>,
-    /// Where channels end that were attached to again, not yet held against what has come of them.
-    pub(super) ends: Vec<(ChannelKey, Position)>,
+    pub(super) ends: Ends,
     /// The channel of the last publication: mostly the next one's, whose key need not be hashed then.
     published_to: Option<(ChannelId, ChannelKey)>,
     pub(super) publish_rate: TokenBucket,
@@ -160,7 +160,7 @@ impl Session {
             open_pages: 0,
             order: OrderGate::default(),
             unattached: Vec::new(),
-            ends: Vec::new(),
+            ends: Ends::default(),
             published_to: None,
             publish_rate: TokenBucket::new(rates.publish, now),
             command_rate: TokenBucket::new(rates.command, now),
@@ -249,6 +249,7 @@ impl Session {
         self.answers.clear();
         self.waiting_pages = VecDeque::new();
         self.subscriptions.values_mut().for_each(Subscription::drop_held);
+        self.forget_ends();
     }
 
     pub fn poll_effect(&mut self) -> Option<Effect> {

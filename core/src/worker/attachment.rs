@@ -269,14 +269,13 @@ impl Attachment {
     }
 
     fn on_reply(&mut self, token: CallToken, reply: LinkReply) {
-        let has_ends = self.with_session(|session| {
+        self.with_session(|session| {
             session.handle_reply(token, reply);
-            session.has_ends()
+            // Otherwise the next sweep does.
+            if session.has_ends() && !self.worker.inner.gives() {
+                session.conclude_from_ends();
+            }
         });
-        if has_ends == Some(true) {
-            let mut table = self.worker.inner.table.borrow_mut();
-            table.conclude_from_ends(self.slot, self.generation);
-        }
     }
 
     /// `None` when the session has been taken over by another connection.

@@ -18,7 +18,7 @@ mod wake;
 
 pub use attachment::Attachment;
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::HashSet;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
@@ -34,6 +34,7 @@ use tokio::time::{Instant, Sleep};
 
 use crate::identity::Identity;
 use crate::link::Link;
+use crate::link::ports::LinkLoad;
 use crate::node::Node;
 use crate::revocations::Revocation;
 use crate::session::{ConnectionInfo, Departed, ResumeTicket, Session};
@@ -72,7 +73,8 @@ pub const CONTROL_QUEUE: usize = 1024;
 /// Commands without a connection that are on their way at a time.
 const BACKGROUND_AT_ONCE: usize = 64;
 
-/// Beat at which detached sessions and expired tokens are looked at.
+/// Beat at which detached sessions and expired tokens are looked at, and what owners have said of the
+/// ends of channels while publications were on their way: a gap is named after two of them at most (I5).
 const TICK: Duration = Duration::from_millis(500);
 
 /// One edge worker's share of the core. Cheap to clone; must not leave its thread.
@@ -89,6 +91,10 @@ struct Inner {
     table: RefCell<Table>,
     /// Being said to its sessions.
     farewell: RefCell<Option<Farewell>>,
+    /// Publications go round, or wait behind those that did.
+    giving: Cell<bool>,
+    /// What has come down the link and was not taken.
+    waiting: LinkLoad,
     /// Taken by `run`.
     inputs: RefCell<Option<Inputs>>,
 }
@@ -99,14 +105,24 @@ struct Inputs {
     control: mpsc::Receiver<WorkerControl>,
 }
 
+impl Inner {
+    /// Whether something is on its way to sessions, who may hear of it before they are given it.
+    fn gives(&self) -> bool {
+        self.giving.get() || !self.waiting.is_empty()
+    }
+}
+
 impl Worker {
     /// `index` is the edge worker's number, from 0; each number is used once per node.
     pub fn new(node: &Node, index: u16) -> Self {
         let (link, pushes, control) = node.open_worker(index);
+        let waiting = pushes.load();
         let table = RefCell::new(Table::new());
         let inputs = RefCell::new(Some(Inputs { pushes: Incoming::new(pushes), control }));
         let farewell = RefCell::default();
-        Self { inner: Rc::new(Inner { node: node.clone(), index, link, table, farewell, inputs }) }
+        let (node, giving) = (node.clone(), Cell::new(false));
+        let inner = Inner { node, index, link, table, farewell, giving, waiting, inputs };
+        Self { inner: Rc::new(inner) }
     }
 
     /// Carries pushes to sessions and ends detached ones in time, until the node shuts down. To be
@@ -129,9 +145,9 @@ impl Worker {
                     if !more {
                         break;
                     }
-                    self.inner.table.borrow_mut().gives = true;
+                    self.inner.giving.set(true);
                     let asked = self.deliver_all(&mut inputs, &mut burst).await;
-                    self.inner.table.borrow_mut().gives = !inputs.pushes.is_empty();
+                    self.inner.giving.set(!inputs.pushes.is_empty());
                     if asked {
                         farewell_at = self.say_farewell();
                     }
@@ -314,10 +330,13 @@ impl Worker {
         for ended in table.sweep(now, node.config()) {
             node.on_session_ended(ended, self.inner.index);
         }
-        let unix_ms = node.clock().unix_ms();
+        let (unix_ms, gives) = (node.clock().unix_ms(), self.inner.gives());
         table.for_attached(|session| {
             session.check_expiry(unix_ms);
-            session.conclude_from_ends();
+            match gives {
+                true => session.conclude_from_old_ends(),
+                false => session.conclude_from_ends(),
+            }
             session.retry_reattach();
         });
         node.tally().set_worker(self.inner.index, table.count(TICK));
@@ -340,3 +359,6 @@ async fn until(at: Option<Instant>) {
         None => std::future::pending().await,
     }
 }
+
+#[cfg(test)]
+mod sweep_tests;

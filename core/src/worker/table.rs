@@ -48,8 +48,6 @@ pub struct Table {
     refused: VecDeque<LinkCommand>,
     background_added: Rc<Notify>,
     next_generation: u64,
-    /// Publications go round that some sessions have not had.
-    pub(super) gives: bool,
 }
 
 #[derive(Debug)]
@@ -83,7 +81,6 @@ impl Table {
             refused: VecDeque::new(),
             background_added: Rc::new(Notify::new()),
             next_generation: 0,
-            gives: false,
         }
     }
 
@@ -129,16 +126,6 @@ impl Table {
     /// The session, if the slot is still that use of it.
     pub fn session(&mut self, slot: Slot, generation: u64) -> Option<&mut Session> {
         self.entry(slot, generation).map(|entry| &mut entry.session)
-    }
-
-    /// Looks at what a session was told of the ends of channels: now, or with the next sweep if something
-    /// may be on its way to it.
-    pub fn conclude_from_ends(&mut self, slot: Slot, generation: u64) {
-        if !self.gives
-            && let Some(session) = self.session(slot, generation)
-        {
-            session.conclude_from_ends();
-        }
     }
 
     pub fn leave(&mut self, channel: ChannelKey, slot: Slot) -> Interest {
@@ -437,4 +424,4 @@ impl Session {
 
 #[cfg(test)]
 #[path = "table_tests.rs"]
-mod tests;
+pub(super) mod tests;

@@ -11,11 +11,11 @@ use sterna_proto::{ClientId, NodeId};
 use crate::link::Verb;
 use crate::session::{ConnectionInfo, Effect, TransportKind};
 
-fn config() -> CoreConfig {
+pub(in crate::worker) fn config() -> CoreConfig {
     CoreConfig::embedded(NodeId::new("test").unwrap(), v1::Durability::Memory)
 }
 
-fn session(ticket: ResumeTicket, user: &str, config: &CoreConfig) -> Session {
+pub(in crate::worker) fn session(ticket: ResumeTicket, user: &str, config: &CoreConfig) -> Session {
     let identity = crate::identity::Identity {
         user: UserId::new(user).unwrap(),
         permissions: Vec::new(),

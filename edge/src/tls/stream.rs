@@ -31,8 +31,8 @@ pub(crate) struct TlsStream {
     plain: Chunk,
     /// For the socket.
     outgoing: Chunk,
-    /// It can wait for what is written next.
-    can_wait: bool,
+    /// What is in `outgoing` is tickets, which can wait for what is written next.
+    tickets_wait: bool,
     /// What the client did wrong; boxed, as most do nothing.
     error: Option<Box<rustls::Error>>,
 }
@@ -88,7 +88,7 @@ impl TlsStream {
             incoming: Vec::new(),
             plain: Chunk::default(),
             outgoing: Chunk::default(),
-            can_wait: false,
+            tickets_wait: false,
             error: None,
         };
         loop {
@@ -98,7 +98,7 @@ impl TlsStream {
                 turn().await;
             }
             let stage = poll_fn(|cx| stream.poll_receive(cx, None)).await?;
-            if !stream.can_wait {
+            if !stream.tickets_wait {
                 poll_fn(|cx| stream.poll_send(cx)).await?;
             }
             if let Some(error) = &stream.error {
@@ -138,7 +138,7 @@ impl TlsStream {
             self.plain.put(buffer, plain);
             if is_handshake && matches!(advanced, Ok(Stage::Traffic)) && !self.plain.is_empty() {
                 // A request came with the last flight: the tickets go with its answer.
-                self.can_wait = true;
+                self.tickets_wait = true;
                 self.outgoing.bytes.append(outgoing);
             }
             // A socket that fails does so again, and nothing that was read is lost meanwhile.
@@ -170,7 +170,7 @@ impl TlsStream {
 
     /// Hands what was kept to the socket.
     fn poll_send(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.can_wait = false;
+        self.tickets_wait = false;
         while !self.outgoing.is_empty() {
             let count = ready!(write(&mut self.socket, cx, self.outgoing.rest()))?;
             self.outgoing.consume(count);
@@ -208,25 +208,27 @@ impl AsyncRead for TlsStream {
 }
 
 impl AsyncWrite for TlsStream {
-    /// Takes nothing while there is something left of earlier times, so that not more than one call's
-    /// bytes wait; otherwise all, up to [`WRITE_BYTES`].
+    /// Takes nothing while there is something left of earlier times but tickets, so that not more than
+    /// one call's bytes wait; otherwise all, up to [`WRITE_BYTES`].
     fn poll_write(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
-        let with_tickets = std::mem::take(&mut this.can_wait);
+        let with_tickets = this.tickets_wait;
         if !with_tickets {
             ready!(this.poll_send(cx))?;
         }
         let taken = &bytes[..bytes.len().min(WRITE_BYTES)];
         Shared::with(|shared| {
-            if with_tickets {
-                shared.outgoing.append(&mut std::mem::take(&mut this.outgoing).bytes);
-            }
             this.machine.encrypt(taken, &mut this.incoming, &mut shared.outgoing)?;
-            this.send_shared(cx, &mut shared.outgoing)?;
+            if with_tickets {
+                this.outgoing.bytes.append(&mut shared.outgoing);
+                let _ = this.poll_send(cx)?;
+            } else {
+                this.send_shared(cx, &mut shared.outgoing)?;
+            }
             Poll::Ready(Ok(taken.len()))
         })
     }
@@ -239,6 +241,7 @@ impl AsyncWrite for TlsStream {
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         this.machine.close(&mut this.incoming, &mut this.outgoing.bytes);
+        this.tickets_wait = false;
         while !this.outgoing.is_empty() {
             let count = ready!(poll_send_last(&this.socket, cx, this.outgoing.rest()))?;
             this.outgoing.consume(count);
@@ -284,9 +287,14 @@ fn keep(kept: &mut Vec<u8>, bytes: &[u8]) {
 }
 
 fn write(socket: &mut TcpStream, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-    match ready!(Pin::new(socket).poll_write(cx, bytes)) {
-        Ok(0) => Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
-        written => Poll::Ready(written),
+    Pin::new(socket).poll_write(cx, bytes).map(some)
+}
+
+/// A socket that takes nothing and has no error would be asked for ever.
+fn some(written: io::Result<usize>) -> io::Result<usize> {
+    match written {
+        Ok(0) => Err(io::ErrorKind::WriteZero.into()),
+        written => written,
     }
 }
 
@@ -303,7 +311,7 @@ fn poll_send_last(
         let send = || SockRef::from(socket).send_with_flags(bytes, flags);
         match socket.try_io(Interest::WRITABLE, send) {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-            sent => return Poll::Ready(sent),
+            sent => return Poll::Ready(some(sent)),
         }
     }
 }

@@ -3,6 +3,7 @@
 use super::super::PACKETS_LOST;
 use super::account::Consistency;
 use super::stage::{Done, Said};
+use crate::client::Transport;
 use crate::meter::Percentiles;
 use crate::report::{ABSENT, Column, Plot, Row, Series};
 use crate::target::Part;
@@ -59,7 +60,7 @@ fn values(done: &Done) -> Vec<f64> {
         done.resident as f64 / MIB,
         window.percent(window.cpu),
         window.percent(window.own_cpu),
-        window.packets_lost as f64,
+        window.packets_lost(Transport::Quic),
         tally.late.as_secs_f64() * 1e3,
     ]);
     values
