@@ -126,7 +126,9 @@ impl World {
             29 => self.now += Duration::from_millis(script.byte().into()),
             30 => match script.below(16) {
                 0 => self.refresh(),
-                1..=9 => self.follow(channel, script),
+                1..=8 => self.follow(channel, script),
+                9 => self.session.handle_moved(key(channel)),
+                10 => self.sweep(script.flag()),
                 _ => self.tell_news(channel),
             },
             31 if script.below(32) == 0 => self.close(script),
@@ -172,6 +174,15 @@ impl World {
     fn set_activity(&mut self, channel: u8, activity: v1::Activity) {
         let set = v1::SetActivity { channel: name(channel), activity: activity.into() };
         self.command(command::Verb::SetActivity(set));
+    }
+
+    /// What was said of the ends of channels is looked at, all of it or what the last sweep has left.
+    fn sweep(&mut self, something_waits: bool) {
+        match something_waits {
+            true => self.session.conclude_from_old_ends(),
+            false => self.session.conclude_from_ends(),
+        }
+        self.session.retry_reattach();
     }
 
     /// The beat of those in the background: they hear where the channel ends.
