@@ -53,10 +53,10 @@ pub fn socket_bytes() -> u64 {
 
 const PAGE_BYTES: u64 = 4096;
 
-/// UDP packets over IPv4 that this network namespace has lost since it began, as the socket that they
+/// UDP datagrams over IPv4 that this network namespace has lost since it began, as the socket that they
 /// were for had no room for them; `None`: the kernel does not say.
 #[must_use]
-pub fn packets_lost() -> Option<u64> {
+pub fn datagrams_lost() -> Option<u64> {
     let text = fs::read_to_string("/proc/net/snmp").ok()?;
     let mut lines = text.lines().filter(|line| line.starts_with("Udp:"));
     let (names, counts) = (lines.next()?, lines.next()?);

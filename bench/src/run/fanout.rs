@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::{Result, ensure};
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 
-use super::{PACKETS_LOST, Window, peers_may_fail};
+use super::{DATAGRAMS_LOST, Window, peers_may_fail};
 use crate::client::Client;
 use crate::foreign::{Foreign, ORDER_MARGIN};
 use crate::machine;
@@ -41,7 +41,7 @@ struct Round {
     cpu_us: f64,
     per_second: f64,
     delivery: Percentiles,
-    packets_lost: f64,
+    datagrams_lost: f64,
     /// Deliveries that a peer has given up, and how many were due; with us that fails.
     lost: (f64, f64),
 }
@@ -76,7 +76,7 @@ pub async fn run(options: &Options, targets: &[Target], progress: &Progress) -> 
                 round.delivery.p50 / 1e3,
                 round.delivery.p99 / 1e3,
                 round.delivery.p999 / 1e3,
-                round.packets_lost,
+                round.datagrams_lost,
             ],
         ));
     }
@@ -98,7 +98,7 @@ const COLUMNS: &[Column] = &[
     Column::new("delivery_ms_p50", "p50 ms", 2),
     Column::new("delivery_ms_p99", "p99 ms", 2),
     Column::new("delivery_ms_p999", "p99.9 ms", 2),
-    PACKETS_LOST,
+    DATAGRAMS_LOST,
 ];
 
 fn method(options: &Options) -> String {
@@ -150,7 +150,7 @@ async fn measure(options: &Options, target: &Target, progress: &Progress) -> Res
         cpu_us: window.cpu_us(counts.delivered),
         per_second: window.per_second(counts.delivered),
         delivery,
-        packets_lost: window.packets_lost(target.transport),
+        datagrams_lost: window.datagrams_lost(target.transport),
         lost: (0.0, 0.0),
     })
 }
@@ -173,10 +173,10 @@ async fn measure_foreign(options: &Options, mut foreign: Foreign) -> Result<Roun
         foreign.order(duration.as_millis() as u64, duration + ORDER_MARGIN).await
     };
     publish(WARM_UP).await?;
-    let before = machine::packets_lost();
+    let before = machine::datagrams_lost();
     let done = publish(options.duration).await?;
-    let lost_packets =
-        machine::packets_lost().zip(before).map(|(now, then)| now.saturating_sub(then) as f64);
+    let lost_datagrams =
+        machine::datagrams_lost().zip(before).map(|(now, then)| now.saturating_sub(then) as f64);
     let (delivered, lost) = (done.number(&["delivered"])?, done.number(&["lost"])?);
     let time = |name| done.number(&["delivery_us", name]);
     Ok(Round {
@@ -188,7 +188,7 @@ async fn measure_foreign(options: &Options, mut foreign: Foreign) -> Result<Roun
             p999: time("p999")?,
             ..Percentiles::default()
         },
-        packets_lost: lost_packets.unwrap_or(ABSENT),
+        datagrams_lost: lost_datagrams.unwrap_or(ABSENT),
         lost: (lost, done.number(&["published"])? * f64::from(options.subscribers)),
     })
 }

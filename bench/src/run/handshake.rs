@@ -11,7 +11,7 @@ use futures_util::future::try_join_all;
 use hdrhistogram::Histogram;
 use tokio::time::Instant;
 
-use super::{PACKETS_LOST, Window, peers_may_fail};
+use super::{DATAGRAMS_LOST, Window, peers_may_fail};
 use crate::client::{Access, Client, quic, tls};
 use crate::foreign::{Foreign, ORDER_MARGIN};
 use crate::meter::{self, Percentiles};
@@ -36,7 +36,7 @@ struct Half {
     connect: Percentiles,
     /// Of all handshakes.
     resumed: f64,
-    packets_lost: f64,
+    datagrams_lost: f64,
 }
 
 pub async fn run(options: &Options, targets: &[Target], progress: &Progress) -> Result<Report> {
@@ -74,7 +74,7 @@ fn values(full: &Half, resumed: &Half) -> Vec<f64> {
         1e6 / resumed.cpu_us,
         resumed.cpu_us,
         resumed.resumed * 100.0,
-        full.packets_lost + resumed.packets_lost,
+        full.datagrams_lost + resumed.datagrams_lost,
     ]
 }
 
@@ -87,7 +87,7 @@ const COLUMNS: &[Column] = &[
     Column::new("resumed_per_cpu_second", "resumed / CPU s", 0),
     Column::new("cpu_us_resumed", "CPU µs", 1),
     Column::new("resumed_percent", "resumed %", 1),
-    PACKETS_LOST,
+    DATAGRAMS_LOST,
 ];
 
 fn method(options: &Options) -> String {
@@ -139,14 +139,14 @@ async fn measure_foreign(options: &Options, mut foreign: Foreign) -> Result<[Hal
             ..Percentiles::default()
         },
         resumed: 0.0,
-        packets_lost: ABSENT,
+        datagrams_lost: ABSENT,
     };
     let none = Half {
         cpu_us: ABSENT,
         per_second: ABSENT,
         connect: Percentiles::default(),
         resumed: ABSENT,
-        packets_lost: ABSENT,
+        datagrams_lost: ABSENT,
     };
     Ok([full, none])
 }
@@ -177,7 +177,7 @@ async fn half(
         per_second: window.per_second(count),
         connect: Percentiles::of(&times),
         resumed: 1.0 - shown as f64 / count.max(1) as f64,
-        packets_lost: window.packets_lost(access.transport),
+        datagrams_lost: window.datagrams_lost(access.transport),
     })
 }
 

@@ -16,7 +16,7 @@ use super::commit::CommitLoop;
 use super::listeners::{Heard, Listeners};
 use super::pace::Pace;
 use super::stalls::{StallLoop, Stalls};
-use super::{PACKETS_LOST, Window, peers_may_fail};
+use super::{DATAGRAMS_LOST, Window, peers_may_fail};
 use crate::client::{Client, Transport};
 use crate::machine;
 use crate::meter::{self, Percentiles};
@@ -50,7 +50,7 @@ struct Round {
     late: Percentiles,
     /// How long the subscribers' thread had work without a pause.
     busy: Percentiles,
-    packets_lost: f64,
+    datagrams_lost: f64,
 }
 
 pub async fn run(options: &Options, targets: &[Target], progress: &Progress) -> Result<Report> {
@@ -151,7 +151,7 @@ fn values(round: &Round, sync_ms: f64) -> Vec<f64> {
     let [p50, p90, p99, p999] = [p50, p90, p99, p999].map(|us| us / 1e3);
     let [ack, late] = [&round.ack, &round.late].map(|it| it.p99 / 1e3);
     let [busy, busiest] = [round.busy.p99, round.busy.max].map(|us| us / 1e3);
-    let lost = round.packets_lost;
+    let lost = round.datagrams_lost;
     vec![
         round.asked,
         round.per_second,
@@ -187,7 +187,7 @@ const COLUMNS: &[Column] = &[
     Column::new("sent_late_ms_p99", "sent late p99 ms", 3),
     Column::new("reader_ms_p99", "reader p99 ms", 3),
     Column::new("reader_ms_max", "reader max ms", 3),
-    PACKETS_LOST,
+    DATAGRAMS_LOST,
 ];
 
 fn method(options: &Options) -> String {
@@ -274,8 +274,8 @@ async fn measure(
         running.meter().last_refusal(),
     );
     let per_second = window.per_second(delivered);
-    let packets_lost = window.packets_lost(target.transport);
-    Ok(Round { asked: rate, per_second, delivery, ack, late, busy, packets_lost })
+    let datagrams_lost = window.datagrams_lost(target.transport);
+    Ok(Round { asked: rate, per_second, delivery, ack, late, busy, datagrams_lost })
 }
 
 struct Driver<'a> {

@@ -36,8 +36,8 @@ pub(crate) struct Window {
     pub(crate) cpu: Duration,
     /// Of this process, which is the load generator.
     pub(crate) own_cpu: Duration,
-    /// UDP packets that sockets had no room for, here or at the server.
-    packets_lost: Option<u64>,
+    /// UDP datagrams that sockets had no room for, here or at the server.
+    datagrams_lost: Option<u64>,
     pub(crate) counts: Counts,
 }
 
@@ -49,14 +49,14 @@ impl Window {
     ) -> Result<(Self, T)> {
         let own = || machine::usage(std::process::id()).map(|usage| usage.cpu);
         let (before, counts, began) = (running.usage()?, running.meter().counts(), Instant::now());
-        let (own_before, lost) = (own()?, machine::packets_lost());
+        let (own_before, lost) = (own()?, machine::datagrams_lost());
         let outcome = work(running).await?;
         let (after, now) = (running.usage()?, running.meter().counts());
         let window = Self {
             took: began.elapsed(),
             cpu: after.cpu.saturating_sub(before.cpu),
             own_cpu: own()?.saturating_sub(own_before),
-            packets_lost: machine::packets_lost()
+            datagrams_lost: machine::datagrams_lost()
                 .zip(lost)
                 .map(|(now, then)| now.saturating_sub(then)),
             counts: Counts {
@@ -76,8 +76,8 @@ impl Window {
     }
 
     /// A figure of those on QUIC.
-    pub(crate) fn packets_lost(&self, transport: Transport) -> f64 {
-        let lost = self.packets_lost.filter(|_| transport == Transport::Quic);
+    pub(crate) fn datagrams_lost(&self, transport: Transport) -> f64 {
+        let lost = self.datagrams_lost.filter(|_| transport == Transport::Quic);
         lost.map_or(ABSENT, |count| count as f64)
     }
 
@@ -91,9 +91,9 @@ impl Window {
     }
 }
 
-/// With QUIC whoever sent a packet that is lost sends it again and pays for that, and whoever loses an
+/// With QUIC whoever sent a datagram that is lost sends it again and pays for that, and whoever loses an
 /// acknowledgement saves what it would have cost: with either, figures say little of the server.
-pub(crate) const PACKETS_LOST: Column = Column::new("packets_lost", "packets lost", 0);
+pub(crate) const DATAGRAMS_LOST: Column = Column::new("datagrams_lost", "datagrams lost", 0);
 
 /// A peer that fails is left out, and the report says why; anybody else's failure ends the
 /// measurement.

@@ -12,7 +12,7 @@ use tokio::time::Instant;
 
 use super::commit::CommitLoop;
 use super::node_metrics;
-use super::{PACKETS_LOST, Window, peers_may_fail};
+use super::{DATAGRAMS_LOST, Window, peers_may_fail};
 use crate::client::Client;
 use crate::meter::Percentiles;
 use crate::progress::Progress;
@@ -52,7 +52,7 @@ struct Round {
     /// In milliseconds: p50, p99, p99.9.
     ack: [f64; 3],
     batch: f64,
-    packets_lost: f64,
+    datagrams_lost: f64,
 }
 
 pub async fn run(options: &Options, targets: &[Target], progress: &Progress) -> Result<Report> {
@@ -122,7 +122,7 @@ fn report(
 
 fn values(round: &Round) -> Vec<f64> {
     let [p50, p99, p999] = round.ack;
-    vec![round.per_second, p50, p99, p999, round.cpu_us, round.batch, round.packets_lost, ABSENT]
+    vec![round.per_second, p50, p99, p999, round.cpu_us, round.batch, round.datagrams_lost, ABSENT]
 }
 
 const COLUMNS: &[Column] = &[
@@ -132,7 +132,7 @@ const COLUMNS: &[Column] = &[
     Column::new("ack_ms_p999", "p99.9 ms", 2),
     Column::new("cpu_us_per_publication", "CPU µs", 2),
     Column::new("publications_per_commit", "in a commit", 1),
-    PACKETS_LOST,
+    DATAGRAMS_LOST,
     Column::new("percent_of_bare_server", "% of bare server", 0),
 ];
 
@@ -174,7 +174,7 @@ async fn raw(options: &Options) -> Result<Round> {
         cpu_us: outcome.cpu_us_per_record,
         ack: ack.map(|us| us / 1e3),
         batch: batch as f64,
-        packets_lost: ABSENT,
+        datagrams_lost: ABSENT,
     })
 }
 
@@ -210,7 +210,7 @@ async fn measure(options: &Options, target: &Target, progress: &Progress) -> Res
             _ if commits > 0.0 => counts.acked as f64 / commits,
             _ => 0.0,
         },
-        packets_lost: window.packets_lost(target.transport),
+        datagrams_lost: window.datagrams_lost(target.transport),
     })
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, ensure};
 
 use super::pace::Pace;
-use super::{PACKETS_LOST, Window, peers_may_fail};
+use super::{DATAGRAMS_LOST, Window, peers_may_fail};
 use crate::client::Client;
 use crate::meter::Percentiles;
 use crate::progress::Progress;
@@ -34,7 +34,7 @@ struct Step {
     cpu_us: f64,
     per_second: f64,
     delivery: Percentiles,
-    packets_lost: f64,
+    datagrams_lost: f64,
 }
 
 pub async fn run(options: &Options, targets: &[Target], progress: &Progress) -> Result<Report> {
@@ -74,7 +74,7 @@ fn values(step: &Step, first: f64) -> Vec<f64> {
         step.per_second,
         step.delivery.p50 / 1e3,
         step.delivery.p99 / 1e3,
-        step.packets_lost,
+        step.datagrams_lost,
     ]
 }
 
@@ -85,7 +85,7 @@ const COLUMNS: &[Column] = &[
     Column::new("deliveries_per_second", "deliveries / s", 0),
     Column::new("delivery_ms_p50", "p50 ms", 2),
     Column::new("delivery_ms_p99", "p99 ms", 2),
-    PACKETS_LOST,
+    DATAGRAMS_LOST,
 ];
 
 fn method(options: &Options) -> String {
@@ -153,7 +153,7 @@ async fn watch(
         cpu_us: window.cpu_us(counts.delivered),
         per_second,
         delivery,
-        packets_lost: window.packets_lost(running.access.transport),
+        datagrams_lost: window.datagrams_lost(running.access.transport),
     })
 }
 

@@ -9,7 +9,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 use super::failure::{self, Failures};
 use super::node_metrics;
-use super::{PACKETS_LOST, Window, peers_may_fail};
+use super::{DATAGRAMS_LOST, Window, peers_may_fail};
 use crate::client::Client;
 use crate::meter::{self, Percentiles};
 use crate::progress::Progress;
@@ -61,7 +61,7 @@ const COLUMNS: &[Column] = &[
     Column::new("in_per_cpu_second", "in / CPU s", 0),
     Column::new("grown_mib", "MiB grown", 1),
     Column::new("again_ms", "again after ms", 0),
-    PACKETS_LOST,
+    DATAGRAMS_LOST,
 ];
 
 fn method(options: &Options) -> String {
@@ -114,7 +114,7 @@ async fn measure(
         count / window.cpu.as_secs_f64().max(f64::EPSILON),
         grown as f64 / MIB,
         again.as_secs_f64() * 1e3,
-        window.packets_lost(target.transport),
+        window.datagrams_lost(target.transport),
     ];
     Ok((values, note))
 }

@@ -1,6 +1,6 @@
 //! The stages as a report shows them.
 
-use super::super::PACKETS_LOST;
+use super::super::DATAGRAMS_LOST;
 use super::account::Consistency;
 use super::stage::{Done, Said};
 use crate::client::Transport;
@@ -33,7 +33,7 @@ pub(super) const COLUMNS: &[Column] = &[
     Column::new("resident_mib", "memory MiB", 1),
     Column::new("cpu_percent", "processor %", 0),
     Column::new("generator_percent", "generator, processor %", 0),
-    PACKETS_LOST,
+    DATAGRAMS_LOST,
     Column::new("late_ms", "generator late ms", 0),
 ];
 
@@ -60,7 +60,7 @@ fn values(done: &Done) -> Vec<f64> {
         done.resident as f64 / MIB,
         window.percent(window.cpu),
         window.percent(window.own_cpu),
-        window.packets_lost(Transport::Quic),
+        window.datagrams_lost(Transport::Quic),
         tally.late.as_secs_f64() * 1e3,
     ]);
     values
