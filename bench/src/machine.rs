@@ -64,6 +64,12 @@ pub fn datagrams_lost() -> Option<u64> {
     both.find(|(name, _)| *name == "RcvbufErrors")?.1.parse().ok()
 }
 
+/// Of these, those since there were `before`.
+#[must_use]
+pub fn datagrams_lost_since(before: Option<u64>) -> Option<u64> {
+    datagrams_lost().zip(before).map(|(now, before)| now.saturating_sub(before))
+}
+
 /// What the figures were measured on.
 #[derive(Debug, Clone, Serialize)]
 pub struct Machine {
@@ -147,6 +153,8 @@ fn is_program(directory: &Path) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::net::UdpSocket;
+
     use super::*;
 
     #[test]
@@ -158,6 +166,23 @@ mod tests {
         }
         assert!(before.resident > 100_000);
         assert!(usage(u32::MAX).is_err());
+    }
+
+    #[test]
+    fn what_a_full_socket_does_not_take_is_counted() {
+        const SENT: usize = 10_000;
+        let before = datagrams_lost();
+        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let sender = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let to = socket.local_addr().unwrap();
+        for _ in 0..SENT {
+            sender.send_to(&[0; 1000], to).unwrap();
+        }
+        socket.set_nonblocking(true).unwrap();
+        let taken = std::iter::from_fn(|| socket.recv(&mut [0; 1000]).ok()).count();
+        assert!(taken < SENT, "the socket took everything");
+        // Others may lose some meanwhile.
+        assert!(datagrams_lost_since(before).unwrap() >= (SENT - taken) as u64);
     }
 
     #[test]

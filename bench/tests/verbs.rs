@@ -189,6 +189,37 @@ fn a_storm_accounts_for_every_client() {
 }
 
 #[test]
+fn fanout_counts_deliveries_and_what_was_lost_on_quic() {
+    for pace in ["--in-flight 2", "--rate 20"] {
+        let report = bench(&format!(
+            "fanout --only OURS --channels 2 --subscribers 10 {pace} --seconds 1 --rounds 1"
+        ));
+        let rows = rows(&report, &TARGETS);
+        for (at, row) in rows.iter().enumerate() {
+            assert!(number(row, "deliveries_per_second") > 0.0, "{row}");
+            let product =
+                number(row, "deliveries_per_cpu_second") * number(row, "cpu_us_per_delivery");
+            assert!((product / 1e6 - 1.0).abs() < 1e-9, "{row}");
+            assert_ascending(row, &["delivery_ms_p50", "delivery_ms_p99", "delivery_ms_p999"]);
+            let raw = number(rows[at / 2 * 2], "deliveries_per_cpu_second");
+            let ratio = number(row, "deliveries_per_cpu_second") / raw;
+            assert!((number(row, "of_raw") - ratio).abs() < 1e-9, "{row}");
+            assert_eq!(row["datagrams_lost"].is_number(), at < 2, "on QUIC alone: {row}");
+        }
+    }
+}
+
+#[test]
+fn idle_weighs_sessions() {
+    let report = bench("idle --only OURS --sessions 200");
+    for row in rows(&report, &TARGETS) {
+        assert_eq!(number(row, "sessions"), 200.0);
+        assert!(number(row, "bytes_per_session") > 0.0, "{row}");
+        assert!(number(row, "base_mib") > 0.0, "{row}");
+    }
+}
+
+#[test]
 fn scale_measures_every_step() {
     let report = bench("scale --only OURS --sessions-steps 10,30 --room 5 --rate 100 --seconds 1");
     let names: Vec<String> = TARGETS

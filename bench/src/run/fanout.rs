@@ -175,8 +175,7 @@ async fn measure_foreign(options: &Options, mut foreign: Foreign) -> Result<Roun
     publish(WARM_UP).await?;
     let before = machine::datagrams_lost();
     let done = publish(options.duration).await?;
-    let lost_datagrams =
-        machine::datagrams_lost().zip(before).map(|(now, then)| now.saturating_sub(then) as f64);
+    let datagrams_lost = machine::datagrams_lost_since(before).map_or(ABSENT, |it| it as f64);
     let (delivered, lost) = (done.number(&["delivered"])?, done.number(&["lost"])?);
     let time = |name| done.number(&["delivery_us", name]);
     Ok(Round {
@@ -188,7 +187,7 @@ async fn measure_foreign(options: &Options, mut foreign: Foreign) -> Result<Roun
             p999: time("p999")?,
             ..Percentiles::default()
         },
-        datagrams_lost: lost_datagrams.unwrap_or(ABSENT),
+        datagrams_lost,
         lost: (lost, done.number(&["published"])? * f64::from(options.subscribers)),
     })
 }

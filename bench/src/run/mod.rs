@@ -56,9 +56,7 @@ impl Window {
             took: began.elapsed(),
             cpu: after.cpu.saturating_sub(before.cpu),
             own_cpu: own()?.saturating_sub(own_before),
-            datagrams_lost: machine::datagrams_lost()
-                .zip(lost)
-                .map(|(now, then)| now.saturating_sub(then)),
+            datagrams_lost: machine::datagrams_lost_since(lost),
             counts: Counts {
                 published: now.published - counts.published,
                 acked: now.acked - counts.acked,

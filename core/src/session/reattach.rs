@@ -5,10 +5,9 @@ use sterna_proto::{ChannelId, ChannelKey, v1};
 
 use crate::link::{LinkReply, Verb};
 use crate::session::session::{Call, Session};
-use crate::session::subscription::Subscription;
 
 /// Channels whose owners have said where they end, when that is still to be held against what has come
-/// of them.
+/// of them. Each is in it once, for two sweeps at most.
 #[derive(Debug, Default)]
 pub(super) struct Ends {
     channels: Vec<ChannelKey>,
@@ -74,18 +73,15 @@ impl Session {
         let due: Vec<_> = self.ends.channels.drain(..count).collect();
         self.ends.old = self.ends.old.saturating_sub(count);
         for key in due {
-            let subscription = self.subscriptions.get_mut(&key);
-            if let Some(head) = subscription.and_then(Subscription::take_end) {
-                self.handle_head(key, head);
+            if let Some(subscription) = self.subscriptions.get(&key) {
+                self.handle_head(key, subscription.allowed_at());
             }
         }
     }
 
     /// The connection is gone: whoever resumes asks from where the client is.
     pub(super) fn forget_ends(&mut self) {
-        for key in std::mem::take(&mut self.ends).channels {
-            self.subscriptions.get_mut(&key).and_then(Subscription::take_end);
-        }
+        self.ends = Ends::default();
     }
 
     pub(super) fn handle_reattached(&mut self, channel: &ChannelId, reply: LinkReply) {
@@ -96,7 +92,7 @@ impl Session {
                 let head = page.position.unwrap_or_default().into();
                 let Some(subscription) = self.subscriptions.get_mut(&key) else { return };
                 subscription.on_allowed(head);
-                if subscription.expect_end() {
+                if !self.ends.channels.contains(&key) {
                     self.ends.channels.push(key);
                 }
             }

@@ -30,8 +30,6 @@ pub struct Subscription {
     head_seen: Offset,
     /// Where the channel ended when its owner looked at the right to it last (I11).
     allowed_at: Position,
-    /// That was not yet held against what has come.
-    end_is_due: bool,
     held: VecDeque<(Offset, SharedPush)>,
     max_held: usize,
 }
@@ -74,7 +72,6 @@ impl Subscription {
             position: Position::EARLIEST,
             head_seen: Offset::ZERO,
             allowed_at: Position::EARLIEST,
-            end_is_due: false,
             held: VecDeque::new(),
             max_held,
         }
@@ -125,17 +122,6 @@ impl Subscription {
     /// The owner has looked at the right to the channel, whose log ended here.
     pub fn on_allowed(&mut self, head: Position) {
         self.allowed_at = self.allowed_at.max(head);
-    }
-
-    /// What the owner has said of the channel's end is to be held against what has come: false if it
-    /// was already.
-    pub(super) fn expect_end(&mut self) -> bool {
-        !std::mem::replace(&mut self.end_is_due, true)
-    }
-
-    /// Where the channel ended, if that is still to be held against what has come.
-    pub(super) fn take_end(&mut self) -> Option<Position> {
-        std::mem::take(&mut self.end_is_due).then_some(self.allowed_at)
     }
 
     pub fn allowed_at(&self) -> Position {
