@@ -1,19 +1,15 @@
 """A WebTransport client of other makers can do what raw QUIC can; the rest of HTTP/3 is answered."""
 
 import asyncio
-import shutil
 import time
 
 import cases_clients
 import wire
-from clients import PATIENCE_SECS, Wss
+from clients import Wss
 from webtransport import WebTransport
 from wire import pb
 
 PATH_CHANGES = "sterna_edge_path_changes_total"
-
-# ngtcp2 and nghttp3; left out where it is not installed.
-NGTCP2 = shutil.which("gtlsclient")
 
 
 async def test_aioquic_speaks_webtransport(node):
@@ -81,21 +77,3 @@ async def test_requests_over_http3_are_answered(node):
         assert (await client.get(wire.WEBSOCKET_PATH))[b":status"] == b"405"
     async with WebTransport(node, protocols='"mqtt"') as client:
         assert client.answer[b":status"] == b"400", client.answer
-
-
-if NGTCP2:
-    async def test_ngtcp2_asks_from_another_address_than_it_came_from(node):
-        url = f"https://localhost:{node.port}/"
-        child = await asyncio.create_subprocess_exec(
-            NGTCP2, "--change-local-addr=300ms", "--delay-stream=600ms",
-            "--exit-on-all-streams-close", node.host, str(node.port), url,
-            stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.STDOUT)
-        try:
-            told, _ = await asyncio.wait_for(child.communicate(), PATIENCE_SECS)
-        finally:
-            if child.returncode is None:
-                child.kill()
-        text = told.decode(errors="replace")
-        moved, answered = text.find("Local address is now"), text.find("[:status: 200]")
-        assert 0 <= moved < answered, text[-4000:]

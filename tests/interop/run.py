@@ -10,6 +10,7 @@ import traceback
 import cases_browser
 import cases_clients
 import cases_hostile
+import cases_ngtcp2
 import cases_paths
 import cases_webtransport
 from node import Node
@@ -18,8 +19,8 @@ CASE_SECS = 60
 
 
 def cases(wanted):
-    for module in (
-            cases_browser, cases_clients, cases_hostile, cases_paths, cases_webtransport):
+    for module in (cases_browser, cases_clients, cases_hostile, cases_ngtcp2, cases_paths,
+                   cases_webtransport):
         for name, case in inspect.getmembers(module, inspect.iscoroutinefunction):
             if name.startswith("test_") and (not wanted or any(w in name for w in wanted)):
                 yield name, case
@@ -46,8 +47,8 @@ async def main(wanted):
         print("skip the cases of quiche: it is not built (make interop)")
     if not cases_browser.BINARY:
         print("skip the cases of a browser: there is no chromium (make setup)")
-    if not cases_webtransport.NGTCP2:
-        print("skip the case of ngtcp2: there is no gtlsclient (make setup)")
+    if not cases_ngtcp2.NGTCP2:
+        print("skip the cases of ngtcp2: there is no gtlsclient (make setup)")
     for name, case in cases(wanted):
         started = time.monotonic()
         problem = await run(case, node)
