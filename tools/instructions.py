@@ -34,7 +34,7 @@ OPTIMISED = ["bytes", "prost",
 SETTINGS = ["opt-level=3", "codegen-units=1", "debug-assertions=false", "overflow-checks=false"]
 # Repeats that take a second or so each; counts are for one.
 REPEATS = {"hub_delivery": 5, "recovery_page": 20, "sequence_batch": 50, "publication_round": 50,
-           "store_commit": 50}
+           "store_commit": 50, "fanout_round": 20}
 MOST_REPEATS = 500
 # Whose presence changes which code is chosen at run time.
 CPU_FLAGS = {"sse4_2", "avx", "avx2", "aes", "pclmulqdq", "bmi2", "adx"}

@@ -13,6 +13,8 @@ pub mod http;
 
 mod aside;
 mod connection;
+#[doc(hidden)]
+pub mod counted;
 mod descriptors;
 mod http3;
 mod keys;

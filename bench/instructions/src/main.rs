@@ -3,6 +3,7 @@
 //! Without arguments it lists the paths.
 
 mod delivery;
+mod fanout;
 mod log;
 mod publication;
 mod wire;
@@ -25,6 +26,8 @@ const PATHS: &[(&str, Path)] = &[
     ("record_decode", log::record_decode),
     ("handle_delivery", delivery::handle_delivery),
     ("hub_delivery", delivery::hub_delivery),
+    ("fanout_round", fanout::fanout_round),
+    ("wss_write", fanout::wss_write),
     ("publication_round", publication::publication_round),
     ("store_commit", publication::store_commit),
 ];

@@ -15,6 +15,7 @@ use sterna_proto::{ChannelId, ClientId, NodeId, Offset, Position, PublicationId,
 use sterna_storage::memory::MemoryStore;
 use sterna_storage::{Append, NewRecord, Origin};
 use sterna_storage_rocks::counted::OwnThread;
+use tokio::runtime::Runtime;
 use tokio::task::LocalSet;
 
 use crate::measured;
@@ -25,11 +26,8 @@ const PAYLOAD_BYTES: usize = 1024;
 
 /// A round of all clients through one worker, the channels' owner and the memory store.
 pub(crate) fn publication_round(repeats: u32) {
-    // Time stands still, or upkeep would be counted as often as the machine is slow.
-    let mut runtime = tokio::runtime::Builder::new_current_thread();
-    let Ok(runtime) = runtime.enable_time().start_paused(true).build() else { return };
-    let local = LocalSet::new();
-    let mut clients = local.block_on(&runtime, open());
+    let (runtime, local) = (paused(), LocalSet::new());
+    let mut clients = local.block_on(&runtime, open(CLIENTS));
     let mut rounds: Vec<Vec<v1::Command>> = (0..repeats).rev().map(commands).collect();
     measured(repeats, &mut || {
         let Some(commands) = rounds.pop() else { return };
@@ -48,7 +46,15 @@ pub(crate) fn publication_round(repeats: u32) {
     });
 }
 
-async fn open() -> Vec<Attachment> {
+/// Time stands still, or upkeep would be counted as often as the machine is slow.
+pub(crate) fn paused() -> Runtime {
+    let mut runtime = tokio::runtime::Builder::new_current_thread();
+    let runtime = runtime.enable_time().start_paused(true).build();
+    runtime.unwrap_or_else(|error| unreachable!("needs nothing of the system: {error}"))
+}
+
+/// Sessions of one worker.
+pub(crate) async fn open(count: u32) -> Vec<Attachment> {
     let plenty = Rate { per_second: 1_000_000, burst: u32::MAX };
     let name = NodeId::new("node-1").unwrap_or_else(|_| unreachable!("a good name"));
     let mut config = CoreConfig::embedded(name, v1::Durability::Memory);
@@ -59,7 +65,7 @@ async fn open() -> Vec<Attachment> {
     let carrying = worker.clone();
     tokio::task::spawn_local(async move { carrying.run().await });
     let mut clients = Vec::new();
-    for number in 0..CLIENTS {
+    for number in 0..count {
         let hello = v1::Hello { client_id: format!("phone-{number}"), ..Default::default() };
         let opened = worker.open(1, hello, identity(number), connection()).await;
         let mut client = opened.unwrap_or_else(|reason| unreachable!("let in: {reason:?}"));

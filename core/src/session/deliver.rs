@@ -12,6 +12,11 @@ use crate::session::subscription::Delivery;
 use crate::session::{Encoding, Lane, Outgoing, OutgoingBody};
 
 impl Session {
+    /// Publications that come one after the other now, so many in all.
+    pub(crate) fn expect_deliveries(&mut self, publications: usize) {
+        self.outbox.expect(publications);
+    }
+
     /// Committed publications with consecutive offsets.
     pub fn handle_delivery(
         &mut self,

@@ -116,7 +116,9 @@ impl Worker {
         let (node, channel) = (&self.inner.node, pass.channel);
         let linger = node.config().activities.foreground_linger;
         let (turn, run) = pass.turn();
+        let publications = run.iter().map(|on_its_way| publications_of(&on_its_way.push)).sum();
         self.inner.table.borrow_mut().give(turn, linger, |session| {
+            session.expect_deliveries(publications);
             for on_its_way in run {
                 if let LinkPush::Deliver { epoch, first, pushes, .. } = &on_its_way.push {
                     session.handle_delivery(channel, *epoch, *first, pushes);
@@ -170,6 +172,10 @@ fn end_of(push: &LinkPush) -> Option<(Position, usize)> {
     let LinkPush::Deliver { epoch, first, pushes, .. } = push else { return None };
     let last = first.0 + (pushes.len() as u64).saturating_sub(1);
     Some((Position::new(*epoch, last), pushes.len()))
+}
+
+fn publications_of(push: &LinkPush) -> usize {
+    end_of(push).map_or(0, |(_, publications)| publications)
 }
 
 /// Gives connections a turn, and whoever has something to read.

@@ -144,7 +144,9 @@ impl Machine {
             return Err(io::ErrorKind::BrokenPipe.into());
         }
         self.with_traffic(received, outgoing, |mut traffic, outgoing| {
-            append(outgoing, bytes.len() + RECORD_OVERHEAD, |room| traffic.encrypt(bytes, room))
+            let records = bytes.len().div_ceil(PLAIN_BYTES).max(1);
+            let room = bytes.len() + records * RECORD_OVERHEAD;
+            append(outgoing, room, |room| traffic.encrypt(bytes, room))
         })
     }
 
@@ -250,5 +252,8 @@ const RECORD_BYTES: usize = 5 + 16 * 1024 + 256;
 // A record that has begun never fills it.
 const _: () = assert!(RECEIVE_BYTES >= 2 * RECORD_BYTES);
 
-/// Of the first record; more are asked for.
+/// What a record carries (RFC 8446, section 5.1).
+const PLAIN_BYTES: usize = 16 * 1024;
+
+/// Header, kind and tag of a record. Should it be more, that is asked for.
 const RECORD_OVERHEAD: usize = 5 + 1 + 16;

@@ -3,7 +3,6 @@
 //! past it: made in a buffer that the connections of a thread share, and encrypted from there.
 
 use std::cell::RefCell;
-use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
@@ -89,16 +88,16 @@ impl WebSocket {
         }
     }
 
-    /// Takes frames from the front of `frames` as whole messages, as many as go out at once, and
+    /// Takes the first of `frames` as whole messages, as many as go out at once, and
     /// writes them as far as there is room. Ready with how many; to be flushed afterwards.
-    pub(crate) fn poll_write_frames(
+    pub(crate) fn poll_write_frames<'a>(
         &mut self,
         cx: &mut Context<'_>,
-        frames: &VecDeque<Bytes>,
+        frames: impl Iterator<Item = &'a Bytes> + Clone,
         kind: MessageKind,
     ) -> Poll<Result<usize, Error>> {
         ready!(self.poll_ready(cx))?;
-        let Some(first) = frames.front() else { return Poll::Ready(Ok(0)) };
+        let Some(first) = frames.clone().next() else { return Poll::Ready(Ok(0)) };
         if first.len() > GATHERED_BYTES || !self.protocol.can_write() {
             let message = match kind {
                 MessageKind::Text => Message::Text(text(first)),
@@ -159,7 +158,11 @@ impl WebSocket {
 }
 
 /// Frames from the front as messages; how many there was room for, at least one.
-fn gather(frames: &VecDeque<Bytes>, kind: MessageKind, messages: &mut Vec<u8>) -> usize {
+fn gather<'a>(
+    frames: impl Iterator<Item = &'a Bytes> + Clone,
+    kind: MessageKind,
+    messages: &mut Vec<u8>,
+) -> usize {
     let mut left = GATHERED_BYTES;
     let fits = |frame: &&Bytes| match left.checked_sub(frame.len() + HEADER_BYTES) {
         Some(rest) => {
@@ -168,15 +171,15 @@ fn gather(frames: &VecDeque<Bytes>, kind: MessageKind, messages: &mut Vec<u8>) -
         }
         None => false,
     };
-    let count = frames.iter().take_while(fits).count().max(1);
-    let taken = frames.iter().take(count);
+    let count = frames.clone().take_while(fits).count().max(1);
+    let taken = frames.take(count);
     match kind {
         MessageKind::Text => taken.for_each(|frame| {
             put_header(messages, TEXT, frame.len());
             messages.extend_from_slice(frame);
         }),
         MessageKind::Binary => {
-            put_header(messages, BINARY, taken.clone().map(Bytes::len).sum());
+            put_header(messages, BINARY, taken.clone().map(|frame| frame.len()).sum());
             taken.for_each(|frame| messages.extend_from_slice(frame));
         }
     }
@@ -250,9 +253,9 @@ mod tests {
     use super::*;
 
     fn gathered(sizes: &[usize], kind: MessageKind) -> (usize, Vec<u8>) {
-        let frames = sizes.iter().map(|size| Bytes::from(vec![b'x'; *size])).collect();
+        let frames: Vec<_> = sizes.iter().map(|size| Bytes::from(vec![b'x'; *size])).collect();
         let mut messages = Vec::new();
-        let count = gather(&frames, kind, &mut messages);
+        let count = gather(frames.iter(), kind, &mut messages);
         assert!(messages.len() <= WRITE_BYTES, "the stream takes it at once");
         (count, messages)
     }

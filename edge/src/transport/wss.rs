@@ -10,7 +10,8 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
-use sterna_core::{Encoding, Outgoing, TransportKind};
+use sterna_core::session::OutgoingBody;
+use sterna_core::{Encoding, Outgoing, SharedPush, TransportKind};
 use sterna_proto::{CloseReason, codec, limits, v1};
 use tokio::io::AsyncWriteExt as _;
 use tokio::time::{Instant, timeout};
@@ -158,12 +159,35 @@ impl ControlFrames {
     }
 }
 
+/// A frame that waits to be written. What many wait for is not taken out of their hands before that.
+#[derive(Debug)]
+enum Queued {
+    Own(Bytes),
+    Shared(SharedPush),
+}
+
+impl Queued {
+    fn new(outgoing: Outgoing, encoding: Encoding) -> Self {
+        match outgoing.body {
+            OutgoingBody::Shared(push) => Self::Shared(push),
+            OutgoingBody::Own(_) => Self::Own(outgoing.encoded(encoding)),
+        }
+    }
+
+    fn bytes(&self, encoding: Encoding) -> &Bytes {
+        match self {
+            Self::Own(bytes) => bytes,
+            Self::Shared(push) => push.encoded(encoding),
+        }
+    }
+}
+
 /// The sending half.
 #[derive(Debug)]
 pub(crate) struct WssSender {
     socket: Rc<RefCell<WebSocket>>,
     encoding: Encoding,
-    frames: VecDeque<Bytes>,
+    frames: VecDeque<Queued>,
     /// Bytes in `frames`, and those that the socket has taken but not yet written.
     queued_bytes: usize,
     unflushed_bytes: usize,
@@ -179,8 +203,8 @@ impl WssSender {
         let before = self.queued_bytes;
         self.frames.reserve(batch.len());
         for outgoing in batch.drain(..) {
-            let frame = outgoing.encoded(self.encoding);
-            self.queued_bytes += frame.len();
+            let frame = Queued::new(outgoing, self.encoding);
+            self.queued_bytes += frame.bytes(self.encoding).len();
             self.frames.push_back(frame);
         }
         self.queued_bytes - before
@@ -197,9 +221,12 @@ impl WssSender {
             Encoding::Protobuf => MessageKind::Binary,
             Encoding::Json => MessageKind::Text,
         };
+        let encoding = self.encoding;
         while !self.frames.is_empty() {
-            let count = ready!(socket.poll_write_frames(cx, &self.frames, kind)).map_err(failed)?;
-            let taken = self.frames.drain(..count).map(|frame| frame.len()).sum::<usize>();
+            let frames = self.frames.iter().map(|frame| frame.bytes(encoding));
+            let count = ready!(socket.poll_write_frames(cx, frames, kind)).map_err(failed)?;
+            let taken = self.frames.drain(..count);
+            let taken = taken.map(|frame| frame.bytes(encoding).len()).sum::<usize>();
             self.queued_bytes -= taken;
             // It has written all that it had taken before it takes more.
             self.unflushed_bytes = taken;
