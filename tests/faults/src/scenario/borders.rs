@@ -4,30 +4,29 @@
 use std::any::Any;
 use std::time::Duration;
 
+use futures_util::SinkExt as _;
 use futures_util::future::join_all;
-use futures_util::{SinkExt as _, StreamExt as _};
 use quinn::TransportConfig;
 use rand::rngs::StdRng;
-use sterna_client::{ChannelId, Transport};
 use sterna_proto::v1::{self, command::Verb};
 use sterna_proto::{codec, version};
 use sterna_system_tests::flood::{self, Sources};
 use sterna_system_tests::node::Node;
 use sterna_system_tests::raw::{self, QuicClient, WssClient};
-use sterna_system_tests::sdk;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::time::timeout;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
 
-use super::pressure::{LOUD, stop_on_quic, stop_on_wss};
+use super::pressure::{stop_on_quic, stop_on_wss};
+use super::unread;
 use crate::workload::within;
 
 /// What has to stay open until memory was looked at.
 pub type Held = Box<dyn Any + Send>;
 
 /// A peer that takes nothing for this long does not want more.
-const FULL: Duration = Duration::from_secs(2);
+pub(super) const FULL: Duration = Duration::from_secs(2);
 /// Datagrams sent before others get a turn.
 const BATCH: usize = 250;
 
@@ -102,7 +101,7 @@ pub async fn subscriptions(node: &Node) -> Held {
 }
 
 /// Clients with a session, half of them on each transport, who send and never read.
-async fn pour(
+pub(super) async fn pour(
     node: &Node,
     name: &str,
     clients: usize,
@@ -185,14 +184,6 @@ pub async fn slow_readers(node: &Node) -> Held {
         quic.push(stop_on_quic(node, &format!("stopped-quic-{at}")).await);
         wss.push(stop_on_wss(node, &format!("stopped-wss-{at}")).await);
     }
-    let loud = ChannelId::new(LOUD).unwrap();
-    let publisher = sdk::connect(node, "loud", Transport::Quic).await;
-    let publications = futures_util::stream::iter(0..640).map(|_| {
-        let publisher = publisher.clone();
-        let loud = loud.clone();
-        async move { sdk::publish(&publisher, &loud, &"x".repeat(16_000)).await }
-    });
-    publications.buffer_unordered(16).for_each(async |_| ()).await;
-    publisher.close().await;
+    unread::say_much(node, 640).await;
     Box::new((quic, wss))
 }

@@ -12,6 +12,7 @@ mod pressure;
 mod steps;
 mod tiers;
 mod time;
+mod unread;
 
 use std::time::Duration;
 
