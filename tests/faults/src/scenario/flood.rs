@@ -66,7 +66,7 @@ impl Border {
             Self::HttpRequests => "1,920 HTTP requests of 200 KiB, 64 at a time",
             Self::SlowRequests => "400 HTTP requests that do not end",
             Self::SlowReaders => "16 subscribers who stop reading 10 MB",
-            Self::Pages => "8 clients, 2,000 pages of 1.6 MB each, unread",
+            Self::Pages => "8 clients, 2,000 full pages each, unread",
             Self::Pings => "4 clients, 100,000 pings each, replies unread",
             Self::ControlFrames => "16 WebSockets, 10,000 pings of RFC 6455 each",
             Self::Datagrams => "40,000 ephemerals by datagram to 16 who stop reading",
