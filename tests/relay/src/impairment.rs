@@ -45,12 +45,20 @@ pub struct Impairment {
     /// One bit of a datagram is flipped.
     pub corrupt: f64,
     pub rate_bytes_per_sec: Option<u64>,
+    /// Longer datagrams are dropped and nobody is told, as on a path of a small MTU behind a
+    /// firewall that drops ICMP. Bytes of UDP's payload.
+    pub longest_datagram_bytes: Option<usize>,
 }
 
 impl Impairment {
     /// A path that only takes time.
     pub fn delayed(delay: Duration) -> Self {
         Self { delay, ..Self::default() }
+    }
+
+    /// A path that passes no datagram longer than this.
+    pub fn narrow(longest_datagram_bytes: usize) -> Self {
+        Self { longest_datagram_bytes: Some(longest_datagram_bytes), ..Self::default() }
     }
 }
 
@@ -68,6 +76,7 @@ pub const RATE_BACKLOG_BYTES: u64 = 256 * 1024;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Verdict {
     Lost,
+    TooLong,
     /// The rate limit's backlog was full.
     Overflow,
     Deliver(Delivery),
@@ -117,6 +126,9 @@ impl Path {
         let jitter = impairment.jitter.mul_f64(self.rng.random::<f64>());
         if lost {
             return Verdict::Lost;
+        }
+        if impairment.longest_datagram_bytes.is_some_and(|longest| len > longest) {
+            return Verdict::TooLong;
         }
         let Some(sent) = self.pass_rate(now, len) else { return Verdict::Overflow };
         let due = sent + impairment.delay + jitter;
@@ -271,6 +283,17 @@ mod tests {
         let dropped =
             (0..1000).filter(|_| path.decide_datagram(now, 1000) == Verdict::Overflow).count();
         assert!(dropped > 700, "{dropped} dropped");
+    }
+
+    #[test]
+    fn a_narrow_path_drops_what_is_longer_and_nothing_else() {
+        let now = Instant::now();
+        let mut path = Path::new(1, Impairment::narrow(1_200));
+        for len in [1, 1_200] {
+            assert!(matches!(path.decide_datagram(now, len), Verdict::Deliver(_)), "{len}");
+        }
+        assert_eq!(path.decide_datagram(now, 1_201), Verdict::TooLong);
+        assert_eq!(path.decide_chunk(now, 10_000, None), (now, false), "TCP knows what may pass");
     }
 
     #[test]

@@ -10,6 +10,8 @@ pub struct PathStats {
     pub received: u64,
     pub forwarded: u64,
     pub lost: u64,
+    /// Dropped because they were longer than the path passes.
+    pub too_long: u64,
     /// Dropped because the path was blocked.
     pub blocked: u64,
     /// Dropped because a bounded queue was full.
@@ -50,8 +52,8 @@ macro_rules! counters {
 }
 
 counters!(
-    received, forwarded, lost, blocked, overflowed, duplicated, reordered, corrupted, tcp_bytes,
-    tcp_lost
+    received, forwarded, lost, too_long, blocked, overflowed, duplicated, reordered, corrupted,
+    tcp_bytes, tcp_lost
 );
 
 #[derive(Debug, Default)]

@@ -171,6 +171,7 @@ impl Udp {
             .path(datagram.direction, |path| path.decide_datagram(now, datagram.bytes.len()));
         match verdict {
             Verdict::Lost => counters.lost.add(1),
+            Verdict::TooLong => counters.too_long.add(1),
             Verdict::Overflow => counters.overflowed.add(1),
             Verdict::Deliver(delivery) => {
                 counters.reordered.add(delivery.reordered.into());

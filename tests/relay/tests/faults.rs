@@ -141,6 +141,27 @@ async fn loss_and_duplication_are_counted_and_real() {
     relay.shutdown().await;
 }
 
+#[tokio::test]
+async fn a_narrow_path_drops_long_datagrams_both_ways() {
+    let echo = Echo::start().await;
+    let relay = relay_to(&echo).await;
+    let socket = udp_client(&relay).await;
+    relay.set(Direction::Up, Impairment::narrow(1_200));
+    echo_once(&socket, &[7; 1_200]).await;
+    socket.send(&[8; 1_201]).await.unwrap();
+    // What comes after it comes back, and it does not.
+    echo_once(&socket, b"short").await;
+    relay.set(Direction::Up, Impairment::default());
+    // The echo is longer than what it answers.
+    relay.set(Direction::Down, Impairment::narrow(1_200));
+    socket.send(&[9; 1_200]).await.unwrap();
+    echo_once(&socket, b"short").await;
+    let stats = relay.stats();
+    assert_eq!((stats.up.too_long, stats.down.too_long), (1, 1));
+    assert_eq!((stats.up.lost, stats.up.overflowed), (0, 0));
+    relay.shutdown().await;
+}
+
 const OVERTAKINGS: usize = 20;
 
 #[tokio::test]
