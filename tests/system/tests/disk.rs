@@ -1,5 +1,5 @@
-//! I1 when the disk fails: a node whose sync fails or whose disk is full acknowledges nothing more,
-//! says why and stops; what it had acknowledged is there when the disk is well again.
+//! I1 when the disk fails: a node whose sync or claim fails or whose disk is full acknowledges nothing
+//! more, says why and stops; what it had acknowledged is there when the disk is well again.
 
 #![allow(clippy::unwrap_used)] // Helpers of tests; clippy exempts only the tests themselves.
 
@@ -20,19 +20,43 @@ async fn i1_a_sync_that_fails_stops_the_node_and_loses_nothing() {
     let inject = "inject=fdatasync,fsync:error=EIO:when=60+";
     let launcher =
         ["strace", "-f", "-qq", "-o", "/dev/null", "-e", "trace=fdatasync,fsync", "-e", inject];
-    stops_and_loses_nothing(&launcher).await;
+    stops_and_loses_nothing(stopped().await, &launcher).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn i1_a_claim_that_fails_stops_the_node_and_loses_nothing() {
+    let node = stopped().await;
+    let guard = node.data_dir().join("store/sterna.guard");
+    let trace = tempfile::NamedTempFile::new().unwrap();
+    let [guard, notes] = [&*guard, trace.path()].map(|path| path.display().to_string());
+    // The write is the sync: the file is opened for that. A few go well, and none behind them.
+    let inject = "inject=pwrite64:error=EIO:when=60+";
+    let traced = ["-P", &guard, "-e", "trace=pwrite64", "-e", inject];
+    let launcher = [&["strace", "-f", "-qq", "-o", &notes][..], &traced].concat();
+    stops_and_loses_nothing(node, &launcher).await;
+    let trace = std::fs::read_to_string(trace.path()).unwrap();
+    let claims: Vec<&str> = trace.lines().filter(|line| line.contains("pwrite64")).collect();
+    assert!(claims.len() >= 60, "the claims before it went well:\n{trace}");
+    let failed: Vec<usize> =
+        (0..claims.len()).filter(|at| claims[*at].contains("INJECTED")).collect();
+    assert_eq!(failed, [claims.len() - 1], "nothing is claimed after one has failed:\n{trace}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn i1_a_full_disk_stops_the_node_and_loses_nothing() {
     // No file may grow above 2 MiB; the signal that says so is ignored, the write fails.
     let limit = "trap '' XFSZ; ulimit -f 2048; exec \"$0\" \"$@\"";
-    stops_and_loses_nothing(&["bash", "-c", limit]).await;
+    stops_and_loses_nothing(stopped().await, &["bash", "-c", limit]).await;
 }
 
-async fn stops_and_loses_nothing(launcher: &[&str]) {
+/// A node that has run, so that its store is there.
+async fn stopped() -> Node {
     let mut node = Node::start().await;
     assert!(node.terminate().await.success());
+    node
+}
+
+async fn stops_and_loses_nothing(mut node: Node, launcher: &[&str]) {
     node.launch_through(launcher);
     node.restart().await;
 
