@@ -27,6 +27,7 @@ pub enum Scenario {
     SlowDisk,
     Clock,
     Relay,
+    Mtu,
     SlowConsumer,
     Storm,
     HandshakeFlood,

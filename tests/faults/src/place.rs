@@ -60,6 +60,13 @@ impl Place {
         self
     }
 
+    /// The same, reached through somebody else as well.
+    #[must_use]
+    pub fn or_through(mut self, address: SocketAddr) -> Self {
+        self.addresses.push(address);
+        self
+    }
+
     /// The same with another of its addresses as the first choice.
     #[must_use]
     pub fn facing(mut self, at: usize) -> Self {

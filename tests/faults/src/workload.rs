@@ -172,6 +172,13 @@ impl Workload {
         self.wait("publications are acknowledged", |record| record.acked() >= wanted).await;
     }
 
+    /// Waits until every user has a session.
+    pub async fn all_connected(&self) {
+        for client in &self.clients {
+            client.ready(PATIENCE).await.unwrap();
+        }
+    }
+
     /// All devices wake up at once.
     pub fn wake(&self) {
         self.clients.iter().for_each(|it| it.network_changed(NetworkChange::Wake));

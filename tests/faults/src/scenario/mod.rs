@@ -6,6 +6,7 @@ mod cluster;
 mod corruption;
 mod disks;
 mod flood;
+mod mtu;
 mod network;
 mod operator;
 mod pressure;
@@ -46,6 +47,7 @@ pub async fn play(scenario: Scenario, seed: u64) -> Outcome {
         Scenario::SlowDisk => steps::slow_disk(rng).await,
         Scenario::Clock => time::clock(rng).await,
         Scenario::Relay => network::relay(rng).await,
+        Scenario::Mtu => mtu::mtu(rng).await,
         Scenario::SlowConsumer => pressure::slow_consumer(rng).await,
         Scenario::Storm => network::storm(rng).await,
         Scenario::HandshakeFlood => pressure::handshake_flood(rng).await,

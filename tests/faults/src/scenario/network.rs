@@ -15,8 +15,8 @@ use crate::campaign::Outcome;
 use crate::place::Place;
 use crate::workload::{Plan, Workload};
 
-/// Troubles of one round.
-const TROUBLES: usize = 5;
+/// Troubles of one round, behind the loss with which it begins.
+const TROUBLES: usize = 4;
 
 pub async fn relay(rng: &mut StdRng) -> Outcome {
     let node = Node::start().await;
@@ -26,22 +26,31 @@ pub async fn relay(rng: &mut StdRng) -> Outcome {
     let plan = Plan { transports, speakers: 6, ..Plan::default() };
     let place = Place::of(&node).through(relay.address());
     let workload = Workload::start(&place, &plan, rng);
+    workload.all_connected().await;
     workload.go_on_for(SOME).await;
     let (mut injected, mut note) = (0, String::new());
-    for trouble in Trouble::ALL.choose_multiple(rng, TROUBLES) {
+    // Loss comes first, while nothing else has cut a connection yet: up to a fifth cuts none.
+    let loss = Trouble::LOSSES.choose(rng).copied().unwrap_or(Trouble::Loss20);
+    let others: Vec<Trouble> = Trouble::ALL.choose_multiple(rng, TROUBLES).copied().collect();
+    let mut lost = None;
+    for trouble in [loss].into_iter().chain(others) {
         let before = relay.stats();
         trouble.make(&relay, &workload, rng).await;
         let hit = trouble.count(&relay.stats()) - trouble.count(&before);
         injected += u64::from(hit > 0);
         note.push_str(&format!("{trouble:?}:{hit} "));
         workload.go_on_for(SOME).await;
+        lost.get_or_insert(workload.reconnects());
     }
-    let outcome = conclude(node, workload, rng, injected).await;
+    let mut outcome = conclude(node, workload, rng, injected).await;
+    if let Some(lost @ 1..) = lost {
+        outcome.violations.push(format!("{loss:?} has cut {lost} connections"));
+    }
     relay.shutdown().await;
     Outcome { note, ..outcome }
 }
 
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Trouble {
     Loss1,
     Loss5,
@@ -58,10 +67,8 @@ enum Trouble {
 }
 
 impl Trouble {
+    const LOSSES: [Self; 3] = [Self::Loss1, Self::Loss5, Self::Loss20];
     const ALL: &[Self] = &[
-        Self::Loss1,
-        Self::Loss5,
-        Self::Loss20,
         Self::Reorder,
         Self::Duplicate,
         Self::Corrupt,
@@ -75,7 +82,9 @@ impl Trouble {
 
     /// Makes it, lets it last, and ends it.
     async fn make(self, relay: &Relay, workload: &Workload, rng: &mut StdRng) {
-        let while_it_lasts = Duration::from_millis(rng.random_range(300..3_000));
+        // A connection that is lost to loss is lost after some seconds.
+        let most_ms = if Self::LOSSES.contains(&self) { 9_000 } else { 3_000 };
+        let while_it_lasts = Duration::from_millis(rng.random_range(most_ms / 10..most_ms));
         match self {
             Self::Blackout => relay.blackout(while_it_lasts).await,
             Self::Rebind => relay.rebind().await.unwrap(),
@@ -96,6 +105,7 @@ impl Trouble {
             }
             _ => {
                 relay.set_both(self.impairment());
+                tokio::time::sleep(while_it_lasts).await;
                 workload.go_on_for(2 * SOME).await;
                 relay.set_both(Impairment::default());
             }
