@@ -1,16 +1,18 @@
-//! Rounds of scenarios, one after the other, and the table at the end. A round that panics or
+//! Rounds of scenarios, one after the other, for the [`Table`] at the end. A round that panics or
 //! finds a promise broken is a violation, and is told with its seed and the command that repeats
 //! it; a round in which no fault hit proves nothing and is counted apart.
 
-use std::collections::BTreeMap;
-use std::fmt;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use clap::ValueEnum;
+use rand::SeedableRng as _;
+use rand::rngs::StdRng;
+use rand::seq::SliceRandom as _;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinSet;
 
 use crate::scenario;
+use crate::table::Table;
 
 /// What is broken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -87,6 +89,8 @@ pub struct Outcome {
     pub figures: Vec<Figure>,
     /// What was hit, of the things that one scenario draws from.
     pub hits: Vec<String>,
+    /// What was tried of them, and did not come to pass.
+    pub missed: Vec<String>,
 }
 
 /// What an attack took of the node's memory, in bytes.
@@ -106,160 +110,44 @@ impl Outcome {
     }
 }
 
-/// All rounds of one scenario.
-#[derive(Debug, Clone)]
-pub struct Row {
-    pub scenario: Scenario,
-    /// In which a fault hit.
-    pub rounds: u64,
-    /// In which none did.
-    pub idle_rounds: u64,
-    pub injected: u64,
-    pub acked: u64,
-    pub violations: u64,
-    pub skipped: Option<String>,
-}
-
-/// The end of a campaign.
-#[derive(Debug, Clone)]
-pub struct Table {
-    pub rows: Vec<Row>,
-    /// The highest of each attack.
-    pub figures: BTreeMap<&'static str, Figure>,
-    /// How often each thing was hit.
-    pub hits: BTreeMap<String, u64>,
-    /// Rounds for which there was no time.
-    pub left_out: u64,
-    pub interrupted: bool,
-}
-
-impl Table {
-    /// No promise was broken, as far as it went; one that was interrupted says nothing.
-    pub fn is_clean(&self) -> bool {
-        !self.interrupted && self.rows.iter().all(|row| row.violations == 0)
-    }
-}
-
-impl fmt::Display for Table {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let heads = ["scenario", "rounds", "no fault", "faults", "acked", "violations"];
-        let [name, rounds, idle, faults, acked, violations] = heads;
-        writeln!(f, "{name:<16}{rounds:>8}{idle:>10}{faults:>9}{acked:>9}{violations:>12}")?;
-        for row in &self.rows {
-            let name = row.scenario.name();
-            if let Some(reason) = &row.skipped {
-                writeln!(f, "{name:<16}  skipped: {reason}")?;
-                continue;
-            }
-            let Row { rounds, idle_rounds, injected, acked, violations, .. } = row;
-            writeln!(
-                f,
-                "{name:<16}{rounds:>8}{idle_rounds:>10}{injected:>9}{acked:>9}{violations:>12}"
-            )?;
-        }
-        let hits: Vec<String> =
-            self.hits.iter().map(|(hit, count)| format!("{hit} {count}")).collect();
-        if !hits.is_empty() {
-            writeln!(f, "hit: {}", hits.join(", "))?;
-        }
-        self.show_figures(f)?;
-        if self.interrupted {
-            writeln!(f, "interrupted")?;
-        }
-        match self.left_out {
-            0 => Ok(()),
-            left_out => writeln!(f, "{left_out} rounds were left out: the time was over"),
-        }
-    }
-}
-
-impl Table {
-    fn show_figures(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.figures.is_empty() {
-            return Ok(());
-        }
-        let heads = ["MiB before", "peak", "bound", "newcomers"];
-        let [before, peak, bound, newcomers] = heads;
-        let attack = "attack";
-        writeln!(f, "\n{attack:<56}{before:>11}{peak:>7}{bound:>7}{newcomers:>11}")?;
-        let mib = |bytes: u64| bytes / (1024 * 1024);
-        for Figure { what, before, peak, bound, waited } in self.figures.values() {
-            let [before, peak, bound] = [before, peak, bound].map(|bytes| mib(*bytes));
-            let waited = format!("{:.1} s", waited.as_secs_f32());
-            writeln!(f, "{what:<56}{before:>11}{peak:>7}{bound:>7}{waited:>11}")?;
-        }
-        Ok(())
-    }
-
-    fn add_figure(&mut self, figure: Figure) {
-        let highest = self.figures.entry(figure.what).or_insert(figure);
-        if figure.peak.saturating_sub(figure.before) > highest.peak.saturating_sub(highest.before) {
-            *highest = figure;
-        }
-    }
-}
-
 /// A seed that nobody has used.
 pub fn fresh_seed() -> u64 {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     now.as_millis() as u64 % 1_000_000_000
 }
 
-/// Runs it all, round by round over all scenarios, so that little time still sees each of them.
+/// Runs it all, round by round over all scenarios, so that little time still sees each of them. The
+/// seed decides who comes first, so that nobody is always the one for whom no time is left.
 pub fn run(campaign: &Campaign) -> Table {
     let began = Instant::now();
-    let rows = campaign.scenarios.iter().map(|it| empty_row(*it)).collect();
-    let mut table = Table {
-        rows,
-        figures: BTreeMap::new(),
-        hits: BTreeMap::new(),
-        left_out: 0,
-        interrupted: false,
-    };
+    let mut table = Table::of(&campaign.scenarios);
     println!("seed {}", campaign.seed);
     for round in 0..campaign.rounds {
         let seed = campaign.seed.wrapping_add(round);
-        for at in 0..table.rows.len() {
-            if table.rows[at].skipped.is_some() {
+        for at in order(table.rows.len(), seed) {
+            let (scenario, skipped) = (table.rows[at].scenario, &table.rows[at].skipped);
+            if skipped.is_some() {
                 continue;
             }
             if began.elapsed() > campaign.limit {
-                table.left_out += 1;
+                table.leave_out(scenario);
                 continue;
             }
-            let (started, scenario) = (Instant::now(), table.rows[at].scenario);
+            let started = Instant::now();
             let Some(outcome) = run_round(scenario, seed) else {
                 return Table { interrupted: true, ..table };
             };
             tell(scenario, seed, &outcome, started.elapsed());
-            outcome.figures.iter().for_each(|figure| table.add_figure(*figure));
-            for hit in &outcome.hits {
-                *table.hits.entry(hit.clone()).or_default() += 1;
-            }
-            table.rows[at].add(outcome);
+            table.add(at, outcome);
         }
     }
     table
 }
 
-fn empty_row(scenario: Scenario) -> Row {
-    let (rounds, idle_rounds, injected, acked, violations) = (0, 0, 0, 0, 0);
-    Row { scenario, rounds, idle_rounds, injected, acked, violations, skipped: None }
-}
-
-impl Row {
-    fn add(&mut self, outcome: Outcome) {
-        self.violations += outcome.violations.len() as u64;
-        if outcome.skipped.is_some() {
-            self.skipped = outcome.skipped;
-        } else if outcome.injected == 0 {
-            self.idle_rounds += 1;
-        } else {
-            self.rounds += 1;
-            self.injected += outcome.injected;
-            self.acked += outcome.acked;
-        }
-    }
+fn order(scenarios: usize, seed: u64) -> Vec<usize> {
+    let mut order: Vec<usize> = (0..scenarios).collect();
+    order.shuffle(&mut StdRng::seed_from_u64(seed));
+    order
 }
 
 /// One round on a runtime of its own: nothing of it is left for the next. `None`: interrupted.

@@ -64,7 +64,14 @@ impl Injector {
 
     /// The node goes on alone.
     pub async fn detach(mut self) {
-        signal(self.tracer.id(), libc::SIGINT);
+        self.end().await;
+    }
+
+    /// The same; what the tracer wrote down can still be asked for.
+    pub async fn end(&mut self) {
+        if self.tracer.try_wait().unwrap().is_none() {
+            signal(self.tracer.id(), libc::SIGINT);
+        }
         wait_for("the tracer ends", || self.tracer.try_wait().unwrap()).await;
     }
 }

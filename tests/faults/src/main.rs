@@ -1,5 +1,5 @@
 //! `sterna-faults`: runs the campaign, or a part of it, and ends with a table. Status 1 when a
-//! promise was broken.
+//! promise was broken, or when it proves nothing.
 
 use std::process::ExitCode;
 use std::time::Duration;

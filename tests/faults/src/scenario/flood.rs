@@ -122,6 +122,12 @@ impl Border {
 }
 
 pub async fn flood(rng: &mut StdRng) -> Outcome {
+    let allowed = open_files();
+    if allowed < OPEN_FILES {
+        return Outcome::skipped(format!(
+            "{allowed} open files are allowed: `ulimit -n {OPEN_FILES}`"
+        ));
+    }
     let (node, workload) = talk(rng).await;
     let reconnects = workload.reconnects();
     let mut order = Border::ALL;
@@ -151,6 +157,16 @@ pub async fn flood(rng: &mut StdRng) -> Outcome {
     outcome.violations.extend(violations);
     Outcome { note: format!("{order:?}"), figures, ..outcome }
 }
+
+/// How many this process, and a node that it starts, may have.
+fn open_files() -> u64 {
+    let limits = std::fs::read_to_string("/proc/self/limits").unwrap_or_default();
+    let line = limits.lines().find_map(|line| line.strip_prefix("Max open files"));
+    line.and_then(|line| line.split_whitespace().next()?.parse().ok()).unwrap_or(u64::MAX)
+}
+
+/// Those of [`Border::HalfOpenTls`], and as many as there are besides.
+const OPEN_FILES: u64 = 4_096;
 
 fn complaint(figure: &Figure) -> Option<String> {
     let Figure { what, peak, bound, waited, .. } = figure;
