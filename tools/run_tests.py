@@ -7,6 +7,7 @@ status 1 when anything failed.
 
 import os
 import queue
+import resource
 import signal
 import subprocess
 import sys
@@ -17,7 +18,7 @@ import unittest
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 sys.path.insert(0, os.path.join(ROOT, "tools"))
 
-from test_report import CargoReport, closing_line  # noqa: E402
+from test_report import CargoReport, closing_line, skipped  # noqa: E402
 
 # A run that is silent for this long hangs. Compiling and the longest test are far below.
 SILENCE_SECS = 900
@@ -82,11 +83,11 @@ def check(totals, name, command):
     status = run(command, lines.append, lambda: say(f"  ...  {name}"))
     took = time.monotonic() - started
     if status == 0:
-        skipped = [line for line in lines if line.startswith("skipped:")]
-        for line in skipped:
-            say(f"  skip {line[8:].strip()}")
+        left_out = skipped(lines)
+        for what in left_out:
+            say(f"  skip {what}")
         # A part that was left out is said; a check that checked nothing does not count.
-        if any(f"{name} (" in line for line in skipped):
+        if any(f"{name} (" in what for what in left_out):
             return
         say(f"  ok   {name} ({took:.0f} s)")
         totals.add(name, 1, 0)
@@ -100,6 +101,8 @@ def cargo_tests(totals):
     started = time.monotonic()
 
     def on_target(name, passed, failed, lines):
+        for what in skipped(lines):
+            say(f"  skip {what}")
         if failed:
             say("\n".join(lines))
             say(f"  FAIL {name}: {passed} passed, {failed} failed")
@@ -162,6 +165,9 @@ def binary():
 def main():
     totals = Totals()
     started = time.monotonic()
+    # Floods hold thousands of connections open.
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     say("tools")
     tool_tests(totals)
     say("format")

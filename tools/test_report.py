@@ -8,6 +8,8 @@ import re
 
 RUNNING = re.compile(r"^\s+(?:Running|Doc-tests) (.+)$")
 RESULT = re.compile(r"^test result: \w+\. (\d+) passed; (\d+) failed; (\d+) ignored")
+# The name of a test that runs alone stands before it on the line.
+SKIPPED = re.compile(r"(?:^|^test .+ \.\.\. )skipped: *(.+)$")
 CLOSING = re.compile(r"^(\d+) passed, (\d+) failed$")
 ANSI = re.compile(r"\x1b\[[0-9;]*m")
 
@@ -61,6 +63,12 @@ class CargoReport:
         if self._target is not None:
             self._lines.append("the test binary ended without a result")
             self._end(0, 1, 0)
+
+
+def skipped(lines):
+    """What a check or a test that passes has left out, and why."""
+    found = (SKIPPED.match(line.rstrip("\n")) for line in lines)
+    return [match.group(1).strip() for match in found if match]
 
 
 def closing_line(lines, status):

@@ -6,7 +6,7 @@ import unittest
 
 sys.path.insert(0, os.path.join(os.path.dirname(__file__), "..", "..", "tools"))
 
-from test_report import CargoReport, closing_line  # noqa: E402
+from test_report import CargoReport, closing_line, skipped  # noqa: E402
 
 OK = "test result: ok. 3 passed; 0 failed; 0 ignored; 0 measured; 0 filtered out; finished in 0.1s"
 BAD = "test result: FAILED. 2 passed; 1 failed; 0 ignored; 0 measured; 0 filtered out; finished"
@@ -58,6 +58,16 @@ class CargoOutput(unittest.TestCase):
     def test_a_result_printed_by_a_test_is_not_counted_twice(self):
         found, _, _ = report(["     Running a", OK, OK], 0)
         self.assertEqual(found.passed, 3)
+
+
+class Skipped(unittest.TestCase):
+    def test_what_is_left_out_is_found_wherever_it_was_said(self):
+        lines = []
+        found = CargoReport(lambda *target: lines.extend(target[3]))
+        for line in ["     Running a", "test x ... skipped: power_loss (no loop devices)", "ok",
+                     "skipped: flood (not its turn)", "he said skipped: no", OK]:
+            found.line(line + "\n")
+        self.assertEqual(skipped(lines), ["power_loss (no loop devices)", "flood (not its turn)"])
 
 
 class ClosingLine(unittest.TestCase):

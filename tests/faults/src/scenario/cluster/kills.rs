@@ -10,7 +10,7 @@ use super::wires::Wires;
 use super::{CORES, EDGES, SOME, Stage};
 use crate::campaign::Outcome;
 
-const KILLS: usize = 4;
+const KILLS: usize = 3;
 
 /// Edges are killed: their clients go on at the other one, with everything that was on its way.
 pub(in super::super) async fn edges(rng: &mut StdRng) -> Outcome {

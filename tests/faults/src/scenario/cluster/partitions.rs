@@ -13,7 +13,7 @@ use super::wires::{Cut, DATABASE, Wires};
 use super::{CORES, EDGES, SOME, Stage};
 use crate::campaign::Outcome;
 
-const CUTS: usize = 3;
+const CUTS: usize = 2;
 
 /// Between hosts of a network in namespaces.
 pub(in super::super) async fn hosts(rng: &mut StdRng) -> Outcome {
