@@ -23,7 +23,7 @@ use rustls::crypto::aws_lc_rs;
 use rustls::server::{ClientHello, ProducesTickets, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 use rustls_pki_types::pem::{self, PemObject as _};
-use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+use rustls_pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
 use sterna_proto::version;
 
 use crate::config::TlsFiles;
@@ -44,9 +44,12 @@ impl Certificate {
         Ok(Arc::new(Self { files, current }))
     }
 
-    /// Reads the files again. On an error the old certificate stays.
+    /// Reads the files again. On an error the old certificate stays, as it does when the new one has
+    /// come too early, or this machine's clock is behind: no client would believe it yet.
     pub(crate) fn reload(&self) -> Result<(), EdgeError> {
-        self.current.store(Arc::new(read(&self.files)?));
+        let fresh = read(&self.files)?;
+        check_begun(&fresh.cert[0], UnixTime::now())?;
+        self.current.store(Arc::new(fresh));
         Ok(())
     }
 }
@@ -154,6 +157,17 @@ fn read(files: &TlsFiles) -> Result<CertifiedKey, EdgeError> {
         .map_err(|error| cannot_read(&files.private_key, error))?;
     CertifiedKey::from_der(chain, key, &provider())
         .map_err(|error| EdgeError::Certificate(error.to_string()))
+}
+
+fn check_begun(certificate: &CertificateDer<'_>, now: UnixTime) -> Result<(), EdgeError> {
+    let (_, parsed) = x509_parser::parse_x509_certificate(certificate)
+        .map_err(|error| EdgeError::Certificate(format!("the certificate is damaged: {error}")))?;
+    let from = parsed.validity().not_before;
+    let now_s = i64::try_from(now.as_secs()).unwrap_or(i64::MAX);
+    if from.timestamp() > now_s {
+        return Err(EdgeError::Certificate(format!("the certificate is valid only from {from}")));
+    }
+    Ok(())
 }
 
 fn cannot_read(path: &Path, error: pem::Error) -> EdgeError {

@@ -84,11 +84,20 @@ impl Served {
         self.install_certificate_of(authority, until_year, "127.0.0.1");
     }
 
+    /// The same of one that is valid from the beginning of a year on.
+    pub fn install_certificate_from(&self, authority: &Authority, from_year: i32) {
+        self.install(authority, [from_year, from_year + 1], "127.0.0.1");
+    }
+
     /// The same for a node that has this address.
     pub fn install_certificate_of(&self, authority: &Authority, until_year: i32, address: &str) {
+        self.install(authority, [2020, until_year], address);
+    }
+
+    fn install(&self, authority: &Authority, [from_year, until_year]: [i32; 2], address: &str) {
         let names = ["localhost".to_owned(), address.to_owned()];
         let mut params = CertificateParams::new(names).unwrap();
-        params.not_before = rcgen::date_time_ymd(2020, 1, 1);
+        params.not_before = rcgen::date_time_ymd(from_year, 1, 1);
         params.not_after = rcgen::date_time_ymd(until_year, 1, 1);
         let key = KeyPair::generate().unwrap();
         let leaf = params.signed_by(&key, &authority.issuer).unwrap();

@@ -115,6 +115,31 @@ async fn an_expired_certificate_makes_a_node_unready_and_a_new_one_ready_again()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_certificate_that_comes_too_early_is_named_and_does_not_replace_a_good_one() {
+    let authority = Authority::new("authority");
+    let mut node = Served::prepare(&authority, "");
+    node.install_certificate_from(&authority, 2090);
+    node.start(&[], &[]).await;
+    let reason = node.wait_ready(503).await;
+    assert!(reason.contains("valid only from"), "{reason}");
+    assert!(publish(&node, &authority, "quic", "lost").await.is_err(), "nobody believes it");
+    node.install_certificate(&authority, 2100);
+    node.reload("certificate read again").await;
+    node.wait_ready(200).await;
+
+    node.install_certificate_from(&authority, 2090);
+    let complaint = node.reload("the old certificate stays in use").await;
+    let reason = complaint["fields"]["error"].as_str().unwrap();
+    assert!(reason.contains("valid only from"), "{reason}");
+    for transport in ["quic", "wss"] {
+        publish(&node, &authority, transport, transport).await.unwrap();
+    }
+    node.wait_ready(200).await;
+    node.signal(libc::SIGTERM);
+    assert_eq!(node.ended().await.code(), Some(0), "{}", node.log());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn flags_win_over_the_environment_and_that_over_the_file() {
     let authority = Authority::new("authority");
     let more = "[log]\nfilter = \"off\"\n[sessions]\nheartbeat = \"25s\"\n";
