@@ -7,9 +7,10 @@ use sterna_core::Tasks;
 use sterna_core::cluster::Incarnation;
 use sterna_core::link::lane::LaneError;
 use sterna_core::link::ports::LaneFrom;
+use sterna_core::link::router::Router;
 use sterna_core::link::serve;
 use sterna_proto::link::v1::{Opened, frame::Body};
-use sterna_proto::{limits, version};
+use sterna_proto::{NodeId, limits, version};
 use tokio::sync::Semaphore;
 
 use crate::config::LINK_CONNECTIONS;
@@ -108,11 +109,27 @@ async fn serve_lane(
     if open.lane as usize >= limits::LINK_LANES {
         return LaneError::Lost("the peer has opened a lane too many".into());
     }
-    let peers = router.live();
-    let region = peers.iter().find(|node| node.name == peer.name).map(|node| &node.region);
-    let wide = region.is_some_and(|region| *region != router.own().region);
+    let wide = is_far(router, &peer.name).await;
     let incarnation = Incarnation(open.incarnation);
     let lane = open.lane as usize;
     let from = LaneFrom { node: peer.name.clone(), incarnation, lane, wide };
     serve::serve(router, from, &mut sender, &mut receiver).await
+}
+
+/// Whether the peer is in another region, for as long as the lane lasts. What it says of itself comes
+/// by a lane of its own, often behind this one, and is waited for.
+async fn is_far(router: &Router, peer: &NodeId) -> bool {
+    let mut beats = router.beats();
+    let known = async {
+        loop {
+            if let Some(node) = router.live().into_iter().find(|node| node.name == *peer) {
+                return node.region != router.own().region;
+            }
+            // The router outlives its lanes.
+            if beats.changed().await.is_err() {
+                return false;
+            }
+        }
+    };
+    tokio::time::timeout(PATIENCE, known).await.unwrap_or(false)
 }

@@ -9,6 +9,7 @@ use std::time::Duration;
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair, SanType};
 use sterna_core::cluster::{ClusterConfig, Incarnation, NodeInfo, NodeState};
 use sterna_core::link::{Caller, LinkCommand, LinkReply, Verb};
+use sterna_core::vitals::inspect::Examined;
 use sterna_core::{CoreConfig, Identity, Node, Permission, SystemClock};
 use sterna_link::{LinkConfig, LinkError, LinkFiles, Links};
 use sterna_proto::v1::{self, reply::Result as Reply};
@@ -71,6 +72,16 @@ impl Running {
         files: LinkFiles,
         seeds: Vec<String>,
     ) -> Result<Self, LinkError> {
+        Self::start_in("", name, core, files, seeds).await
+    }
+
+    async fn start_in(
+        region: &str,
+        name: &str,
+        core: bool,
+        files: LinkFiles,
+        seeds: Vec<String>,
+    ) -> Result<Self, LinkError> {
         let mut config = CoreConfig::embedded(NodeId::new(name).unwrap(), v1::Durability::Memory);
         config.incarnation = Incarnation(1);
         let info = NodeInfo {
@@ -79,7 +90,7 @@ impl Running {
             edge: !core,
             core,
             local_store: false,
-            region: String::new(),
+            region: region.to_owned(),
             zone: String::new(),
             link_address: String::new(),
             client_address: String::new(),
@@ -116,6 +127,10 @@ impl Running {
 }
 
 fn publish(seq: u64) -> LinkCommand {
+    command(Verb::Publish(v1::Publish { client_seq: seq, ..Default::default() }))
+}
+
+fn command(verb: Verb) -> LinkCommand {
     let identity = Identity {
         user: UserId::new("alice").unwrap(),
         permissions: vec![Permission::all("*")],
@@ -130,7 +145,7 @@ fn publish(seq: u64) -> LinkCommand {
         key: channel.key(),
         channel,
         hops: 0,
-        verb: Verb::Publish(v1::Publish { client_seq: seq, ..Default::default() }),
+        verb,
     }
 }
 
@@ -155,6 +170,35 @@ async fn an_edge_finds_its_core_by_a_seed_and_asks_it() {
         assert_eq!(offset(edge.node.call(publish(seq)).await), seq);
     }
     edge.stop().await;
+    core.stop().await;
+}
+
+/// I9: what goes to another region is told apart, also over a link whose core has never heard of the
+/// edge before.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stranger_from_another_region_is_known_to_be_far_from_the_first_call() {
+    let authority = Authority::new();
+    let core = Running::start_in("near", "c1", true, authority.sign("c1", CORE), vec![]).await;
+    let core = core.unwrap();
+    for (at, region) in ["far", "near"].into_iter().enumerate() {
+        let name = format!("e{at}");
+        let files = authority.sign(&name, &format!("sterna://chat/{name}?roles=edge"));
+        let edge = Running::start_in(region, &name, false, files, vec![]).await.unwrap();
+        // As by its database: a core that has just started is known before it knows anybody.
+        edge.node.router().unwrap().on_roster(core.node.router().unwrap().roster_to_wire());
+        edge.connected().await;
+        let (subscribe, replaces) = (v1::Subscribe::default(), None);
+        let attach = Verb::Attach { subscribe, turn: 1, again: false, held_upto: None, replaces };
+        edge.node.call(command(attach)).await.unwrap();
+        let room = ChannelId::new("room:1").unwrap();
+        let Examined::Channel(found) = core.node.examine_channel(&room).await else {
+            panic!("the core owns it");
+        };
+        let ways = found.live.expect("somebody is attached").ways;
+        let wide: Vec<bool> = ways.iter().map(|way| way.wide).collect();
+        assert_eq!(wide, [region == "far"], "{ways:?}");
+        edge.stop().await;
+    }
     core.stop().await;
 }
 
