@@ -4,12 +4,14 @@
 //!
 //! * [`quic`]: streams of bare quinn, written by one hub loop
 //! * [`wss`]: rustls and tungstenite, written by one hub loop
+//! * [`client`]: what connects to either, where the load generator's own clients do too much
 //! * [`commit`]: a RocksDB group-commit loop
 //! * [`sql`]: the transactions of the SQL store
 //! * [`pack`]: zstd frames into one synced file
 //!
 //! One protocol over both transports: [`protocol`].
 
+pub mod client;
 pub mod commit;
 mod committer;
 mod hub;

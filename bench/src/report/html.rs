@@ -130,6 +130,13 @@ fn plot(page: &mut String, plot: &Plot) {
         -(HEIGHT - BOTTOM) / 2.0,
         escape(&plot.y),
     );
+    for mark in plot.marks.iter().map(|mark| x(*mark)) {
+        let _ = writeln!(
+            page,
+            "<line class=\"mark\" x1=\"{mark:.1}\" x2=\"{mark:.1}\" y1=\"{TOP}\" y2=\"{:.1}\"/>",
+            HEIGHT - BOTTOM
+        );
+    }
     for (index, series) in plot.series.iter().enumerate() {
         let line: Vec<_> =
             series.points.iter().map(|it| format!("{:.1},{:.1}", x(it.0), y(it.1))).collect();
@@ -176,13 +183,14 @@ const STYLE: &str = "
 body{font:15px/1.5 system-ui,sans-serif;color:var(--ink);background:var(--back);
 max-width:60rem;margin:2rem auto;padding:0 1rem}
 h1{font-size:1.6rem}table{border-collapse:collapse;width:100%;font-variant-numeric:tabular-nums}
-th,td{padding:.35rem .6rem;text-align:right;border-bottom:1px solid var(--faint)}
+th,td{padding:.35rem .4rem;text-align:right;border-bottom:1px solid var(--faint)}
 th:first-child{text-align:left}tr.ours th:first-child{color:var(--ours)}
 tr.raw{opacity:.75}.bar{text-align:left;white-space:nowrap}
 .bar i{display:inline-block;height:.7rem;background:var(--faint);margin-right:.4rem}
 tr.ours .bar i{background:var(--ours)}
 figure{margin:2rem 0}svg{width:100%}text{font-size:12px;fill:currentColor}
 .end{text-anchor:end}.middle{text-anchor:middle}.grid{stroke:var(--faint);stroke-width:1}
+.mark{stroke:currentColor;stroke-width:1;stroke-dasharray:4 4;opacity:.6}
 polyline{fill:none;stroke-width:2}ul{list-style:none;padding:0;display:flex;gap:1.2rem;flex-wrap:wrap}
 li:before{content:'';display:inline-block;width:1.2rem;height:3px;margin-right:.4rem;vertical-align:middle}
 .c0{stroke:#c8102e}.c1{stroke:#1f77b4}.c2{stroke:#2a9d5c}.c3{stroke:#b8860b}.c4{stroke:#7b4fb5}.c5{stroke:#4a8f9f}

@@ -67,13 +67,15 @@ pub struct Plot {
     pub x: String,
     pub y: String,
     pub series: Vec<Series>,
+    /// Where something happened on the axis: dashed lines.
+    pub marks: Vec<f64>,
 }
 
 impl Plot {
     #[must_use]
     pub fn new(title: &str, x: &str, y: &str) -> Self {
         let (title, x, y) = (title.to_owned(), x.to_owned(), y.to_owned());
-        Self { title, x, y, series: Vec::new() }
+        Self { title, x, y, series: Vec::new(), marks: Vec::new() }
     }
 }
 
@@ -323,10 +325,13 @@ mod tests {
         let mut plot = Plot::new("Memory", "sessions", "MiB");
         let points = vec![(0.0, 0.0), (1000.0, 12.5)];
         plot.series.push(Series { name: "a & b".to_owned(), points });
+        plot.marks.push(500.0);
         report.plots.push(plot);
         let page = report.html();
         assert!(page.contains("a &lt;method&gt;") && page.contains("a &amp; b"));
         assert!(page.contains("<polyline") && page.ends_with("</html>\n"));
+        // In the middle of what lies between 0 and 1000.
+        assert!(page.contains("<line class=\"mark\" x1=\"410.0\" x2=\"410.0\""), "{page}");
         assert!(!page.contains("http") && !page.contains("<script"));
     }
 }

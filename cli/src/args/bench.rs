@@ -9,7 +9,7 @@ use sterna_proto::ChannelId;
 use super::TransportArg;
 use crate::bench::args::{
     ArchiveBenchArgs, FanoutArgs, HandshakeArgs, IdleArgs, LatencyArgs, LoadArgs, PublishArgs,
-    RawCommitArgs, RawServerArgs, RawStallsArgs, ScaleArgs, StormArgs,
+    RawCommitArgs, RawServerArgs, RawStallsArgs, ScaleArgs, ShownArgs, StormArgs,
 };
 use crate::bench::cluster_args::{FailoverArgs, RestartArgs};
 
@@ -24,7 +24,8 @@ pub(crate) enum BenchSubject {
     /// How long a change of network silences a subscription, on QUIC and on WebSocket
     ///
     /// Two subscribers, each behind a relay of its own that changes its network. Exit code 1 when
-    /// anything that was acknowledged was lost or came twice.
+    /// anything that was acknowledged was lost or came twice. Beside them, through the same changes,
+    /// the raw limits: bare quinn, and a bare WebSocket that is opened again.
     ///
     /// Kinds of switch: `none` measures the same without one; `rebind` moves the client to another
     /// port and `address` to another address, and nobody tells it; `hard` moves it to another
@@ -103,9 +104,8 @@ pub(crate) struct HandoverArgs {
     /// Publications a second
     #[arg(long, default_value_t = 200, value_name = "N", value_parser = clap::value_parser!(u32).range(10..=500))]
     pub(crate) rate: u32,
-    /// One JSON object
-    #[arg(long)]
-    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) shown: ShownArgs,
     /// Put the clients into a network of their own and really switch its uplink, in place of
     /// relays that pretend to; needs root on Linux, and `ip`
     #[arg(long, conflicts_with = "server")]

@@ -193,7 +193,7 @@ pub(super) fn token_of(user: &str, keys: &DevKeys) -> Result<String> {
 }
 
 /// `storing`: it stores what a node of this kind would.
-fn raw_server(transport: Transport, storing: Option<&NodeSetup>) -> Result<Prepared> {
+pub(super) fn raw_server(transport: Transport, storing: Option<&NodeSetup>) -> Result<Prepared> {
     let home = home(storing.and_then(|setup| setup.directory.as_deref()))?;
     let keys = DevKeys::ensure(home.path())?;
     let address = free_address()?;

@@ -47,12 +47,18 @@ impl Journal {
     /// The longest time between two arrivals that follow each other, where the later one lies in
     /// the window.
     pub(super) fn longest_silence(&self, from_us: u64, to_us: u64) -> Duration {
-        self.arrivals
-            .windows(2)
-            .filter(|pair| from_us < pair[1].0 && pair[1].0 <= to_us)
-            .map(|pair| Duration::from_micros(pair[1].0.saturating_sub(pair[0].0)))
-            .max()
-            .unwrap_or_default()
+        self.silences(from_us, to_us).map(|(_, silence)| silence).max().unwrap_or_default()
+    }
+
+    /// When something arrived in the window, and how long nothing had.
+    pub(super) fn silences(
+        &self,
+        from_us: u64,
+        to_us: u64,
+    ) -> impl Iterator<Item = (u64, Duration)> {
+        let pairs = self.arrivals.windows(2);
+        let inside = pairs.filter(move |pair| from_us < pair[1].0 && pair[1].0 <= to_us);
+        inside.map(|pair| (pair[1].0, Duration::from_micros(pair[1].0.saturating_sub(pair[0].0))))
     }
 
     /// How the publications after `after` up to `upto` arrived, of which all of `acked` had to.

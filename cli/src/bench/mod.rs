@@ -14,7 +14,6 @@ mod measure;
 mod peers;
 mod private_node;
 mod publisher;
-mod report;
 mod restart;
 mod subscriber;
 mod told;

@@ -13,8 +13,8 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
+use super::handover::{Bare, Kind, Reach};
 use super::journal::Journal;
-use super::report::Kind;
 use super::told::{self, Told};
 use super::traveller::{self, Traveller};
 use super::uplinks::Uplinks;
@@ -44,6 +44,8 @@ enum Body {
     Here(Client),
     /// In a network of its own, which changes.
     There(Box<Traveller>),
+    /// In this process, and none of ours: the raw limit.
+    Bare(Bare),
 }
 
 /// How far a subscription has come.
@@ -64,8 +66,7 @@ impl Subscriber {
         uplinks: Option<&Uplinks>,
     ) -> Result<Self> {
         let relay = Relay::start(path).await.context("cannot start a relay")?;
-        let (reports, progress) = watch::channel(Progress::default());
-        let recorder = Arc::new(Recorder { journal: Mutex::default(), reports });
+        let (recorder, progress) = Recorder::new();
         let mut tasks = JoinSet::new();
         let address = relay.address();
         let body = match uplinks {
@@ -78,6 +79,25 @@ impl Subscriber {
             }
         };
         let mut subscriber = Self { transport, body, relay, recorder, progress, tasks };
+        subscriber.wait(|progress| progress.live).await?;
+        Ok(subscriber)
+    }
+
+    /// The same over a bare connection to a raw server.
+    pub(super) async fn start_bare(
+        transport: Transport,
+        server: &Reach,
+        path: RelayConfig,
+    ) -> Result<Self> {
+        let path = RelayConfig { target: server.address, ..path };
+        let relay = Relay::start(path).await.context("cannot start a relay")?;
+        let (recorder, progress) = Recorder::new();
+        let reach = server.through(relay.address());
+        let (bare, following) = Bare::start(reach, Arc::clone(&recorder)).await?;
+        let mut tasks = JoinSet::new();
+        tasks.spawn(following);
+        let mut subscriber =
+            Self { transport, body: Body::Bare(bare), relay, recorder, progress, tasks };
         subscriber.wait(|progress| progress.live).await?;
         Ok(subscriber)
     }
@@ -98,11 +118,44 @@ impl Subscriber {
     /// Changes the network under a client in this process; one in a network of its own is told
     /// that its network has changed.
     pub(super) async fn switch(&mut self, kind: Kind) -> Result<()> {
-        match &mut self.body {
-            Body::Here(client) => switch_relay(&self.relay, client, self.transport, kind).await,
-            Body::There(_) if kind == Kind::None => Ok(()),
-            Body::There(traveller) => traveller.network_changed().await,
+        if kind == Kind::None {
+            return Ok(());
         }
+        if let Body::There(traveller) = &mut self.body {
+            return traveller.network_changed().await;
+        }
+        switch_relay(&self.relay, kind).await?;
+        let breaks = self.transport == Transport::WebSocket;
+        if breaks {
+            self.reset().await?;
+        }
+        self.relay.unblock();
+        if breaks || kind == Kind::Hard {
+            self.network_changed().await?;
+        }
+        Ok(())
+    }
+
+    /// TCP does not survive what QUIC does. Reset at once, the client need not find out by silence.
+    async fn reset(&mut self) -> Result<()> {
+        let noticed = async {
+            match &mut self.body {
+                Body::Here(client) => reset(&self.relay, client).await,
+                Body::Bare(bare) => bare.broken_by(|| self.relay.cut_tcp()).await?,
+                Body::There(_) => {}
+            }
+            anyhow::Ok(())
+        };
+        timeout(PATIENCE, noticed).await.context("a client did not notice that it was reset")?
+    }
+
+    async fn network_changed(&mut self) -> Result<()> {
+        match &mut self.body {
+            Body::Here(client) => client.network_changed(NetworkChange::Path),
+            Body::Bare(bare) => bare.network_changed().await?,
+            Body::There(traveller) => traveller.network_changed().await?,
+        }
+        Ok(())
     }
 
     pub(super) async fn close(mut self) {
@@ -175,14 +228,10 @@ fn traveller_args(
     })
 }
 
-async fn switch_relay(
-    relay: &Relay,
-    client: &Client,
-    transport: Transport,
-    kind: Kind,
-) -> Result<()> {
+/// Afterwards a hard switch is still dark.
+async fn switch_relay(relay: &Relay, kind: Kind) -> Result<()> {
     match kind {
-        Kind::None => return Ok(()),
+        Kind::None => {}
         Kind::Rebind => relay.rebind().await?,
         Kind::Address => relay.change_address().await?,
         Kind::Hard => {
@@ -191,29 +240,19 @@ async fn switch_relay(
             tokio::time::sleep(DARKNESS).await;
         }
     }
-    if transport == Transport::WebSocket {
-        reset(relay, client).await?;
-    }
-    relay.unblock();
-    if transport == Transport::WebSocket || kind == Kind::Hard {
-        client.network_changed(NetworkChange::Path);
-    }
     Ok(())
 }
 
-/// TCP does not survive what QUIC does. Reset at once, the client need not find out by silence.
-async fn reset(relay: &Relay, client: &Client) -> Result<()> {
+/// Breaks the connection and waits until the client has noticed.
+async fn reset(relay: &Relay, client: &Client) {
     let reconnects = client.statistics().reconnects;
     let mut states = client.states();
     relay.cut_tcp();
-    let noticed = async {
-        while let Some(state) = states.next().await {
-            if !state.is_connected() || client.statistics().reconnects > reconnects {
-                return;
-            }
+    while let Some(state) = states.next().await {
+        if !state.is_connected() || client.statistics().reconnects > reconnects {
+            return;
         }
-    };
-    timeout(PATIENCE, noticed).await.context("a client did not notice that it was reset")
+    }
 }
 
 /// Takes what a subscriber tells into its journal.
@@ -224,6 +263,11 @@ pub(super) struct Recorder {
 }
 
 impl Recorder {
+    fn new() -> (Arc<Self>, watch::Receiver<Progress>) {
+        let (reports, progress) = watch::channel(Progress::default());
+        (Arc::new(Self { journal: Mutex::default(), reports }), progress)
+    }
+
     pub(super) fn record(&self, told: Told) {
         match told {
             Told::Publication { at_us, epoch, offset } => {

@@ -1,6 +1,6 @@
 //! `sterna bench handover` on the real binary: whatever happens to its network, a client on QUIC
 //! keeps its connection, and on either transport nothing that was acknowledged is lost or comes
-//! twice (I1, I13). How long a switch takes is for the bench to say and for no test to judge.
+//! twice (I1, I13). Bare clients go through the same beside it. How long a switch takes is for the bench to say and for no test to judge.
 
 #![allow(clippy::unwrap_used)] // Helpers of tests; clippy exempts only the tests themselves.
 
@@ -16,7 +16,10 @@ const SWITCHES: u64 = 2;
 
 #[tokio::test]
 async fn changes_of_network_cost_nothing_but_time() {
-    let report = report(&run(&["--json", "--switches", "2"]).await);
+    let directory = tempfile::tempdir().unwrap();
+    let page = directory.path().join("handover.html");
+    let page_argument = page.to_str().unwrap();
+    let report = report(&run(&["--json", "--switches", "2", "--report", page_argument]).await);
     assert_eq!(report["round_trip_ms"], 50);
     for transport in ["quic", "websocket"] {
         let rows = rows(&report, transport);
@@ -38,6 +41,47 @@ async fn changes_of_network_cost_nothing_but_time() {
         assert!(row["reconnects"].as_u64() >= Some(expected), "{row}");
         assert_eq!(row["reconnects"], row["resumed"], "the session goes on: {row}");
     }
+    bare_clients_went_through_the_same(&report);
+    silences_lie_on_a_line_of_time(&report);
+    let page = std::fs::read_to_string(page).unwrap();
+    assert!(page.contains("<svg") && page.ends_with("</html>\n"), "{page}");
+    for row in ["sterna, QUIC: rebind", "raw rustls + tungstenite: hard"] {
+        assert!(page.contains(&format!("<th>{row}</th>")), "{row} is missing in\n{page}");
+    }
+}
+
+fn bare_clients_went_through_the_same(report: &Value) {
+    let raw_rows = report["raw_rows"].as_array().unwrap();
+    let of = |row: &Value| (row["transport"].clone(), row["switch"].clone());
+    let names = |key: &str| report[key].as_array().unwrap().iter().map(of).collect::<Vec<_>>();
+    assert_eq!(names("raw_rows"), names("rows"));
+    for row in raw_rows {
+        assert_eq!(row["duplicated"], 0, "{row}");
+        let breaks = row["transport"] == "websocket" && row["switch"] != "none";
+        assert_eq!(row["reconnects"], if breaks { SWITCHES } else { 0 }, "{row}");
+        assert_eq!(row["resubscribed"], row["reconnects"], "{row}");
+        // A stream sends again what did not arrive; a WebSocket that is gone does not.
+        assert_eq!(row["lost"].as_u64() > Some(0), breaks, "{row}");
+    }
+}
+
+fn silences_lie_on_a_line_of_time(report: &Value) {
+    let plots = report["plots"].as_array().unwrap();
+    assert_eq!(plots.len(), 4, "one for each kind of switch");
+    for (at, plot) in plots.iter().enumerate() {
+        let marks = plot["marks"].as_array().unwrap();
+        assert_eq!(marks.len() as u64, if at == 0 { 0 } else { SWITCHES }, "{plot}");
+        let series = plot["series"].as_array().unwrap();
+        let names: Vec<&str> = series.iter().map(|it| it["name"].as_str().unwrap()).collect();
+        let ours = ["sterna, QUIC", "sterna, wss"];
+        assert_eq!(names, [&ours[..], &["raw quinn", "raw rustls + tungstenite"]].concat());
+        for line in series {
+            let points = line["points"].as_array().unwrap();
+            let times: Vec<f64> = points.iter().map(|it| it[0].as_f64().unwrap()).collect();
+            assert!(times.len() > 10 && times.is_sorted(), "{line}");
+            assert!(points.iter().all(|point| point[1].as_f64() >= Some(0.0)), "{line}");
+        }
+    }
 }
 
 #[tokio::test]
@@ -47,7 +91,7 @@ async fn a_running_node_can_be_measured_and_the_table_names_both_transports() {
     let here = ["--server", &server, "--data-dir", data_dir.to_str().unwrap()];
     let output = run(&[&here[..], &["--switches", "1", "--delay-ms", "5"]].concat()).await;
     let table = String::from_utf8(output.stdout).unwrap();
-    for needed in ["10 ms round trip", "quic       rebind", "websocket  hard"] {
+    for needed in ["10 ms round trip", "quic       rebind", "websocket  hard", "raw quinn  hard"] {
         assert!(table.contains(needed), "{needed} is missing in\n{table}");
     }
 }
@@ -64,6 +108,7 @@ async fn real_uplinks_are_switched_or_it_says_what_they_need() {
         return;
     }
     let report = report(&output);
+    assert_eq!(report["raw_rows"], Value::Array(Vec::new()), "they have no uplinks");
     for (transport, reconnects) in [("quic", 0), ("websocket", 1)] {
         let rows = rows(&report, transport);
         assert_eq!(rows.len(), 3);

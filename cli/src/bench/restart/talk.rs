@@ -73,7 +73,7 @@ impl Talk {
     /// Ends the talk when everybody has heard everything.
     pub(super) async fn finish(mut self) -> Result<Verdict> {
         let mut verdict = Verdict::default();
-        for part in self.parts {
+        for mut part in self.parts {
             let acked = part.publisher.stop().await?;
             let last = acked.iter().max().copied().unwrap_or_default();
             for listener in &part.listeners {

@@ -3,11 +3,15 @@
 use std::time::Duration;
 
 use serde::Serialize;
+use sterna_bench::machine::Machine;
+use sterna_bench::target::Part;
+
+use super::page;
 
 /// What happens to a client's network.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub(super) enum Kind {
+pub(in crate::bench) enum Kind {
     /// Nothing: what the machine and the path do by themselves.
     None,
     /// Another port, and nobody tells the client.
@@ -21,7 +25,7 @@ pub(super) enum Kind {
 impl Kind {
     pub(super) const ALL: [Self; 4] = [Self::None, Self::Rebind, Self::Address, Self::Hard];
 
-    fn name(self) -> &'static str {
+    pub(super) fn name(self) -> &'static str {
         match self {
             Self::None => "none",
             Self::Rebind => "rebind",
@@ -38,6 +42,24 @@ pub(super) struct Report {
     pub(super) switches_of_each_kind: u32,
     pub(super) publications: usize,
     pub(super) rows: Vec<Row>,
+    /// Bare quinn, and a bare WebSocket that is opened again.
+    pub(super) raw_rows: Vec<Row>,
+    /// Of each client under each kind of switch.
+    #[serde(rename = "plots", serialize_with = "page::plots_of")]
+    pub(super) timelines: Vec<Timeline>,
+    pub(super) machine: Machine,
+}
+
+/// How long one client heard nothing before each publication, while one kind of switch went on.
+#[derive(Debug)]
+pub(super) struct Timeline {
+    pub(super) part: Part,
+    pub(super) transport: &'static str,
+    pub(super) switch: Kind,
+    /// Since the first of them.
+    pub(super) switches_us: Vec<u64>,
+    /// When, counted from there, and how long.
+    pub(super) silences: Vec<(u64, Duration)>,
 }
 
 /// One client under one kind of switch.
@@ -59,9 +81,9 @@ pub(super) struct Row {
 /// The longest silence around each switch, in milliseconds.
 #[derive(Debug, Serialize)]
 pub(super) struct Gaps {
-    min: f64,
-    p50: f64,
-    max: f64,
+    pub(super) min: f64,
+    pub(super) p50: f64,
+    pub(super) max: f64,
 }
 
 impl Gaps {
@@ -97,10 +119,12 @@ impl Report {
             "resumed",
             "transport after",
         );
-        for row in &self.rows {
+        let ours = self.rows.iter().map(|row| (row.transport, row));
+        let raw = self.raw_rows.iter().map(|row| (raw_name(row.transport), row));
+        for (name, row) in ours.chain(raw) {
             text += &format!(
                 "\n{:10} {:8} {:8.1} {:8.1} {:8.1} {:6} {:10} {:12} {:>8}  {}",
-                row.transport,
+                name,
                 row.switch.name(),
                 row.gap_ms.min,
                 row.gap_ms.p50,
@@ -114,6 +138,11 @@ impl Report {
         }
         text
     }
+}
+
+/// In a narrow column.
+fn raw_name(transport: &str) -> &'static str {
+    if transport == "quic" { "raw quinn" } else { "raw wss" }
 }
 
 #[cfg(test)]
