@@ -95,4 +95,4 @@ impl CommitLoop {
 }
 
 /// How long syncs are watched.
-const SYNCS: Duration = Duration::from_secs(1);
+pub(super) const SYNCS: Duration = Duration::from_secs(1);

@@ -44,8 +44,9 @@ pub async fn run(options: &Options, targets: &[Target], progress: &Progress) -> 
     let mut notes = Vec::new();
     for round in 1..=options.rounds {
         for (target, best) in targets.iter().zip(&mut best) {
-            progress.next(format!("{} (round {round} of {})", target.name, options.rounds), 0);
-            let measured = measure(options, target, progress).await;
+            let what = format!("{} (round {round} of {})", target.name, options.rounds);
+            progress.lasts(what, 2 * (WARM_UP + options.duration));
+            let measured = measure(options, target).await;
             let Some(halves) = peers_may_fail(target, measured, &mut notes)? else { continue };
             for (best, half) in best.iter_mut().zip(halves) {
                 if best.as_ref().is_none_or(|best| half.cpu_us < best.cpu_us) {
@@ -99,7 +100,7 @@ fn method(options: &Options) -> String {
     )
 }
 
-async fn measure(options: &Options, target: &Target, progress: &Progress) -> Result<[Half; 2]> {
+async fn measure(options: &Options, target: &Target) -> Result<[Half; 2]> {
     let work = ["connects".to_owned(), options.concurrent.to_string()];
     if let Some(foreign) = target.foreign(&work).await? {
         return measure_foreign(options, foreign).await;
@@ -107,12 +108,12 @@ async fn measure(options: &Options, target: &Target, progress: &Progress) -> Res
     let mut running = target.start().await?;
     let config = running.access.tls.clone();
     let full = access(&running, tls::forgetful(&config))?;
-    connects(options, &full, WARM_UP, progress).await?;
-    let full = half(options, &mut running, &full, progress).await?;
+    connects(options, &full, WARM_UP).await?;
+    let full = half(options, &mut running, &full).await?;
     let resumed = access(&running, tls::remembering(&config))?;
     // The first handshakes are full ones, and bring the tickets for the others.
-    connects(options, &resumed, WARM_UP, progress).await?;
-    let resumed = half(options, &mut running, &resumed, progress).await?;
+    connects(options, &resumed, WARM_UP).await?;
+    let resumed = half(options, &mut running, &resumed).await?;
     ensure!(
         full.resumed == 0.0,
         "{} resumed {:.1} % of connections whose client remembered nothing",
@@ -161,16 +162,10 @@ fn access(running: &Running, tls: Arc<rustls::ClientConfig>) -> Result<Access> {
     Ok(Access { tls, quic, ..access })
 }
 
-async fn half(
-    options: &Options,
-    running: &mut Running,
-    access: &Access,
-    progress: &Progress,
-) -> Result<Half> {
+async fn half(options: &Options, running: &mut Running, access: &Access) -> Result<Half> {
     let certificates = tls::certificates_shown();
     let (window, (count, times)) =
-        Window::of(running, async |_| connects(options, access, options.duration, progress).await)
-            .await?;
+        Window::of(running, async |_| connects(options, access, options.duration).await).await?;
     let shown = tls::certificates_shown() - certificates;
     Ok(Half {
         cpu_us: window.cpu_us(count),
@@ -186,7 +181,6 @@ async fn connects(
     options: &Options,
     access: &Access,
     duration: Duration,
-    progress: &Progress,
 ) -> Result<(u64, Histogram<u64>)> {
     let until = Instant::now() + duration;
     let count = Cell::new(0);
@@ -198,7 +192,6 @@ async fn connects(
             times.saturating_record(began.elapsed().as_nanos() as u64);
             client.leave().await?;
             count.set(count.get() + 1);
-            progress.step();
         }
         Ok(times)
     };

@@ -12,10 +12,10 @@ use futures_util::future::try_join_all;
 use serde_json::json;
 use tokio::time::Instant;
 
-use super::commit::CommitLoop;
+use super::commit::{self, CommitLoop};
 use super::listeners::{Heard, Listeners};
 use super::pace::Pace;
-use super::stalls::{StallLoop, Stalls};
+use super::stalls::{self, StallLoop, Stalls};
 use super::{DATAGRAMS_LOST, Window, peers_may_fail};
 use crate::client::{Client, Transport};
 use crate::machine;
@@ -60,7 +60,8 @@ pub async fn run(options: &Options, targets: &[Target], progress: &Progress) -> 
     let mut rates = Rates(Vec::new());
     let (mut notes, mut stalls) = (Vec::new(), Stalls::default());
     for round in 1..=options.rounds {
-        progress.next(format!("the machine (round {round} of {})", options.rounds), 0);
+        let what = format!("the machine (round {round} of {})", options.rounds);
+        progress.lasts(what, stalls::WATCHED);
         stalls.add(&options.stalls.run().await?);
         for (target, best) in targets.iter().zip(&mut best) {
             let rate = rates.of(target.transport, options, targets, progress).await?;
@@ -73,7 +74,7 @@ pub async fn run(options: &Options, targets: &[Target], progress: &Progress) -> 
             }
         }
         if let Some(syncs) = &options.syncs {
-            progress.next(format!("syncs (round {round} of {})", options.rounds), 0);
+            progress.lasts(format!("syncs (round {round} of {})", options.rounds), commit::SYNCS);
             sync_ms = sync_ms.min(syncs.sync_us(options.payload_bytes).await? / 1e3);
         }
     }

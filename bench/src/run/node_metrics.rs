@@ -15,6 +15,11 @@ pub async fn read(address: SocketAddr) -> Result<Samples> {
 }
 
 impl Samples {
+    #[cfg(test)]
+    pub(crate) fn of(text: &str) -> Self {
+        Self(text.to_owned())
+    }
+
     /// The sum of a metric over those of its labels that contain `label`; 0 when it never moved.
     #[must_use]
     pub fn sum(&self, name: &str, label: &str) -> f64 {

@@ -66,7 +66,8 @@ pub async fn run(options: &Options, targets: &[Target], progress: &Progress) -> 
     };
     for round in 1..=options.rounds {
         if options.durability != Durability::Memory {
-            progress.next(format!("raw commits (round {round} of {})", options.rounds), 0);
+            let what = format!("raw commits (round {round} of {})", options.rounds);
+            progress.lasts(what, options.duration);
             keep(&mut limit, raw(options).await?);
         }
         for (target, best) in targets.iter().zip(&mut best) {

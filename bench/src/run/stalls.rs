@@ -98,7 +98,7 @@ fn in_ms(duration: Duration) -> f64 {
 const STALL: Duration = Duration::from_micros(500);
 
 /// How long it watches before each round.
-const WATCHED: Duration = Duration::from_secs(2);
+pub(super) const WATCHED: Duration = Duration::from_secs(2);
 
 #[cfg(test)]
 mod tests {

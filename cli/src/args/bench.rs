@@ -62,7 +62,7 @@ pub(crate) enum BenchSubject {
     ///
     /// Arrivals are a Poisson process, lifetimes exponential. Stages: baseline, steps to the peak,
     /// the peak, and at the peak: half of the processor taken away, the node stopped for a moment,
-    /// the network bad; then the baseline again. Afterwards every acknowledged publication is read
+    /// its disk slow (with strace, where it may attach), the network bad; then the baseline again. Afterwards every acknowledged publication is read
     /// back; exit code 1 when one is missing or there twice.
     Load(LoadArgs),
     /// What archiving costs beside packing alone, and what a publication takes in each tier

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args as ClapArgs, ValueEnum};
+use sterna_bench::progress::Progress;
 
 use crate::args::parse_duration;
 
@@ -28,6 +29,13 @@ pub(crate) struct ShownArgs {
     /// Also write a page with tables and plots
     #[arg(long, value_name = "FILE.html")]
     pub(crate) report: Option<PathBuf>,
+}
+
+impl ShownArgs {
+    /// For whoever waits; programs do not look.
+    pub(super) fn progress(&self, what: &str) -> Progress {
+        if self.json { Progress::hidden() } else { Progress::new(what, 0) }
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]

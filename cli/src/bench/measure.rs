@@ -41,7 +41,7 @@ pub(super) async fn fanout(args: &FanoutArgs) -> Result<ExitCode> {
         rounds: args.rounds,
     };
     let targets = everybody(&args.field, Work::Count, Store::Memory.into())?;
-    let progress = Progress::new("fan-out", 0);
+    let progress = args.field.shown.progress("fan-out");
     show(
         &args.field.shown,
         on_one_thread(fanout::run(&options, &targets, &progress)).await,
@@ -53,7 +53,7 @@ pub(super) async fn idle(args: &IdleArgs) -> Result<ExitCode> {
     let all = args.sessions as usize;
     let options = idle::Options { sessions: (1..=4).map(|part| all * part / 4).collect() };
     let targets = everybody(&args.field, Work::Count, Store::Memory.into())?;
-    let progress = Progress::new("idle sessions", 0);
+    let progress = args.field.shown.progress("idle sessions");
     show(
         &args.field.shown,
         on_one_thread(idle::run(&options, &targets, &progress)).await,
@@ -93,7 +93,7 @@ pub(super) async fn publish(args: &PublishArgs) -> Result<ExitCode> {
     let mut nodes = field::targets(&args.field, RawWork::Store, setup);
     nodes.retain(|target| ours.contains(&target.part));
     targets.splice(..0, nodes);
-    let progress = Progress::new("durable publications", 0);
+    let progress = args.field.shown.progress("durable publications");
     show(
         &args.field.shown,
         on_one_thread(publish::run(&options, &targets, &progress)).await,
@@ -120,7 +120,7 @@ pub(super) async fn latency(args: &LatencyArgs) -> Result<ExitCode> {
         DurabilityArg::Memory => everybody(&args.field, Work::Deliver, on_disk(&args.disk)?)?,
         DurabilityArg::Os | DurabilityArg::Fsync => ours(&args.field, on_disk(&args.disk)?)?,
     };
-    let progress = Progress::new("latency", 0);
+    let progress = args.field.shown.progress("latency");
     show(
         &args.field.shown,
         on_one_thread(latency::run(&options, &targets, &progress)).await,
@@ -135,7 +135,7 @@ pub(super) async fn handshake(args: &HandshakeArgs) -> Result<ExitCode> {
         rounds: args.rounds,
     };
     let targets = everybody(&args.field, Work::Count, Store::Memory.into())?;
-    let progress = Progress::new("handshakes", 0);
+    let progress = args.field.shown.progress("handshakes");
     show(
         &args.field.shown,
         on_one_thread(handshake::run(&options, &targets, &progress)).await,
@@ -151,7 +151,7 @@ pub(super) async fn storm(args: &StormArgs) -> Result<ExitCode> {
     };
     let setup = NodeSetup { connections: options.room, ..Store::Memory.into() };
     let targets = everybody(&args.field, Work::Deliver, setup)?;
-    let progress = Progress::new("storm", 0);
+    let progress = args.field.shown.progress("storm");
     show(
         &args.field.shown,
         on_one_thread(storm::run(&options, &targets, &progress)).await,
@@ -171,7 +171,7 @@ pub(super) async fn scale(args: &ScaleArgs) -> Result<ExitCode> {
         rounds: args.rounds,
     };
     let targets = everybody(&args.field, Work::Deliver, Store::Memory.into())?;
-    let progress = Progress::new("scale", 0);
+    let progress = args.field.shown.progress("scale");
     show(
         &args.field.shown,
         on_one_thread(scale::run(&options, &targets, &progress)).await,
@@ -207,10 +207,11 @@ pub(super) async fn load(args: &LoadArgs) -> Result<ExitCode> {
         room: args.room,
         watch: Duration::from_secs(args.seconds),
         seed: args.seed,
+        syncs: args.disk.durability == DurabilityArg::Fsync && args.disk.database.is_none(),
         storage,
     };
     let targets = visited(args)?;
-    let progress = Progress::new("load", 0);
+    let progress = args.field.shown.progress("load");
     let outcome = on_one_thread(load::run(&options, &targets, &progress)).await;
     let (report, holds) = outcome.inspect_err(|_| progress.done())?;
     let code = show(&args.field.shown, Ok(report), &progress)?;

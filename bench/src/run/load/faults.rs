@@ -18,6 +18,8 @@ pub(crate) enum Fault {
     Processor,
     /// The server stands still now and again.
     Stall,
+    /// The node's disk is slow: see [`SlowStore`](super::slow_store::SlowStore).
+    Store,
     /// Newcomers come over a path with delay and loss.
     Network,
 }
@@ -70,7 +72,7 @@ impl Drop for Stopped {
 }
 
 /// Through a shell, which can send signals without a line of unsafe code.
-fn signal(name: &str, pid: u32) -> std::io::Result<()> {
+pub(super) fn signal(name: &str, pid: u32) -> std::io::Result<()> {
     let status = Command::new("sh").arg("-c").arg(format!("kill -{name} {pid}")).status()?;
     status.success().then_some(()).ok_or_else(|| std::io::Error::other("the signal was refused"))
 }

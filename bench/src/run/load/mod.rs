@@ -8,16 +8,19 @@
 mod account;
 mod faults;
 mod model;
+mod slow_store;
 mod stage;
 mod table;
 mod world;
 
 use std::rc::Rc;
+use std::time::Duration;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, anyhow};
 use serde_json::json;
 
 pub use account::Consistency;
+use account::Verdict;
 pub use model::Habits;
 
 use crate::client::{Access, Client, Transport, quic};
@@ -27,6 +30,7 @@ use crate::run::peers_may_fail;
 use crate::target::{Part, Running, Target};
 use faults::Fault;
 use model::predicted_sessions;
+use slow_store::SlowStore;
 use stage::{Done, Stage};
 use world::{Gate, World};
 
@@ -42,18 +46,31 @@ pub struct Options {
     /// Members of a room on average.
     pub room: u32,
     /// How long each stage is watched.
-    pub watch: std::time::Duration,
+    pub watch: Duration,
     pub seed: u64,
+    /// What is committed is synced to a disk, which can be made slow.
+    pub syncs: bool,
     /// In words, for the report.
     pub storage: String,
+}
+
+impl Options {
+    /// Until sessions are as many as there will be.
+    fn gather(&self) -> Duration {
+        self.habits.lifetime.mul_f64(stage::GATHER)
+    }
 }
 
 /// What one server went through.
 #[derive(Debug)]
 struct Outcome {
     done: Vec<Done>,
-    /// What was read back; an error: how many acknowledgements nothing can be held against.
-    consistency: Result<Consistency, u64>,
+    /// Publications that were acknowledged in each stage.
+    acked: Vec<u64>,
+    /// `None`: nothing can be read back that they could be held against.
+    verdict: Option<Verdict>,
+    /// A stage that could not be, and why.
+    left_out: Option<String>,
 }
 
 /// Runs all stages on each target, one after the other. Whether nodes have kept what they have
@@ -69,8 +86,8 @@ pub async fn run(
     for target in targets {
         let outcome = measure(options, target, progress).await;
         let Some(outcome) = peers_may_fail(target, outcome, &mut report.notes)? else { continue };
-        if let (Part::Sterna, Ok(consistency)) = (target.part, &outcome.consistency) {
-            holds &= consistency.holds();
+        if let (Part::Sterna, Some(verdict)) = (target.part, &outcome.verdict) {
+            holds &= verdict.all.holds();
         }
         // The stages of one are told apart by their names alone.
         let name = (targets.len() > 1).then_some(target.name.as_str());
@@ -89,19 +106,22 @@ async fn measure(options: &Options, target: &Target, progress: &Progress) -> Res
         transports.iter().map(|&it| reach(&running, it)).collect::<Result<_>>()?;
     let world = World::new(options.habits);
     let gate = Gate::new(world.clone(), options.seed);
-    let mut course = Course { options, running, access, world, gate, done: Vec::new() };
-    course.run(&target.name, progress).await?;
-    let Course { running, world, gate, done, .. } = course;
+    let done = Vec::new();
+    let mut course = Course { options, running, access, world, gate, done, left_out: None };
+    course.run(target, progress).await?;
+    let Course { running, world, gate, done, left_out, .. } = course;
     progress.next(format!("{}: everybody leaves", target.name), 0);
     gate.close().await;
     let ledger = world.ledger.take();
+    let acked = (0..done.len()).map(|stage| ledger.acked_in(stage)).collect();
     if running.access.dialect.history(0, 0, 0).is_none() {
-        return Ok(Outcome { done, consistency: Err(ledger.acked()) });
+        return Ok(Outcome { done, acked, verdict: None, left_out });
     }
-    progress.next("every acknowledged publication is looked for".to_owned(), 0);
+    let channels = ledger.channels() as u64;
+    progress.next("every acknowledged publication is looked for".to_owned(), channels);
     let reader = Client::connect(&reach(&running, Transport::Wss)?, "reader").await?;
-    let consistency = account::settle(&ledger, &reader).await?;
-    Ok(Outcome { done, consistency: Ok(consistency) })
+    let verdict = account::settle(&ledger, done.len(), &reader, progress).await?;
+    Ok(Outcome { done, acked, verdict: Some(verdict), left_out })
 }
 
 /// The same node on another transport.
@@ -122,11 +142,12 @@ struct Course<'a> {
     world: Rc<World>,
     gate: Gate,
     done: Vec<Done>,
+    left_out: Option<String>,
 }
 
 impl Course<'_> {
-    async fn run(&mut self, target: &str, progress: &Progress) -> Result<()> {
-        progress.next(target.to_owned(), 0);
+    async fn run(&mut self, target: &Target, progress: &Progress) -> Result<()> {
+        progress.next(target.name.clone(), 0);
         let (baseline, peak) = (self.options.baseline, self.options.peak);
         self.stage("baseline", baseline, Fault::None, progress).await?;
         let mut stood = baseline;
@@ -137,15 +158,33 @@ impl Course<'_> {
             }
             stood = step;
         }
-        for (name, fault) in [
-            ("peak", Fault::None),
-            ("half a core", Fault::Processor),
-            ("stops", Fault::Stall),
-            ("bad net", Fault::Network),
-        ] {
+        for (name, fault) in
+            [("peak", Fault::None), ("half a core", Fault::Processor), ("stops", Fault::Stall)]
+        {
             self.stage(name, stood, fault, progress).await?;
         }
+        // Of how others store nothing is known.
+        if target.part == Part::Sterna {
+            self.slow_store(stood, progress).await?;
+        }
+        self.stage("bad net", stood, Fault::Network, progress).await?;
         self.stage("after", baseline, Fault::None, progress).await?;
+        Ok(())
+    }
+
+    /// Where the disk cannot be made slow, there is no such stage.
+    async fn slow_store(&mut self, arrivals: f64, progress: &Progress) -> Result<()> {
+        let slow = match self.options.syncs {
+            true => SlowStore::begin(self.running.server.pid()).await,
+            false => Err(anyhow!("nothing that is stored is synced")),
+        };
+        match slow {
+            Ok(mut slow) => {
+                self.stage("slow store", arrivals, Fault::Store, progress).await?;
+                slow.was_there()?;
+            }
+            Err(why) => self.left_out = Some(format!("slow store was left out: {why:#}")),
+        }
         Ok(())
     }
 
@@ -167,7 +206,9 @@ impl Course<'_> {
         fault: Fault,
         progress: &Progress,
     ) -> Result<bool> {
-        progress.next(format!("{name}: {arrivals:.0} arrivals a second"), 0);
+        let takes = self.options.gather() + self.options.watch;
+        progress.lasts(format!("{name}: {arrivals:.0} arrivals a second"), takes);
+        self.world.ledger.borrow_mut().stage = self.done.len();
         let sessions = predicted_sessions(arrivals, self.options.habits.lifetime);
         let stage = Stage {
             name: name.to_owned(),
@@ -188,17 +229,22 @@ impl Course<'_> {
 
 /// Adds what one server went through; `name`: what it is called beside others.
 fn add(report: &mut Report, part: Part, name: Option<&str>, outcome: &Outcome) {
-    let Outcome { done, consistency } = outcome;
+    let Outcome { done, acked, verdict, left_out } = outcome;
+    let kept = |at: usize| verdict.as_ref().map(|verdict| verdict.stages[at]);
     let full = |text: &str| name.map_or_else(|| text.to_owned(), |name| format!("{name}: {text}"));
     report.headings.extend(name.map(str::to_owned));
-    report.rows.extend(done.iter().map(|it| table::row(it, part, full(&it.stage.name))));
+    for (at, it) in done.iter().enumerate() {
+        let name = full(&it.stage.name);
+        report.rows.push(table::row(it, part, name, acked[at], kept(at).as_ref()));
+    }
     report.plots.extend(table::plots(done, &full));
     report.notes.extend(done.iter().filter_map(table::note).map(|note| full(&note)));
-    report.notes.push(full(&match consistency {
-        Ok(consistency) => table::verdict(consistency),
-        Err(acked) => table::no_verdict(*acked),
+    report.notes.extend(left_out.as_deref().map(full));
+    report.notes.push(full(&match verdict {
+        Some(verdict) => table::verdict(&verdict.all),
+        None => table::no_verdict(acked.iter().sum()),
     }));
-    if let Ok(consistency) = consistency {
+    if let Some(Verdict { all: consistency, .. }) = verdict {
         let key = match part {
             Part::Sterna => "consistency".to_owned(),
             Part::Raw | Part::Peer => full("consistency"),
@@ -214,7 +260,8 @@ fn method(options: &Options) -> String {
          of the rooms of {} and reads its 20 newest publications, sends a heartbeat every {:?} and \
          publishes {} bytes every {:?} on average; {}; predicted: arrivals x mean lifetime x 1.2; \
          each stage is watched for {:?}, after sessions have gathered; times are upper ends where \
-         the node's own histograms give them; `-`: this server has no such figure",
+         the node's own histograms give them; `-`: this server has no such figure, or nothing to make \
+         it of",
         habits.lifetime,
         options.room,
         habits.heartbeat,

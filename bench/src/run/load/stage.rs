@@ -65,9 +65,8 @@ impl Stage {
         let address = relay.as_ref().map_or(running.server.address, |relay| relay.address());
         let access: Vec<Access> =
             access.iter().map(|access| Access { address, ..access.clone() }).collect();
-        let gather = options.habits.lifetime.mul_f64(GATHER);
         let visitors = Visitors { stage: &self, access: &access };
-        visitors.come(gate, running, gather).await?;
+        visitors.come(gate, running, options.gather()).await?;
         world.take_tally();
         running.meter().take_times();
         let before = samples(running).await?;
@@ -136,7 +135,7 @@ impl Done {
 }
 
 /// In mean lifetimes: after so many, nine of ten of the sessions that there will be are there.
-const GATHER: f64 = 2.5;
+pub(super) const GATHER: f64 = 2.5;
 
 const MOST_FAILED: f64 = 0.01;
 const MOST_CONNECT: Duration = Duration::from_secs(1);

@@ -27,18 +27,39 @@ pub(super) const COLUMNS: &[Column] = &[
     Column::new("failures", "failures", 0),
     Column::new("append_ms_p99", "append ms, p99 (node)", 2),
     Column::new("commit_ms_p99", "commit ms, p99 (node)", 2),
+    Column::new("turnstile_ms_p99", "at the turnstile ms, p99 (node)", 2),
+    Column::new("database_wait_ms_p99", "for the database ms, p99 (node)", 2),
     Column::new("writes_waiting", "writes waiting (node)", 0),
     Column::new("busy", "answered BUSY (node)", 0),
-    Column::new("ring_percent", "pages from the ring, % (node)", 1),
+    Column::new("pages_read", "pages read (node)", 0),
+    Column::new("ring_percent", "from the owner's ring, % (node)", 1),
+    Column::new("edge_percent", "from the asker's ring, % (node)", 1),
+    Column::new("log_percent", "from the log, % (node)", 1),
     Column::new("resident_mib", "memory MiB", 1),
     Column::new("cpu_percent", "processor %", 0),
     Column::new("generator_percent", "generator, processor %", 0),
     DATAGRAMS_LOST,
     Column::new("late_ms", "generator late ms", 0),
+    Column::new("acked", "acknowledged in all", 0),
+    Column::new("missing", "of them missing", 0),
+    Column::new("doubled", "of them there twice", 0),
+    Column::new("holes", "empty offsets before them", 0),
 ];
 
-pub(super) fn row(done: &Done, part: Part, name: String) -> Row {
-    Row { name, part, transport: None, values: values(done), of_raw: None }
+/// `kept`: of the publications that were `acked`, as they were read back in the end.
+pub(super) fn row(
+    done: &Done,
+    part: Part,
+    name: String,
+    acked: u64,
+    kept: Option<&Consistency>,
+) -> Row {
+    let mut values = values(done);
+    values.push(acked as f64);
+    values.extend(
+        kept.map_or([ABSENT; 3], |it| [it.missing, it.doubled, it.holes].map(|count| count as f64)),
+    );
+    Row { name, part, transport: None, values, of_raw: None }
 }
 
 fn values(done: &Done) -> Vec<f64> {
@@ -55,7 +76,7 @@ fn values(done: &Done) -> Vec<f64> {
     values.push(window.per_second(window.counts.delivered));
     values.extend(in_ms(&done.delivery));
     values.push(tally.failures.total() as f64);
-    values.extend(done.said.as_ref().map_or([ABSENT; 5], said));
+    values.extend(done.said.as_ref().map_or([ABSENT; OF_A_NODE], said));
     values.extend([
         done.resident as f64 / MIB,
         window.percent(window.cpu),
@@ -70,30 +91,42 @@ fn in_ms(times: &Percentiles) -> [f64; 3] {
     [times.p50, times.p95, times.p99].map(|us| us / 1e3)
 }
 
+const OF_A_NODE: usize = 10;
+
 /// What only a node says of itself.
-fn said(said: &Said) -> [f64; 5] {
+fn said(said: &Said) -> [f64; OF_A_NODE] {
+    let [read, ring, edge, log] = pages(said);
     [
         waited(said, "sterna_core_append_seconds"),
         waited(said, "sterna_storage_commit_seconds"),
+        waited(said, "sterna_edge_turnstile_seconds"),
+        waited(said, "sterna_storage_sql_pool_wait_seconds"),
         said.after.sum("sterna_storage_queue_depth", ""),
         grown(said, "sterna_core_mailbox_busy_total", ""),
-        ring_percent(said),
+        read,
+        ring,
+        edge,
+        log,
     ]
 }
 
+/// Absent when nobody waited there.
 fn waited(said: &Said, histogram: &str) -> f64 {
-    said.after.quantile_ms(&said.before, histogram, 0.99).unwrap_or(0.0)
+    said.after.quantile_ms(&said.before, histogram, 0.99).unwrap_or(ABSENT)
 }
 
 fn grown(said: &Said, name: &str, label: &str) -> f64 {
     said.after.sum(name, label) - said.before.sum(name, label)
 }
 
-/// Of the pages that joining visitors read, those that came from memory.
-fn ring_percent(said: &Said) -> f64 {
+/// The pages that joining visitors read, and the share of each place that they came from.
+fn pages(said: &Said) -> [f64; 4] {
     let tier = |tier: &str| grown(said, "sterna_core_pages_total", &format!("tier=\"{tier}\""));
-    let (ring, log) = (tier("ring"), tier("log"));
-    if ring + log > 0.0 { ring / (ring + log) * 100.0 } else { 100.0 }
+    let tiers = ["ring", "edge", "log"].map(tier);
+    let read: f64 = tiers.iter().sum();
+    let share = |count: f64| if read > 0.0 { count / read * 100.0 } else { ABSENT };
+    let [ring, edge, log] = tiers.map(share);
+    [read, ring, edge, log]
 }
 
 pub(super) fn note(done: &Done) -> Option<String> {
@@ -135,3 +168,35 @@ pub(super) fn plots(done: &[Done], full: &dyn Fn(&str) -> String) -> Vec<Plot> {
 }
 
 const MIB: f64 = 1024.0 * 1024.0;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::run::node_metrics::Samples;
+
+    fn of(before: &str, after: &str) -> Said {
+        Said { before: Samples::of(before), after: Samples::of(after) }
+    }
+
+    #[test]
+    fn pages_are_counted_by_where_they_came_from() {
+        let page = |tier, count| format!("sterna_core_pages_total{{tier=\"{tier}\"}} {count}\n");
+        let before = page("ring", 10);
+        let tiers = [page("ring", 13), page("edge", 4), page("log", 1), page("none", 50)].concat();
+        let found = pages(&of(&before, &(tiers + &page("history", 9))));
+        assert_eq!(found, [8.0, 37.5, 50.0, 12.5]);
+        let [read, shares @ ..] = pages(&of(&before, &before));
+        assert_eq!(read, 0.0);
+        assert!(shares.iter().all(|share| share.is_nan()), "nobody has read a page: {shares:?}");
+    }
+
+    #[test]
+    fn a_wait_that_nobody_had_is_absent() {
+        let after = "sterna_edge_turnstile_seconds_bucket{le=\"0.1\"} 4\n\
+                     sterna_edge_turnstile_seconds_bucket{le=\"+Inf\"} 4\n\
+                     sterna_edge_turnstile_seconds_count 4\n";
+        let found = said(&of("", after));
+        assert!(found[0].is_nan() && found[1].is_nan() && found[3].is_nan(), "{found:?}");
+        assert_eq!(found[2], 100.0);
+    }
+}

@@ -44,7 +44,7 @@ const COLUMNS: &[Column] = &[
 ];
 
 pub(super) async fn run(args: &FailoverArgs) -> Result<ExitCode> {
-    let progress = Progress::new("failover", 0);
+    let progress = args.shown.progress("failover");
     let outcome = LocalSet::new().run_until(measure(args, &progress)).await;
     let clean = outcome.as_ref().map_or(true, |(_, verdict)| verdict.is_clean());
     let shown = super::measure::show(&args.shown, outcome.map(|(report, _)| report), &progress)?;
@@ -72,12 +72,12 @@ async fn measure(args: &FailoverArgs, progress: &Progress) -> Result<(Report, Ve
     let (times, tries) = crowd.arrivals();
     stages.add("connect and subscribe", &cluster, watch, times, tries, talk.take()).await?;
 
-    progress.next("silence".to_owned(), 0);
+    progress.lasts("silence".to_owned(), calm);
     let watch = Watch::begin(&cluster).await?;
     sleep(calm).await;
     stages.add("silence", &cluster, watch, Vec::new(), 0, talk.take()).await?;
 
-    progress.next("publications".to_owned(), 0);
+    progress.lasts("publications".to_owned(), calm);
     let watch = Watch::begin(&cluster).await?;
     talk.go_on(args.rate, calm).await?;
     let delays = crowd.delays();

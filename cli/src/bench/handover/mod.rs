@@ -41,7 +41,7 @@ const PAUSE_ON_SERVER: Duration = Duration::from_secs(4);
 const TRANSPORTS: [Transport; 2] = [Transport::Quic, Transport::WebSocket];
 
 pub(super) async fn run(args: &HandoverArgs) -> Result<ExitCode> {
-    let progress = Progress::new("handover", 0);
+    let progress = args.shown.progress("handover");
     let outcome = on_a_node(args, &progress).await;
     progress.done();
     let report = outcome?;

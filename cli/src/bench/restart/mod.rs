@@ -34,7 +34,7 @@ const COLUMNS: &[Column] = &[
 ];
 
 pub(super) async fn run(args: &RestartArgs) -> Result<ExitCode> {
-    let progress = Progress::new("rolling restart", 0);
+    let progress = args.shown.progress("rolling restart");
     let outcome = measure(args, &progress).await;
     let clean = outcome.as_ref().map_or(true, |(_, clean)| *clean);
     let shown = super::measure::show(&args.shown, outcome.map(|(report, _)| report), &progress)?;
@@ -50,7 +50,7 @@ async fn measure(args: &RestartArgs, progress: &Progress) -> Result<(Report, boo
     let mut cluster = Cluster::start(&shape, args.cluster.directory.as_deref()).await?;
     let talk = Talk::start(&cluster, args).await?;
     let mut rows = Vec::new();
-    progress.next("no restart".to_owned(), 0);
+    progress.lasts("no restart".to_owned(), QUIET);
     let quiet = async || {
         tokio::time::sleep(QUIET).await;
         anyhow::Ok(())
