@@ -159,9 +159,8 @@ pub(crate) struct ArchiveBenchArgs {
     /// A Redis to have pages in as well, as in redis://127.0.0.1:6379; without it that is left out
     #[arg(long, value_name = "URL")]
     pub(crate) redis: Option<String>,
-    /// One JSON object
-    #[arg(long)]
-    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) shown: ShownArgs,
 }
 
 #[derive(Debug, ClapArgs)]
@@ -236,7 +235,7 @@ pub(crate) struct ScaleArgs {
     /// How long a round watches a step
     #[arg(long, default_value_t = 3, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=600))]
     pub(crate) seconds: u64,
-    /// Rounds at every step; the best counts
+    /// Rounds over all targets, each on fresh servers; the best of each step counts
     #[arg(long, default_value_t = 1, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100))]
     pub(crate) rounds: u32,
 }

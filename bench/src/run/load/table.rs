@@ -192,11 +192,15 @@ mod tests {
 
     #[test]
     fn a_wait_that_nobody_had_is_absent() {
-        let after = "sterna_edge_turnstile_seconds_bucket{le=\"0.1\"} 4\n\
-                     sterna_edge_turnstile_seconds_bucket{le=\"+Inf\"} 4\n\
-                     sterna_edge_turnstile_seconds_count 4\n";
-        let found = said(&of("", after));
+        let waited = |name: &str, upto| {
+            let bucket = |upto| format!("{name}_bucket{{le=\"{upto}\"}} 4\n");
+            format!("{}{}{name}_count 4\n", bucket(upto), bucket("+Inf"))
+        };
+        let turnstile = waited("sterna_edge_turnstile_seconds", "0.1");
+        let found = said(&of("", &turnstile));
         assert!(found[0].is_nan() && found[1].is_nan() && found[3].is_nan(), "{found:?}");
         assert_eq!(found[2], 100.0);
+        let pool = waited("sterna_storage_sql_pool_wait_seconds", "0.005");
+        assert_eq!(said(&of(&turnstile, &(pool + &turnstile)))[3], 5.0);
     }
 }

@@ -5,6 +5,7 @@
 mod bed;
 mod compaction;
 mod hot;
+mod page;
 mod report;
 
 use std::fs;
@@ -32,11 +33,12 @@ pub(crate) async fn run(args: &ArchiveBenchArgs) -> Result<ExitCode> {
         None => tempfile::tempdir(),
     }
     .context("cannot make a directory for the stores")?;
-    let bar = Progress::new("filling a store", u64::from(args.rounds) * STEPS);
+    let bar = args.shown.progress("filling a store");
     let mut best: Option<Round> = None;
     for round in 0..args.rounds {
         let directory = home.path().join(round.to_string());
         fs::create_dir(&directory)?;
+        bar.next(format!("round {} of {}", round + 1, args.rounds), STEPS);
         let found = measure(args, &directory, &bar).await?;
         fs::remove_dir_all(&directory)?;
         best = Some(match best {
@@ -46,7 +48,11 @@ pub(crate) async fn run(args: &ArchiveBenchArgs) -> Result<ExitCode> {
     }
     bar.done();
     let Some(best) = best else { return Ok(ExitCode::FAILURE) };
-    output::line(&if args.json { best.json(args) } else { best.text(args) })?;
+    if let Some(file) = &args.shown.report {
+        fs::write(file, best.page(args).html())
+            .with_context(|| format!("cannot write {}", file.display()))?;
+    }
+    output::line(&if args.shown.json { best.json(args) } else { best.text(args) })?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -124,7 +124,7 @@ fn row(what: &str, reached: &str) -> String {
     format!("{what:<38} {reached}")
 }
 
-fn megabytes(args: &ArchiveBenchArgs, publications: u64, took: Duration) -> f64 {
+pub(super) fn megabytes(args: &ArchiveBenchArgs, publications: u64, took: Duration) -> f64 {
     (publications * u64::from(args.payload)) as f64 / 1e6 / took.as_secs_f64()
 }
 

@@ -4,14 +4,15 @@
 
 #![allow(clippy::unwrap_used)] // Helpers of tests; clippy exempts only the tests themselves.
 
+mod engines;
+mod load;
+
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
 
 use serde_json::Value;
 use sterna_bench::machine;
-use sterna_test_engines::MariaDb;
-use sterna_test_engines::redis::RedisServer;
 
 const TARGETS: [&str; 4] = ["raw quinn", "sterna, QUIC", "raw rustls + tungstenite", "sterna, wss"];
 
@@ -41,49 +42,6 @@ fn publish_counts_acknowledgements_and_commits() {
         assert!((number(node, "percent_of_bare_server") - 100.0 * ratio).abs() < 1e-6, "{node}");
     }
     assert!(report["method"].as_str().unwrap().contains(&machine::file_system(disk())));
-}
-
-#[test]
-fn publish_is_held_against_bare_transactions_of_a_database() {
-    let database = MariaDb::start();
-    let report = bench(&format!(
-        "publish --only sterna-wss,cluster-wss --clients 4 --in-flight 2 --channels 2 --seconds 1 \
-         --rounds 1 --database {}",
-        database.fresh_url()
-    ));
-    let rows = rows(&report, &["bare transactions", "sterna, wss", "edge and core, wss"]);
-    for row in &rows {
-        assert!(number(row, "acks_per_second") > 0.0, "{row}");
-        let ratio = number(row, "acks_per_second") / number(rows[0], "acks_per_second");
-        assert!((number(row, "of_raw") - ratio).abs() < 1e-9, "{row}");
-        assert!((1.0..=8.0).contains(&number(row, "publications_per_commit")), "{row}");
-    }
-    let left = database.execute("SHOW DATABASES LIKE 'sterna_bench%'");
-    assert!(!left.contains("sterna_bench"), "left behind: {left}");
-}
-
-#[test]
-fn everybody_is_back_with_everything_after_the_death_of_an_edge() {
-    let (database, redis) = (MariaDb::start(), RedisServer::start());
-    let report = bench(&format!(
-        "failover --sessions 20 --room 5 --rate 20 --jitter 10ms --seconds 1 --cores 2 \
-         --database {} --redis {}",
-        database.fresh_url(),
-        redis.url()
-    ));
-    let stages = ["connect and subscribe", "silence", "publications", "an edge dies"];
-    let rows = rows(&report, &stages);
-    for stage in [rows[0], rows[2], rows[3]] {
-        assert_ascending(stage, &["p50_ms", "p99_ms", "max_ms"]);
-    }
-    // Nodes tell Redis by the way, not while a client waits.
-    let asked: f64 = rows.iter().map(|row| number(row, "redis_calls")).sum();
-    assert!(asked > 0.0, "{report}");
-    let facts = &report["facts"];
-    // One to make each room, and one at the end for certain.
-    assert!(number(facts, "published") >= 8.0, "{facts}");
-    assert_eq!(number(facts, "due") % 5.0, 0.0, "all of a room: {facts}");
-    assert_eq!((number(facts, "missing"), number(facts, "repeated")), (0.0, 0.0), "{facts}");
 }
 
 #[test]
@@ -221,7 +179,9 @@ fn idle_weighs_sessions() {
 
 #[test]
 fn scale_measures_every_step() {
-    let report = bench("scale --only OURS --sessions-steps 10,30 --room 5 --rate 100 --seconds 1");
+    let report = bench(
+        "scale --only OURS --sessions-steps 10,30 --room 5 --rate 100 --seconds 1 --rounds 2",
+    );
     let names: Vec<String> = TARGETS
         .iter()
         .flat_map(|target| [10, 30].map(|sessions| format!("{target}, {sessions} sessions")))
@@ -237,79 +197,6 @@ fn scale_measures_every_step() {
         let output = run(refused);
         assert!(!output.status.success() && !output.stderr.is_empty(), "{refused}");
     }
-}
-
-#[test]
-fn load_accounts_for_every_acknowledged_publication() {
-    let durability = durability();
-    let page = tempfile::tempdir().unwrap();
-    let page = page.path().join("load.html");
-    let report = bench(&format!(
-        "load --baseline 10 --peak 20 --lifetime 200ms --heartbeat 50ms --publish-every 100ms \
-         --seconds 1 --durability {durability} --directory {} --report {}",
-        disk().display(),
-        page.display()
-    ));
-    let names: Vec<_> =
-        report["rows"].as_array().unwrap().iter().map(|row| &row["target"]).collect();
-    assert_eq!((names[0], names.last().unwrap()), (&"baseline".into(), &&"after".into()));
-    for name in ["20 / s", "peak", "half a core", "stops", "bad net"] {
-        assert!(names.contains(&&Value::from(name)), "{name} is not among {names:?}");
-    }
-    the_slow_store_was_slow_or_it_says_why_not(&report);
-    what_was_acknowledged_is_accounted_for_by_stage(&report);
-    for row in report["rows"].as_array().unwrap() {
-        assert!(number(row, "turnstile_ms_p99") > 0.0, "whoever connects passes it: {row}");
-        assert_eq!(row["database_wait_ms_p99"], Value::Null, "there is no database: {row}");
-        pages_come_from_somewhere_or_nowhere(row);
-        let predicted = number(row, "arrivals_per_second") * 0.2 * 1.2;
-        assert!((number(row, "sessions_predicted") - predicted).abs() < 1e-9, "{row}");
-        assert_ascending(row, &["connect_ms_p50", "connect_ms_p95", "connect_ms_p99"]);
-        assert!(number(row, "generator_percent") > 0.0, "{row}");
-        let stage = format!("{}: ", row["target"].as_str().unwrap());
-        let notes = report["notes"].as_array().unwrap();
-        let explained = notes.iter().any(|note| note.as_str().unwrap().starts_with(&stage));
-        assert_eq!(explained, number(row, "failures") > 0.0, "{row}: {notes:?}");
-    }
-    let baseline = &report["rows"][0];
-    assert!(number(baseline, "sessions_seen") >= 1.0, "{baseline}");
-    let read: f64 =
-        report["rows"].as_array().unwrap().iter().map(|it| number(it, "pages_read")).sum();
-    assert!(read > 0.0, "who joins reads what is there: {report}");
-    assert!(std::fs::read_to_string(page).unwrap().ends_with("</html>\n"));
-}
-
-fn the_slow_store_was_slow_or_it_says_why_not(report: &Value) {
-    let rows = report["rows"].as_array().unwrap();
-    let notes = report["notes"].as_array().unwrap();
-    let left_out = |note: &Value| note.as_str().unwrap().starts_with("slow store was left out: ");
-    match rows.iter().find(|row| row["target"] == "slow store") {
-        // The upper end of a bucket, and so no less than what each sync is delayed by.
-        Some(row) => assert!(number(row, "commit_ms_p99") >= 20.0, "{row}"),
-        None => assert!(notes.iter().any(left_out), "{notes:?}"),
-    }
-}
-
-fn what_was_acknowledged_is_accounted_for_by_stage(report: &Value) {
-    let consistency = &report["facts"]["consistency"];
-    let rows = report["rows"].as_array().unwrap();
-    assert!(number(consistency, "acked") > 0.0, "{consistency}");
-    for count in ["acked", "missing", "doubled", "holes"] {
-        let all = number(consistency, count);
-        let of_stages: f64 = rows.iter().map(|row| number(row, count)).sum();
-        assert_eq!(of_stages, all, "{count}: {report}");
-        assert!(count == "acked" || all == 0.0, "{count}: {consistency}");
-    }
-}
-
-fn pages_come_from_somewhere_or_nowhere(row: &Value) {
-    let tiers = ["ring_percent", "edge_percent", "log_percent"];
-    if number(row, "pages_read") == 0.0 {
-        assert!(tiers.iter().all(|tier| row[*tier].is_null()), "{row}");
-        return;
-    }
-    let all: f64 = tiers.iter().map(|tier| number(row, tier)).sum();
-    assert!((all - 100.0).abs() < 1e-9, "{row}");
 }
 
 /// The report of a measurement that has to succeed. `OURS` stands for all targets but peers, which
