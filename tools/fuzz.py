@@ -27,9 +27,15 @@ CORPUS = os.path.join(ROOT, "fuzz", "corpus")
 # Where the targets are: only these test binaries link libFuzzer.
 PACKAGES = {
     "sterna-proto": ["--test", "fuzz"],
-    "sterna-core": ["--test", "fuzz"],
+    "sterna-core": ["--lib", "--test", "fuzz"],
+    "sterna-storage": ["--lib"],
+    "sterna-storage-archive": ["--lib"],
     "sterna-storage-object": ["--lib"],
+    "sterna-storage-pages": ["--lib"],
+    "sterna-storage-redis": ["--lib"],
     "sterna-storage-rocks": ["--lib"],
+    "sterna-storage-scylla": ["--lib"],
+    "sterna-storage-sql": ["--lib"],
     "sterna-client": ["--lib"],
     "sterna-edge": ["--lib"],
     "sterna": ["--bin", "sterna"],

@@ -10,6 +10,8 @@ use sterna_proto::{ChannelKey, Offset, UserId};
 
 use crate::StorageError;
 
+#[cfg(test)]
+mod fuzz_tests;
 pub mod stored;
 
 /// What is kept of a channel, and what of it is given to nobody any more.

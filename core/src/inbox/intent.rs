@@ -25,6 +25,7 @@ pub(crate) fn decode(payload: &[u8]) -> Option<ChannelKey> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use sterna_fuzz::check;
     use sterna_proto::ChannelId;
 
     #[test]
@@ -35,5 +36,14 @@ mod tests {
         for bad in [&b""[..], &payload[1..], &payload[..16], &[2; 17]] {
             assert_eq!(decode(bad), None);
         }
+    }
+
+    #[test]
+    fn fuzz_intent_payload() {
+        check!("intent_payload", |bytes: &[u8]| {
+            if let Some(channel) = decode(bytes) {
+                assert_eq!(encode(channel), bytes, "one intent has one form");
+            }
+        });
     }
 }

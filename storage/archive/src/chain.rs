@@ -145,7 +145,7 @@ impl Tail {
 /// Whether what comes behind `at` jumps over its jump and the next one: where they are of one length,
 /// or, between runs that were merged, of about one.
 fn is_over_both(at: &RunAt, jump: &RunAt, leap: &RunAt) -> bool {
-    let length = |from: &RunAt, to: &RunAt| from.depth.saturating_sub(to.depth);
+    let length = |from: &RunAt, to: &RunAt| u64::from(from.depth.saturating_sub(to.depth));
     let (one, other) = (length(at, jump), length(jump, leap));
     other > 0 && 2 * one > other
 }

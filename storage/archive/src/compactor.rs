@@ -433,11 +433,11 @@ fn join(runs: &[(usize, Run)], first: Offset) -> Result<Joined, (usize, usize)> 
     Ok(joined)
 }
 
-fn made_of(inputs: &[SegmentInfo]) -> MadeOf {
+pub(crate) fn made_of(inputs: &[SegmentInfo]) -> MadeOf {
     let all = || inputs.iter().map(|info| info.made_of);
     MadeOf {
-        segments: all().map(|made_of| made_of.segments).sum(),
-        bytes: all().map(|made_of| made_of.bytes).sum(),
+        segments: all().map(|made_of| made_of.segments).fold(0, u64::saturating_add),
+        bytes: all().map(|made_of| made_of.bytes).fold(0, u64::saturating_add),
         since_ms: all().map(|made_of| made_of.since_ms).min().unwrap_or_default(),
     }
 }

@@ -102,10 +102,10 @@ impl SegmentInfo {
         };
         let created_ms = stored.created_ms;
         let made_of = match stored.made_of {
-            Some(StoredMadeOf { segments, bytes, since_ms }) => {
+            Some(StoredMadeOf { segments, bytes, since_ms }) if segments > 1 => {
                 MadeOf { segments, bytes, since_ms }
             }
-            None => MadeOf {
+            _ => MadeOf {
                 segments: 1,
                 bytes: sealed.map_or(0, |sealed| sealed.bytes),
                 since_ms: created_ms,
@@ -184,7 +184,9 @@ impl StoredRun {
         let (first_ts_ms, segment) = (self.first_ts_ms, self.segment);
         let segment = SegmentKey { shard, first_ts_ms, segment };
         let (first, last) = (Offset(self.first), Offset(self.last));
-        (first <= last).then_some(RunAt { segment, first, last, depth: self.depth })
+        // The run that follows lies one deeper.
+        let is_run = first <= last && self.depth < u32::MAX;
+        is_run.then_some(RunAt { segment, first, last, depth: self.depth })
     }
 }
 

@@ -26,6 +26,8 @@ mod entry;
 mod export;
 mod fate;
 mod floors;
+#[cfg(test)]
+mod fuzz_tests;
 mod library;
 mod merge;
 mod pace;

@@ -110,14 +110,7 @@ impl Archiver {
     async fn noted(&self, shard: u16) -> Result<HashMap<u16, u64>, StorageError> {
         let most = usize::from(SLOTS_OF_SHARD);
         let entries = self.tiers.manifest.segments(NOTES | shard, None, most).await?;
-        let read = |entry: ManifestEntry| {
-            let note = Note::decode(entry.content).map_err(|error| {
-                corrupt(format!("the manifest's note {:?}: {error}", entry.key))
-            })?;
-            let slot = u16::try_from(entry.key.segment).unwrap_or(u16::MAX);
-            Ok((slot, note.ended_ms))
-        };
-        entries.into_iter().map(read).collect()
+        entries.into_iter().map(read_note).collect()
     }
 
     async fn note(
@@ -143,6 +136,14 @@ impl Archiver {
             Err(ManifestError::Storage(error)) => Err(error),
         }
     }
+}
+
+/// A slot, and when it was gone over.
+pub(crate) fn read_note(entry: ManifestEntry) -> Result<(u16, u64), StorageError> {
+    let note = Note::decode(entry.content)
+        .map_err(|error| corrupt(format!("the manifest's note {:?}: {error}", entry.key)))?;
+    let slot = u16::try_from(entry.key.segment).unwrap_or(u16::MAX);
+    Ok((slot, note.ended_ms))
 }
 
 pub(crate) fn slots_of(shard: u16) -> std::ops::Range<u16> {

@@ -4,6 +4,7 @@ use sterna_storage::{SegmentState, StorageError};
 
 use crate::Tiers;
 use crate::config::SHARDS;
+use crate::entry::SegmentInfo;
 use crate::verify::shard_segments;
 
 /// What there is.
@@ -46,30 +47,39 @@ pub const CLASSES: [u64; 4] = [64 << 10, 1 << 20, 16 << 20, 64 << 20];
 pub async fn status(tiers: &Tiers) -> Result<Status, StorageError> {
     let mut status = Status::default();
     for shard in 0..SHARDS {
-        for info in shard_segments(tiers, shard).await? {
-            match (info.state, info.sealed) {
-                (SegmentState::Prepared, _) => status.prepared += 1,
-                (SegmentState::Replaced, Some(sealed)) => {
-                    status.replaced += 1;
-                    status.replaced_bytes += sealed.bytes;
-                }
-                (SegmentState::Published, Some(sealed)) => {
-                    status.segments += 1;
-                    status.records += sealed.records;
-                    status.runs += sealed.runs;
-                    status.bytes += sealed.bytes;
-                    let class = CLASSES.partition_point(|ends| *ends <= sealed.bytes);
-                    status.classes[class].segments += 1;
-                    status.classes[class].bytes += sealed.bytes;
-                    status.saved_segments += info.made_of.segments.saturating_sub(1);
-                    status.saved_bytes += info.made_of.bytes.saturating_sub(sealed.bytes);
-                    let first = status.first_ts_ms.unwrap_or(u64::MAX).min(sealed.first_ts_ms);
-                    let last = status.last_ts_ms.unwrap_or(0).max(sealed.last_ts_ms);
-                    (status.first_ts_ms, status.last_ts_ms) = (Some(first), Some(last));
-                }
-                _ => {}
-            }
-        }
+        shard_segments(tiers, shard).await?.iter().for_each(|info| status.count(info));
     }
     Ok(status)
+}
+
+impl Status {
+    /// Figures are as large as the manifest has them, and it may say anything.
+    pub(crate) fn count(&mut self, info: &SegmentInfo) {
+        match (info.state, info.sealed) {
+            (SegmentState::Prepared, _) => self.prepared += 1,
+            (SegmentState::Replaced, Some(sealed)) => {
+                self.replaced += 1;
+                add(&mut self.replaced_bytes, sealed.bytes);
+            }
+            (SegmentState::Published, Some(sealed)) => {
+                self.segments += 1;
+                add(&mut self.records, sealed.records);
+                add(&mut self.runs, sealed.runs);
+                add(&mut self.bytes, sealed.bytes);
+                let class = CLASSES.partition_point(|ends| *ends <= sealed.bytes);
+                self.classes[class].segments += 1;
+                add(&mut self.classes[class].bytes, sealed.bytes);
+                add(&mut self.saved_segments, info.made_of.segments.saturating_sub(1));
+                add(&mut self.saved_bytes, info.made_of.bytes.saturating_sub(sealed.bytes));
+                let first = self.first_ts_ms.unwrap_or(u64::MAX).min(sealed.first_ts_ms);
+                let last = self.last_ts_ms.unwrap_or(0).max(sealed.last_ts_ms);
+                (self.first_ts_ms, self.last_ts_ms) = (Some(first), Some(last));
+            }
+            _ => {}
+        }
+    }
+}
+
+fn add(figure: &mut u64, more: u64) {
+    *figure = figure.saturating_add(more);
 }

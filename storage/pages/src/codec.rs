@@ -97,7 +97,7 @@ pub(crate) fn decode(name: &PageName, mut page: Bytes) -> Result<Vec<Record>, Ba
     if page.has_remaining() { Err(BadPage::Another) } else { Ok(records) }
 }
 
-fn put_header(page: &mut BytesMut, name: &PageName) {
+pub(crate) fn put_header(page: &mut BytesMut, name: &PageName) {
     page.put_slice(MAGIC);
     page.put_slice(&name.channel.0);
     page.put_u32(name.epoch.0);

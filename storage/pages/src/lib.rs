@@ -10,6 +10,8 @@
 //! Only full pages are kept, and those never change. A cache that fails is left alone for a while.
 
 mod codec;
+#[cfg(test)]
+mod fuzz_tests;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};

@@ -35,6 +35,8 @@ mod calls;
 mod check;
 mod config;
 mod directory;
+#[cfg(test)]
+mod fuzz_tests;
 mod id_floor;
 mod idempotency;
 mod keys;

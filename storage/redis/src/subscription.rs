@@ -17,7 +17,7 @@ use futures_util::stream::{self, BoxStream};
 use redis::aio::MultiplexedConnection;
 use redis::{PushInfo, PushKind, RedisResult, Value};
 use sterna_storage::StorageError;
-use sterna_storage::volatile::{Partition, RouteChange, RouteEvent, RouteFeed};
+use sterna_storage::volatile::{Partition, Partitions, RouteChange, RouteEvent, RouteFeed};
 use tokio::sync::Notify;
 use tokio::time::{sleep, timeout};
 
@@ -184,7 +184,8 @@ impl Ear {
 impl EarState {
     fn on_push(&self, info: &PushInfo) {
         match info.kind {
-            PushKind::Message | PushKind::SMessage => match self.parse(&info.data) {
+            PushKind::Message | PushKind::SMessage => match parse(self.keys.partitions, &info.data)
+            {
                 Some(change) => self.feed.push_change(change),
                 // Another version's; something has changed, whatever it is.
                 None => self.feed.push_lost(self.partitions.iter().copied()),
@@ -203,16 +204,16 @@ impl EarState {
             self.trouble.notify_one();
         }
     }
+}
 
-    /// `CHANNEL v pv`, behind the name under which it was published.
-    fn parse(&self, data: &[Value]) -> Option<RouteChange> {
-        let [_, Value::BulkString(text)] = data else { return None };
-        let mut parts = std::str::from_utf8(text).ok()?.split(' ');
-        let channel = channel_of_hex(parts.next()?)?;
-        let partition = self.keys.partitions.of_channel(channel);
-        let (v, pv) = (parts.next()?.parse().ok()?, parts.next()?.parse().ok()?);
-        Some(RouteChange { channel, partition, v, pv })
-    }
+/// `CHANNEL v pv`, behind the name under which it was published.
+pub(crate) fn parse(partitions: Partitions, data: &[Value]) -> Option<RouteChange> {
+    let [_, Value::BulkString(text)] = data else { return None };
+    let mut parts = std::str::from_utf8(text).ok()?.split(' ');
+    let channel = channel_of_hex(parts.next()?)?;
+    let partition = partitions.of_channel(channel);
+    let (v, pv) = (parts.next()?.parse().ok()?, parts.next()?.parse().ok()?);
+    Some(RouteChange { channel, partition, v, pv })
 }
 
 /// How often connections and the places of slots are looked over without any trouble.

@@ -31,7 +31,7 @@ pub(crate) async fn runs(calls: &Calls) -> Result<Vec<Run>, StorageError> {
 
 /// Rows of first and last slot, then the serving node, then replicas. A node that does not know
 /// its own name stands there with none: it is the one that answered.
-fn parse(answer: Value, answered_by: &str) -> Option<Vec<Run>> {
+pub(crate) fn parse(answer: Value, answered_by: &str) -> Option<Vec<Run>> {
     let rows = answer.into_sequence().ok()?.into_iter();
     rows.map(|row| {
         let mut parts = row.into_sequence().ok()?.into_iter();

@@ -1,11 +1,14 @@
 //! Fuzz target of everything that lies on the disk: no bytes make a decoder panic, what is read is
 //! what was written, and a value that was damaged or moved never passes for one.
 
+use std::path::{Component, Path};
+
 use bytes::Bytes;
 use sterna_fuzz::{Script, check};
 use sterna_proto::{ChannelKey, Offset, UserId};
 use sterna_storage::SegmentKey;
 
+use crate::backup::Inventory;
 use crate::encoding::*;
 use crate::{archived, guard, inboxes, intents, manifest, relations, revocations};
 
@@ -107,6 +110,24 @@ fn fuzz_storage_seal() {
         assert_eq!(unseal(key, &damaged).is_ok(), change == 0, "byte {place} by {change:02x}");
         assert!(unseal(key, &sealed[..place]).is_err(), "cut at {place}");
         assert!(unseal(&[key, b"x"].concat(), &sealed).is_err(), "in another's place");
+    });
+}
+
+/// What a backup says of itself, with a digest that is right.
+#[test]
+fn fuzz_backup_inventory() {
+    check!("backup_inventory", |bytes: &[u8]| {
+        drop(Inventory::parse(bytes));
+        let Ok(mut read) = serde_json::from_slice::<Inventory>(bytes) else { return };
+        read.digest = read.digest_of();
+        let text = serde_json::to_vec(&read).unwrap();
+        let Ok(inventory) = Inventory::parse(&text) else { return };
+        assert_eq!(inventory, read);
+        for file in &inventory.files {
+            let place = file.place(Path::new("/backups/one")).unwrap();
+            let inside = place.strip_prefix("/backups/one").unwrap();
+            assert!(inside.components().all(|part| matches!(part, Component::Normal(_))));
+        }
     });
 }
 

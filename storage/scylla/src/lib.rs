@@ -81,6 +81,8 @@ mod cql;
 mod engine;
 mod examine;
 mod failure;
+#[cfg(test)]
+mod fuzz_tests;
 mod intents;
 mod items;
 mod log;

@@ -266,7 +266,7 @@ pub(crate) fn encode(changes: &[MembershipChange]) -> Vec<u8> {
     items::encode(&each.collect::<Vec<_>>())
 }
 
-fn decode(stored: Bytes) -> Option<Vec<MembershipChange>> {
+pub(crate) fn decode(stored: Bytes) -> Option<Vec<MembershipChange>> {
     items::decode(stored)?.into_iter().map(decode_change).collect()
 }
 

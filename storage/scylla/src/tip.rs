@@ -142,7 +142,7 @@ pub(crate) fn encode_epochs(epochs: &[EpochStart]) -> Vec<u8> {
     out
 }
 
-fn decode_epochs(stored: &[u8]) -> Option<Vec<EpochStart>> {
+pub(crate) fn decode_epochs(stored: &[u8]) -> Option<Vec<EpochStart>> {
     let (all, rest) = stored.as_chunks::<EPOCH_BYTES>();
     if all.is_empty() || !rest.is_empty() {
         return None;

@@ -118,3 +118,20 @@ fn decode_epochs(bytes: &[u8]) -> Option<Vec<EpochStart>> {
     }
     entries.iter().map(start).collect()
 }
+
+#[cfg(test)]
+mod fuzz_tests {
+    use super::*;
+    use sterna_fuzz::check;
+
+    /// No bytes in the column make the decoder panic, and a list that is taken is what would be
+    /// written.
+    #[test]
+    fn fuzz_sql_epochs() {
+        check!("sql_epochs", |bytes: &[u8]| {
+            if let Some(epochs) = decode_epochs(bytes) {
+                assert_eq!(encode_epochs(&epochs), bytes);
+            }
+        });
+    }
+}

@@ -99,7 +99,7 @@ impl Inventory {
         Ok(found)
     }
 
-    fn digest_of(&self) -> String {
+    pub(crate) fn digest_of(&self) -> String {
         let bare = Self { digest: String::new(), ..self.clone() };
         let text = serde_json::to_vec(&bare).unwrap_or_else(|_| unreachable!("it is text"));
         hex(&Sha256::digest(text))
