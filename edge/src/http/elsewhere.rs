@@ -102,7 +102,7 @@ fn unreadable(error: axum::Error) -> ApiError {
 }
 
 /// The node that a query names, and the path and query without it.
-fn target(uri: &Uri) -> Option<(String, String)> {
+pub(super) fn target(uri: &Uri) -> Option<(String, String)> {
     let query = uri.query()?;
     let named = query.split('&').find_map(|pair| pair.strip_prefix("node="))?;
     let rest: Vec<&str> = query.split('&').filter(|pair| !pair.starts_with("node=")).collect();

@@ -128,7 +128,7 @@ const fn network(network: v1::Network) -> Option<&'static str> {
 }
 
 /// As it is written everywhere: 32 hexadecimal digits.
-fn parse(text: &str) -> Result<SessionId, ApiError> {
+pub(super) fn parse(text: &str) -> Result<SessionId, ApiError> {
     let digits = text.len() == 32 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
     let id = u128::from_str_radix(text, 16).ok().filter(|_| digits);
     id.map(SessionId).ok_or_else(|| ApiError::bad_request("session is 32 hexadecimal digits"))

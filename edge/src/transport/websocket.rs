@@ -1,4 +1,4 @@
-//! A WebSocket (RFC 6455) on a TLS stream: tungstenite is the protocol, polled by one task that may
+//! A WebSocket (RFC 6455) on a TLS stream, or a test's: tungstenite is the protocol, polled by one task that may
 //! use different wakers for reading and for writing. What is written most, messages of frames, goes
 //! past it: made in a buffer that the connections of a thread share, and encrypted from there.
 
@@ -9,7 +9,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
-use tokio::io::{AsyncRead as _, AsyncWrite as _, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_tungstenite::tungstenite::protocol::{
     CloseFrame, Role, WebSocketConfig, WebSocketContext,
 };
@@ -32,8 +32,8 @@ pub(crate) enum MessageKind {
 }
 
 #[derive(Debug)]
-pub(crate) struct WebSocket {
-    stream: TlsStream,
+pub(crate) struct WebSocket<S = TlsStream> {
+    stream: S,
     protocol: WebSocketContext,
     /// Nothing more is read: it has closed or failed.
     ended: bool,
@@ -41,9 +41,9 @@ pub(crate) struct WebSocket {
     blocked: bool,
 }
 
-impl WebSocket {
+impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S> {
     /// After the upgrade was answered. `read_ahead`: bytes that came behind the client's request.
-    pub(crate) fn new(stream: TlsStream, read_ahead: Vec<u8>, config: WebSocketConfig) -> Self {
+    pub(crate) fn new(stream: S, read_ahead: Vec<u8>, config: WebSocketConfig) -> Self {
         let protocol =
             WebSocketContext::from_partially_read(read_ahead, Role::Server, Some(config));
         Self { stream, protocol, ended: false, blocked: false }
@@ -141,14 +141,14 @@ impl WebSocket {
         .await
     }
 
-    pub(crate) fn into_stream(self) -> TlsStream {
+    pub(crate) fn into_stream(self) -> S {
         self.stream
     }
 
     fn with<T>(
         &mut self,
         cx: &mut Context<'_>,
-        act: impl FnOnce(&mut WebSocketContext, &mut Polled<'_, '_>) -> Result<T, Error>,
+        act: impl FnOnce(&mut WebSocketContext, &mut Polled<'_, '_, S>) -> Result<T, Error>,
     ) -> Poll<Result<T, Error>> {
         match act(&mut self.protocol, &mut Polled { stream: &mut self.stream, cx }) {
             Err(Error::Io(error)) if error.kind() == io::ErrorKind::WouldBlock => Poll::Pending,
@@ -207,12 +207,12 @@ fn text(frame: &Bytes) -> Utf8Bytes {
 }
 
 /// The stream as something that would block.
-struct Polled<'a, 'b> {
-    stream: &'a mut TlsStream,
+struct Polled<'a, 'b, S> {
+    stream: &'a mut S,
     cx: &'a mut Context<'b>,
 }
 
-impl io::Read for Polled<'_, '_> {
+impl<S: AsyncRead + Unpin> io::Read for Polled<'_, '_, S> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let mut buffer = ReadBuf::new(buffer);
         unblocked(Pin::new(&mut *self.stream).poll_read(self.cx, &mut buffer))?;
@@ -220,7 +220,7 @@ impl io::Read for Polled<'_, '_> {
     }
 }
 
-impl io::Write for Polled<'_, '_> {
+impl<S: AsyncWrite + Unpin> io::Write for Polled<'_, '_, S> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         unblocked(Pin::new(&mut *self.stream).poll_write(self.cx, bytes))
     }

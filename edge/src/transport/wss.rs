@@ -13,7 +13,7 @@ use bytes::Bytes;
 use sterna_core::session::OutgoingBody;
 use sterna_core::{Encoding, Outgoing, SharedPush, TransportKind};
 use sterna_proto::{CloseReason, codec, limits, v1};
-use tokio::io::AsyncWriteExt as _;
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
 use tokio::time::{Instant, timeout};
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::tungstenite::protocol::{CloseFrame, WebSocketConfig};
@@ -42,7 +42,10 @@ pub(crate) fn open(
 }
 
 /// A WebSocket with the settings of all connections.
-pub(crate) fn socket(stream: TlsStream, read_ahead: Vec<u8>) -> WebSocket {
+pub(crate) fn socket<S>(stream: S, read_ahead: Vec<u8>) -> WebSocket<S>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
     WebSocket::new(stream, read_ahead, config())
 }
 
@@ -58,8 +61,8 @@ fn config() -> WebSocketConfig {
 
 /// The receiving half.
 #[derive(Debug)]
-pub(crate) struct WssReceiver {
-    socket: Rc<RefCell<WebSocket>>,
+pub(crate) struct WssReceiver<S = TlsStream> {
+    socket: Rc<RefCell<WebSocket<S>>>,
     remote: SocketAddr,
     encoding: Encoding,
     /// What is left of the last message.
@@ -69,8 +72,8 @@ pub(crate) struct WssReceiver {
     control_frames: ControlFrames,
 }
 
-impl WssReceiver {
-    fn new(socket: Rc<RefCell<WebSocket>>, remote: SocketAddr, encoding: Encoding) -> Self {
+impl<S: AsyncRead + AsyncWrite + Unpin> WssReceiver<S> {
+    fn new(socket: Rc<RefCell<WebSocket<S>>>, remote: SocketAddr, encoding: Encoding) -> Self {
         let (limit, now) = (limits::HELLO_FRAME_BYTES, Instant::now());
         Self {
             socket,
@@ -184,8 +187,8 @@ impl Queued {
 
 /// The sending half.
 #[derive(Debug)]
-pub(crate) struct WssSender {
-    socket: Rc<RefCell<WebSocket>>,
+pub(crate) struct WssSender<S = TlsStream> {
+    socket: Rc<RefCell<WebSocket<S>>>,
     encoding: Encoding,
     frames: VecDeque<Queued>,
     /// Bytes in `frames`, and those that the socket has taken but not yet written.
@@ -193,8 +196,8 @@ pub(crate) struct WssSender {
     unflushed_bytes: usize,
 }
 
-impl WssSender {
-    fn new(socket: Rc<RefCell<WebSocket>>, encoding: Encoding) -> Self {
+impl<S: AsyncRead + AsyncWrite + Unpin> WssSender<S> {
+    fn new(socket: Rc<RefCell<WebSocket<S>>>, encoding: Encoding) -> Self {
         let (queued_bytes, unflushed_bytes) = (0, 0);
         Self { socket, encoding, frames: VecDeque::new(), queued_bytes, unflushed_bytes }
     }
@@ -259,7 +262,10 @@ impl WssSender {
 /// Says why, or answers the client's own close, and ends the stream. Waits until the client has done
 /// the same: what it has sent and nobody has read would make the kernel reset the connection, which
 /// overtakes what was said.
-pub(crate) async fn close(mut socket: WebSocket, reason: CloseReason) {
+pub(crate) async fn close<S>(mut socket: WebSocket<S>, reason: CloseReason)
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
     let code = CloseCode::from(reason.code());
     let frame = CloseFrame { code, reason: Utf8Bytes::from_static(reason.text()) };
     if socket.close(frame).await.is_ok() {
@@ -301,6 +307,10 @@ const LENGTH_BYTES: usize = 5;
 
 /// Pings and pongs of a client in a second.
 const CONTROL_FRAME_BURST: u32 = 20;
+
+#[cfg(test)]
+#[path = "wss_fuzz_tests.rs"]
+mod fuzz_tests;
 
 #[cfg(test)]
 mod tests {
