@@ -6,7 +6,7 @@ use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::Bytes;
 use quinn_proto::{ConnectionError, ConnectionHandle, Dir, Event, StreamEvent, VarInt};
@@ -256,7 +256,7 @@ impl Inner {
             if state.error.is_some() {
                 return;
             }
-            state.proto.close(Instant::now(), code, reason);
+            state.proto.close(super::now(), code, reason);
             state.fail(ConnectionError::LocallyClosed);
         }
         self.mark();

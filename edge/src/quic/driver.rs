@@ -261,7 +261,19 @@ impl Driver {
 impl Driver {
     pub(super) fn is_empty(&self) -> bool {
         let none = self.connections.iter().all(Option::is_none);
-        none && self.open == 0 && self.deadlines.first().is_none() && self.unsent.is_none()
+        let kept = self.proto.open_connections() > 0 || self.proto.incoming_buffer_bytes() > 0;
+        none && !kept && self.open == 0 && self.deadlines.first().is_none() && self.unsent.is_none()
+    }
+
+    /// Connections of the protocol machine, newcomers that nobody has decided about, and bytes that
+    /// are kept for these.
+    pub(super) fn kept(&self) -> (usize, usize, u64) {
+        let bytes = self.proto.incoming_buffer_bytes();
+        (self.proto.open_connections(), self.incoming.len(), bytes)
+    }
+
+    pub(super) fn attach(&mut self, wire: Rc<super::wire::Wire>) {
+        self.socket.wire = Some(wire);
     }
 
     pub(super) fn make_receives_fail(&mut self, times: usize) {
@@ -281,7 +293,7 @@ impl Shared {
     /// One turn. Never ready: whoever runs it decides when it ends.
     pub(super) fn poll(&self, cx: &mut Context<'_>) -> Poll<()> {
         let mut driver = self.driver.borrow_mut();
-        let now = Instant::now();
+        let now = super::now();
         self.fire(&mut driver, now);
         let blocked = self.send_all(&mut driver, now, cx).is_pending();
         let more = self.receive(&mut driver, now, cx);

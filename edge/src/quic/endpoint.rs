@@ -8,7 +8,6 @@ use std::net::{SocketAddr, UdpSocket};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Waker;
-use std::time::Instant;
 
 use bytes::Bytes;
 use quinn_proto::{ConnectionError, EndpointConfig, ServerConfig};
@@ -103,6 +102,16 @@ impl Endpoint {
         self.shared.dirty.borrow().is_empty() && self.shared.driver.borrow().is_empty()
     }
 
+    /// See [`Driver::kept`].
+    pub(super) fn kept(&self) -> (usize, usize, u64) {
+        self.shared.driver.borrow().kept()
+    }
+
+    /// Moves datagrams by this from now on.
+    pub(super) fn attach(&self, wire: Rc<super::wire::Wire>) {
+        self.shared.driver.borrow_mut().attach(wire);
+    }
+
     /// As if the kernel's buffer were full.
     pub(super) fn make_every_second_send_fail(&self) {
         self.shared.driver.borrow_mut().make_every_second_send_fail();
@@ -173,7 +182,7 @@ impl Incoming {
             return Err(ConnectionError::LocallyClosed);
         };
         let mut driver = self.shared.driver.borrow_mut();
-        let (handle, proto) = driver.accept(incoming, Instant::now())?;
+        let (handle, proto) = driver.accept(incoming, super::now())?;
         let connection = Connection::new(handle, self.shared.clone(), proto);
         driver.insert(&connection.inner);
         drop(driver);

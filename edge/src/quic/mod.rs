@@ -10,14 +10,25 @@ mod connection;
 mod deadlines;
 mod driver;
 mod endpoint;
+#[cfg(test)]
+mod fuzz_tests;
 mod socket;
 mod streams;
 #[cfg(test)]
 mod tests;
 mod tls;
+#[cfg(test)]
+mod wire;
 
 pub(crate) use connection::{Arrival, Connection};
 pub(crate) use endpoint::{Endpoint, Incoming};
 pub(crate) use quinn_proto::ConnectionError;
 pub(crate) use streams::{Read, RecvStream, SendStream, WriteError};
 pub(crate) use tls::{Protocol, ServerTls};
+
+use std::time::Instant;
+
+/// By the runtime's clock, which its timers follow too, and which tests move.
+fn now() -> Instant {
+    tokio::time::Instant::now().into_std()
+}

@@ -18,6 +18,9 @@ pub(super) struct Socket {
     /// So many times in turn the kernel fails to receive.
     #[cfg(test)]
     pub(super) failures: std::cell::Cell<usize>,
+    /// Instead of the kernel.
+    #[cfg(test)]
+    pub(super) wire: Option<std::rc::Rc<super::wire::Wire>>,
 }
 
 impl Socket {
@@ -31,6 +34,8 @@ impl Socket {
             full: None,
             #[cfg(test)]
             failures: std::cell::Cell::new(0),
+            #[cfg(test)]
+            wire: None,
         })
     }
 
@@ -52,6 +57,11 @@ impl Socket {
             && !full.replace(!full.get())
         {
             return Err(io::ErrorKind::WouldBlock.into());
+        }
+        #[cfg(test)]
+        if let Some(wire) = &self.wire {
+            wire.send(transmit, contents);
+            return Ok(());
         }
         let transmit = quinn_udp::Transmit {
             destination: transmit.destination,
@@ -85,6 +95,11 @@ impl Socket {
         if self.failures.get() > 0 {
             self.failures.set(self.failures.get() - 1);
             return Poll::Ready(Err(io::ErrorKind::OutOfMemory.into()));
+        }
+        #[cfg(test)]
+        if let Some(wire) = &self.wire {
+            let (mut slices, metas) = buffers.parts();
+            return wire.poll_receive(cx, &mut slices, metas).map(Ok);
         }
         loop {
             ready!(self.socket.poll_recv_ready(cx))?;

@@ -47,7 +47,7 @@ impl Peers {
     }
 }
 
-fn configs() -> (ServerConfig, quinn::ClientConfig) {
+pub(super) fn configs() -> (ServerConfig, quinn::ClientConfig) {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let names = ["localhost".to_owned()];
     let issued = rcgen::generate_simple_self_signed(names).unwrap();
@@ -75,9 +75,9 @@ async fn local<T>(test: impl Future<Output = T>) -> T {
     LocalSet::new().run_until(limited).await.expect("the test takes too long")
 }
 
-/// Sends back what comes on the client's first stream.
-async fn echo(connection: Connection) {
-    let (mut replies, mut commands) = connection.accept_bi().await.unwrap();
+/// Sends back what comes on the client's first stream, for as long as there is a connection.
+pub(super) async fn echo(connection: Connection) {
+    let Ok((mut replies, mut commands)) = connection.accept_bi().await else { return };
     loop {
         let chunk = std::future::poll_fn(|cx| {
             match commands.read(usize::MAX) {
@@ -99,8 +99,10 @@ async fn echo(connection: Connection) {
         let mut chunks = [chunk];
         while !chunks[0].is_empty() {
             let written = std::future::poll_fn(|cx| replies.poll_write(cx, &mut chunks));
-            if written.await.unwrap().chunks == 1 {
-                break;
+            match written.await {
+                Ok(written) if written.chunks == 0 => {}
+                Ok(_) => break,
+                Err(_) => return,
             }
         }
     }
