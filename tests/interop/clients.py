@@ -219,6 +219,9 @@ class Quic(Client):
         configuration.load_verify_locations(self._node.ca)
         return configuration
 
+    def create(self, quic, **options):
+        return QuicProtocol(quic, **options)
+
     async def __aenter__(self):
         await self.connect(wait=True)
         assert self.protocol.alpn == wire.ALPN
@@ -227,7 +230,7 @@ class Quic(Client):
     async def connect(self, wait):
         self._connecting = connect(
             self._node.host, self._node.port, configuration=self.configuration(),
-            create_protocol=QuicProtocol, session_ticket_handler=self.tickets.append,
+            create_protocol=self.create, session_ticket_handler=self.tickets.append,
             wait_connected=wait)
         self.protocol = await self._connecting.__aenter__()
 

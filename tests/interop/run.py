@@ -10,6 +10,7 @@ import traceback
 import cases_browser
 import cases_clients
 import cases_hostile
+import cases_hostile_quic
 import cases_ngtcp2
 import cases_paths
 import cases_webtransport
@@ -19,8 +20,8 @@ CASE_SECS = 60
 
 
 def cases(wanted):
-    for module in (cases_browser, cases_clients, cases_hostile, cases_ngtcp2, cases_paths,
-                   cases_webtransport):
+    for module in (cases_browser, cases_clients, cases_hostile, cases_hostile_quic, cases_ngtcp2,
+                   cases_paths, cases_webtransport):
         for name, case in inspect.getmembers(module, inspect.iscoroutinefunction):
             if name.startswith("test_") and (not wanted or any(w in name for w in wanted)):
                 yield name, case
