@@ -6,7 +6,7 @@
 
 use std::collections::{HashMap, VecDeque};
 
-use sterna_proto::{ChannelId, ChannelKey, ErrorCode, Offset, Position, UserId, v1};
+use sterna_proto::{ChannelId, ChannelKey, ErrorCode, Offset, Position, PublicationId, UserId, v1};
 use sterna_storage::{Append, AppendError, Duplicate, Head, MembershipChange, NewRecord, Record};
 
 use crate::channel::origins::{Known, Origins};
@@ -263,10 +263,14 @@ impl<T> Sequence<T> {
     /// under way is among them was committed after all; the rest is appended again.
     pub fn handle_catch_up(&mut self, head: Option<Head>, records: Vec<Record>) -> Outcome<T> {
         let mut outcome = Outcome::wait(Next::Append);
-        let mut mine: HashMap<u64, Pending<T>> =
-            self.in_flight.drain(..).map(|pending| (pending.record.id.0, pending)).collect();
+        // I13: what is left keeps its order. Ids do not tell it, as a node whose number was given to
+        // another goes on with lower ones.
+        let mut mine: Vec<Option<Pending<T>>> = self.in_flight.drain(..).map(Some).collect();
+        let by_id = mine.iter().flatten().map(|pending| pending.record.id).zip(0..);
+        let by_id: HashMap<PublicationId, usize> = by_id.collect();
         for record in records {
-            if let Some(pending) = mine.remove(&record.body.id.0) {
+            let own = by_id.get(&record.body.id).and_then(|at| mine[*at].take());
+            if let Some(pending) = own {
                 let Pending { fingerprint, ticket, echoes, .. } = pending;
                 self.settle((ticket, echoes), fingerprint, &record, &mut outcome);
             } else if !record.redacted {
@@ -275,8 +279,7 @@ impl<T> Sequence<T> {
             }
             outcome.committed.push(record);
         }
-        let mut rest: Vec<Pending<T>> = mine.into_values().collect();
-        rest.sort_by_key(|pending| pending.record.id);
+        let mut rest: Vec<Pending<T>> = mine.into_iter().flatten().collect();
         if sterna_storage::planted!(BatchReversed) {
             rest.reverse();
         }

@@ -125,6 +125,28 @@ async fn i2_a_stale_head_conflicts_and_catches_up() {
     assert!(matches!(&outcome.answers[0], (1, Ok(a)) if a.offset == 2 && !a.duplicate));
 }
 
+/// A node that stood still for long goes on under another number, whose ids may be lower: they name
+/// publications, and do not order them.
+#[tokio::test]
+async fn i13_what_goes_back_to_the_queue_keeps_its_order_though_ids_went_back() {
+    let log = log();
+    let (mut ours, mut theirs) = (sequence(100), sequence(100));
+    theirs.handle_publish(record(50, 0, "theirs"), 0);
+    commit(&mut theirs, &log, 1).await.unwrap();
+    let ids = [1_000, 1_001, 7, 8, 1_002];
+    for (id, seq) in ids.into_iter().zip(1..) {
+        ours.handle_publish(record(id, seq, "ours"), seq as u32);
+    }
+    assert_eq!(commit(&mut ours, &log, 1).await.unwrap().next, Next::CatchUp);
+    catch_up(&mut ours, &log).await;
+    // Behind those that go back.
+    ours.handle_publish(record(9, 6, "ours"), 6);
+    let committed = commit(&mut ours, &log, 1).await.unwrap().committed;
+    let order: Vec<u64> =
+        committed.iter().map(|it| it.body.origin.as_ref().unwrap().client_seq).collect();
+    assert_eq!(order, [1, 2, 3, 4, 5, 6]);
+}
+
 #[tokio::test]
 async fn an_unknown_outcome_is_looked_up_and_never_appended_twice() {
     for stored in [true, false] {
