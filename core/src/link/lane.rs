@@ -39,6 +39,8 @@ const CALLS_PER_WRITE: usize = 256;
 pub enum LaneError {
     #[error("the connection ended: {0}")]
     Lost(String),
+    #[error("a newer connection has taken its place")]
+    Superseded,
     #[error(transparent)]
     BadFrame(#[from] BadFrame),
 }
@@ -167,6 +169,8 @@ struct State {
     detaches: VecDeque<ChannelKey>,
     sent: BTreeMap<u64, Asked>,
     last_id: u64,
+    /// The newest connection.
+    connection: u64,
     connected: bool,
 }
 
@@ -269,8 +273,10 @@ impl Lane {
         }
     }
 
-    /// Drives one connection of the lane until it ends. What comes down goes to `interests`. `leads`: the
-    /// way to the channel's owner begins with this lane.
+    /// Drives one connection of the lane until it ends, or until another one is driven: whoever is being
+    /// replaced may not have heard of it, and must take nothing with it that the newer one is to send
+    /// (I13). What comes down goes to `interests`. `leads`: the way to the channel's owner begins with this
+    /// lane.
     pub async fn run<S: FrameSender, R: FrameReceiver>(
         &self,
         sender: &mut S,
@@ -278,10 +284,10 @@ impl Lane {
         interests: &Interests,
         leads: impl Fn(&ChannelKey) -> bool,
     ) -> LaneError {
-        let _connected = self.start();
+        let connected = self.start();
         tokio::select! {
-            Err(error) = self.send_all(sender, interests, leads) => error,
-            Err(error) = self.receive_all(receiver, interests) => error,
+            Err(error) = self.send_all(connected.number, sender, interests, leads) => error,
+            Err(error) = self.receive_all(connected.number, receiver, interests) => error,
         }
     }
 
@@ -303,13 +309,16 @@ impl Lane {
         }
         state.detaches.clear();
         state.connected = true;
+        state.connection += 1;
+        let number = state.connection;
         drop(state);
         self.added.notify_one();
-        Connected(self)
+        Connected { lane: self, number }
     }
 
     async fn send_all<S: FrameSender>(
         &self,
+        connection: u64,
         sender: &mut S,
         interests: &Interests,
         leads: impl Fn(&ChannelKey) -> bool,
@@ -318,7 +327,8 @@ impl Lane {
         loop {
             let leads =
                 |channel: &ChannelKey| leads(channel) || sterna_storage::planted!(WayLeftUntold);
-            self.next_frames(&mut out, |channel| interests.wants(channel) && leads(channel));
+            let wanted = |channel: &ChannelKey| interests.wants(channel) && leads(channel);
+            self.next_frames(connection, &mut out, wanted)?;
             if out.is_empty() {
                 self.added.notified().await;
             } else {
@@ -329,13 +339,18 @@ impl Lane {
 
     /// `wanted`: somebody has attached to the channel, by this lane, since it was to be detached. The
     /// owner must not hear of it then, since the attach may have gone out before.
-    fn next_frames(&self, out: &mut Vec<wire::Frame>, wanted: impl Fn(&ChannelKey) -> bool) {
+    fn next_frames(
+        &self,
+        connection: u64,
+        out: &mut Vec<wire::Frame>,
+        wanted: impl Fn(&ChannelKey) -> bool,
+    ) -> Result<(), LaneError> {
         // Before the calls of the same turn, and asked about without the lock: whoever changes ways
         // puts something onto lanes.
-        let detaches = std::mem::take(&mut self.state().detaches);
+        let detaches = std::mem::take(&mut self.state_of(connection)?.detaches);
         let due = detaches.into_iter().filter(|channel| !wanted(channel));
         out.extend(due.map(frames::detach));
-        let mut state = self.state();
+        let mut state = self.state_of(connection)?;
         while out.len() < CALLS_PER_WRITE {
             let Some(asked) = state.waiting.pop_front() else { break };
             // The owner may be another process than the one that has refused what was before.
@@ -345,10 +360,12 @@ impl Lane {
             out.push(frames::call(id, &asked.command));
             state.sent.insert(id, asked);
         }
+        Ok(())
     }
 
     async fn receive_all<R: FrameReceiver>(
         &self,
+        connection: u64,
         receiver: &mut R,
         interests: &Interests,
     ) -> Result<(), LaneError> {
@@ -360,7 +377,7 @@ impl Lane {
                     Body::Answer(answer) => {
                         // Under the lock: a refusal is remembered before what is behind it can be
                         // taken another way.
-                        let mut state = self.state();
+                        let mut state = self.state_of(connection)?;
                         if sterna_storage::planted!(AnswerToAnother)
                             && let Some((_, other)) = state.sent.pop_first()
                         {
@@ -381,17 +398,31 @@ impl Lane {
         }
     }
 
+    /// The state, for the newest connection alone.
+    fn state_of(&self, connection: u64) -> Result<MutexGuard<'_, State>, LaneError> {
+        let state = self.state();
+        if state.connection != connection {
+            // It may have been woken in place of the newer one.
+            self.added.notify_one();
+            return Err(LaneError::Superseded);
+        }
+        Ok(state)
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// While it is kept, the lane has a connection.
-struct Connected<'a>(&'a Lane);
+/// While it is kept, the lane has a connection, if there is no newer one.
+struct Connected<'a> {
+    lane: &'a Lane,
+    number: u64,
+}
 
 impl Drop for Connected<'_> {
     fn drop(&mut self) {
-        let mut state = self.0.state();
+        let Ok(mut state) = self.lane.state_of(self.number) else { return };
         state.connected = false;
         let now = Instant::now();
         state.sent.values_mut().for_each(|asked| asked.since = now);

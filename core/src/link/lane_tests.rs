@@ -6,6 +6,7 @@ use metrics_util::debugging::DebuggingRecorder;
 use sterna_proto::{ChannelId, ClientId, Offset, SessionId, UserId};
 
 use super::*;
+use crate::config::QueueLimits;
 use crate::identity::Identity;
 use crate::link::Caller;
 
@@ -54,8 +55,8 @@ async fn calls_of_a_channel_are_taken_in_their_order_and_the_rest_stays() {
         .into_iter()
         .map(|(channel, seq)| ask(&lane, command(channel, publish(seq))))
         .collect();
-    let _connected = lane.start();
-    lane.next_frames(&mut Vec::new(), |_| false);
+    let connected = lane.start();
+    lane.next_frames(connected.number, &mut Vec::new(), |_| false).unwrap();
     let later = ask(&lane, command("a", publish(4)));
     let a = ChannelId::new("a").unwrap().key();
     let taken = lane.take(|channel| *channel == a);
@@ -79,9 +80,9 @@ async fn i13_what_is_behind_a_refused_one_goes_no_other_way() {
         lane.push(asked);
         answer
     };
-    let _connected = lane.start();
+    let connected = lane.start();
     let answers: Vec<_> = (1..=3).map(ask).collect();
-    lane.next_frames(&mut Vec::new(), |_| false);
+    lane.next_frames(connected.number, &mut Vec::new(), |_| false).unwrap();
     let waiting = ask(4);
     let refused = lane.state().sent.remove(&1).unwrap();
     refused.answer(Err(v1::Error::new(ErrorCode::Unavailable, "for the moment")));
@@ -148,14 +149,14 @@ async fn i12_detaches_that_wait_are_bounded() {
 #[tokio::test]
 async fn i5_a_detach_is_forgotten_when_somebody_has_attached_since() {
     let lane = Lane::new();
-    let _connected = lane.start();
+    let connected = lane.start();
     let channel = ChannelId::new("a").unwrap().key();
     let mut out = Vec::new();
     lane.detach(channel);
-    lane.next_frames(&mut out, |wanted| *wanted == channel);
+    lane.next_frames(connected.number, &mut out, |wanted| *wanted == channel).unwrap();
     assert!(out.is_empty(), "the attach may have gone out before");
     lane.detach(channel);
-    lane.next_frames(&mut out, |_| false);
+    lane.next_frames(connected.number, &mut out, |_| false).unwrap();
     assert_eq!(out.len(), 1);
 }
 
@@ -185,7 +186,7 @@ async fn i9_a_detach_goes_out_though_somebody_has_attached_by_another_way_since(
     let channel = ChannelId::new("a").unwrap().key();
     for leads in [true, false] {
         let ports = Arc::new(LinkPorts::default());
-        let interests = Interests::new(ports.clone(), &crate::config::QueueLimits::default());
+        let interests = Interests::new(ports.clone(), &QueueLimits::default());
         let (link, _pushes) = ports.open(8, 1 << 20);
         let (lane, mut keeps) = (Lane::new(), Keeps(Vec::new()));
         let mut silent = Silent;
@@ -206,7 +207,7 @@ async fn i9_a_detach_goes_out_though_somebody_has_attached_by_another_way_since(
 #[tokio::test]
 async fn an_attach_whose_asker_is_gone_is_not_sent_again() {
     let lane = Lane::new();
-    let _connected = lane.start();
+    let connected = lane.start();
     let verb = Verb::Attach {
         subscribe: v1::Subscribe::default(),
         turn: 1,
@@ -215,7 +216,7 @@ async fn an_attach_whose_asker_is_gone_is_not_sent_again() {
         replaces: None,
     };
     let (gone, waits) = (ask(&lane, command("a", verb.clone())), ask(&lane, command("a", verb)));
-    lane.next_frames(&mut Vec::new(), |_| false);
+    lane.next_frames(connected.number, &mut Vec::new(), |_| false).unwrap();
     drop(gone);
     assert_eq!(lane.take(|_| true).len(), 1);
     drop(waits);
@@ -244,7 +245,62 @@ async fn who_has_left_does_not_attach_any_more() {
     let [gone, _still_there] = waiting;
     drop(gone);
     let mut out = Vec::new();
-    let _connected = lane.start();
-    lane.next_frames(&mut out, |_| true);
+    let connected = lane.start();
+    lane.next_frames(connected.number, &mut out, |_| true).unwrap();
     assert_eq!(out.len(), 1);
+}
+
+/// A link is dialled anew as soon as it is known that its peer is another process. Whoever drives the
+/// connection to the old one may be behind with what it does, and hear of it late.
+#[tokio::test(start_paused = true)]
+async fn i13_a_connection_that_has_been_replaced_takes_nothing_with_it() {
+    let lane = Lane::new();
+    let mut answers: Vec<_> = (1..=2).map(|seq| ask(&lane, command("a", publish(seq)))).collect();
+    let interests = Interests::new(Arc::default(), &QueueLimits::default());
+    let (mut to_old, mut to_new) = (Written::default(), Written::default());
+    let (mut from_old, mut from_new) = (Silent, Silent);
+    let leads = |_: &ChannelKey| true;
+    let mut old = Box::pin(lane.run(&mut to_old, &mut from_old, &interests, leads));
+    assert!(futures_util::poll!(&mut old).is_pending());
+    let mut new = Box::pin(lane.run(&mut to_new, &mut from_new, &interests, leads));
+    assert!(futures_util::poll!(&mut new).is_pending());
+    answers.push(ask(&lane, command("a", publish(3))));
+    // Woken in place of the newer one, perhaps.
+    let ended = futures_util::poll!(&mut old);
+    assert!(matches!(ended, std::task::Poll::Ready(LaneError::Superseded)), "{ended:?}");
+    drop(old);
+    assert!(futures_util::poll!(&mut new).is_pending());
+    answers.push(ask(&lane, command("a", publish(4))));
+    assert!(futures_util::poll!(&mut new).is_pending());
+    // The lane has a connection still: nothing has waited for one.
+    tokio::time::advance(Duration::from_secs(60)).await;
+    lane.expire(Instant::now(), Duration::from_secs(5));
+    assert!(answers.iter_mut().all(|answer| answer.try_recv().is_err()), "nobody is refused");
+    drop(new);
+    assert_eq!((to_old.seqs(), to_new.seqs()), (vec![1, 2], vec![1, 2, 3, 4]));
+}
+
+/// Takes everything.
+#[derive(Default)]
+struct Written(Vec<wire::Frame>);
+
+impl Written {
+    fn seqs(self) -> Vec<u64> {
+        let calls = self.0.into_iter().filter_map(|frame| match frame.body {
+            Some(Body::Call(call)) => frames::command(call).ok(),
+            _ => None,
+        });
+        let seq = |command: LinkCommand| match command.verb {
+            Verb::Publish(publish) => publish.client_seq,
+            _ => 0,
+        };
+        calls.map(seq).collect()
+    }
+}
+
+impl FrameSender for Written {
+    async fn send(&mut self, frames: &mut Vec<wire::Frame>) -> Result<(), LaneError> {
+        self.0.append(frames);
+        Ok(())
+    }
 }
