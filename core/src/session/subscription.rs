@@ -226,7 +226,8 @@ impl Subscription {
         self.head_seen = self.head_seen.max(Offset(page.head_offset));
         let mut follow = Vec::new();
         for (offset, push) in std::mem::take(&mut self.held) {
-            if offset == self.position.offset.next() {
+            // Nothing follows the last offset that there is.
+            if offset > self.position.offset && offset == self.position.offset.next() {
                 self.position.offset = offset;
                 follow.push(push);
             } else if sterna_storage::planted!(SpliceDuplicate) {

@@ -19,6 +19,8 @@ struct Place {
     live: bool,
     /// The command that was asked last; 0 is the Hello.
     asked: Option<u32>,
+    /// An owner has been asked.
+    started: bool,
 }
 
 #[derive(Debug)]
@@ -53,7 +55,7 @@ impl Client {
         if place.live || place.asked.is_some() {
             return None;
         }
-        (place.subscribed, place.asked) = (true, Some(id));
+        (place.subscribed, place.asked, place.started) = (true, Some(id), false);
         let verb = command::Verb::Subscribe(subscribe(channel, place.position));
         self.ids = id;
         self.open.insert(id, Some(channel));
@@ -70,10 +72,17 @@ impl Client {
         v1::Command { id: self.next_id(), verb: Some(verb) }
     }
 
-    /// I11: from now on nothing of the channel may come.
+    /// What it has asked for a channel is on its way to the owner.
+    pub(crate) fn on_started(&mut self, channel: &str) {
+        self.place(channel).started = true;
+    }
+
+    /// I11: from now on nothing of the channel may come, unless an owner looks at the right to it
+    /// again, which it does where a question has waited for its turn.
     pub(crate) fn on_evicted(&mut self, channel: u8) {
         let place = &mut self.places[usize::from(channel)];
-        (place.subscribed, place.live) = (false, false);
+        let is_asked_anew = place.asked.is_some_and(|id| id > 0) && !place.started;
+        (place.subscribed, place.live) = (is_asked_anew, false);
         // The answer to the Hello no longer names the channel.
         place.asked = place.asked.filter(|id| *id > 0);
     }
@@ -98,7 +107,10 @@ impl Client {
     fn hear_answer(&mut self, channel: u8, id: u32, result: &reply::Result) {
         let place = &mut self.places[usize::from(channel)];
         if place.asked != Some(id) {
-            // Said before an Unsubscribe or an eviction, and of no meaning since.
+            // Said before an Unsubscribe or an eviction: nothing of it counts but that nothing follows.
+            if let reply::Result::Subscribed(page) = result {
+                place.live &= page.live;
+            }
             return;
         }
         place.asked = None;
@@ -141,7 +153,13 @@ impl Client {
                     }
                 }
             }
-            Event::Head(_) | Event::Ephemeral(_) | Event::Unsubscribed(_) => {}
+            Event::Unsubscribed(ended) => {
+                // Told of evictions already, it may have asked again since.
+                let place = self.place(&ended.channel);
+                place.live = false;
+                place.subscribed &= place.asked.is_some();
+            }
+            Event::Head(_) | Event::Ephemeral(_) => {}
             other => panic!("{other:?}"),
         }
     }

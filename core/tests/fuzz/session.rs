@@ -79,6 +79,8 @@ struct World {
     over: bool,
     /// What it resumed goes on.
     recovered: bool,
+    /// How often a channel has got another owner, or an owner was asked again.
+    moves: usize,
 }
 
 impl World {
@@ -103,8 +105,20 @@ impl World {
         session.handle_hello(hello);
         let channels = (0..CHANNELS).map(|_| Channel::default()).collect();
         let (calls, tokens, joined) = (Vec::new(), HashSet::new(), HashSet::new());
-        let (background, over, recovered) = (HashMap::new(), false, false);
-        Self { session, client, channels, calls, tokens, joined, background, now, over, recovered }
+        let (background, over, recovered, moves) = (HashMap::new(), false, false, 0);
+        Self {
+            session,
+            client,
+            channels,
+            calls,
+            tokens,
+            joined,
+            background,
+            now,
+            over,
+            recovered,
+            moves,
+        }
     }
 
     fn step(&mut self, step: u8, script: &mut Script<'_>) {
@@ -127,7 +141,10 @@ impl World {
             30 => match script.below(16) {
                 0 => self.refresh(),
                 1..=8 => self.follow(channel, script),
-                9 => self.session.handle_moved(key(channel)),
+                9 => {
+                    self.moves += 1;
+                    self.session.handle_moved(key(channel));
+                }
                 10 => self.sweep(script.flag()),
                 _ => self.tell_news(channel),
             },
@@ -182,6 +199,8 @@ impl World {
             true => self.session.conclude_from_old_ends(),
             false => self.session.conclude_from_ends(),
         }
+        // Owners that have not answered are asked again, each channel's once.
+        self.moves += usize::from(CHANNELS);
         self.session.retry_reattach();
     }
 
@@ -237,6 +256,9 @@ impl World {
                     let user = &command.caller.identity.user;
                     let key = if of_inbox { user.inbox_key() } else { command.channel.key() };
                     assert_eq!(command.key, key);
+                    if let Verb::Attach { subscribe, again: false, .. } = &command.verb {
+                        self.client.on_started(&subscribe.channel);
+                    }
                     self.calls.push(Call { token, verb: command.verb, answer: None });
                 }
                 Effect::Background(command) => {
@@ -258,7 +280,10 @@ impl World {
         }
         let pages = self.calls.iter().filter(|call| is_page(&call.verb)).count();
         assert!(pages <= PAGES, "{pages} pages at once");
-        assert!(self.calls.len() <= CALLS + PAGES, "{} calls", self.calls.len());
+        // New owners are told whatever else is on its way, each once.
+        let moved = self.calls.iter().filter(|call| is_move(&call.verb)).count();
+        assert!(moved <= self.moves, "{moved} owners are told of {} moves", self.moves);
+        assert!(self.calls.len() - moved <= CALLS + PAGES, "{} calls", self.calls.len());
         let channels: HashSet<ChannelKey> = self.session.channels().collect();
         assert!(channels.is_subset(&self.joined), "subscribed and not joined");
     }
@@ -405,7 +430,12 @@ impl World {
 const ROUNDS: usize = STEPS + 20;
 
 fn is_page(verb: &Verb) -> bool {
-    matches!(verb, Verb::Attach { .. } | Verb::History(_))
+    matches!(verb, Verb::Attach { again: false, .. } | Verb::History(_))
+}
+
+/// A new owner is told of a subscription, and asked for no page.
+fn is_move(verb: &Verb) -> bool {
+    matches!(verb, Verb::Attach { again: true, .. })
 }
 
 fn key(n: u8) -> ChannelKey {
