@@ -24,9 +24,9 @@ CONNECTION_ID_LIMIT_ERROR = 0x9
 PROTOCOL_VIOLATION = 0xA
 CRYPTO_BUFFER_EXCEEDED = 0xD
 
-# Datagrams of a flood: several times more bytes than the node may hold on to in answer.
-FLOOD = 12_000
-MOST_MEMORY_BYTES = 12 << 20
+# Datagrams of a flood, of more bytes than the node may hold on to.
+FLOOD = 8_000
+MOST_MEMORY_BYTES = 8 << 20
 STREAMS = 250
 DATAGRAM_BYTES = 1200
 

@@ -35,7 +35,8 @@ fn fuzz_quic_datagrams() {
         let runtime = runtime.enable_all().start_paused(true).build().unwrap();
         let mut script = Script::new(bytes);
         LocalSet::new().block_on(&runtime, async {
-            let mut net = Net::new(script.flag());
+            let kind = script.byte();
+            let mut net = Net::new(kind & 1 == 1, kind & 2 == 2);
             for _ in 0..MOST_STEPS {
                 let Some(step) = script.step() else { break };
                 net.step(Some((step, &mut script))).await;
@@ -65,7 +66,8 @@ struct Net {
 }
 
 impl Net {
-    fn new(is_on_path: bool) -> Self {
+    /// `has_to_prove`: whoever comes is asked to prove an address first.
+    fn new(is_on_path: bool, has_to_prove: bool) -> Self {
         let (server, client) = CONFIGS.clone();
         let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
         let endpoint = Endpoint::new(EndpointConfig::default(), server, socket).unwrap();
@@ -76,6 +78,10 @@ impl Net {
         let accepting = endpoint.clone();
         spawn_local(async move {
             while let Some(incoming) = accepting.accept().await {
+                if has_to_prove && !incoming.is_validated() && incoming.may_retry() {
+                    incoming.retry();
+                    continue;
+                }
                 let Ok(connection) = incoming.accept() else { continue };
                 spawn_local(async move {
                     if connection.connected().await.is_ok() {
