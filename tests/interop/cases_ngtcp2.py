@@ -7,8 +7,8 @@ import re
 import shutil
 import socket
 import tempfile
-import time
 
+from cases_paths import AMPLIFICATION, ONE_MORE_DATAGRAM, told_in_silence
 from clients import PATIENCE_SECS
 from node import EagerNode, WaryNode
 
@@ -24,11 +24,6 @@ CHALLENGED = "PATH_CHALLENGE"
 
 # Datagrams that are lost one after the other.
 ASKED_IN_THE_DARK = 8
-# A server that has heard nothing repeats its first flight several times within this.
-SILENCE_SECS = 5
-AMPLIFICATION = 3
-# What cases_paths.py says of it.
-ONE_MORE_DATAGRAM = 1199
 
 
 async def _ask(node, *options, port=None):
@@ -190,16 +185,7 @@ if NGTCP2:
 
     async def test_no_more_than_thrice_what_an_unproven_address_sent_by_ngtcp2(node):
         first = await _first_datagram(node)
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as silent:
-            silent.setblocking(False)
-            silent.connect((node.host, node.port))
-            silent.send(first)
-            received, until = 0, time.monotonic() + SILENCE_SECS
-            while time.monotonic() < until:
-                try:
-                    received += len(silent.recv(65_536))
-                except BlockingIOError:
-                    await asyncio.sleep(0.01)
+        received = await told_in_silence(node, [first])
         assert received > 1200, f"the node has not answered: {received}"
         assert received <= AMPLIFICATION * len(first) + ONE_MORE_DATAGRAM, (received, len(first))
 

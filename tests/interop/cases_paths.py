@@ -226,6 +226,13 @@ async def no_more_than_thrice_what_an_unproven_address_sent(node, stack, name):
     flight = await _first_flight(node, stack)
     sent = sum(len(datagram) for datagram in flight)
     assert sent >= 1200, sent
+    received = await told_in_silence(node, flight)
+    assert received > 1200, f"the node has not answered {name}: {received}"
+    assert received <= AMPLIFICATION * sent + ONE_MORE_DATAGRAM, f"{received} for {sent} by {name}"
+
+
+async def told_in_silence(node, flight):
+    """Bytes that come back to an address that has sent these datagrams and says nothing more."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as silent:
         silent.setblocking(False)
         silent.connect((node.host, node.port))
@@ -237,8 +244,7 @@ async def no_more_than_thrice_what_an_unproven_address_sent(node, stack, name):
                 received += len(silent.recv(65_536))
             except BlockingIOError:
                 await asyncio.sleep(0.01)
-    assert received > 1200, f"the node has not answered {name}: {received}"
-    assert received <= AMPLIFICATION * sent + ONE_MORE_DATAGRAM, f"{received} for {sent} by {name}"
+    return received
 
 
 async def _first_flight(node, stack):
