@@ -13,6 +13,7 @@ use tokio::time::Instant;
 
 use crate::channel::hints::HINTS_SOUGHT;
 use crate::channel::shard::Shard;
+use crate::channel::state::ChannelState;
 use crate::channel::work::Done;
 use crate::cluster::Incarnation;
 use crate::link::LinkPush;
@@ -139,12 +140,17 @@ impl Shard {
 
     fn tell_finished(&mut self, finished: bool) {
         let late = |until: Instant| until <= Instant::now();
-        if let Some((_, done)) =
-            self.rehoming.waiting.take_if(|(until, _)| finished || late(*until))
-        {
-            // Whoever asked may have ended.
-            let _ = done.send(());
+        let waiting = &mut self.rehoming.waiting;
+        let Some((_, done)) = waiting.take_if(|(until, _)| finished || late(*until)) else {
+            return;
+        };
+        if !finished {
+            // Before what has waited behind these goes to the next owner.
+            let unfinished = self.channels.values().filter(|state| state.released);
+            unfinished.for_each(ChannelState::hold_back_rest);
         }
+        // Whoever asked may have ended.
+        let _ = done.send(());
     }
 
     /// Members whose edge has died have left.

@@ -97,6 +97,12 @@ impl<T> Sequence<T> {
         }
     }
 
+    /// Whoever waits for a commit, those under way among them, in their order.
+    pub fn tickets(&self) -> impl Iterator<Item = &T> {
+        let all = self.in_flight.iter().chain(&self.pending);
+        all.flat_map(|pending| std::iter::once(&pending.ticket).chain(&pending.echoes))
+    }
+
     /// Publications that wait for a commit, those under way among them.
     pub fn pending(&self) -> usize {
         self.pending.len() + self.in_flight.len()

@@ -24,7 +24,7 @@ use crate::channel::work::answer;
 use crate::config::QueueLimits;
 use crate::inbox::Diffusion;
 use crate::link::ports::LinkId;
-use crate::link::turns::Turns;
+use crate::link::turns::{Turns, out_of_turn};
 use crate::link::{Audience, LinkPush, LinkReply, Verb};
 use crate::presence::Presence;
 use crate::vitals::inspect::{CHANNEL_WINDOW, ChannelReport};
@@ -120,6 +120,17 @@ impl ChannelState {
             false => Reply::Published(published),
         };
         answer(ticket.reply, result.map(reply));
+    }
+
+    /// I13: what is behind publications that wait here, and takes another way from now on, is not to
+    /// overtake them: it is refused on its way until they have come to an end.
+    pub fn hold_back_rest(&self) {
+        for (client, client_seq) in self.sequence.tickets().filter_map(|it| it.ordered.as_ref()) {
+            self.turns.note_error(self.key, client, *client_seq, &out_of_turn());
+        }
+        for call in &self.waiting {
+            self.turns.note(&call.command, &Err(out_of_turn()));
+        }
     }
 
     /// Refuses a command; a refused publication holds back those behind it.

@@ -15,6 +15,7 @@ use sterna_core::link::serve::{self, Speaker};
 use sterna_core::{CoreConfig, Node, SystemClock, Worker};
 use sterna_proto::link::v1::Frame;
 use sterna_proto::{LinkDecoder, NodeId, codec, limits, v1};
+use sterna_storage::Stores;
 use sterna_storage::memory::MemoryStore;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
@@ -88,12 +89,21 @@ impl Cluster {
         store: &MemoryStore,
         change: impl Fn(&mut CoreConfig, &mut ClusterConfig),
     ) -> Self {
+        Self::start_on(roles, |_| store.stores(), change).await
+    }
+
+    /// The same with what each core has in front of the stores.
+    pub async fn start_on(
+        roles: &[Role],
+        stores: impl Fn(&Role) -> Stores,
+        change: impl Fn(&mut CoreConfig, &mut ClusterConfig),
+    ) -> Self {
         let mut members = Vec::new();
         for (index, role) in roles.iter().copied().enumerate() {
             let mut config = config_of(role, index as u16);
             let mut cluster = cluster_of(role, &config);
             change(&mut config, &mut cluster);
-            let stores = role.core.then(|| store.stores());
+            let stores = role.core.then(|| stores(&role));
             let node = Node::join(config, stores, Arc::new(SystemClock), cluster).await.unwrap();
             let worker = Worker::new(&node, 0);
             let looped = worker.clone();

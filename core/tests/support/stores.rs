@@ -5,8 +5,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use sterna_proto::{ChannelId, ChannelKey, Offset, UserId};
 use sterna_storage::{
-    BoxFuture, ChannelRecord, ChannelStore, Created, CursorMove, CursorStore, MemberCursor,
-    Membership, Revocation, RevocationStore, StorageError, StorageErrorKind,
+    Append, AppendError, BoxFuture, ChannelRecord, ChannelStore, Created, CursorMove, CursorStore,
+    Head, LogLayer, MemberCursor, Membership, PublicationLog, Revocation, RevocationStore,
+    StorageError, StorageErrorKind,
 };
 use tokio::sync::watch;
 
@@ -187,5 +188,33 @@ impl RevocationStore for GatedRevocations {
 
     fn revocations(&self, most: usize) -> BoxFuture<'_, Result<Vec<Revocation>, StorageError>> {
         self.inner.revocations(most)
+    }
+}
+
+/// A log whose appends can be held and fail.
+#[derive(Debug)]
+pub struct GatedLog {
+    inner: Arc<dyn PublicationLog>,
+    pub appends: Gate,
+}
+
+impl GatedLog {
+    pub fn new(inner: Arc<dyn PublicationLog>) -> Self {
+        Self { inner, appends: Gate::default() }
+    }
+}
+
+impl LogLayer for GatedLog {
+    fn behind(&self) -> &dyn PublicationLog {
+        &*self.inner
+    }
+
+    fn append(&self, appends: Vec<Append>) -> BoxFuture<'_, Vec<Result<Head, AppendError>>> {
+        Box::pin(async move {
+            match self.appends.enter().await {
+                Ok(()) => self.inner.append(appends).await,
+                Err(error) => appends.iter().map(|_| Err(error.clone().into())).collect(),
+            }
+        })
     }
 }
