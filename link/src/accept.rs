@@ -19,6 +19,9 @@ use crate::{NodeIdentity, Shared, frames, tls};
 /// How long a peer may take for its handshake, and for the first frame of a lane.
 const PATIENCE: Duration = Duration::from_secs(5);
 
+/// How long a lane waits for what the peer says of itself, while its calls wait.
+const ROSTER_PATIENCE: Duration = Duration::from_secs(1);
+
 /// Takes links until the endpoint is closed.
 pub(crate) async fn run(shared: Arc<Shared>, tasks: Tasks) {
     let places = Arc::new(Semaphore::new(LINK_CONNECTIONS));
@@ -71,9 +74,13 @@ async fn serve_connection(
         let (shared, connection, peer) = (shared.clone(), connection.clone(), peer.clone());
         tasks.spawn("lane in", async move {
             let name = &peer.name;
-            let LaneError::Lost(reason) = serve_lane(&shared, &peer, streams).await else {
-                tracing::error!(peer = %name, "the peer's frames make no sense; its link is closed");
-                return connection.close(frames::REFUSED.into(), b"frames that make no sense");
+            let reason = match serve_lane(&shared, &peer, &connection, streams).await {
+                LaneError::BadFrame(_) => {
+                    tracing::error!(peer = %name, "the peer's frames make no sense; its link is closed");
+                    return connection.close(frames::REFUSED.into(), b"frames that make no sense");
+                }
+                LaneError::Lost(reason) => reason,
+                ended @ LaneError::Superseded => ended.to_string(),
             };
             tracing::debug!(peer = %name, reason, "lane ended");
             // One that cannot go on would leave its channels without a word.
@@ -86,6 +93,7 @@ async fn serve_connection(
 async fn serve_lane(
     shared: &Shared,
     peer: &NodeIdentity,
+    connection: &quinn::Connection,
     streams: (quinn::SendStream, quinn::RecvStream),
 ) -> LaneError {
     let (mut sender, mut receiver) = frames::lane(streams);
@@ -109,7 +117,10 @@ async fn serve_lane(
     if open.lane as usize >= limits::LINK_LANES {
         return LaneError::Lost("the peer has opened a lane too many".into());
     }
-    let wide = is_far(router, &peer.name).await;
+    let wide = tokio::select! {
+        wide = is_far(router, &peer.name) => wide,
+        error = connection.closed() => return LaneError::Lost(error.to_string()),
+    };
     let incarnation = Incarnation(open.incarnation);
     let lane = open.lane as usize;
     let from = LaneFrom { node: peer.name.clone(), incarnation, lane, wide };
@@ -131,5 +142,5 @@ async fn is_far(router: &Router, peer: &NodeId) -> bool {
             }
         }
     };
-    tokio::time::timeout(PATIENCE, known).await.unwrap_or(false)
+    tokio::time::timeout(ROSTER_PATIENCE, known).await.unwrap_or(false)
 }

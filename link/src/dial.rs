@@ -239,8 +239,7 @@ async fn ask_seed(shared: &Shared, seed: &str) -> Result<(), String> {
     let ended = tokio::time::timeout(SEED_PAUSE, exchange).await;
     connection.close(frames::GOODBYE.into(), b"");
     match ended {
-        Ok(LaneError::Lost(reason)) => Err(reason),
-        Ok(LaneError::BadFrame(error)) => Err(error.to_string()),
+        Ok(ended) => Err(ended.to_string()),
         Err(_) => Ok(()),
     }
 }

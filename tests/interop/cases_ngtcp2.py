@@ -7,6 +7,7 @@ import re
 import shutil
 import socket
 import tempfile
+import time
 
 from cases_paths import AMPLIFICATION, ONE_MORE_DATAGRAM, told_in_silence
 from clients import PATIENCE_SECS
@@ -21,24 +22,54 @@ RETRIES = "sterna_edge_retries_total"
 ANSWERED = "[:status: 200]"
 MOVED = "Local address is now"
 CHALLENGED = "PATH_CHALLENGE"
+# The node's word that the handshake is over.
+CONFIRMED = "HANDSHAKE_DONE"
 
 # Datagrams that are lost one after the other.
-ASKED_IN_THE_DARK = 8
+ASKED_IN_THE_DARK = 3
+
+
+class Asking:
+    """Its client, which asks for a page."""
+
+    async def start(self, node, *options, port=None):
+        self.text = ""
+        self._child = await asyncio.create_subprocess_exec(
+            NGTCP2, *options, "--exit-on-all-streams-close", node.host, str(port or node.port),
+            f"https://localhost:{node.port}/",
+            stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT)
+        self._reading = asyncio.create_task(self._read())
+        return self
+
+    async def _read(self):
+        while told := await self._child.stdout.read(65_536):
+            self.text += told.decode(errors="replace")
+
+    async def says(self, mark):
+        """Waits for what it tells of itself."""
+        deadline = time.monotonic() + PATIENCE_SECS
+        while mark not in self.text:
+            assert time.monotonic() < deadline and not self.is_over(), self.text[-6000:]
+            await asyncio.sleep(0.01)
+
+    def is_over(self):
+        return self._reading.done()
+
+    async def over(self):
+        """Waits for its end; everything that it has said."""
+        try:
+            await asyncio.wait_for(self._reading, PATIENCE_SECS)
+        except BaseException:
+            self._child.kill()
+            raise
+        finally:
+            await self._child.wait()
+        return self.text
 
 
 async def _ask(node, *options, port=None):
-    """Lets it ask for a page; everything that it says."""
-    child = await asyncio.create_subprocess_exec(
-        NGTCP2, *options, "--exit-on-all-streams-close", node.host, str(port or node.port),
-        f"https://localhost:{node.port}/",
-        stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.STDOUT)
-    try:
-        told, _ = await asyncio.wait_for(child.communicate(), PATIENCE_SECS)
-    finally:
-        if child.returncode is None:
-            child.kill()
-    return told.decode(errors="replace")
+    return await (await Asking().start(node, *options, port=port)).over()
 
 
 def _in_order(text, *marks):
@@ -93,14 +124,6 @@ class Path:
         bound.close()
 
 
-async def _quiet(path):
-    """Waits until the handshake is over: the client has been silent for a tenth of a second."""
-    heard = -1
-    while path.from_client == 0 or heard != path.from_client:
-        heard = path.from_client
-        await asyncio.sleep(0.1)
-
-
 if NGTCP2:
     async def test_migration_by_the_client_by_ngtcp2(node):
         text = await _ask(node, "--change-local-addr=300ms", "--delay-stream=600ms")
@@ -116,26 +139,29 @@ if NGTCP2:
     async def test_rebinding_of_the_address_by_ngtcp2(node):
         path = Path(node)
         try:
-            asking = asyncio.create_task(_ask(node, "--delay-stream=2s", port=path.port))
-            await _quiet(path)
+            asking = await Asking().start(node, "--delay-stream=2s", port=path.port)
+            await asking.says(CONFIRMED)
             path.rebind("127.0.0.7")
-            _in_order(await asking, CHALLENGED)
-            _in_order(asking.result(), ANSWERED)
+            text = await asking.over()
+            _in_order(text, CHALLENGED)
+            _in_order(text, ANSWERED)
         finally:
             path.close()
 
     async def test_a_blackhole_by_ngtcp2(node):
         path = Path(node)
         try:
-            asking = asyncio.create_task(_ask(node, "--delay-stream=500ms", port=path.port))
-            await _quiet(path)
-            path.dark, before = True, path.from_client
+            asking = await Asking().start(node, "--delay-stream=500ms", port=path.port)
+            await asking.says(CONFIRMED)
+            path.dark = True
+            await asking.says("submit request headers")
+            before = path.from_client
             # Each pause is twice as long as the one before. The node gives a newcomer 5 s.
             while path.from_client < before + ASKED_IN_THE_DARK:
                 await asyncio.sleep(0.01)
-            assert not asking.done()
+            assert not asking.is_over()
             path.dark = False
-            _in_order(await asking, ANSWERED)
+            _in_order(await asking.over(), ANSWERED)
         finally:
             path.close()
 
@@ -208,10 +234,9 @@ async def _first_datagram(node):
         nobody.bind((node.host, 0))
         nobody.setblocking(False)
         port = nobody.getsockname()[1]
-        asking = asyncio.create_task(_ask(node, "--handshake-timeout=1s", port=port))
+        asking = await Asking().start(node, "--handshake-timeout=1s", port=port)
         try:
             return await asyncio.wait_for(
                 asyncio.get_running_loop().sock_recv(nobody, 65_536), PATIENCE_SECS)
         finally:
-            asking.cancel()
-            await asyncio.gather(asking, return_exceptions=True)
+            await asking.over()

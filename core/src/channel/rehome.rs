@@ -13,7 +13,6 @@ use tokio::time::Instant;
 
 use crate::channel::hints::HINTS_SOUGHT;
 use crate::channel::shard::Shard;
-use crate::channel::state::ChannelState;
 use crate::channel::work::Done;
 use crate::cluster::Incarnation;
 use crate::link::LinkPush;
@@ -97,7 +96,7 @@ impl Shard {
                 state.released = true;
                 self.rehoming.any_released = true;
             } else if gained.contains(&slot) {
-                state.released = false;
+                (state.released, state.given_up) = (false, false);
             }
         }
         // Where they are listened to is for the new owners to tell.
@@ -107,7 +106,12 @@ impl Shard {
         for state in self.channels.values_mut() {
             state.roles.clear();
         }
-        self.rehoming.waiting = Some((Instant::now() + FINISHING, done));
+        if lost.is_empty() {
+            // Nothing more than before is to be finished.
+            let _ = done.send(());
+        } else {
+            self.rehoming.waiting = Some((Instant::now() + FINISHING, done));
+        }
         self.drop_released();
     }
 
@@ -146,11 +150,18 @@ impl Shard {
         };
         if !finished {
             // Before what has waited behind these goes to the next owner.
-            let unfinished = self.channels.values().filter(|state| state.released);
-            unfinished.for_each(ChannelState::hold_back_rest);
+            self.give_up_released();
         }
         // Whoever asked may have ended.
         let _ = done.send(());
+    }
+
+    fn give_up_released(&mut self) {
+        let unfinished = self.channels.iter_mut().filter(|(_, state)| state.released);
+        let told: Vec<_> = unfinished.map(|(key, state)| (*key, state.give_up())).collect();
+        for (key, told) in told {
+            self.fail(key, told);
+        }
     }
 
     /// Members whose edge has died have left.

@@ -97,10 +97,18 @@ impl<T> Sequence<T> {
         }
     }
 
-    /// Whoever waits for a commit, those under way among them, in their order.
-    pub fn tickets(&self) -> impl Iterator<Item = &T> {
-        let all = self.in_flight.iter().chain(&self.pending);
+    /// Whoever has a publication on its way to the log, in their order.
+    pub fn under_way(&self) -> impl Iterator<Item = &T> {
+        let all = self.in_flight.iter();
         all.flat_map(|pending| std::iter::once(&pending.ticket).chain(&pending.echoes))
+    }
+
+    /// Answers publications that are not on their way to the log with an error. Changes of members stay.
+    pub fn fail_waiting(&mut self, error: &v1::Error) -> Vec<(T, Answer)> {
+        let waiting = std::mem::take(&mut self.pending).into_iter();
+        let (failed, rest): (Vec<_>, _) = waiting.partition(|one| one.change.is_none());
+        self.pending = rest.into();
+        self.give_up(failed, error)
     }
 
     /// Publications that wait for a commit, those under way among them.
@@ -298,7 +306,11 @@ impl<T> Sequence<T> {
 
     /// Answers everything that waits with an error, for a channel that has to be dropped.
     pub fn fail_all(&mut self, error: &v1::Error) -> Vec<(T, Answer)> {
-        let waiting: Vec<_> = self.in_flight.drain(..).chain(self.pending.drain(..)).collect();
+        let waiting = self.in_flight.drain(..).chain(self.pending.drain(..)).collect();
+        self.give_up(waiting, error)
+    }
+
+    fn give_up(&mut self, waiting: Vec<Pending<T>>, error: &v1::Error) -> Vec<(T, Answer)> {
         let given_up = waiting.iter().filter_map(|pending| pending.record.origin.as_ref());
         given_up.for_each(|origin| self.origins.on_given_up(origin));
         waiting

@@ -20,7 +20,7 @@ use crate::channel::ring::Ring;
 use crate::channel::sequence::{Answer, Sequence};
 use crate::channel::shard::Call;
 use crate::channel::spread::Beacon;
-use crate::channel::work::answer;
+use crate::channel::work::{answer, moved};
 use crate::config::QueueLimits;
 use crate::inbox::Diffusion;
 use crate::link::ports::LinkId;
@@ -70,6 +70,8 @@ pub(crate) struct ChannelState {
     pub catching_up: bool,
     /// Another node owns the channel now.
     pub released: bool,
+    /// And does not wait until this one has finished.
+    pub given_up: bool,
     pub used_at: Instant,
 }
 
@@ -109,8 +111,14 @@ impl PublishTicket {
 impl ChannelState {
     /// Answers a publication, and remembers a refusal.
     pub fn answer(&self, ticket: PublishTicket, result: Answer) {
-        if let (Err(error), Some((client, client_seq))) = (&result, &ticket.ordered) {
-            self.turns.note_error(self.key, client, *client_seq, error);
+        match (&result, &ticket.ordered) {
+            (Err(error), Some((client, client_seq))) => {
+                self.turns.note_error(self.key, client, *client_seq, error);
+            }
+            (Ok(_), Some((client, client_seq))) if self.given_up => {
+                self.turns.note_stored(self.key, client, *client_seq);
+            }
+            _ => {}
         }
         if result.as_ref().is_ok_and(|published| published.duplicate) {
             metrics::counter!("sterna_core_duplicates_total").increment(1);
@@ -122,14 +130,29 @@ impl ChannelState {
         answer(ticket.reply, result.map(reply));
     }
 
-    /// I13: what is behind publications that wait here, and takes another way from now on, is not to
-    /// overtake them: it is refused on its way until they have come to an end.
-    pub fn hold_back_rest(&self) {
-        for (client, client_seq) in self.sequence.tickets().filter_map(|it| it.ordered.as_ref()) {
+    /// I13: the channel's next owner does not wait for this one any more. What has not begun comes again
+    /// there; what is on its way to the log may or may not be stored, so that what is behind it is refused
+    /// on its way until that is known. Returns who is to be told.
+    #[must_use]
+    pub fn give_up(&mut self) -> Vec<(PublishTicket, Answer)> {
+        self.given_up = true;
+        for (client, client_seq) in self.sequence.under_way().filter_map(|it| it.ordered.as_ref()) {
             self.turns.note_error(self.key, client, *client_seq, &out_of_turn());
         }
-        for call in &self.waiting {
-            self.turns.note(&call.command, &Err(out_of_turn()));
+        let is_publish = |call: &Call| matches!(call.command.verb, Verb::Publish(_));
+        let waiting = std::mem::take(&mut self.waiting).into_iter();
+        let (refused, rest): (Vec<Call>, _) = waiting.partition(is_publish);
+        self.waiting = rest.into();
+        refused.into_iter().for_each(|call| self.refuse(call, moved()));
+        self.sequence.fail_waiting(&moved())
+    }
+
+    /// What an owner that has been given up does not append again.
+    #[must_use]
+    pub fn left_over(&mut self) -> Vec<(PublishTicket, Answer)> {
+        match self.given_up {
+            true => self.sequence.fail_all(&moved()),
+            false => Vec::new(),
         }
     }
 
@@ -240,6 +263,7 @@ impl ChannelState {
             looking_up: false,
             catching_up: false,
             released: false,
+            given_up: false,
             used_at: Instant::now(),
             name,
         }

@@ -179,10 +179,15 @@ impl Shard {
             _ => None,
         };
         let outcome = state.sequence.handle_result(result);
+        let left = match outcome.next {
+            Next::Append => state.left_over(),
+            Next::CatchUp => Vec::new(),
+        };
         if let Some(error) = failed {
             self.note_storage_error(&error);
         }
         self.apply(key, outcome);
+        self.fail(key, left);
     }
 
     fn on_caught_up(&mut self, key: ChannelKey, result: Result<Missed, StorageError>) {
@@ -199,7 +204,9 @@ impl Shard {
                 }
                 let Some(state) = self.channels.get_mut(&key) else { return };
                 let outcome = state.sequence.handle_catch_up(missed.head, missed.records);
+                let left = state.left_over();
                 self.apply(key, outcome);
+                self.fail(key, left);
             }
             Err(error) => {
                 // The outcome stays unknown: whoever asks again is recognised by its origin. No
@@ -213,7 +220,7 @@ impl Shard {
         }
     }
 
-    fn fail(&mut self, key: ChannelKey, failed: Vec<(PublishTicket, Answer)>) {
+    pub(super) fn fail(&mut self, key: ChannelKey, failed: Vec<(PublishTicket, Answer)>) {
         if self.answer_all(key, failed) {
             self.resume_waiting(key);
         }
@@ -307,6 +314,12 @@ impl Shard {
 /// Answers a call; the asker may be gone, and then its retry finds the result.
 pub(crate) fn answer(to: tokio::sync::oneshot::Sender<LinkReply>, reply: LinkReply) {
     let _ = to.send(reply);
+}
+
+/// For what comes to an owner that is none any more.
+pub(super) fn moved() -> v1::Error {
+    let message = "another node owns the channel now; send it again";
+    v1::Error::new(ErrorCode::Unavailable, message)
 }
 
 fn outcome_unknown() -> v1::Error {

@@ -69,6 +69,11 @@ impl Turns {
         }
     }
 
+    /// It was stored after all.
+    pub fn note_stored(&self, key: ChannelKey, client: &ClientId, client_seq: u64) {
+        self.settle(key, client, client_seq);
+    }
+
     /// Nothing waits for the command any more.
     pub fn note_settled(&self, command: &LinkCommand) {
         if let Some((client, client_seq)) = turn(command) {

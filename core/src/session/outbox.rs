@@ -152,7 +152,6 @@ impl Outbox {
     ) -> Option<u32> {
         let mut bytes = 0;
         self.expected = 0;
-        out.reserve(self.frames.len());
         while let Some(entry) = self.frames.front() {
             if bytes > 0 && bytes + entry.bytes > max_bytes {
                 break;

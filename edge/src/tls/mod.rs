@@ -160,8 +160,14 @@ fn read(files: &TlsFiles) -> Result<CertifiedKey, EdgeError> {
 }
 
 fn check_begun(certificate: &CertificateDer<'_>, now: UnixTime) -> Result<(), EdgeError> {
-    let (_, parsed) = x509_parser::parse_x509_certificate(certificate)
-        .map_err(|error| EdgeError::Certificate(format!("the certificate is damaged: {error}")))?;
+    let parsed = match x509_parser::parse_x509_certificate(certificate) {
+        Ok((_, parsed)) => parsed,
+        Err(error) => {
+            // A start would take it, and clients may.
+            tracing::warn!(%error, "it is not known from when the certificate is valid");
+            return Ok(());
+        }
+    };
     let from = parsed.validity().not_before;
     let now_s = i64::try_from(now.as_secs()).unwrap_or(i64::MAX);
     if from.timestamp() > now_s {

@@ -32,7 +32,7 @@ pub async fn relay(rng: &mut StdRng) -> Outcome {
     // Loss comes first, while nothing else has cut a connection yet: up to a fifth cuts none.
     let loss = Trouble::LOSSES.choose(rng).copied().unwrap_or(Trouble::Loss20);
     let others: Vec<Trouble> = Trouble::ALL.choose_multiple(rng, TROUBLES).copied().collect();
-    let mut lost = None;
+    let (reconnects, mut lost) = (workload.reconnects(), None);
     for trouble in [loss].into_iter().chain(others) {
         let before = relay.stats();
         trouble.make(&relay, &workload, rng).await;
@@ -40,7 +40,7 @@ pub async fn relay(rng: &mut StdRng) -> Outcome {
         injected += u64::from(hit > 0);
         note.push_str(&format!("{trouble:?}:{hit} "));
         workload.go_on_for(SOME).await;
-        lost.get_or_insert(workload.reconnects());
+        lost.get_or_insert(workload.reconnects() - reconnects);
     }
     let mut outcome = conclude(node, workload, rng, injected).await;
     if let Some(lost @ 1..) = lost {

@@ -221,7 +221,7 @@ async fn refused_calls(node: &mut Node, workload: &Workload, call: &str, fault: 
         let ended = node.ended_within(HIT_PATIENCE).await.is_some();
         injector.end().await;
         let refused = injector.count("INJECTED") as u64;
-        if refused > 0 {
+        if refused > 0 || ended {
             // In the last moment, when it has not ended yet.
             if !ended {
                 node.ended().await;
