@@ -11,7 +11,7 @@ import time
 
 from cases_paths import AMPLIFICATION, ONE_MORE_DATAGRAM, told_in_silence
 from clients import PATIENCE_SECS
-from node import EagerNode, WaryNode
+from node import EagerNode, PatientNode, WaryNode
 
 # Left out where it is not installed.
 NGTCP2 = shutil.which("gtlsclient")
@@ -149,14 +149,15 @@ if NGTCP2:
             path.close()
 
     async def test_a_blackhole_by_ngtcp2(node):
-        path = Path(node)
+        patient = PatientNode(node)
+        await patient.start()
+        path = Path(patient)
         try:
-            asking = await Asking().start(node, "--delay-stream=500ms", port=path.port)
+            asking = await Asking().start(patient, "--delay-stream=500ms", port=path.port)
             await asking.says(CONFIRMED)
             path.dark = True
             await asking.says("submit request headers")
             before = path.from_client
-            # Each pause is twice as long as the one before. The node gives a newcomer 5 s.
             while path.from_client < before + ASKED_IN_THE_DARK:
                 await asyncio.sleep(0.01)
             assert not asking.is_over()
@@ -164,6 +165,7 @@ if NGTCP2:
             _in_order(await asking.over(), ANSWERED)
         finally:
             path.close()
+            assert patient.stop() == 0, patient.log()
 
     async def test_a_fifth_of_all_datagrams_lost_by_ngtcp2(node):
         _in_order(await _ask(node, "--tx-loss=0.2", "--rx-loss=0.2"), ANSWERED)

@@ -147,3 +147,10 @@ class EagerNode(OtherNode):
 
     def __init__(self, other):
         super().__init__(other, "early_data = true")
+
+
+class PatientNode(OtherNode):
+    """Gives newcomers a minute for their first word."""
+
+    def __init__(self, other):
+        super().__init__(other, 'hello_deadline = "60s"')
