@@ -2,6 +2,9 @@
 //! what it has begun, tells whoever is subscribed through it to attach elsewhere, and forgets it;
 //! one that owns it again believes nothing that it knew before. Two shards that both believe to
 //! own a channel conflict in the log (I2) and find each other's publications there.
+//!
+//! What a shard cannot finish in time is given up (I13): what has not begun comes again at the next owner,
+//! what is on its way to the log holds back what is behind it, and nothing of it is appended a second time.
 
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;

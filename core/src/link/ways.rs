@@ -28,7 +28,8 @@ impl Router {
         }
     }
 
-    /// Tells all shards and waits until they have finished, which they do within a second.
+    /// Tells all shards and waits until they have finished, or have given up after a second what they could
+    /// not finish.
     async fn tell_shards(&self, lost: HashSet<u16>, gained: HashSet<u16>) {
         let (lost, gained) = (Arc::new(lost), Arc::new(gained));
         let mut finishing = Vec::new();
