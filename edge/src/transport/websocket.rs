@@ -1,6 +1,6 @@
-//! A WebSocket (RFC 6455) on a TLS stream, or a test's: tungstenite is the protocol, polled by one task that may
-//! use different wakers for reading and for writing. What is written most, messages of frames, goes
-//! past it: made in a buffer that the connections of a thread share, and encrypted from there.
+//! A WebSocket (RFC 6455) on a TLS stream, or a test's: tungstenite is the protocol, polled by one
+//! task that may use different wakers for reading and for writing. What is written most, messages of
+//! frames, goes past it: made in a buffer that the connections of a thread share, and encrypted from there.
 
 use std::cell::RefCell;
 use std::future::poll_fn;
